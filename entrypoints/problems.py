@@ -1,0 +1,50 @@
+"""What is wrong, said once and for all problems together.
+
+Exit codes follow sysexits: 64 a wrong or missing variable or argument, 65 a wrong recipe,
+78 a machine or image that does not fit. 69 (a peer not reachable) is reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+USAGE = 64
+DATA = 65
+MACHINE = 78
+
+
+class Problem(NamedTuple):
+    """One reason not to start. `where` is a variable, an argument, or a file with a key."""
+
+    code: str
+    where: str
+    message: str
+    fix: str
+    source: str = ""
+    exit_code: int = USAGE
+
+    def line(self) -> str:
+        """`where: message; fix [code, source]` on one line, whatever the texts contain."""
+        tail = f"{self.code}, {self.source}" if self.source else self.code
+        text = f"{self.where}: {self.message}; {self.fix} [{tail}]"
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class Refused(Exception):
+    """Raised with every problem found so far; the smallest exit code of them wins."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        self.exit_code = min(p.exit_code for p in self.problems)
+        super().__init__("\n".join(p.line() for p in self.problems))
+
+
+def choose(word: str, known: Iterable[str]) -> str:
+    """The advice for a name that is not known: the nearest one first, then all of them."""
+    import difflib  # only ever needed on the way out
+
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(known) or 'none'}"

@@ -1,0 +1,154 @@
+"""The variables the operator sets, read once and checked one by one."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .problems import Problem
+
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _model(value: str) -> str:
+    if value.startswith("-"):
+        raise ValueError("starts with a dash; give a model name or a path")
+    return value
+
+
+def _number(value: str, low: int, high: int) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
+        raise ValueError(f"is not a whole number; give one from {low} to {high}")
+    return int(value)
+
+
+def _port(value: str) -> int:
+    if value.startswith("tcp://"):
+        raise ValueError(
+            "is not a port but what Kubernetes sets for a Service of that name;"
+            " set enableServiceLinks: false in the pod, or rename the Service"
+        )
+    return _number(value, 1, 65535)
+
+
+def _count(value: str) -> int:
+    return _number(value, 1, 65535)
+
+
+def _rank(value: str) -> int:
+    return _number(value, 0, 65535)
+
+
+def _address(value: str) -> str:
+    """HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103)."""
+    try:
+        socket.inet_pton(socket.AF_INET, value)
+    except OSError:
+        raise ValueError("is not an IPv4 address; give one such as 10.0.0.1") from None
+    return value
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("is no IPv4 address or host name; give the leader's address")
+    return value
+
+
+def _interface(value: str) -> str:
+    if not re.fullmatch(r"[^\s/]{1,15}", value):
+        raise ValueError("is no interface name; give one such as eth0")
+    return value
+
+
+class Variable(NamedTuple):
+    """One variable: how it is checked, the flag that says the same, and its stand-in in a pod."""
+
+    name: str
+    check: Callable[[str], Any]
+    meaning: str
+    flag: str = ""
+    stands_in: str = ""
+
+
+VARIABLES = (
+    Variable("ROLE", _text, "what this node does; see `roles`"),
+    Variable("RECIPE", _text, "a name from `recipes`, or the path of a .yaml file"),
+    Variable("MODEL", _model, "model name or path; replaces the recipe's", "--model"),
+    Variable("SERVED_MODEL_NAME", _text, "the name clients use"),
+    Variable("PORT", _port, "port of the HTTP API", "--port"),
+    Variable("TP_SIZE", _count, "tensor parallel size", "--tensor-parallel-size"),
+    Variable("PP_SIZE", _count, "pipeline parallel size", "--pipeline-parallel-size"),
+    Variable("DP_SIZE", _count, "data parallel size of the whole group", "--data-parallel-size"),
+    Variable(
+        "DP_SIZE_LOCAL",
+        _count,
+        "data parallel ranks on one node (default DP_SIZE / NODES)",
+        "--data-parallel-size-local",
+    ),
+    Variable("NODES", _count, "nodes of the group", stands_in="LWS_GROUP_SIZE"),
+    Variable("NODE_RANK", _rank, "this node's place, 0 leads", stands_in="LWS_WORKER_INDEX"),
+    Variable("GROUP", _text, "the group a headless node belongs to"),
+    Variable("LEADER_IP", _host, "address of rank 0", stands_in="LWS_LEADER_ADDRESS"),
+    Variable("LOCAL_IP", _address, "this node's address; found from NIC or LEADER_IP"),
+    Variable("NIC", _interface, "this node's interface; found from LOCAL_IP or LEADER_IP"),
+    Variable("DP_RPC_PORT", _port, "port of the DP coordinator", "--data-parallel-rpc-port"),
+    Variable("KV_PORT", _port, "first port of the prefill side's KV transfer"),
+    Variable("ENGINE_ID", _text, "identity of this instance in the KV transfer"),
+    Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3"),
+    Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the vllm-ascend release"),
+)
+NAMES = frozenset(v.name for v in VARIABLES)
+
+
+class Settings(NamedTuple):
+    """The variables' values; None where a variable is absent or empty."""
+
+    role: str | None
+    recipe: str | None
+    model: str | None
+    served_model_name: str | None
+    port: int | None
+    tp_size: int | None
+    pp_size: int | None
+    dp_size: int | None
+    dp_size_local: int | None
+    nodes: int | None
+    node_rank: int | None
+    group: str | None
+    leader_ip: str | None
+    local_ip: str | None
+    nic: str | None
+    dp_rpc_port: int | None
+    kv_port: int | None
+    engine_id: str | None
+    ascend_platform: str | None
+    vllm_ascend_release: str | None
+
+
+def read(environ: Mapping[str, str], problems: list[Problem]) -> Settings:
+    """Settings from the environment. A wrong value is a problem and counts as absent."""
+    found: dict[str, Any] = {}
+    for variable in VARIABLES:
+        name = variable.name
+        if not environ.get(name) and environ.get(variable.stands_in):
+            name = variable.stands_in
+        found[variable.name.lower()] = checked(variable, environ.get(name), name, problems)
+    return Settings(**found)
+
+
+def checked(variable: Variable, value: str | None, where: str, problems: list[Problem]) -> Any:
+    """The value after the variable's check, None when it is absent, empty or wrong."""
+    if not value:
+        return None
+    try:
+        return variable.check(value)
+    except ValueError as error:
+        message, _, fix = str(error).partition("; ")
+        problems.append(Problem("bad-value", where, f"{value!r} {message}", fix))
+        return None

@@ -1,0 +1,329 @@
+"""The lock: each release resolved once for each architecture, and cut into one slice a layer.
+
+A slice is a requirements file with every package pinned and hashed, `locks/{release}/{arch}/{layer}.txt`.
+`locks/{release}/lock.json` keeps what was asked for, so that `check` can tell without a network
+whether the matrix has moved since. Two slices stand beside the releases: `locks/tools.txt` and
+`locks/stand-in.txt`, what the build itself installs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
+from images.stages import wheel
+
+LOCKS = Path(__file__).parent / "locks"
+RECORD = "lock.json"
+SOURCES = "sources"  # the slice of source distributions that wheels are built from
+UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+
+# triton and triton-ascend own the same directory; an NPU has no use for the nvidia libraries, which
+# torch asks for by name on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
+NEVER = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
+MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One package of a slice."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}=={self.version}", *(f"--hash={value}" for value in self.hashes)]
+        return " \\\n    ".join(lines)
+
+
+def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
+    """What a lock is resolved from: equal inputs, equal lock."""
+    return {
+        "python": release.python,
+        "published": str(release.published),
+        "later": {name: str(day) for name, day in release.later.items()},
+        "layers": {name: list(packages) for name, packages in matrix.layers.items()},
+        "requirements": requirements(matrix, release),
+    }
+
+
+def requirements(matrix: Matrix, release: Release) -> list[str]:
+    """The direct requirements of a release, pins first."""
+    return [
+        f"vllm[audio]=={release.vllm}+empty",
+        f"vllm-ascend=={release.vllm_ascend}",
+        f"torch=={release.torch}",
+        f"torch-npu=={release.torch_npu}",
+        f"triton-ascend=={release.triton_ascend}",
+        f"{release.mooncake.package}=={release.mooncake.version}",
+        *release.requirements,
+        *matrix.common_requirements,
+        *matrix.cann_python,
+    ]
+
+
+def layer_of(matrix: Matrix, package: str) -> str:
+    """The one layer that holds a package."""
+    for layer, packages in matrix.layers.items():
+        if package in packages:
+            return layer
+    return matrix.catch_all_layer
+
+
+def slice_path(release: Release, arch: str, layer: str, locks: Path = LOCKS) -> Path:
+    return locks / release.name / arch / f"{layer}.txt"
+
+
+def parse(text: str) -> Iterator[Pinned]:
+    """The packages of a requirements file whose entries all are `name==version --hash=…`.
+
+    Raises ValueError for a line of any other form.
+    """
+    for entry in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
+        if not entry.strip() or entry.startswith("#"):
+            continue
+        pin, *hashes = entry.split()
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", pin)
+        if not match or not hashes or not all(h.startswith("--hash=sha256:") for h in hashes):
+            raise ValueError(f"not 'name==version --hash=sha256:…': {entry}")
+        values = tuple(value.removeprefix("--hash=") for value in hashes)
+        yield Pinned(canonicalize_name(match[1]), match[2], values)
+
+
+def render(pinned: Iterable[Pinned]) -> str:
+    return "".join(f"{package}\n" for package in sorted(pinned, key=lambda p: p.name))
+
+
+# ---- resolving -----------------------------------------------------------------------------------
+
+
+def lock(matrix: Matrix, release: Release, torch_index: str | None, say: Say, locks: Path = LOCKS) -> Path:
+    """Resolve a release for every architecture and replace its slices, all or nothing.
+
+    `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA. Raises UserError
+    (69) with the resolver's words when an index lacks something or does not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
+        work = Path(scratch)
+        say(f"{release.name}: building vLLM {release.vllm} without a device")
+        sources, wheels = _empty_vllm(release, work, locks)
+        made = work / release.name
+        for arch in matrix.arches.values():
+            say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
+            pinned = _resolve(matrix, release, arch, wheels, torch_index)
+            slices = {layer: [p for p in pinned if layer_of(matrix, p.name) == layer] for layer in matrix.layers}
+            for name, packages in {**slices, SOURCES: sources}.items():
+                path = slice_path(release, arch.name, name, work)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(render(packages))
+            say(f"{release.name}: {len(pinned)} packages")
+        record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
+        (made / RECORD).write_text(record + "\n")
+        _replace(made, locks / release.name)
+    return locks / release.name
+
+
+def lock_tools(matrix: Matrix, say: Say, locks: Path = LOCKS) -> None:
+    """Resolve what the build itself installs: `tools.txt` and `stand-in.txt`."""
+    for name, debian in tool_slices(matrix).items():
+        say(f"{name}: resolving")
+        text = _compile(debian.requirements, "--python-version", debian.python)
+        locks.mkdir(exist_ok=True)
+        (locks / f"{name}.txt").write_text(render(parse(text)))
+
+
+def tool_slices(matrix: Matrix) -> dict[str, Debian]:
+    return {"tools": matrix.tools, STAND_IN: matrix.stand_in}
+
+
+def _replace(made: Path, target: Path) -> None:
+    """Put a finished directory where the old one is, never leaving half of either."""
+    new, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(made, new)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
+    """Build vLLM's wheel with VLLM_TARGET_DEVICE=empty: (the pinned source, the wheel's directory)."""
+    sources = list(parse(_compile([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python)))
+    pins = work / f"{SOURCES}.txt"
+    pins.write_text(render(sources))
+    venv = work / "venv"
+    _uv("venv", "--quiet", str(venv))
+    python = str(venv / "bin" / "python")
+    _uv("pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", str(locks / "tools.txt"))
+    try:
+        os.environ["VLLM_TARGET_DEVICE"] = "empty"
+        wheel.build("vllm", pins, work / "wheels", uv=UV, python=python)
+    except subprocess.CalledProcessError:
+        raise fail(
+            f"vllm {release.vllm}",
+            "no wheel could be built from the index's source distribution (its words are above)",
+            "a release that was not published as one cannot be locked",
+            EX_UNAVAILABLE,
+        ) from None
+    return sources, work / "wheels"
+
+
+def _resolve(matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None) -> list[Pinned]:
+    later = [f"--exclude-newer-package={name}={_end_of(day)}" for name, day in release.later.items()]
+    direct = requirements(matrix, release)
+    torch = release.torch
+    options = ["--find-links", str(wheels)]
+    if torch_index and arch.name == "amd64":
+        torch += "+cpu"
+        direct[direct.index(f"torch=={release.torch}")] = f"torch=={torch}"
+        options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
+    # torch-npu's own metadata names torch==…+cpu on x86_64, which the package index does not have.
+    text = _compile(
+        direct,
+        *options,
+        *later,
+        *("--exclude-newer", _end_of(release.published)),
+        *("--python-platform", f"{arch.machine}-{MANYLINUX}", "--python-version", release.python),
+        *("--prerelease", "if-necessary-or-explicit"),
+        overrides=[f"torch=={torch}", f"torch-npu=={release.torch_npu}"],
+    )
+    return [package for package in parse(text) if not NEVER.fullmatch(package.name)]
+
+
+def _end_of(day: datetime.date) -> str:
+    return f"{day}T23:59:59Z"
+
+
+def _compile(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()) -> str:
+    """uv's resolution of `wanted`, as a requirements file with hashes."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(overrides))
+        file.flush()
+        return _uv(
+            *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "-"),
+            *("--override", file.name),
+            *options,
+            stdin="\n".join(wanted),
+        )
+
+
+def _uv(*arguments: str, stdin: str = "") -> str:
+    answer = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True)
+    if answer.returncode:
+        words = " ".join(answer.stderr.split())
+        raise fail(f"uv {' '.join(arguments[:2])}", words or "failed without a word", exit_code=EX_UNAVAILABLE)
+    return answer.stdout
+
+
+# ---- checking ------------------------------------------------------------------------------------
+
+
+def read(matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS) -> dict[str, list[Pinned]]:
+    """The slices of a release for an architecture, layer → packages. Raises UserError (65)."""
+    slices, problems = _read(matrix, release, arch, locks)
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return slices
+
+
+def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem]:
+    """Where the matrix and the lock of a release disagree, without a network."""
+    remedy = f"invoke lock --release {release.name}"
+    record = locks / release.name / RECORD
+    if not record.is_file():
+        return [Problem(f"locks/{release.name}", "there is no lock for this release", remedy)]
+    problems = []
+    wanted, locked = inputs(matrix, release), json.loads(record.read_text())
+    for key in sorted(wanted.keys() | locked.keys()):
+        if wanted.get(key) != locked.get(key):
+            problems.append(
+                Problem(f"locks/{release.name}/{RECORD}: {key}", f"the matrix says {_difference(wanted.get(key), locked.get(key))}", remedy)
+            )
+    for arch in matrix.arches:
+        slices, unreadable = _read(matrix, release, arch, locks)
+        problems += unreadable
+        if not unreadable:
+            problems += _check_slices(matrix, release, arch, slices)
+    return problems
+
+
+def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
+    """Where `tools.txt` and `stand-in.txt` lack what the matrix asks for."""
+    problems = []
+    for name, debian in tool_slices(matrix).items():
+        path = locks / f"{name}.txt"
+        pins = {f"{p.name}=={p.version}" for p in parse(path.read_text())} if path.is_file() else set()
+        for requirement in debian.requirements:
+            if requirement not in pins:
+                problems.append(Problem(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools"))
+    return problems
+
+
+def _read(matrix: Matrix, release: Release, arch: str, locks: Path) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+    slices: dict[str, list[Pinned]] = {}
+    problems = []
+    for layer in (*matrix.layers, SOURCES):
+        path = slice_path(release, arch, layer, locks)
+        try:
+            slices[layer] = list(parse(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            problems.append(Problem(_name(path, locks), "is missing", f"invoke lock --release {release.name}"))
+        except (ValueError, OSError) as error:
+            problems.append(Problem(_name(path, locks), str(error)))
+    return slices, problems
+
+
+def _check_slices(matrix: Matrix, release: Release, arch: str, slices: Mapping[str, list[Pinned]]) -> list[Problem]:
+    problems = []
+    where = f"locks/{release.name}/{arch}"
+    owner: dict[str, str] = {}
+    for layer in matrix.layers:
+        for package in slices[layer]:
+            if NEVER.fullmatch(package.name):
+                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} must not be in an image"))
+            if package.name in owner:
+                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} is in {owner[package.name]}.txt too"))
+            elif layer_of(matrix, package.name) != layer:
+                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} belongs to {layer_of(matrix, package.name)}.txt"))
+            owner[package.name] = layer
+    versions = {package.name: package.version for packages in slices.values() for package in packages}
+    versions |= {package.name: package.version for layer in matrix.layers for package in slices[layer]}
+    for wanted in map(Requirement, requirements(matrix, release)):
+        found = versions.get(canonicalize_name(wanted.name))
+        if found is None:
+            problems.append(Problem(where, f"no slice has {wanted.name}"))
+        elif not wanted.specifier.contains(found, prereleases=True):
+            problems.append(Problem(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}"))
+    return problems
+
+
+def _difference(wanted: Any, locked: Any) -> str:
+    if isinstance(wanted, list) and isinstance(locked, list):
+        new, gone = [w for w in wanted if w not in locked], [x for x in locked if x not in wanted]
+        return f"{', '.join(map(str, new)) or 'nothing new'}; the lock {', '.join(map(str, gone)) or 'has nothing else'}"
+    return f"{wanted}, the lock {locked}"
+
+
+def _name(path: Path, locks: Path) -> str:
+    return f"locks/{path.relative_to(locks)}"

@@ -1,0 +1,419 @@
+"""The matrix of pins: `matrix.yaml` read into frozen dataclasses, and refused when it is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+
+PATH = Path(__file__).parent / "matrix.yaml"
+STAND_IN = "stand-in"
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A CPU architecture under its OCI name."""
+
+    name: str
+    machine: str
+
+    @property
+    def oci_platform(self) -> str:
+        return f"linux/{self.name}"
+
+
+@dataclass(frozen=True)
+class Os:
+    """The distribution of a CANN base image."""
+
+    name: str
+    packager: str
+    tag_suffix: str
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A generation of NPU machines; `soc_version` is what vllm-ascend's kernels are compiled for."""
+
+    name: str
+    title: str
+    cann_tag: str
+    soc_version: str
+    tag_suffix: str
+    mooncake: bool = True
+
+
+@dataclass(frozen=True)
+class Mooncake:
+    """Where Mooncake comes from: compiled against CANN (`source`), or its NPU `wheel`."""
+
+    version: str
+    origin: str
+
+    @property
+    def package(self) -> str:
+        return "mooncake-transfer-engine" + ("-npu" if self.origin == "wheel" else "")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One vllm-ascend release and everything it is built from."""
+
+    name: str
+    published: datetime.date
+    python: str
+    cann: str
+    platforms: Words
+    vllm: str
+    vllm_ascend: str
+    torch: str
+    torch_npu: str
+    triton_ascend: str
+    mooncake: Mooncake
+    requirements: Words
+    os_packages: Mapping[str, Words]
+    later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """Component → version, in layer order: what labels, `matrix` and `--dry-run` show."""
+        return {
+            "cann": self.cann,
+            "torch": self.torch,
+            "torch_npu": self.torch_npu,
+            "triton_ascend": self.triton_ascend,
+            "mooncake": self.mooncake.version,
+            "vllm": self.vllm,
+            "vllm_ascend": self.vllm_ascend,
+        }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A torch_npu, the torch it is compiled against, and the CANN releases it runs on."""
+
+    torch: str
+    torch_npu: str
+    cann: Words
+
+
+@dataclass(frozen=True)
+class Debian:
+    """A root file system from Debian packages, and the Python packages installed on it."""
+
+    suite: str
+    python: str
+    packages: Words
+    requirements: Words
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One image: a release for a platform on an OS (its architectures share the tag)."""
+
+    release: Release
+    platform: Platform
+    os: Os
+
+    @property
+    def tag(self) -> str:
+        """The published tag, `{release}[-a3][-openeuler]`, as upstream's images have it."""
+        return f"{self.release.name}{self.platform.tag_suffix}{self.os.tag_suffix}"
+
+    @property
+    def cann_tag(self) -> str:
+        release = self.release
+        return f"{release.cann}-{self.platform.cann_tag}-{self.os.name}-py{release.python}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The whole of `matrix.yaml`; every cross-reference in it holds."""
+
+    default_release: str
+    images: Mapping[str, Any]
+    sources: Mapping[str, str]
+    arches: Mapping[str, Arch]
+    oses: Mapping[str, Os]
+    platforms: Mapping[str, Platform]
+    layers: Mapping[str, Words]
+    cann_python: Words
+    pairs: tuple[Pair, ...]
+    stand_in: Debian
+    tools: Debian
+    releases: Mapping[str, Release]
+    common_requirements: Words
+    mooncake_source: Mapping[str, Mapping[str, Words]]
+
+    @cached_property
+    def catch_all_layer(self) -> str:
+        return next(name for name, packages in self.layers.items() if not packages)
+
+    def release(self, name: str | None) -> Release:
+        return self._pick("--release", self.releases, name or self.default_release)
+
+    def platform(self, name: str) -> Platform:
+        return self._pick("--platform", self.platforms, name)
+
+    def os(self, name: str) -> Os:
+        return self._pick("--os", self.oses, name)
+
+    def arch(self, name: str) -> Arch:
+        return self._pick("--arch", self.arches, name)
+
+    def variant(self, release: str | None, platform: str, os: str) -> Variant:
+        """Raises UserError for a name the matrix lacks, or a platform the release has none for."""
+        variant = Variant(self.release(release), self.platform(platform), self.os(os))
+        if platform not in variant.release.platforms:
+            raise fail(
+                "--platform",
+                f"release {variant.release.name} has no {platform} image",
+                f"it has {', '.join(variant.release.platforms)}",
+            )
+        return variant
+
+    def variants(self, release: str | None) -> Iterator[Variant]:
+        """Every image of a release, platforms first."""
+        chosen = self.release(release)
+        for platform in chosen.platforms:
+            for os in self.oses:
+                yield self.variant(chosen.name, platform, os)
+
+    def cann_image(self, variant: Variant) -> str:
+        return f"{self.images['cann']}:{variant.cann_tag}"
+
+    @staticmethod
+    def _pick(option: str, known: Mapping[str, Any], name: str) -> Any:
+        if name not in known:
+            raise fail(option, f"'{name}' is not in the matrix", did_you_mean(name, known))
+        return known[name]
+
+
+def load(path: Path = PATH) -> Matrix:
+    """Read and check the matrix. Raises UserError (65) with every problem found."""
+    try:
+        document = yaml.load(
+            path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
+    except yaml.YAMLError as error:
+        raise fail(str(path), f"is not YAML: {' '.join(str(error).split())}", exit_code=EX_DATAERR) from None
+    reader = _Reader(path.name)
+    matrix = reader.matrix(document)
+    if not reader.problems:
+        reader.problems += _contradictions(matrix, path.name)
+    if reader.problems:
+        raise UserError(reader.problems, EX_DATAERR)
+    return matrix
+
+
+class _Reader:
+    """Turns plain YAML into the dataclasses above, noting every problem and going on."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+
+    def note(self, key: str, what: str, fix: str = "") -> None:
+        self.problems.append(Problem(f"{self.file}: {key}", what, fix))
+
+    def fields(self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()) -> dict[str, Any]:
+        """`value` as the keyword arguments of `cls`, less the fields the caller gives itself."""
+        fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}
+        mapping = self.mapping(key, value)
+        for name in mapping:
+            if name not in fields:
+                self.note(f"{key}.{name}", "unknown key", did_you_mean(name, fields))
+        for name, field in fields.items():
+            optional = (
+                field.default is not dataclasses.MISSING
+                or field.default_factory is not dataclasses.MISSING
+            )
+            if name not in mapping and not optional:
+                self.note(f"{key}.{name}", "is missing")
+        return {name: mapping[name] for name in fields if name in mapping}
+
+    def mapping(self, key: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return {str(name): item for name, item in value.items()}
+        self.note(key, f"must be a mapping, is {_kind(value)}")
+        return {}
+
+    def words(self, key: str, value: Any) -> Words:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            repeated = {item for item in value if value.count(item) > 1}
+            for item in sorted(repeated):
+                self.note(key, f"'{item}' twice")
+            return tuple(value)
+        self.note(key, f"must be a list of words, is {_kind(value)}")
+        return ()
+
+    def texts(self, key: str, raw: dict[str, Any], *names: str) -> None:
+        """Hold each of `names` to be a text: YAML reads an unquoted 3.12 as a number."""
+        for name in names:
+            if name in raw and not (isinstance(raw[name], str) and raw[name] == raw[name].strip()):
+                self.note(f"{key}.{name}", f"must be a text, is {_kind(raw[name])}", "quote it")
+                raw[name] = str(raw[name])
+
+    def table(self, key: str, value: Any, cls: type) -> dict[str, Any]:
+        """A mapping name → `cls` whose fields are all texts or booleans with a default."""
+        result = {}
+        for name, item in self.mapping(key, value).items():
+            raw = self.fields(f"{key}.{name}", item, cls, given=("name",))
+            booleans = [f.name for f in dataclasses.fields(cls) if isinstance(f.default, bool)]
+            for boolean in booleans:
+                if not isinstance(raw.get(boolean, False), bool):
+                    self.note(f"{key}.{name}.{boolean}", "must be true or false")
+            self.texts(f"{key}.{name}", raw, *(n for n in raw if n not in booleans))
+            result[name] = self.make(cls, name=name, **raw)
+        return result
+
+    def make(self, cls: type, **fields: Any) -> Any:
+        """`cls`, with None for what was missing: the problem is noted, the reading goes on."""
+        required = {
+            f.name: None
+            for f in dataclasses.fields(cls)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        }
+        return cls(**{**required, **fields})
+
+    def debian(self, key: str, value: Any) -> Debian:
+        raw = self.fields(key, value, Debian)
+        self.texts(key, raw, "suite", "python")
+        for name in ("packages", "requirements"):
+            raw[name] = self.words(f"{key}.{name}", raw.get(name, []))
+        return self.make(Debian, **raw)  # type: ignore[no-any-return]
+
+    def packages(self, key: str, value: Any) -> dict[str, Words]:
+        return {name: self.words(f"{key}.{name}", item) for name, item in self.mapping(key, value).items()}
+
+    def release(self, name: str, value: Any) -> Release:
+        key = f"releases.{name}"
+        raw = self.fields(key, value, Release, given=("name",))
+        self.texts(key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend")
+        for day, date in {"published": raw.get("published"), **self.mapping(f"{key}.later", raw.get("later", {}))}.items():
+            if date is not None and type(date) is not datetime.date:
+                self.note(f"{key}.{day}", f"must be a date like 2025-12-28, is {_kind(date)}")
+        raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
+        raw["requirements"] = self.words(f"{key}.requirements", raw.get("requirements", []))
+        raw["os_packages"] = self.packages(f"{key}.os_packages", raw.get("os_packages", {}))
+        mooncake = self.mapping(f"{key}.mooncake", raw.get("mooncake", {}))
+        for unknown in mooncake.keys() - {"version", "from"}:
+            self.note(f"{key}.mooncake.{unknown}", "unknown key", "known: version, from")
+        self.texts(f"{key}.mooncake", mooncake, "version")
+        if not mooncake.get("version"):
+            self.note(f"{key}.mooncake.version", "is missing")
+        if mooncake.get("from") not in ("source", "wheel"):
+            self.note(f"{key}.mooncake.from", f"is {mooncake.get('from')!r}", "source or wheel")
+        raw["mooncake"] = Mooncake(mooncake.get("version", ""), mooncake.get("from", ""))
+        return self.make(Release, name=name, **raw)  # type: ignore[no-any-return]
+
+    def matrix(self, document: Any) -> Matrix:
+        raw = self.fields("(top)", document, Matrix)
+        self.texts("(top)", raw, "default_release")
+        raw["arches"] = self.table("arches", raw.get("arches", {}), Arch)
+        raw["oses"] = self.table("oses", raw.get("oses", {}), Os)
+        raw["platforms"] = self.table("platforms", raw.get("platforms", {}), Platform)
+        raw["layers"] = self.packages("layers", raw.get("layers", {}))
+        raw["cann_python"] = self.words("cann_python", raw.get("cann_python", []))
+        raw["common_requirements"] = self.words("common_requirements", raw.get("common_requirements", []))
+        raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
+        raw["tools"] = self.debian("tools", raw.get("tools", {}))
+        raw["mooncake_source"] = {
+            name: self.packages(f"mooncake_source.{name}", item)
+            for name, item in self.mapping("mooncake_source", raw.get("mooncake_source", {})).items()
+        }
+        raw["sources"] = self.mapping("sources", raw.get("sources", {}))
+        raw["images"] = self.mapping("images", raw.get("images", {}))
+        pairs = raw.get("pairs")
+        if not isinstance(pairs, list):
+            self.note("pairs", f"must be a list, is {_kind(pairs)}")
+            pairs = []
+        raw["pairs"] = tuple(self.pair(f"pairs[{index}]", pair) for index, pair in enumerate(pairs))
+        raw["releases"] = {
+            name: self.release(name, item)
+            for name, item in self.mapping("releases", raw.get("releases", {})).items()
+        }
+        return self.make(Matrix, **raw)  # type: ignore[no-any-return]
+
+    def pair(self, key: str, value: Any) -> Pair:
+        raw = self.fields(key, value, Pair)
+        self.texts(key, raw, "torch", "torch_npu")
+        raw["cann"] = self.words(f"{key}.cann", raw.get("cann", []))
+        return self.make(Pair, **raw)  # type: ignore[no-any-return]
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else f"{value!r} ({type(value).__name__})"
+
+
+def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
+    """What is well-formed and still cannot be: one problem for each."""
+    problems: list[Problem] = []
+
+    def note(key: str, what: str, fix: str = "") -> None:
+        problems.append(Problem(f"{file}: {key}", what, fix))
+
+    if matrix.default_release not in matrix.releases:
+        note("default_release", f"'{matrix.default_release}' is no release", did_you_mean(matrix.default_release, matrix.releases))
+    for name, platform in matrix.platforms.items():
+        if not re.fullmatch(r"ascend\w+", platform.soc_version):
+            note(f"platforms.{name}.soc_version", f"'{platform.soc_version}' is no SOC_VERSION", "such as ascend910_9391")
+        if not platform.cann_tag:
+            note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for it")
+    for kind, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
+        suffixes = [item.tag_suffix for item in table.values()]
+        for name, item in table.items():
+            if suffixes.count(item.tag_suffix) > 1:
+                note(f"{kind}.{name}.tag_suffix", f"'{item.tag_suffix}' is another's too: their images would share a tag")
+    for name, os in matrix.oses.items():
+        if os.packager not in ("apt", "dnf"):
+            note(f"oses.{name}.packager", f"'{os.packager}' is not known", "apt or dnf")
+    for name in ("cann", "os", "tools"):
+        if name not in matrix.images:
+            note(f"images.{name}", "is missing")
+    for name in ("vllm", "vllm-ascend", "mooncake", "yalantinglibs"):
+        if name not in matrix.sources:
+            note(f"sources.{name}", "is missing")
+    open_layers = [name for name, packages in matrix.layers.items() if not packages]
+    if len(open_layers) != 1:
+        note("layers", f"exactly one layer takes the packages no other names, not {len(open_layers)}")
+    named = [package for packages in matrix.layers.values() for package in packages]
+    for package in sorted({p for p in named if named.count(p) > 1}):
+        note("layers", f"{package} is in two layers")
+    for name, release in matrix.releases.items():
+        _check_release(matrix, name, release, note)
+    return problems
+
+
+def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> None:
+    key = f"releases.{name}"
+    if not release.cann:
+        note(f"{key}.cann", "is empty: no CANN base tag can be made")
+    if not release.platforms:
+        note(f"{key}.platforms", "is empty")
+    for platform in release.platforms:
+        if platform not in matrix.platforms:
+            note(f"{key}.platforms", f"'{platform}' is no platform", did_you_mean(platform, matrix.platforms))
+    for os in matrix.oses.values():
+        if not release.os_packages.get(os.packager):
+            note(f"{key}.os_packages.{os.packager}", f"is missing, and {os.name} needs it")
+    partners = [p for p in matrix.pairs if p.torch_npu == release.torch_npu]
+    if not partners:
+        note(f"{key}.torch_npu", f"{release.torch_npu} has no entry in pairs", "say there which torch and CANN it belongs to")
+    elif not any(p.torch == release.torch for p in partners):
+        note(f"{key}.torch_npu", f"{release.torch_npu} does not belong with torch {release.torch}", f"it is compiled against torch {partners[0].torch}")
+    elif not any(release.cann in p.cann for p in partners):
+        note(f"{key}.cann", f"torch_npu {release.torch_npu} does not run on CANN {release.cann}", f"it needs {' or '.join(partners[0].cann)}")
