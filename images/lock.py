@@ -1,8 +1,9 @@
 """The lock: each release resolved once for each architecture, and cut into one slice a layer.
 
-A slice is a requirements file with every package pinned and hashed, `locks/{release}/{arch}/{layer}.txt`.
-`locks/{release}/lock.json` keeps what was asked for, so that `check` can tell without a network
-whether the matrix has moved since. Two slices stand beside the releases: `locks/tools.txt` and
+A slice is a requirements file with every package pinned and hashed, `locks/{release}/{arch}/{layer}.txt`;
+`locks/{release}/sources.txt` pins the source distributions that wheels are built from, and
+`lock.json` keeps what was asked for, so that `check` can tell without a network whether the matrix
+has moved since. Two slices stand beside the releases: `locks/tools.txt` and
 `locks/stand-in.txt`, what the build itself installs.
 """
 
@@ -130,12 +131,13 @@ def lock(matrix: Matrix, release: Release, torch_index: str | None, say: Say, lo
             say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
             pinned = _resolve(matrix, release, arch, wheels, torch_index)
             slices = {layer: [p for p in pinned if layer_of(matrix, p.name) == layer] for layer in matrix.layers}
-            for name, packages in {**slices, SOURCES: sources}.items():
+            for name, packages in slices.items():
                 path = slice_path(release, arch.name, name, work)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(render(packages))
             say(f"{release.name}: {len(pinned)} packages")
         record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
+        (made / f"{SOURCES}.txt").write_text(render(sources))
         (made / RECORD).write_text(record + "\n")
         _replace(made, locks / release.name)
     return locks / release.name
@@ -283,8 +285,8 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
 def _read(matrix: Matrix, release: Release, arch: str, locks: Path) -> tuple[dict[str, list[Pinned]], list[Problem]]:
     slices: dict[str, list[Pinned]] = {}
     problems = []
-    for layer in (*matrix.layers, SOURCES):
-        path = slice_path(release, arch, layer, locks)
+    paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
+    for layer, path in {**paths, SOURCES: locks / release.name / f"{SOURCES}.txt"}.items():
         try:
             slices[layer] = list(parse(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -307,8 +309,7 @@ def _check_slices(matrix: Matrix, release: Release, arch: str, slices: Mapping[s
             elif layer_of(matrix, package.name) != layer:
                 problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} belongs to {layer_of(matrix, package.name)}.txt"))
             owner[package.name] = layer
-    versions = {package.name: package.version for packages in slices.values() for package in packages}
-    versions |= {package.name: package.version for layer in matrix.layers for package in slices[layer]}
+    versions = {package.name: package.version for layer in matrix.layers for package in slices[layer]}
     for wanted in map(Requirement, requirements(matrix, release)):
         found = versions.get(canonicalize_name(wanted.name))
         if found is None:

@@ -1,0 +1,89 @@
+"""Run BuildKit: a bake file in, progress on the way, digests out, and a failure one can act on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from images.base import no_engine
+from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from images.progress import Progress, Step
+
+# What a failed build's words mean to the one who has to mend it.
+REMEDIES = (
+    (r"no space left on device", "the disk is full: docker builder prune frees the build cache"),
+    (r"Hash mismatch|THESE PACKAGES DO NOT MATCH THE HASHES|Got: +sha256",
+     "a package is not the one in the lock: invoke lock --check; an index that changes packages is not to be trusted"),
+    (r"CERTIFICATE_VERIFY_FAILED|certificate signed by unknown authority|UnknownIssuer|invalid peer certificate",
+     "--certificates FILE names the site's CA bundle"),
+    (r"exec format error", "this stage needs the image's own architecture: build there (--builder), or register an emulator"),
+    (r"dns error|Temporary failure in name resolution|Could not connect|Connection refused|error sending request",
+     "an index or mirror does not answer: --pip-index, --apt-mirror, --dnf-mirror, or invoke build --help"),
+    (r"unexpected media type|unsupported media type|manifest invalid", "this registry does not take zstd layers: --compression gzip"),
+)  # fmt: skip
+
+
+def bake(
+    targets: Mapping[str, Mapping[str, Any]],
+    directory: Path,
+    progress: Progress,
+    *,
+    builder: str | None = None,
+    no_cache: bool = False,
+) -> dict[str, Any]:
+    """Build all targets in one graph; returns buildx's metadata, target → facts.
+
+    Raises UserError: 69 when no engine answers, 70 when a step failed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    file, metadata = directory / "bake.json", directory / "metadata.json"
+    group = {"default": {"targets": sorted(targets)}}
+    file.write_text(json.dumps({"group": group, "target": targets}, indent=1, sort_keys=True) + "\n")
+    metadata.unlink(missing_ok=True)
+    command = ["docker", "buildx", "bake", "--progress=rawjson", "--file", str(file), "--metadata-file", str(metadata)]
+    command += ["--builder", builder] if builder else []
+    command += ["--no-cache"] if no_cache else []
+    _run(command, progress)
+    return dict(json.loads(metadata.read_text())) if metadata.is_file() else {}
+
+
+def _run(command: Sequence[str], progress: Progress) -> None:
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, errors="replace")
+    except FileNotFoundError:
+        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+    assert process.stderr is not None
+    try:
+        with progress:
+            for line in process.stderr:
+                progress.feed(line)
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.stderr.close()
+        process.wait()
+    if process.returncode:
+        raise failure(progress)
+
+
+def failure(progress: Progress) -> UserError:
+    """What went wrong, in the words of the step that failed."""
+    words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(progress.words)
+    if re.search(r"Cannot connect to the Docker daemon|no builder .* found|is the docker daemon running", words):
+        return no_engine(words)
+    problems = [_problem(step) for step in progress.failed()]
+    return UserError(problems or [Problem("docker buildx bake", words or "failed without a word")], EX_SOFTWARE)
+
+
+def _problem(step: Step) -> Problem:
+    telling = [line for line in step.log if re.search(r"error|×|╰─▶|mismatch|sha256:|no such|not found|denied|is no |lacks", line, re.IGNORECASE)]
+    words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
+    everything = f"{words} {step.error} {' '.join(step.log)}"
+    remedy = next((advice for pattern, advice in REMEDIES if re.search(pattern, everything)), "")
+    where = step.stage or step.instruction
+    return Problem(where, words, remedy)

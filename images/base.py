@@ -1,0 +1,166 @@
+"""Where CANN comes from: find it, identify it, or say why not and what else there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.matrix import STAND_IN, Matrix, Variant
+from images.render import Base
+from images.site import Site
+
+SUMS = "SHA256SUMS"
+OTHER_WAYS = (
+    "other ways: --base IMAGE (a copy you can pull), --registry-mirror HOST, "
+    "--cann-packages DIR (CANN's .run installers), or --base stand-in (no CANN: for tests)"
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoundBase:
+    """A base and what identifies its content: a digest, or the sum of everything it is made of."""
+
+    base: Base
+    identity: str
+    pinned: str = ""  # the reference with its digest, when it came from a registry
+
+
+def find(
+    matrix: Matrix,
+    variant: Variant,
+    site: Site,
+    *,
+    image: str | None,
+    packages: Path | None,
+    share_cann: bool,
+    builder: str | None,
+    say: Say,
+) -> FoundBase:
+    """Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
+    image that nobody has."""
+    os_image = site.image(matrix.images["os"][variant.os.name])
+    if image == STAND_IN:
+        if packages:
+            raise fail("--base stand-in", "and --cann-packages exclude each other", "choose one")
+        return FoundBase(Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}")
+    if packages:
+        installers = check_installers(packages, variant, say)
+        base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
+        found = identify(image, builder) if image else None
+        identity = f"{installers.identity} on {found.identity if found else 'debian'}"
+        return FoundBase(base, identity, found.pinned if found else "")
+    reference = image or site.image(matrix.cann_image(variant))
+    found = identify(reference, builder)
+    return FoundBase(Base("image", image=reference, os_image=os_image), found.identity, found.pinned)
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    identity: str
+    pinned: str = ""
+
+
+def identify(reference: str, builder: str | None) -> Identity:
+    """The digest of an image that the engine has, or else its registry. Raises UserError (69)."""
+    if builder is None:
+        local = _docker("image", "inspect", "--format", "{{.Id}}", reference)
+        if local.returncode == 0:
+            return Identity(local.stdout.strip())
+        if "Cannot connect" in local.stderr or "permission denied" in local.stderr:
+            raise no_engine(local.stderr)
+    remote = _docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
+    if remote.returncode:
+        words = " ".join(remote.stderr.split()).removeprefix("ERROR: ")
+        raise fail(reference, f"cannot be pulled: {words}", OTHER_WAYS, EX_UNAVAILABLE)
+    digest = json.loads(remote.stdout)["digest"]
+    return Identity(digest, f"{reference.split('@')[0]}@{digest}")
+
+
+def no_engine(words: str) -> UserError:
+    return fail(
+        "docker",
+        f"no engine answers: {' '.join(words.split())}",
+        "./setup.sh installs and starts one; --builder NAME uses another",
+        EX_UNAVAILABLE,
+    )
+
+
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+
+
+# ---- CANN's installers ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Installers:
+    names: dict[str, str]
+    identity: str
+
+
+def check_installers(directory: Path, variant: Variant, say: Say) -> Installers:
+    """The installers of a directory, each held to its line in SHA256SUMS.
+
+    The files are named as Huawei names them: `…toolkit…`, `…kernels…` or `…ops…` for the platform,
+    `…nnal…`, `.run`; `{arch}` in a name is left to the builder. Raises UserError (64, 65).
+    """
+    if not directory.is_dir():
+        raise fail("--cann-packages", f"no such directory: {directory}")
+    try:
+        sums = dict(_sum_line(line) for line in (directory / SUMS).read_text().splitlines() if line.strip())
+    except FileNotFoundError:
+        raise fail(str(directory / SUMS), "is missing", f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust", EX_DATAERR) from None
+    except (ValueError, OSError) as error:
+        raise fail(str(directory / SUMS), str(error), "lines as sha256sum writes them", EX_DATAERR) from None
+    patterns = {
+        "toolkit": r"toolkit",
+        "kernels": rf"(kernels|ops)-{variant.platform.cann_tag}|{variant.platform.name}[-\w]*(kernels|ops)",
+        "nnal": r"nnal",
+    }
+    problems, names = [], {}
+    for part, pattern in patterns.items():
+        matching = [name for name in sorted(sums) if name.endswith(".run") and re.search(pattern, name, re.IGNORECASE)]
+        if len(matching) != 1:
+            found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
+            problems.append(Problem(f"{directory}: {part} for {variant.platform.name}", found, f"one .run whose name has /{pattern}/"))
+        else:
+            names[part] = matching[0]
+    for name in names.values():
+        say(f"checking {name}")
+        problems += _check_sum(directory / name, sums[name])
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return Installers(names, " ".join(f"{name}@sha256:{sums[name]}" for name in names.values()))
+
+
+def _sum_line(line: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line.strip())
+    if not match:
+        raise ValueError(f"not a checksum: {line!r}")
+    return match[2], match[1]
+
+
+def _check_sum(path: Path, wanted: str) -> list[Problem]:
+    if not path.is_file():
+        return [Problem(str(path), f"is listed in {SUMS} and not there")]
+    with path.open("rb") as file:
+        found = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    if found.hexdigest() == wanted:
+        return []
+    return [Problem(str(path), f"its sha256 is {found.hexdigest()}, {SUMS} says {wanted}", "fetch the installer again")]

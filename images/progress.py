@@ -1,0 +1,172 @@
+"""What BuildKit reports while it works, turned into lines to read and times to keep."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TextIO
+
+EXPORT = "export"
+
+
+@dataclass
+class Step:
+    """One vertex of the build graph."""
+
+    name: str
+    started: datetime | None = None
+    completed: datetime | None = None
+    cached: bool = False
+    error: str = ""
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        if self.started is None or self.completed is None:
+            return 0.0
+        return (self.completed - self.started).total_seconds()
+
+    @property
+    def stage(self) -> str:
+        """`layer-torch` of "[image-… layer-torch 1/1] RUN …"; `export` for what follows the graph."""
+        match = re.match(r"\[(?:\S+ )??(?:linux/\S+ )?(\S+?) +\d+/\d+\]", self.name)
+        if match:
+            return match[1]
+        return EXPORT if self.name.startswith(("exporting", "[auth]", "pushing")) else ""
+
+    @property
+    def instruction(self) -> str:
+        return self.name.partition("] ")[2] or self.name
+
+
+class Progress:
+    """Feed it buildx's rawjson lines; it shows them and remembers every step."""
+
+    def __init__(self, out: TextIO = sys.stderr) -> None:
+        self.out = out
+        self.steps: dict[str, Step] = {}
+        self.words: list[str] = []  # what buildx said that is no event: its own errors
+        self._partial: list[str] = []
+        self._statuses: dict[str, str] = {}
+        self._live = _Live() if out.isatty() else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def feed(self, line: str) -> None:
+        """One line of buildx: part of an event, which spans from a lone { to a lone }, or words."""
+        if self._partial or line.rstrip() == "{":
+            self._partial.append(line)
+            if line.rstrip() == "}":
+                event = json.loads("".join(self._partial))
+                self._partial.clear()
+                self._event(event)
+        elif line.strip():
+            self.words.append(line.strip())
+
+    def _event(self, event: dict[str, Any]) -> None:
+        for vertex in event.get("vertexes") or ():
+            self._vertex(vertex)
+        for log in event.get("logs") or ():
+            text = base64.b64decode(log.get("data", "")).decode(errors="replace")
+            step = self.steps.setdefault(log["vertex"], Step("?"))
+            step.log += [part for part in re.split(r"[\r\n]+", text) if part.strip()]
+        for status in event.get("statuses") or ():
+            if status.get("completed") is None and status.get("total"):
+                share = 100 * status.get("current", 0) // status["total"]
+                self._statuses[status["vertex"]] = f"{status.get('id', '')[:50]} {share}%"
+        if self._live:
+            self._live.show(self._running())
+
+    def _vertex(self, vertex: dict[str, Any]) -> None:
+        step = self.steps.setdefault(vertex["digest"], Step(vertex["name"]))
+        step.name = vertex["name"]
+        step.started = _time(vertex.get("started")) or step.started
+        step.cached = step.cached or bool(vertex.get("cached"))
+        step.error = vertex.get("error") or step.error
+        finished = _time(vertex.get("completed"))
+        announced = step.completed is not None
+        step.completed = finished or step.completed
+        if finished and not announced and not step.name.startswith("[internal]"):
+            self._announce(step)
+
+    def _announce(self, step: Step) -> None:
+        if step.error:
+            line = f"FAILED  {step.name}"
+        elif step.cached:
+            line = f"cached  {step.name}"
+        else:
+            line = f"{step.seconds:6.1f}s {step.name}"
+        if self._live:
+            self._live.print(line)
+        else:
+            self.out.write(re.sub(r"\s+", " ", line)[:200] + "\n")
+            self.out.flush()
+
+    def _running(self) -> Iterator[tuple[str, float, str]]:
+        now = datetime.now().astimezone()
+        for digest, step in self.steps.items():
+            if step.started and not step.completed and not step.name.startswith("[internal]"):
+                doing = self._statuses.get(digest) or (step.log[-1] if step.log else "")
+                yield step.name, (now - step.started).total_seconds(), doing
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds spent in each stage, cached steps counting nothing."""
+        result: dict[str, float] = {}
+        for step in self.steps.values():
+            result[step.stage] = result.get(step.stage, 0.0) + (0.0 if step.cached else step.seconds)
+        return result
+
+    def failed(self) -> list[Step]:
+        """The steps that failed of themselves, not because another was cancelled."""
+        failed = [step for step in self.steps.values() if step.error]
+        own = [step for step in failed if "context canceled" not in step.error]
+        return own or failed
+
+
+class _Live:
+    """The running steps, redrawn in place on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(stderr=True), refresh_per_second=5, transient=True)
+
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def print(self, line: str) -> None:
+        self._live.console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+
+    def show(self, running: Iterator[tuple[str, float, str]]) -> None:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 1))
+        table.add_column(justify="right", style="cyan")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
+        for name, seconds, doing in running:
+            table.add_row(f"{seconds:.0f}s", name.replace("[", "\\["), doing.replace("[", "\\["))
+        self._live.update(table)
+
+
+def _time(value: str | None) -> datetime | None:
+    if not value:
+        return None
+    trimmed = re.sub(r"(\.\d{6})\d+", r"\1", value).replace("Z", "+00:00")
+    return datetime.fromisoformat(re.sub(r"\.(\d{1,5})(?=[+-])", lambda m: f".{m[1]:0<6}", trimmed))

@@ -1,0 +1,185 @@
+"""The Dockerfile of a variant: deterministic, from the matrix and the templates alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from images.errors import EX_DATAERR, fail
+from images.matrix import STAND_IN, Matrix, Variant
+from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
+
+LAYERS = Path(__file__).parent / "layers"
+LIBRARY_DIRECTORY = "/usr/local/lib"  # where Mooncake's own libraries are; #6949
+PYTHON_PLACEHOLDER = "/usr/bin/python{version}"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where CANN comes from: an `image`, its `packages` (installers), or a `stand-in`."""
+
+    kind: str
+    image: str = ""
+    installers: Mapping[str, str] = field(default_factory=dict)
+    os_image: str = ""
+
+    @property
+    def debian(self) -> bool:
+        """Whether the lowest layer is a root file system made of Debian packages."""
+        return self.kind == STAND_IN or (self.kind == "packages" and not self.image)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether CANN's compiler is there, for kernels and for Mooncake."""
+        return self.kind != STAND_IN
+
+    @property
+    def describe(self) -> str:
+        return {"image": self.image, "packages": "CANN's installers", STAND_IN: "a stand-in for CANN"}[self.kind]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment stage captured: ENV before and after set_env.sh, and the interpreter."""
+
+    python: str
+    base: Mapping[str, str]
+    changed: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Environment:
+        """Raises UserError (65) when the file is not what the environment stage writes."""
+        try:
+            raw = json.loads(path.read_text())
+            return cls(raw["python"], raw["base"], raw["changed"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise fail(str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR) from None
+
+
+def dockerfile(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    *,
+    tools_image: str | None = None,
+    share_cann: bool = False,
+    environment: Environment | None = None,
+) -> str:
+    """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
+    release = variant.release
+    python_layers = [n for n in matrix.layers if n not in ("mooncake", "vllm", "vllm-ascend")]
+    compiled = base.compiles and release.mooncake.origin == "source"
+    run_packages = matrix.mooncake_source["run"][variant.os.packager] if compiled else ()
+    return _environment().get_template("Dockerfile.j2").render(
+        matrix=matrix,
+        variant=variant,
+        base=base,
+        tools_image=tools_image,
+        share_cann=share_cann,
+        python_layers=python_layers,
+        stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
+        has_mooncake=variant.platform.mooncake,
+        mooncake_compiled=compiled and variant.platform.mooncake,
+        os_packages=list(dict.fromkeys((*release.os_packages[variant.os.packager], *run_packages))),
+        installers=base.installers,
+        static_environment=_static_environment(matrix, variant) if base.kind == STAND_IN else {},
+        site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
+        kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
+        interpreter=environment.python if environment else PYTHON_PLACEHOLDER.format(version=release.python),
+        environment=_baked(environment, share_cann) if environment else None,
+        own_environment=_own_environment(variant, base),
+        labels=labels(matrix, variant, base),
+    )
+
+
+def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
+    """The image's labels: OCI's own, every pin, and what was fallen back on."""
+    release = variant.release
+    result = {
+        "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
+        "org.opencontainers.image.version": release.name,
+        "org.opencontainers.image.base.name": base.image or base.kind,
+        "ascend.platform": variant.platform.name,
+        "ascend.soc-version": variant.platform.soc_version,
+        "ascend.os": variant.os.name,
+        "ascend.base": base.kind,
+        **{f"ascend.pin.{name.replace('_', '-')}": version for name, version in release.pins.items()},
+    }
+    if base.kind == STAND_IN:
+        result["ascend.stand-in"] = "no CANN in this image: it imports and plans, and serves nothing"
+        result["ascend.fallback.vllm-ascend"] = "without kernels"
+        if release.mooncake.origin == "source":
+            result["ascend.fallback.mooncake"] = "the package index's wheel, without ascend_direct"
+    return result
+
+
+def _static_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
+    release = variant.release
+    if release.python != matrix.stand_in.python:
+        raise fail(
+            "--base stand-in",
+            f"{release.name} needs Python {release.python}, Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
+            "--base IMAGE or another release",
+        )
+    try:
+        return static_environment(release.cann, next(iter(matrix.arches)))
+    except UnknownCannVersion as error:
+        raise fail("--base stand-in", str(error), "--base IMAGE or another release") from None
+
+
+def _kernels_path(variant: Variant) -> str:
+    home = cann(variant.release.cann).home
+    return f"{home}/opp/built-in/op_impl/ai_core/tbe/kernel/{variant.platform.soc_version}"
+
+
+def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
+    """ENV for the image: what the scripts changed, and all of the base's when that is not inherited."""
+    values = {**(environment.base if all_of_it else {}), **environment.changed}
+    for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
+        values.setdefault(name, environment.base.get(name, ""))
+    values["PATH"] = _path("/opt/vllm/bin", values["PATH"])
+    values["LD_LIBRARY_PATH"] = _path(values["LD_LIBRARY_PATH"], LIBRARY_DIRECTORY)
+    values["PYTHONPATH"] = _path(values["PYTHONPATH"])
+    return dict(sorted(values.items()))
+
+
+def _path(*parts: str) -> str:
+    """Join search paths: no entry twice, and no empty one, which would mean the working directory."""
+    entries = (entry.rstrip("/") for part in parts for entry in part.split(":"))
+    return ":".join(dict.fromkeys(entry for entry in entries if entry))
+
+
+def _own_environment(variant: Variant, base: Base) -> dict[str, str]:
+    own = {
+        "ASCEND_PLATFORM": variant.platform.name,
+        "SOC_VERSION": variant.platform.soc_version,
+        "VIRTUAL_ENV": "/opt/vllm",
+        "VLLM_ASCEND_RELEASE": variant.release.name,
+    }
+    return {**own, "CANN_STANDIN": "1"} if base.kind == STAND_IN else own
+
+
+def _quoted(value: str) -> str:
+    """A value for ENV or LABEL: in double quotes, where $ would be a variable."""
+    for character in '\\"$':
+        value = value.replace(character, f"\\{character}")
+    return f'"{value}"'
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment as Templates
+    from jinja2 import FileSystemLoader, StrictUndefined
+
+    templates = Templates(
+        loader=FileSystemLoader(LAYERS),
+        undefined=StrictUndefined,
+        keep_trailing_newline=False,
+        autoescape=False,
+    )
+    templates.filters["quoted"] = _quoted
+    return templates

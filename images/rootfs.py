@@ -1,0 +1,70 @@
+"""Root file systems from Debian packages, for a stand-in and where no registry is at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from images.errors import EX_UNAVAILABLE, fail
+from images.matrix import Arch, Debian
+
+MIRROR = "http://deb.debian.org/debian"
+EPOCH = "315532800"
+UNUSED = ("doc", "info", "locale", "man")
+MERGED_USR = 'mkdir -p "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib"; ln -s usr/bin usr/sbin usr/lib "$1/"'
+
+
+def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Callable[[str], None]) -> Path:
+    """The tar of `debian` for `arch`, `{name}-{arch}.tar` in `directory`; made if it is not there.
+
+    A foreign architecture is only unpacked: its packages' scripts, which would need an emulator, do
+    not run, and nothing here needs what they do. Raises UserError (69) with mmdebstrap's words.
+    """
+    target = directory / f"{name}-{arch.name}.tar"
+    stamp = target.with_suffix(".sha256")
+    command = _command(debian, arch)
+    fingerprint = hashlib.sha256("\0".join(command).encode()).hexdigest()
+    if target.is_file() and stamp.is_file() and stamp.read_text() == fingerprint:
+        return target
+    if shutil.which("mmdebstrap") is None:
+        raise fail("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
+    say(f"{name} root file system for {arch.name}: {len(debian.packages)} packages of Debian {debian.suite}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        made = Path(scratch) / target.name
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
+        environment["TMPDIR"] = scratch
+        answer = subprocess.run(
+            [*command, debian.suite, str(made), os.environ.get("APT_MIRROR", MIRROR)],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if answer.returncode:
+            reasons = [line for line in answer.stderr.splitlines() if line.startswith("E:")]
+            words = "; ".join(reasons or answer.stderr.splitlines()[-3:])
+            raise fail("mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE)
+        stamp.unlink(missing_ok=True)
+        made.rename(target)
+        stamp.write_text(fingerprint)
+    return target
+
+
+def _command(debian: Debian, arch: Arch) -> list[str]:
+    native = platform.machine() == arch.machine
+    variant = ["--variant=minbase"] if native else ["--variant=extract", "--include=?essential", f"--setup-hook={MERGED_USR}"]
+    unused = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED]
+    return [
+        *("mmdebstrap", "--quiet", "--format=tar", f"--architectures={arch.name}"),
+        *variant,
+        f"--include={','.join(debian.packages)}",
+        *unused,
+    ]
+
+

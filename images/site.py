@@ -1,0 +1,85 @@
+"""What a site needs to reach the outside: mirrors, certificates, credentials, as BuildKit secrets."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.errors import Problem, UserError
+
+HOST_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Settings of the place that builds. None of them reaches a layer or a cache key."""
+
+    pip_index: str = ""
+    torch_index: str = ""
+    apt_mirror: str = ""
+    dnf_mirror: str = ""
+    registry_mirror: str = ""
+    certificates: str = ""
+    netrc: str = ""
+    proxies: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], **given: str | None) -> Site:
+        """From options and, where an option is not given, the variables people already set.
+
+        Raises UserError for a file that is not there.
+        """
+        defaults = {
+            "pip_index": environ.get("UV_DEFAULT_INDEX") or environ.get("PIP_INDEX_URL", ""),
+            "torch_index": environ.get("TORCH_CPU_INDEX", ""),
+            "apt_mirror": environ.get("APT_MIRROR", ""),
+            "dnf_mirror": environ.get("DNF_MIRROR", ""),
+            "registry_mirror": environ.get("REGISTRY_MIRROR", ""),
+            "certificates": environ.get("SSL_CERT_FILE") or _if_there(HOST_CERTIFICATES),
+            "netrc": environ.get("NETRC") or _if_there(str(Path.home() / ".netrc")),
+        }
+        values = {name: given.get(name) or default for name, default in defaults.items()}
+        problems = [
+            Problem(f"--{name}", f"no such file: {values[name]}")
+            for name in ("certificates", "netrc")
+            if values[name] and not Path(values[name]).is_file()
+        ]
+        if problems:
+            raise UserError(problems)
+        proxies = tuple((name, environ[name]) for name in PROXIES if environ.get(name))
+        return cls(**values, proxies=proxies)
+
+    def image(self, reference: str) -> str:
+        """A reference through the registry mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
+        host, separator, mirror = self.registry_mirror.partition("=")
+        if separator:
+            return mirror + reference[len(host) :] if reference.startswith(f"{host}/") else reference
+        return f"{host}/{reference}" if host else reference
+
+    def secrets(self, directory: Path) -> list[str]:
+        """Write the secrets' files; returns them as bake's `secret` entries."""
+        settings = {
+            "PIP_INDEX_URL": self.pip_index,
+            "UV_DEFAULT_INDEX": self.pip_index,
+            "UV_INDEX": self.torch_index,
+            "UV_INDEX_STRATEGY": "unsafe-best-match" if self.torch_index else "",
+            "APT_MIRROR": self.apt_mirror,
+            "DNF_MIRROR": self.dnf_mirror,
+            **dict(self.proxies),
+        }
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items() if value]
+        directory.mkdir(parents=True, exist_ok=True)
+        site = directory / "site"
+        descriptor = os.open(site, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(lines)
+        files = {"site": str(site), "ca": self.certificates, "netrc": self.netrc}
+        return [f"id={name},src={path}" for name, path in files.items() if path]
+
+
+def _if_there(path: str) -> str:
+    return path if Path(path).is_file() else ""

@@ -1,0 +1,83 @@
+"""Capture what CANN's set_env.sh scripts make of the environment: `environment.py [--root DIR]`.
+
+Runs in a stage, after torch's layer is made, because nnal's script chooses its libraries by the C++
+ABI of the installed torch. The answer, /out/environment.json, is baked into the image as ENV:
+
+    {"python": "/usr/local/python3.11.13/bin/python3.11", "base": {…}, "changed": {…}}
+
+`base` is the environment before, `changed` what the scripts set or changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("/usr/local/Ascend/ascend-toolkit/set_env.sh", "/usr/local/Ascend/nnal/atb/set_env.sh")
+SHELL_OWN = {"PWD", "OLDPWD", "SHLVL", "_", "HOME", "HOSTNAME", "TERM", "TORCH_LIBRARY", "BASH_ENV"}
+TORCH_ABI = Path(__file__).parent / "torch_abi"
+
+
+def sourced(environment: dict[str, str], scripts: list[str]) -> dict[str, str]:
+    """The environment that a bash has after sourcing `scripts`, starting from `environment`."""
+    lines = "".join(f"source {script} >&2\n" for script in scripts)
+    answer = subprocess.run(
+        ["bash", "--norc", "--noprofile", "-c", f"set -e\n{lines}env -0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    pairs = (pair.partition("=") for pair in answer.stdout.decode().split("\0") if pair)
+    return {name: value for name, _, value in pairs}
+
+
+def interpreter(root: Path, path: str, version: str) -> str | None:
+    """The first python of `version` in PATH, below `root` but named as the image will see it."""
+    for directory in path.split(":"):
+        candidate = Path(directory) / f"python{version}"
+        if os.path.lexists(root / candidate.relative_to("/")):
+            return str(candidate)
+    return None
+
+
+def without_shim(value: str) -> str:
+    return ":".join(part for part in value.split(":") if part != str(TORCH_ABI))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--torch", type=Path, required=True, help="the torch layer's site-packages")
+    parser.add_argument("--python", required=True)
+    parser.add_argument("--machine", required=True, help="the image's machine, as uname -m says")
+    given = parser.parse_args()
+
+    base = {k: v for k, v in os.environ.items() if k not in SHELL_OWN}
+    missing = [script for script in SCRIPTS if not Path(script).is_file()]
+    if missing:
+        sys.exit(f"this base is no CANN image: it lacks {' and '.join(missing)}")
+    python_path = f"{TORCH_ABI}:{base.get('PYTHONPATH', '')}".rstrip(":")
+    library = str(given.torch / "torch" / "lib" / "libc10.so")
+    after = sourced({**base, "PYTHONPATH": python_path, "TORCH_LIBRARY": library}, list(SCRIPTS))
+    after["PYTHONPATH"] = without_shim(after["PYTHONPATH"])
+    changed = {k: v for k, v in after.items() if k not in SHELL_OWN and base.get(k) != v}
+    if platform.machine() != given.machine:
+        foreign = [k for k, v in changed.items() if platform.machine() in v]
+        if foreign:
+            sys.exit(f"set_env.sh names the builder's machine in {', '.join(foreign)}: build this on {given.machine}")
+    python = interpreter(given.root, after["PATH"], given.python)
+    if python is None:
+        sys.exit(f"this base has no python{given.python} in its PATH ({after['PATH']})")
+    out = Path("/out")
+    out.mkdir(exist_ok=True)
+    answer = {"python": python, "base": base, "changed": changed}
+    (out / "environment.json").write_text(json.dumps(answer, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

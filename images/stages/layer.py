@@ -1,0 +1,140 @@
+"""Make the tree of one image layer, bit for bit the same each time. Runs in a stage on the builder.
+
+    layer.py install SLICE --arch arm64 --python 3.11 [--wheels DIR]    the packages of a slice
+    layer.py wheel DIR                                                  one wheel built in a stage
+    layer.py venv PYTHON --python 3.11                                  what ties them to the base
+    layer.py entrypoint --python 3.11                                   the entrypoint and its data
+    layer.py tree DIR                                                   files that are there already
+
+Each leaves the layer in /out. Two runs give the same bytes because every time stamp is EPOCH, the
+byte code is compiled here under a fixed hash seed and says nothing about its source's time, and
+nothing that uv notes about the run (lock, cache keys) stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OUT = Path("/out")
+VENV = Path("/opt/vllm")
+HOME = Path("/opt/ascend")
+EPOCH = 315532800  # 1980-01-01
+MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
+LAUNCHER = f"""\
+#!{VENV}/bin/python
+import sys
+
+sys.path.insert(0, "{HOME}")
+from entrypoints.__main__ import main
+
+sys.exit(main())
+"""
+
+
+def site_packages(python: str) -> Path:
+    return VENV / "lib" / f"python{python}" / "site-packages"
+
+
+def install(requirements: list[str], arch: str, python: str, wheels: str | None) -> None:
+    """Install for `arch` with uv, whatever the builder's own architecture is."""
+    cache = Path("/tmp/uv")  # beside /out, so that uv can hard-link instead of copying
+    options = ["--find-links", wheels, "--no-index"] if wheels else []
+    subprocess.run(
+        ["uv", "pip", "install", "--no-progress", "--python", str(VENV / "bin" / "python")]
+        + ["--prefix", str(OUT) + str(VENV), "--cache-dir", str(cache), "--link-mode", "hardlink"]
+        + ["--python-platform", f"{MACHINES[arch]}-manylinux_2_35", "--python-version", python]
+        + ["--no-deps", "--no-compile", "--only-binary", ":all:", *options, *requirements],
+        check=True,
+    )
+    shutil.rmtree(cache)
+
+
+def venv(interpreter: str, python: str) -> None:
+    """Write the files that make /opt/vllm an environment of the base's interpreter."""
+    root = OUT / VENV.relative_to("/")
+    (root / "bin").mkdir(parents=True)
+    for name in ("python", "python3", f"python{python}"):
+        (root / "bin" / name).symlink_to(interpreter)
+    (root / "pyvenv.cfg").write_text(
+        f"home = {Path(interpreter).parent}\ninclude-system-site-packages = false\nversion = {python}\n"
+    )
+
+
+def entrypoint() -> None:
+    """Put the package and its data in place, with the launcher that ENTRYPOINT names."""
+    target = OUT / HOME.relative_to("/")
+    for name in ("entrypoints", "env"):
+        shutil.copytree(Path("/src") / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    launcher = OUT / (VENV / "bin" / "entrypoint").relative_to("/")
+    launcher.parent.mkdir(parents=True)
+    launcher.write_text(LAUNCHER)
+    launcher.chmod(0o755)
+
+
+def finish(tree: Path) -> None:
+    """Compile what has source, drop uv's notes, and set every time stamp to EPOCH."""
+    for record in tree.rglob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if "/uv_cache.json," not in line))
+    for note in (*tree.rglob("uv_cache.json"), *tree.rglob(".lock")):
+        note.unlink()
+    compile_all(tree)
+    for directory, names, files in os.walk(tree, topdown=False):
+        for name in (*names, *files):
+            os.utime(Path(directory, name), (EPOCH, EPOCH), follow_symlinks=False)
+    os.utime(tree, (EPOCH, EPOCH))
+
+
+def compile_all(tree: Path) -> None:
+    """Compile every module, with the path it will have in the image."""
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of a set constant is in the byte code
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        command = [sys.executable, __file__, "compile", str(tree)]
+        subprocess.run(command, env=environment, check=True)
+        return
+    compileall.compile_dir(
+        str(tree),
+        maxlevels=40,
+        quiet=2,  # some packages ship templates that are no Python
+        workers=0,
+        stripdir=str(tree),
+        prependdir="/",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["install", "wheel", "venv", "entrypoint", "tree", "compile"])
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("--arch")
+    parser.add_argument("--python")
+    parser.add_argument("--wheels")
+    given = parser.parse_args()
+    if given.what == "compile":
+        compile_all(Path(given.source))
+        return
+    if given.what == "install":
+        slice_file = ["--require-hashes", "--requirements", given.source]
+        install(slice_file, given.arch, given.python, given.wheels)
+    elif given.what == "wheel":
+        wheels = [str(path) for path in Path(given.source).glob("*.whl")]
+        install(["--no-index", *wheels], given.arch, given.python, None)
+    elif given.what == "venv":
+        venv(given.source, given.python)
+    elif given.what == "entrypoint":
+        entrypoint()
+    elif given.what == "tree":
+        shutil.copytree(given.source, OUT, symlinks=True, dirs_exist_ok=True)
+    finish(OUT)
+
+
+if __name__ == "__main__":
+    main()
