@@ -299,7 +299,7 @@ def _image_target(matrix: Matrix, target: Target, environment: Environment, opti
     text = render(matrix, target, options, environment)
     published = calendar.timegm(target.variant.release.published.timetuple())
     # A tag that was pushed stays in the engine too only when it is loaded, so one output says both.
-    output = "type=image,push=true" if options.push else "type=docker" if options.builder else "type=image"
+    output = "type=image,push=true" if options.push else "type=docker" if options.builder else "type=image,unpack=true"
     compression = f",compression={options.compression},oci-mediatypes=true" if output != "type=docker" else ""
     return {
         **_common(target, text, target.name, options),
