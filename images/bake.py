@@ -42,9 +42,20 @@ def bake(
     directory.mkdir(parents=True, exist_ok=True)
     file, metadata = directory / "bake.json", directory / "metadata.json"
     group = {"default": {"targets": sorted(targets)}}
-    file.write_text(json.dumps({"group": group, "target": targets}, indent=1, sort_keys=True) + "\n")
+    file.write_text(
+        json.dumps({"group": group, "target": targets}, indent=1, sort_keys=True) + "\n"
+    )
     metadata.unlink(missing_ok=True)
-    command = ["docker", "buildx", "bake", "--progress=rawjson", "--file", str(file), "--metadata-file", str(metadata)]
+    command = [
+        "docker",
+        "buildx",
+        "bake",
+        "--progress=rawjson",
+        "--file",
+        str(file),
+        "--metadata-file",
+        str(metadata),
+    ]
     command += ["--builder", builder] if builder else []
     command += ["--no-cache"] if no_cache else []
     _run(command, progress)
@@ -53,7 +64,14 @@ def bake(
 
 def _run(command: Sequence[str], progress: Progress) -> None:
     try:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, errors="replace")
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
     except FileNotFoundError:
         raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
     assert process.stderr is not None
@@ -73,15 +91,30 @@ def _run(command: Sequence[str], progress: Progress) -> None:
 
 def failure(progress: Progress) -> UserError:
     """What went wrong, in the words of the step that failed."""
-    words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(progress.words)
-    if re.search(r"Cannot connect to the Docker daemon|no builder .* found|is the docker daemon running", words):
+    words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(
+        progress.words
+    )
+    if re.search(
+        r"Cannot connect to the Docker daemon|no builder .* found|is the docker daemon running",
+        words,
+    ):
         return no_engine(words)
     problems = [_problem(step) for step in progress.failed()]
-    return UserError(problems or [Problem("docker buildx bake", words or "failed without a word")], EX_SOFTWARE)
+    return UserError(
+        problems or [Problem("docker buildx bake", words or "failed without a word")], EX_SOFTWARE
+    )
 
 
 def _problem(step: Step) -> Problem:
-    telling = [line for line in step.log if re.search(r"error|×|╰─▶|mismatch|sha256:|no such|not found|denied|is no |lacks", line, re.IGNORECASE)]
+    telling = [
+        line
+        for line in step.log
+        if re.search(
+            r"error|×|╰─▶|mismatch|sha256:|no such|not found|denied|is no |lacks",
+            line,
+            re.IGNORECASE,
+        )
+    ]
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
     everything = f"{words} {step.error} {' '.join(step.log)}"
     remedy = next((advice for pattern, advice in REMEDIES if re.search(pattern, everything)), "")

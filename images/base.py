@@ -50,7 +50,9 @@ def find(
     if image == STAND_IN:
         if packages:
             raise fail("--base stand-in", "and --cann-packages exclude each other", "choose one")
-        return FoundBase(Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}")
+        return FoundBase(
+            Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
+        )
     if packages:
         installers = check_installers(packages, variant, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
@@ -59,7 +61,9 @@ def find(
         return FoundBase(base, identity, found.pinned if found else "")
     reference = image or site.image(matrix.cann_image(variant))
     found = identify(reference, builder)
-    return FoundBase(Base("image", image=reference, os_image=os_image), found.identity, found.pinned)
+    return FoundBase(
+        Base("image", image=reference, os_image=os_image), found.identity, found.pinned
+    )
 
 
 # ---- images --------------------------------------------------------------------------------------
@@ -98,7 +102,9 @@ def no_engine(words: str) -> UserError:
 
 def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError:
         raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
 
@@ -121,11 +127,20 @@ def check_installers(directory: Path, variant: Variant, say: Say) -> Installers:
     if not directory.is_dir():
         raise fail("--cann-packages", f"no such directory: {directory}")
     try:
-        sums = dict(_sum_line(line) for line in (directory / SUMS).read_text().splitlines() if line.strip())
+        sums = dict(
+            _sum_line(line) for line in (directory / SUMS).read_text().splitlines() if line.strip()
+        )
     except FileNotFoundError:
-        raise fail(str(directory / SUMS), "is missing", f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust", EX_DATAERR) from None
+        raise fail(
+            str(directory / SUMS),
+            "is missing",
+            f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust",
+            EX_DATAERR,
+        ) from None
     except (ValueError, OSError) as error:
-        raise fail(str(directory / SUMS), str(error), "lines as sha256sum writes them", EX_DATAERR) from None
+        raise fail(
+            str(directory / SUMS), str(error), "lines as sha256sum writes them", EX_DATAERR
+        ) from None
     patterns = {
         "toolkit": r"toolkit",
         "kernels": rf"(kernels|ops)-{variant.platform.cann_tag}|{variant.platform.name}[-\w]*(kernels|ops)",
@@ -133,10 +148,20 @@ def check_installers(directory: Path, variant: Variant, say: Say) -> Installers:
     }
     problems, names = [], {}
     for part, pattern in patterns.items():
-        matching = [name for name in sorted(sums) if name.endswith(".run") and re.search(pattern, name, re.IGNORECASE)]
+        matching = [
+            name
+            for name in sorted(sums)
+            if name.endswith(".run") and re.search(pattern, name, re.IGNORECASE)
+        ]
         if len(matching) != 1:
             found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
-            problems.append(Problem(f"{directory}: {part} for {variant.platform.name}", found, f"one .run whose name has /{pattern}/"))
+            problems.append(
+                Problem(
+                    f"{directory}: {part} for {variant.platform.name}",
+                    found,
+                    f"one .run whose name has /{pattern}/",
+                )
+            )
         else:
             names[part] = matching[0]
     for name in names.values():
@@ -163,4 +188,10 @@ def _check_sum(path: Path, wanted: str) -> list[Problem]:
             found.update(chunk)
     if found.hexdigest() == wanted:
         return []
-    return [Problem(str(path), f"its sha256 is {found.hexdigest()}, {SUMS} says {wanted}", "fetch the installer again")]
+    return [
+        Problem(
+            str(path),
+            f"its sha256 is {found.hexdigest()}, {SUMS} says {wanted}",
+            "fetch the installer again",
+        )
+    ]

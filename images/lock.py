@@ -116,7 +116,9 @@ def render(pinned: Iterable[Pinned]) -> str:
 # ---- resolving -----------------------------------------------------------------------------------
 
 
-def lock(matrix: Matrix, release: Release, torch_index: str | None, say: Say, locks: Path = LOCKS) -> Path:
+def lock(
+    matrix: Matrix, release: Release, torch_index: str | None, say: Say, locks: Path = LOCKS
+) -> Path:
     """Resolve a release for every architecture and replace its slices, all or nothing.
 
     `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA. Raises UserError
@@ -130,7 +132,10 @@ def lock(matrix: Matrix, release: Release, torch_index: str | None, say: Say, lo
         for arch in matrix.arches.values():
             say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
             pinned = _resolve(matrix, release, arch, wheels, torch_index)
-            slices = {layer: [p for p in pinned if layer_of(matrix, p.name) == layer] for layer in matrix.layers}
+            slices = {
+                layer: [p for p in pinned if layer_of(matrix, p.name) == layer]
+                for layer in matrix.layers
+            }
             for name, packages in slices.items():
                 path = slice_path(release, arch.name, name, work)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,13 +176,25 @@ def _replace(made: Path, target: Path) -> None:
 
 def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
     """Build vLLM's wheel with VLLM_TARGET_DEVICE=empty: (the pinned source, the wheel's directory)."""
-    sources = list(parse(_compile([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python)))
+    sources = list(
+        parse(_compile([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
+    )
     pins = work / f"{SOURCES}.txt"
     pins.write_text(render(sources))
     venv = work / "venv"
     _uv("venv", "--quiet", str(venv))
     python = str(venv / "bin" / "python")
-    _uv("pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", str(locks / "tools.txt"))
+    _uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--require-hashes",
+        "--no-deps",
+        "-r",
+        str(locks / "tools.txt"),
+    )
     try:
         os.environ["VLLM_TARGET_DEVICE"] = "empty"
         wheel.build("vllm", pins, work / "wheels", uv=UV, python=python)
@@ -191,8 +208,12 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     return sources, work / "wheels"
 
 
-def _resolve(matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None) -> list[Pinned]:
-    later = [f"--exclude-newer-package={name}={_end_of(day)}" for name, day in release.later.items()]
+def _resolve(
+    matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None
+) -> list[Pinned]:
+    later = [
+        f"--exclude-newer-package={name}={_end_of(day)}" for name, day in release.later.items()
+    ]
     direct = requirements(matrix, release)
     torch = release.torch
     options = ["--find-links", str(wheels)]
@@ -223,7 +244,15 @@ def _compile(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()
         file.write("\n".join(overrides))
         file.flush()
         return _uv(
-            *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "-"),
+            *(
+                "pip",
+                "compile",
+                "--quiet",
+                "--generate-hashes",
+                "--no-header",
+                "--no-annotate",
+                "-",
+            ),
             *("--override", file.name),
             *options,
             stdin="\n".join(wanted),
@@ -234,14 +263,20 @@ def _uv(*arguments: str, stdin: str = "") -> str:
     answer = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True)
     if answer.returncode:
         words = " ".join(answer.stderr.split())
-        raise fail(f"uv {' '.join(arguments[:2])}", words or "failed without a word", exit_code=EX_UNAVAILABLE)
+        raise fail(
+            f"uv {' '.join(arguments[:2])}",
+            words or "failed without a word",
+            exit_code=EX_UNAVAILABLE,
+        )
     return answer.stdout
 
 
 # ---- checking ------------------------------------------------------------------------------------
 
 
-def read(matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS) -> dict[str, list[Pinned]]:
+def read(
+    matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS
+) -> dict[str, list[Pinned]]:
     """The slices of a release for an architecture, layer → packages. Raises UserError (65)."""
     slices, problems = _read(matrix, release, arch, locks)
     if problems:
@@ -260,7 +295,11 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
     for key in sorted(wanted.keys() | locked.keys()):
         if wanted.get(key) != locked.get(key):
             problems.append(
-                Problem(f"locks/{release.name}/{RECORD}: {key}", f"the matrix says {_difference(wanted.get(key), locked.get(key))}", remedy)
+                Problem(
+                    f"locks/{release.name}/{RECORD}: {key}",
+                    f"the matrix says {_difference(wanted.get(key), locked.get(key))}",
+                    remedy,
+                )
             )
     for arch in matrix.arches:
         slices, unreadable = _read(matrix, release, arch, locks)
@@ -270,19 +309,32 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
     return problems
 
 
+def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Release]:
+    """The releases that a check looks at: the one named, or all that have a lock."""
+    if release:
+        return [matrix.release(release)]
+    return [one for name, one in matrix.releases.items() if (locks / name).is_dir()]
+
+
 def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
     """Where `tools.txt` and `stand-in.txt` lack what the matrix asks for."""
     problems = []
     for name, debian in tool_slices(matrix).items():
         path = locks / f"{name}.txt"
-        pins = {f"{p.name}=={p.version}" for p in parse(path.read_text())} if path.is_file() else set()
+        pins = (
+            {f"{p.name}=={p.version}" for p in parse(path.read_text())} if path.is_file() else set()
+        )
         for requirement in debian.requirements:
             if requirement not in pins:
-                problems.append(Problem(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools"))
+                problems.append(
+                    Problem(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools")
+                )
     return problems
 
 
-def _read(matrix: Matrix, release: Release, arch: str, locks: Path) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+def _read(
+    matrix: Matrix, release: Release, arch: str, locks: Path
+) -> tuple[dict[str, list[Pinned]], list[Problem]]:
     slices: dict[str, list[Pinned]] = {}
     problems = []
     paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
@@ -290,32 +342,52 @@ def _read(matrix: Matrix, release: Release, arch: str, locks: Path) -> tuple[dic
         try:
             slices[layer] = list(parse(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            problems.append(Problem(_name(path, locks), "is missing", f"invoke lock --release {release.name}"))
+            problems.append(
+                Problem(_name(path, locks), "is missing", f"invoke lock --release {release.name}")
+            )
         except (ValueError, OSError) as error:
             problems.append(Problem(_name(path, locks), str(error)))
     return slices, problems
 
 
-def _check_slices(matrix: Matrix, release: Release, arch: str, slices: Mapping[str, list[Pinned]]) -> list[Problem]:
+def _check_slices(
+    matrix: Matrix, release: Release, arch: str, slices: Mapping[str, list[Pinned]]
+) -> list[Problem]:
     problems = []
     where = f"locks/{release.name}/{arch}"
     owner: dict[str, str] = {}
     for layer in matrix.layers:
         for package in slices[layer]:
             if NEVER.fullmatch(package.name):
-                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} must not be in an image"))
+                problems.append(
+                    Problem(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
+                )
             if package.name in owner:
-                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} is in {owner[package.name]}.txt too"))
+                problems.append(
+                    Problem(
+                        f"{where}/{layer}.txt",
+                        f"{package.name} is in {owner[package.name]}.txt too",
+                    )
+                )
             elif layer_of(matrix, package.name) != layer:
-                problems.append(Problem(f"{where}/{layer}.txt", f"{package.name} belongs to {layer_of(matrix, package.name)}.txt"))
+                problems.append(
+                    Problem(
+                        f"{where}/{layer}.txt",
+                        f"{package.name} belongs to {layer_of(matrix, package.name)}.txt",
+                    )
+                )
             owner[package.name] = layer
-    versions = {package.name: package.version for layer in matrix.layers for package in slices[layer]}
+    versions = {
+        package.name: package.version for layer in matrix.layers for package in slices[layer]
+    }
     for wanted in map(Requirement, requirements(matrix, release)):
         found = versions.get(canonicalize_name(wanted.name))
         if found is None:
             problems.append(Problem(where, f"no slice has {wanted.name}"))
         elif not wanted.specifier.contains(found, prereleases=True):
-            problems.append(Problem(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}"))
+            problems.append(
+                Problem(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
+            )
     return problems
 
 

@@ -209,7 +209,9 @@ def load(path: Path = PATH) -> Matrix:
     except (OSError, UnicodeDecodeError) as error:
         raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
     except yaml.YAMLError as error:
-        raise fail(str(path), f"is not YAML: {' '.join(str(error).split())}", exit_code=EX_DATAERR) from None
+        raise fail(
+            str(path), f"is not YAML: {' '.join(str(error).split())}", exit_code=EX_DATAERR
+        ) from None
     reader = _Reader(path.name)
     matrix = reader.matrix(document)
     if not reader.problems:
@@ -229,7 +231,9 @@ class _Reader:
     def note(self, key: str, what: str, fix: str = "") -> None:
         self.problems.append(Problem(f"{self.file}: {key}", what, fix))
 
-    def fields(self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()) -> dict[str, Any]:
+    def fields(
+        self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """`value` as the keyword arguments of `cls`, less the fields the caller gives itself."""
         fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}
         mapping = self.mapping(key, value)
@@ -297,13 +301,21 @@ class _Reader:
         return self.make(Debian, **raw)  # type: ignore[no-any-return]
 
     def packages(self, key: str, value: Any) -> dict[str, Words]:
-        return {name: self.words(f"{key}.{name}", item) for name, item in self.mapping(key, value).items()}
+        return {
+            name: self.words(f"{key}.{name}", item)
+            for name, item in self.mapping(key, value).items()
+        }
 
     def release(self, name: str, value: Any) -> Release:
         key = f"releases.{name}"
         raw = self.fields(key, value, Release, given=("name",))
-        self.texts(key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend")
-        for day, date in {"published": raw.get("published"), **self.mapping(f"{key}.later", raw.get("later", {}))}.items():
+        self.texts(
+            key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"
+        )
+        for day, date in {
+            "published": raw.get("published"),
+            **self.mapping(f"{key}.later", raw.get("later", {})),
+        }.items():
             if date is not None and type(date) is not datetime.date:
                 self.note(f"{key}.{day}", f"must be a date like 2025-12-28, is {_kind(date)}")
         raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
@@ -328,12 +340,16 @@ class _Reader:
         raw["platforms"] = self.table("platforms", raw.get("platforms", {}), Platform)
         raw["layers"] = self.packages("layers", raw.get("layers", {}))
         raw["cann_python"] = self.words("cann_python", raw.get("cann_python", []))
-        raw["common_requirements"] = self.words("common_requirements", raw.get("common_requirements", []))
+        raw["common_requirements"] = self.words(
+            "common_requirements", raw.get("common_requirements", [])
+        )
         raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
         raw["tools"] = self.debian("tools", raw.get("tools", {}))
         raw["mooncake_source"] = {
             name: self.packages(f"mooncake_source.{name}", item)
-            for name, item in self.mapping("mooncake_source", raw.get("mooncake_source", {})).items()
+            for name, item in self.mapping(
+                "mooncake_source", raw.get("mooncake_source", {})
+            ).items()
         }
         raw["sources"] = self.mapping("sources", raw.get("sources", {}))
         raw["images"] = self.mapping("images", raw.get("images", {}))
@@ -367,17 +383,28 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
         problems.append(Problem(f"{file}: {key}", what, fix))
 
     if matrix.default_release not in matrix.releases:
-        note("default_release", f"'{matrix.default_release}' is no release", did_you_mean(matrix.default_release, matrix.releases))
+        note(
+            "default_release",
+            f"'{matrix.default_release}' is no release",
+            did_you_mean(matrix.default_release, matrix.releases),
+        )
     for name, platform in matrix.platforms.items():
         if not re.fullmatch(r"ascend\w+", platform.soc_version):
-            note(f"platforms.{name}.soc_version", f"'{platform.soc_version}' is no SOC_VERSION", "such as ascend910_9391")
+            note(
+                f"platforms.{name}.soc_version",
+                f"'{platform.soc_version}' is no SOC_VERSION",
+                "such as ascend910_9391",
+            )
         if not platform.cann_tag:
             note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for it")
     for kind, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
         suffixes = [item.tag_suffix for item in table.values()]
         for name, item in table.items():
             if suffixes.count(item.tag_suffix) > 1:
-                note(f"{kind}.{name}.tag_suffix", f"'{item.tag_suffix}' is another's too: their images would share a tag")
+                note(
+                    f"{kind}.{name}.tag_suffix",
+                    f"'{item.tag_suffix}' is another's too: their images would share a tag",
+                )
     for name, os in matrix.oses.items():
         if os.packager not in ("apt", "dnf"):
             note(f"oses.{name}.packager", f"'{os.packager}' is not known", "apt or dnf")
@@ -389,7 +416,9 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
             note(f"sources.{name}", "is missing")
     open_layers = [name for name, packages in matrix.layers.items() if not packages]
     if len(open_layers) != 1:
-        note("layers", f"exactly one layer takes the packages no other names, not {len(open_layers)}")
+        note(
+            "layers", f"exactly one layer takes the packages no other names, not {len(open_layers)}"
+        )
     named = [package for packages in matrix.layers.values() for package in packages]
     for package in sorted({p for p in named if named.count(p) > 1}):
         note("layers", f"{package} is in two layers")
@@ -406,14 +435,30 @@ def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> No
         note(f"{key}.platforms", "is empty")
     for platform in release.platforms:
         if platform not in matrix.platforms:
-            note(f"{key}.platforms", f"'{platform}' is no platform", did_you_mean(platform, matrix.platforms))
+            note(
+                f"{key}.platforms",
+                f"'{platform}' is no platform",
+                did_you_mean(platform, matrix.platforms),
+            )
     for os in matrix.oses.values():
         if not release.os_packages.get(os.packager):
             note(f"{key}.os_packages.{os.packager}", f"is missing, and {os.name} needs it")
     partners = [p for p in matrix.pairs if p.torch_npu == release.torch_npu]
     if not partners:
-        note(f"{key}.torch_npu", f"{release.torch_npu} has no entry in pairs", "say there which torch and CANN it belongs to")
+        note(
+            f"{key}.torch_npu",
+            f"{release.torch_npu} has no entry in pairs",
+            "say there which torch and CANN it belongs to",
+        )
     elif not any(p.torch == release.torch for p in partners):
-        note(f"{key}.torch_npu", f"{release.torch_npu} does not belong with torch {release.torch}", f"it is compiled against torch {partners[0].torch}")
+        note(
+            f"{key}.torch_npu",
+            f"{release.torch_npu} does not belong with torch {release.torch}",
+            f"it is compiled against torch {partners[0].torch}",
+        )
     elif not any(release.cann in p.cann for p in partners):
-        note(f"{key}.cann", f"torch_npu {release.torch_npu} does not run on CANN {release.cann}", f"it needs {' or '.join(partners[0].cann)}")
+        note(
+            f"{key}.cann",
+            f"torch_npu {release.torch_npu} does not run on CANN {release.cann}",
+            f"it needs {' or '.join(partners[0].cann)}",
+        )

@@ -125,7 +125,9 @@ class Progress:
         """Seconds spent in each stage, cached steps counting nothing."""
         result: dict[str, float] = {}
         for step in self.steps.values():
-            result[step.stage] = result.get(step.stage, 0.0) + (0.0 if step.cached else step.seconds)
+            result[step.stage] = result.get(step.stage, 0.0) + (
+                0.0 if step.cached else step.seconds
+            )
         return result
 
     def failed(self) -> list[Step]:
@@ -151,7 +153,9 @@ class _Live:
         self._live.stop()
 
     def print(self, line: str) -> None:
-        self._live.console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+        self._live.console.print(
+            line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True
+        )
 
     def show(self, running: Iterator[tuple[str, float, str]]) -> None:
         from rich.table import Table

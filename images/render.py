@@ -39,7 +39,11 @@ class Base:
 
     @property
     def describe(self) -> str:
-        return {"image": self.image, "packages": "CANN's installers", STAND_IN: "a stand-in for CANN"}[self.kind]
+        return {
+            "image": self.image,
+            "packages": "CANN's installers",
+            STAND_IN: "a stand-in for CANN",
+        }[self.kind]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Environment:
             raw = json.loads(path.read_text())
             return cls(raw["python"], raw["base"], raw["changed"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise fail(str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR) from None
+            raise fail(
+                str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR
+            ) from None
 
 
 def dockerfile(
@@ -74,25 +80,54 @@ def dockerfile(
     python_layers = [n for n in matrix.layers if n not in ("mooncake", "vllm", "vllm-ascend")]
     compiled = base.compiles and release.mooncake.origin == "source"
     run_packages = matrix.mooncake_source["run"][variant.os.packager] if compiled else ()
-    return _environment().get_template("Dockerfile.j2").render(
-        matrix=matrix,
-        variant=variant,
-        base=base,
-        tools_image=tools_image,
-        share_cann=share_cann,
-        python_layers=python_layers,
-        stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
-        has_mooncake=variant.platform.mooncake,
-        mooncake_compiled=compiled and variant.platform.mooncake,
-        os_packages=list(dict.fromkeys((*release.os_packages[variant.os.packager], *run_packages))),
-        installers=base.installers,
-        static_environment=_static_environment(matrix, variant) if base.kind == STAND_IN else {},
-        site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
-        kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
-        interpreter=environment.python if environment else PYTHON_PLACEHOLDER.format(version=release.python),
-        environment=_baked(environment, share_cann) if environment else None,
-        own_environment=_own_environment(variant, base),
-        labels=labels(matrix, variant, base),
+    return (
+        _environment()
+        .get_template("Dockerfile.j2")
+        .render(
+            matrix=matrix,
+            variant=variant,
+            base=base,
+            tools_image=tools_image,
+            share_cann=share_cann,
+            python_layers=python_layers,
+            stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
+            has_mooncake=variant.platform.mooncake,
+            mooncake_compiled=compiled and variant.platform.mooncake,
+            os_packages=list(
+                dict.fromkeys((*release.os_packages[variant.os.packager], *run_packages))
+            ),
+            installers=base.installers,
+            static_environment=_static_environment(matrix, variant)
+            if base.kind == STAND_IN
+            else {},
+            site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
+            kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
+            interpreter=environment.python
+            if environment
+            else PYTHON_PLACEHOLDER.format(version=release.python),
+            environment=_baked(environment, share_cann) if environment else None,
+            own_environment=_own_environment(variant, base),
+            labels=labels(matrix, variant, base),
+        )
+    )
+
+
+def printed(
+    matrix: Matrix,
+    variant: Variant,
+    base: str | None,
+    share_cann: bool,
+    environment: Environment | None,
+) -> str:
+    """The Dockerfile as `invoke render` prints it: on the published base, a given one or a stand-in."""
+    os_image = matrix.images["os"][variant.os.name]
+    tools = matrix.images["tools"].format(python=variant.release.python)
+    if base == STAND_IN:
+        where, tools = Base(STAND_IN, os_image=os_image), None
+    else:
+        where = Base("image", image=base or matrix.cann_image(variant), os_image=os_image)
+    return dockerfile(
+        matrix, variant, where, tools_image=tools, share_cann=share_cann, environment=environment
     )
 
 
@@ -107,10 +142,15 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
         "ascend.soc-version": variant.platform.soc_version,
         "ascend.os": variant.os.name,
         "ascend.base": base.kind,
-        **{f"ascend.pin.{name.replace('_', '-')}": version for name, version in release.pins.items()},
+        **{
+            f"ascend.pin.{name.replace('_', '-')}": version
+            for name, version in release.pins.items()
+        },
     }
     if base.kind == STAND_IN:
-        result["ascend.stand-in"] = "no CANN in this image: it imports and plans, and serves nothing"
+        result["ascend.stand-in"] = (
+            "no CANN in this image: it imports and plans, and serves nothing"
+        )
         result["ascend.fallback.vllm-ascend"] = "without kernels"
         if release.mooncake.origin == "source":
             result["ascend.fallback.mooncake"] = "the package index's wheel, without ascend_direct"

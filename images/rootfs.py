@@ -17,10 +17,14 @@ from images.matrix import Arch, Debian
 MIRROR = "http://deb.debian.org/debian"
 EPOCH = "315532800"
 UNUSED = ("doc", "info", "locale", "man")
-MERGED_USR = 'mkdir -p "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib"; ln -s usr/bin usr/sbin usr/lib "$1/"'
+MERGED_USR = (
+    'mkdir -p "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib"; ln -s usr/bin usr/sbin usr/lib "$1/"'
+)
 
 
-def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Callable[[str], None]) -> Path:
+def provide(
+    debian: Debian, arch: Arch, name: str, directory: Path, say: Callable[[str], None]
+) -> Path:
     """The tar of `debian` for `arch`, `{name}-{arch}.tar` in `directory`; made if it is not there.
 
     A foreign architecture is only unpacked: its packages' scripts, which would need an emulator, do
@@ -34,7 +38,9 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Callabl
         return target
     if shutil.which("mmdebstrap") is None:
         raise fail("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
-    say(f"{name} root file system for {arch.name}: {len(debian.packages)} packages of Debian {debian.suite}")
+    say(
+        f"{name} root file system for {arch.name}: {len(debian.packages)} packages of Debian {debian.suite}"
+    )
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         made = Path(scratch) / target.name
@@ -49,7 +55,9 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Callabl
         if answer.returncode:
             reasons = [line for line in answer.stderr.splitlines() if line.startswith("E:")]
             words = "; ".join(reasons or answer.stderr.splitlines()[-3:])
-            raise fail("mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE)
+            raise fail(
+                "mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE
+            )
         stamp.unlink(missing_ok=True)
         made.rename(target)
         stamp.write_text(fingerprint)
@@ -58,7 +66,11 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Callabl
 
 def _command(debian: Debian, arch: Arch) -> list[str]:
     native = platform.machine() == arch.machine
-    variant = ["--variant=minbase"] if native else ["--variant=extract", "--include=?essential", f"--setup-hook={MERGED_USR}"]
+    variant = (
+        ["--variant=minbase"]
+        if native
+        else ["--variant=extract", "--include=?essential", f"--setup-hook={MERGED_USR}"]
+    )
     unused = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED]
     return [
         *("mmdebstrap", "--quiet", "--format=tar", f"--architectures={arch.name}"),
@@ -66,5 +78,3 @@ def _command(debian: Debian, arch: Arch) -> list[str]:
         f"--include={','.join(debian.packages)}",
         *unused,
     ]
-
-

@@ -57,7 +57,9 @@ class Site:
         """A reference through the registry mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
         host, separator, mirror = self.registry_mirror.partition("=")
         if separator:
-            return mirror + reference[len(host) :] if reference.startswith(f"{host}/") else reference
+            return (
+                mirror + reference[len(host) :] if reference.startswith(f"{host}/") else reference
+            )
         return f"{host}/{reference}" if host else reference
 
     def secrets(self, directory: Path) -> list[str]:

@@ -69,7 +69,9 @@ def main() -> None:
     if platform.machine() != given.machine:
         foreign = [k for k, v in changed.items() if platform.machine() in v]
         if foreign:
-            sys.exit(f"set_env.sh names the builder's machine in {', '.join(foreign)}: build this on {given.machine}")
+            sys.exit(
+                f"set_env.sh names the builder's machine in {', '.join(foreign)}: build this on {given.machine}"
+            )
     python = interpreter(given.root, after["PATH"], given.python)
     if python is None:
         sys.exit(f"this base has no python{given.python} in its PATH ({after['PATH']})")

@@ -71,7 +71,9 @@ def entrypoint() -> None:
     """Put the package and its data in place, with the launcher that ENTRYPOINT names."""
     target = OUT / HOME.relative_to("/")
     for name in ("entrypoints", "env"):
-        shutil.copytree(Path("/src") / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            Path("/src") / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     launcher = OUT / (VENV / "bin" / "entrypoint").relative_to("/")
     launcher.parent.mkdir(parents=True)
     launcher.write_text(LAUNCHER)
@@ -99,20 +101,23 @@ def compile_all(tree: Path) -> None:
         command = [sys.executable, __file__, "compile", str(tree)]
         subprocess.run(command, env=environment, check=True)
         return
-    compileall.compile_dir(
-        str(tree),
-        maxlevels=40,
-        quiet=2,  # some packages ship templates that are no Python
-        workers=0,
-        stripdir=str(tree),
-        prependdir="/",
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
+    for modules in (*tree.glob(f".{VENV}/lib"), *tree.glob(f".{HOME}")):
+        compileall.compile_dir(
+            str(modules),
+            maxlevels=40,
+            quiet=2,  # some packages ship templates that are no Python
+            workers=0,
+            stripdir=str(tree),
+            prependdir="/",
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["install", "wheel", "venv", "entrypoint", "tree", "compile"])
+    parser.add_argument(
+        "what", choices=["install", "wheel", "venv", "entrypoint", "tree", "compile"]
+    )
     parser.add_argument("source", nargs="?")
     parser.add_argument("--arch")
     parser.add_argument("--python")

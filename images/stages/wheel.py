@@ -18,7 +18,9 @@ NO_DEVICE = Path(__file__).parent / "no_device"
 EPOCH = "315532800"  # 1980-01-01, the earliest time that a zip file can state
 
 
-def build(name: str, pins: Path, out: Path, *, uv: str = "uv", python: str = sys.executable) -> Path:
+def build(
+    name: str, pins: Path, out: Path, *, uv: str = "uv", python: str = sys.executable
+) -> Path:
     """Put the wheel of `name`, pinned and hashed in `pins`, into `out`.
 
     The interpreter `python` must have the packages of tools.txt. Raises CalledProcessError when

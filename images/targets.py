@@ -1,0 +1,243 @@
+"""What to build: the options, the variants they choose, each on a base that was found."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from images import base as bases
+from images import graph, lock
+from images.base import FoundBase
+from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from images.matrix import STAND_IN, Arch, Matrix, Variant
+from images.render import Environment, dockerfile
+from images.site import Site
+
+PROJECT = Path(__file__).parent.parent
+WORK = PROJECT / "build"
+IMAGES = Path(__file__).parent
+REPOSITORY = "vllm-ascend"
+DEBIAN = "debian"  # --tools debian: the builder's own root file system from Debian packages
+SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build; what to build is the list of variants."""
+
+    arches: tuple[Arch, ...]
+    base: str | None = None
+    cann_packages: Path | None = None
+    share_cann: bool = False
+    tools: str | None = None
+    registry: str = ""
+    push: bool = False
+    builder: str | None = None
+    compression: str = "zstd"
+    no_cache: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+    site: Site = field(default_factory=Site)
+
+
+@dataclass(frozen=True, eq=False)  # a key by identity: a base holds mappings
+class Target:
+    """One image to build: a variant on a base that was found."""
+
+    variant: Variant
+    found: FoundBase
+    tag: str
+    tools_image: str | None
+
+    @property
+    def name(self) -> str:
+        return self.tag.rpartition(":")[2].replace(".", "_")
+
+
+def native_arch(matrix: Matrix) -> Arch:
+    """The architecture of this machine, else the first of the matrix."""
+    machine = platform.machine()
+    return next(
+        (
+            arch
+            for arch in matrix.arches.values()
+            if arch.machine in (machine, {"arm64": "aarch64"}.get(machine))
+        ),
+        next(iter(matrix.arches.values())),
+    )
+
+
+def arches(matrix: Matrix, names: list[str]) -> tuple[Arch, ...]:
+    """The architectures named, or this machine's own. Raises UserError."""
+    return tuple(matrix.arch(name) for name in names) or (native_arch(matrix),)
+
+
+def sources(given: list[str]) -> dict[str, str]:
+    """`NAME=DIR|URL` options as a mapping. Raises UserError with every wrong one."""
+    problems, result = [], {}
+    for item in given:
+        name, _, value = item.partition("=")
+        if name not in SOURCES:
+            problems.append(
+                Problem(
+                    "--source",
+                    f"'{item}': there is no source '{name}'",
+                    did_you_mean(name, SOURCES),
+                )
+            )
+        elif not value or ("://" not in value and not Path(value).is_dir()):
+            problems.append(
+                Problem("--source", f"'{item}': no such directory", "NAME=DIR or NAME=URL")
+            )
+        else:
+            result[name] = value
+    if problems:
+        raise UserError(problems)
+    return result
+
+
+def chosen(
+    matrix: Matrix, release: str | None, platforms: list[str], oses: list[str], everything: bool
+) -> list[Variant]:
+    """The variants that the options name. Raises UserError with every name that is wrong."""
+    if everything:
+        return list(matrix.variants(release))
+    if not platforms:
+        raise fail(
+            "--platform",
+            "is missing",
+            f"--platform {' or '.join(matrix.release(release).platforms)}, or --all",
+        )
+    variants, problems = [], []
+    for platform_name in platforms:
+        for os_name in oses:
+            try:
+                variants.append(matrix.variant(release, platform_name, os_name))
+            except UserError as error:
+                problems += error.problems
+    if problems:
+        raise UserError(dict.fromkeys(problems))
+    return variants
+
+
+def resolve(
+    matrix: Matrix, variants: Iterable[Variant], options: Options, say: Say
+) -> list[Target]:
+    """Find every variant's base and check its lock. Raises UserError with all problems."""
+    targets, problems = [], []
+    for variant in variants:
+        problems += _unlocked(matrix, variant)
+        try:
+            found = bases.find(
+                matrix,
+                variant,
+                options.site,
+                image=options.base,
+                packages=options.cann_packages,
+                share_cann=options.share_cann,
+                builder=options.builder,
+                say=say,
+            )
+        except UserError as error:
+            if error.exit_code != EX_DATAERR:
+                raise
+            problems += error.problems
+            continue
+        targets.append(
+            Target(
+                variant,
+                found,
+                _tag(variant, found, options),
+                _tools_image(matrix, variant, found, options),
+            )
+        )
+    if problems:
+        raise UserError(dict.fromkeys(problems), EX_DATAERR)
+    return targets
+
+
+def _unlocked(matrix: Matrix, variant: Variant) -> list[Problem]:
+    return [*lock.check(matrix, variant.release), *lock.check_tools(matrix)]
+
+
+def _tag(variant: Variant, found: FoundBase, options: Options) -> str:
+    registry = f"{options.registry.rstrip('/')}/" if options.registry else ""
+    suffix = "-standin" if found.base.kind == STAND_IN else ""
+    return f"{registry}{REPOSITORY}:{variant.tag}{suffix}"
+
+
+def _tools_image(
+    matrix: Matrix, variant: Variant, found: FoundBase, options: Options
+) -> str | None:
+    """The image that the stages run on; None for a root file system made here."""
+    if options.tools == DEBIAN or (options.tools is None and found.base.debian):
+        if variant.release.python != matrix.tools.python:
+            raise fail(
+                "--tools debian",
+                f"{variant.release.name} needs Python {variant.release.python}, Debian {matrix.tools.suite} has {matrix.tools.python}",
+                "--tools IMAGE",
+            )
+        return None
+    return options.tools or options.site.image(
+        matrix.images["tools"].format(python=variant.release.python)
+    )
+
+
+# ---- what goes into a target ---------------------------------------------------------------------
+
+
+def render(
+    matrix: Matrix, target: Target, options: Options, environment: Environment | None = None
+) -> str:
+    return dockerfile(
+        matrix,
+        target.variant,
+        target.found.base,
+        tools_image=target.tools_image,
+        share_cann=options.share_cann,
+        environment=environment,
+    )
+
+
+def contexts(matrix: Matrix, target: Target, options: Options) -> dict[str, graph.Context]:
+    """The directories and addresses that the stages take files from; "" is the main context."""
+    result: dict[str, graph.Context] = {
+        "": WORK / "roots",
+        "stages": IMAGES / "stages",
+        "locks": lock.LOCKS,
+        "entrypoints": PROJECT / "entrypoints",
+        "env": PROJECT / "env",
+    }
+    if options.cann_packages:
+        result["cann-packages"] = options.cann_packages.resolve()
+    if target.found.base.compiles:
+        release = target.variant.release
+        tags = {
+            "vllm-ascend": f"v{release.vllm_ascend}",
+            "mooncake": f"v{release.mooncake.version}",
+        }
+        for name in SOURCES:
+            given = options.sources.get(name, matrix.sources[name])
+            local = "://" not in given
+            tagged = given if "#" in given else f"{given}#{tags.get(name, '')}".rstrip("#")
+            result[f"{name}-source"] = Path(given).resolve() if local else tagged
+    return result
+
+
+def fingerprints(matrix: Matrix, target: Target, text: str, options: Options) -> dict[str, str]:
+    """Stage → what it is made from, over all the architectures asked for."""
+    stages = graph.parse(text)
+    places: dict[str, graph.Context] = contexts(matrix, target, options)
+    if options.cann_packages:
+        places["cann-packages"] = (
+            target.found.identity
+        )  # checked by its sums; gigabytes to read again
+    images = {target.found.base.image: target.found.identity} if target.found.base.image else {}
+    build_arch = native_arch(matrix).name
+    each = [
+        graph.fingerprints(stages, places, images, arch.name, build_arch) for arch in options.arches
+    ]
+    return {stage: "-".join(dict.fromkeys(one[stage] for one in each)) for stage in stages}

@@ -1,0 +1,266 @@
+"""Invoke's commands: each parses its options, calls one function and prints what it returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, Exit, task
+
+Matrix = Any
+
+
+@contextmanager
+def problems_in_plain_words() -> Iterator[None]:
+    """Show every problem of a UserError, one a line, and end with its exit code."""
+    from images.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        lines = "\n".join(f"error: {problem}" for problem in error.problems)
+        raise Exit(lines, code=error.exit_code) from None
+    except KeyboardInterrupt:
+        raise Exit("interrupted", code=130) from None
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def words(text: str | None) -> list[str]:
+    return [word for word in (text or "").split(",") if word]
+
+
+def data(format: str, value: Any, text: Callable[[], str]) -> None:
+    """Print `value` as JSON or as text."""
+    from images.errors import fail
+
+    if format not in ("text", "json"):
+        raise fail("--format", f"'{format}' is not known", "text or json")
+    print(json.dumps(value, indent=1) if format == "json" else text())
+
+
+PLATFORM = "platforms of the matrix, separated by commas: a2, a3, …"
+RELEASE = "a release of the matrix (default: the reference, v0.13.0rc1)"
+OS = "ubuntu22.04 (default) or openeuler24.03; several separated by commas"
+BASE = "where CANN comes from: an image, or 'stand-in' (no CANN: imports and plans, serves nothing)"
+FORMAT = "text (default) or json"
+
+
+@task(
+    help={
+        "platform": PLATFORM,
+        "release": RELEASE,
+        "os": OS,
+        "arch": "arm64, amd64 or both (default: this machine's)",
+        "all": "every platform and OS of the release, in one graph",
+        "base": BASE + "; default: the published CANN image",
+        "cann-packages": "a directory of CANN's .run installers with SHA256SUMS, instead of an image",
+        "share-cann": "take CANN's files in layers that platforms share, instead of the base's own",
+        "tools": "image with Python and pip that the stages run on, or 'debian' to make one",
+        "registry": "put this before the image's name: registry.example.com/team",
+        "push": "push to the registry instead of loading into the engine",
+        "builder": "a buildx builder: remote, Kubernetes, … (docker buildx ls)",
+        "compression": "zstd (default) or gzip",
+        "source": "NAME=DIR|URL for vllm-ascend, mooncake or yalantinglibs; repeatable",
+        "pip-index": "package index (default: UV_DEFAULT_INDEX or PIP_INDEX_URL)",
+        "torch-index": "PyTorch's CPU index (default: TORCH_CPU_INDEX)",
+        "apt-mirror": "replaces the hosts of apt's sources (default: APT_MIRROR)",
+        "dnf-mirror": "replaces the hosts of dnf's repositories (default: DNF_MIRROR)",
+        "registry-mirror": "MIRROR put before image names, or HOST=MIRROR (default: REGISTRY_MIRROR)",
+        "certificates": "CA bundle for the build's own downloads (default: SSL_CERT_FILE, or the host's)",
+        "netrc": "credentials for the indexes (default: NETRC or ~/.netrc)",
+        "no-cache": "build every stage again",
+        "dry-run": "show what would be built and what is there already; build nothing",
+        "format": FORMAT,
+    },
+    iterable=["source"],
+)
+def build(
+    c: Context,
+    platform: str = "",
+    release: str | None = None,
+    os: str = "ubuntu22.04",
+    arch: str = "",
+    all: bool = False,
+    base: str | None = None,
+    cann_packages: str | None = None,
+    share_cann: bool = False,
+    tools: str | None = None,
+    registry: str = "",
+    push: bool = False,
+    builder: str | None = None,
+    compression: str = "zstd",
+    source: list[str] | None = None,
+    pip_index: str | None = None,
+    torch_index: str | None = None,
+    apt_mirror: str | None = None,
+    dnf_mirror: str | None = None,
+    registry_mirror: str | None = None,
+    certificates: str | None = None,
+    netrc: str | None = None,
+    no_cache: bool = False,
+    dry_run: bool = False,
+    format: str = "text",
+) -> None:
+    """Build images: invoke build --platform a3
+
+    Layers CANN, torch with torch_npu and triton_ascend, Mooncake, vLLM and vllm-ascend from the
+    locked pins of one release. Anywhere, without a registry: invoke build --platform a3 --base stand-in
+    """
+    with problems_in_plain_words():
+        from images import build as builds
+        from images import report, targets
+        from images.matrix import load
+        from images.site import Site
+
+        matrix = load()
+        options = targets.Options(
+            arches=targets.arches(matrix, words(arch)),
+            base=base,
+            cann_packages=Path(cann_packages) if cann_packages else None,
+            share_cann=share_cann,
+            tools=tools,
+            registry=registry,
+            push=push,
+            builder=builder,
+            compression=compression,
+            no_cache=no_cache,
+            sources=targets.sources(source or []),
+            site=Site.of(
+                _environ(),
+                pip_index=pip_index,
+                torch_index=torch_index,
+                apt_mirror=apt_mirror,
+                dnf_mirror=dnf_mirror,
+                registry_mirror=registry_mirror,
+                certificates=certificates,
+                netrc=netrc,
+            ),
+        )
+        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        chosen = targets.resolve(matrix, variants, options, say)
+        if dry_run:
+            planned = builds.planned(matrix, chosen, options)
+            data(format, report.plan_data(planned), lambda: report.plan_text(planned))
+            return
+        built = builds.build(matrix, chosen, options, say)
+        data(format, report.built_data(built), lambda: report.built_text(built))
+
+
+def _environ() -> dict[str, str]:
+    return dict(os.environ)
+
+
+@task(
+    help={
+        "platform": "a platform of the matrix: a2, a3, …",
+        "release": RELEASE,
+        "os": "ubuntu22.04 (default) or openeuler24.03",
+        "base": BASE,
+        "share-cann": "as build has it",
+        "environment": "an environment.json captured by a build, to bake it as the build does",
+    }
+)
+def render(
+    c: Context,
+    platform: str,
+    release: str | None = None,
+    os: str = "ubuntu22.04",
+    base: str | None = None,
+    share_cann: bool = False,
+    environment: str | None = None,
+) -> None:
+    """Print the Dockerfile of an image, without network or engine: invoke render --platform a3"""
+    with problems_in_plain_words():
+        from images import render as renders
+        from images.matrix import load
+
+        matrix = load()
+        variant = matrix.variant(release, platform, os)
+        captured = renders.Environment.read(Path(environment)) if environment else None
+        print(renders.printed(matrix, variant, base, share_cann, captured))
+
+
+@task(
+    help={
+        "release": RELEASE,
+        "all": "every release of the matrix that can be locked",
+        "check": "resolve nothing: fail where the matrix and the locks disagree",
+        "tools": "what the build itself installs, instead of a release",
+        "torch-index": "PyTorch's CPU index, for amd64 (default: TORCH_CPU_INDEX)",
+    }
+)
+def lock(
+    c: Context,
+    release: str | None = None,
+    all: bool = False,
+    check: bool = False,
+    tools: bool = False,
+    torch_index: str | None = None,
+) -> None:
+    """Resolve a release's packages as of its date into hash-pinned slices: invoke lock --release R
+
+    Without --release, --check looks at every release that has a lock.
+    """
+    with problems_in_plain_words():
+        from images import lock as locks
+        from images.errors import EX_DATAERR, UserError
+        from images.matrix import load
+
+        matrix = load()
+        if check:
+            checked = locks.checked(matrix, release)
+            problems = [
+                *locks.check_tools(matrix),
+                *(p for r in checked for p in locks.check(matrix, r)),
+            ]
+            if problems:
+                raise UserError(problems, EX_DATAERR)
+            print(f"locks agree with the matrix: {', '.join(r.name for r in checked)}")
+            return
+        if tools:
+            locks.lock_tools(matrix, say)
+            return
+        chosen = matrix.releases.values() if all else [matrix.release(release)]
+        index = torch_index or _environ().get("TORCH_CPU_INDEX")
+        for one in chosen:
+            print(locks.lock(matrix, one, index, say))
+
+
+@task(name="matrix", help={"release": "one release (default: all)", "format": FORMAT})
+def show_matrix(c: Context, release: str | None = None, format: str = "text") -> None:
+    """Show the images that the matrix describes: tags, CANN bases, pins."""
+    with problems_in_plain_words():
+        from images import report
+        from images.matrix import load
+
+        matrix = load()
+        rows = report.matrix_data(matrix, release)
+        data(format, rows, lambda: report.matrix_text(rows))
+
+
+@task(help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"})
+def test(c: Context, unit: bool = False, k: str = "") -> None:
+    """Run the tests; those marked e2e need a Docker engine and take minutes."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *(["-m", "not e2e"] if unit else []),
+        *(["-k", k] if k else []),
+    ]
+    c.run(" ".join(f"'{word}'" for word in command), pty=sys.stdout.isatty())
+
+
+@task
+def lint(c: Context) -> None:
+    """Check style and types."""
+    for command in ("ruff check .", "ruff format --check .", "mypy"):
+        c.run(f"'{sys.executable}' -m {command}", pty=sys.stdout.isatty())
