@@ -61,7 +61,7 @@ FORMAT = "text (default) or json"
         "arch": "arm64, amd64 or both (default: this machine's)",
         "all": "every platform and OS of the release, in one graph",
         "base": BASE + "; default: the published CANN image",
-        "cann-packages": "a directory of CANN's .run installers with SHA256SUMS, instead of an image",
+        "cann-packages": "a directory of CANN's .run installers and SHA256SUMS",
         "share-cann": "take CANN's files in layers that platforms share, instead of the base's own",
         "tools": "image with Python and pip that the stages run on, or 'debian' to make one",
         "registry": "put this before the image's name: registry.example.com/team",
@@ -73,8 +73,8 @@ FORMAT = "text (default) or json"
         "torch-index": "PyTorch's CPU index (default: TORCH_CPU_INDEX)",
         "apt-mirror": "replaces the hosts of apt's sources (default: APT_MIRROR)",
         "dnf-mirror": "replaces the hosts of dnf's repositories (default: DNF_MIRROR)",
-        "registry-mirror": "MIRROR put before image names, or HOST=MIRROR (default: REGISTRY_MIRROR)",
-        "certificates": "CA bundle for the build's own downloads (default: SSL_CERT_FILE, or the host's)",
+        "registry-mirror": "MIRROR put before image names, or HOST=MIRROR (or REGISTRY_MIRROR)",
+        "certificates": "CA bundle for downloads (default: SSL_CERT_FILE, or the host's)",
         "netrc": "credentials for the indexes (default: NETRC or ~/.netrc)",
         "no-cache": "build every stage again",
         "dry-run": "show what would be built and what is there already; build nothing",
@@ -112,7 +112,9 @@ def build(
     """Build images: invoke build --platform a3
 
     Layers CANN, torch with torch_npu and triton_ascend, Mooncake, vLLM and vllm-ascend from the
-    locked pins of one release. Anywhere, without a registry: invoke build --platform a3 --base stand-in
+    locked pins of one release. Anywhere, without a registry:
+
+        invoke build --platform a3 --base stand-in
     """
     with problems_in_plain_words():
         from images import build as builds

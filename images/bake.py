@@ -14,17 +14,30 @@ from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.progress import Progress, Step
 
 # What a failed build's words mean to the one who has to mend it.
-REMEDIES = (
-    (r"no space left on device", "the disk is full: docker builder prune frees the build cache"),
-    (r"Hash mismatch|THESE PACKAGES DO NOT MATCH THE HASHES|Got: +sha256",
-     "a package is not the one in the lock: invoke lock --check; an index that changes packages is not to be trusted"),
-    (r"CERTIFICATE_VERIFY_FAILED|certificate signed by unknown authority|UnknownIssuer|invalid peer certificate",
-     "--certificates FILE names the site's CA bundle"),
-    (r"exec format error", "this stage needs the image's own architecture: build there (--builder), or register an emulator"),
-    (r"dns error|Temporary failure in name resolution|Could not connect|Connection refused|error sending request",
-     "an index or mirror does not answer: --pip-index, --apt-mirror, --dnf-mirror, or invoke build --help"),
-    (r"unexpected media type|unsupported media type|manifest invalid", "this registry does not take zstd layers: --compression gzip"),
-)  # fmt: skip
+REMEDIES = {
+    r"no space left on device": "the disk is full: docker builder prune frees the build cache",
+    r"Hash mismatch|DO NOT MATCH THE HASHES": (
+        "the index has another file than the lock: invoke lock --check, and do not trust an index "
+        "that changes packages"
+    ),
+    r"CERTIFICATE_VERIFY_FAILED|unknown authority|UnknownIssuer|invalid peer certificate": (
+        "--certificates FILE names the site's CA bundle"
+    ),
+    r"exec format error": (
+        "this stage runs on the image's own architecture: build there (--builder), or register an "
+        "emulator"
+    ),
+    r"dns error|name resolution|Could not connect|Connection refused|error sending request": (
+        "an index or mirror does not answer: --pip-index, --apt-mirror, --dnf-mirror"
+    ),
+    r"(unexpected|unsupported) media type|manifest invalid": (
+        "this registry does not take zstd layers: --compression gzip"
+    ),
+}
+TELLING = re.compile(
+    r"error|\u00d7|\u2570\u2500\u25b6|mismatch|sha256:|no such|not found|denied|is no |lacks",
+    re.IGNORECASE,
+)
 
 
 def bake(
@@ -106,17 +119,8 @@ def failure(progress: Progress) -> UserError:
 
 
 def _problem(step: Step) -> Problem:
-    telling = [
-        line
-        for line in step.log
-        if re.search(
-            r"error|×|╰─▶|mismatch|sha256:|no such|not found|denied|is no |lacks",
-            line,
-            re.IGNORECASE,
-        )
-    ]
+    telling = [line for line in step.log if TELLING.search(line)]
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
-    everything = f"{words} {step.error} {' '.join(step.log)}"
-    remedy = next((advice for pattern, advice in REMEDIES if re.search(pattern, everything)), "")
-    where = step.stage or step.instruction
-    return Problem(where, words, remedy)
+    everything = f"{step.error} {' '.join(step.log)}"
+    remedies = (advice for pattern, advice in REMEDIES.items() if re.search(pattern, everything))
+    return Problem(step.stage or step.instruction, words, next(remedies, ""))

@@ -50,6 +50,10 @@ def find(
     if image == STAND_IN:
         if packages:
             raise fail("--base stand-in", "and --cann-packages exclude each other", "choose one")
+        if share_cann:
+            raise fail(
+                "--share-cann", "is for a CANN image", "a stand-in shares its layers already"
+            )
         return FoundBase(
             Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
         )
@@ -141,9 +145,10 @@ def check_installers(directory: Path, variant: Variant, say: Say) -> Installers:
         raise fail(
             str(directory / SUMS), str(error), "lines as sha256sum writes them", EX_DATAERR
         ) from None
+    tag = variant.platform.cann_tag
     patterns = {
         "toolkit": r"toolkit",
-        "kernels": rf"(kernels|ops)-{variant.platform.cann_tag}|{variant.platform.name}[-\w]*(kernels|ops)",
+        "kernels": rf"(kernels|ops)-{tag}|{variant.platform.name}[-\w]*(kernels|ops)",
         "nnal": r"nnal",
     }
     problems, names = [], {}

@@ -1,10 +1,10 @@
 """The lock: each release resolved once for each architecture, and cut into one slice a layer.
 
-A slice is a requirements file with every package pinned and hashed, `locks/{release}/{arch}/{layer}.txt`;
-`locks/{release}/sources.txt` pins the source distributions that wheels are built from, and
-`lock.json` keeps what was asked for, so that `check` can tell without a network whether the matrix
-has moved since. Two slices stand beside the releases: `locks/tools.txt` and
-`locks/stand-in.txt`, what the build itself installs.
+A slice is a requirements file with every package pinned and hashed,
+`locks/{release}/{arch}/{layer}.txt`; `locks/{release}/sources.txt` pins the source distributions
+that wheels are built from, and `lock.json` keeps what was asked for, so that `check` can tell
+without a network whether the matrix has moved since. Two slices stand beside the releases, for
+what the build itself installs.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _replace(made: Path, target: Path) -> None:
 
 
 def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
-    """Build vLLM's wheel with VLLM_TARGET_DEVICE=empty: (the pinned source, the wheel's directory)."""
+    """Build vLLM's wheel for no device: (the pinned source, the wheel's directory)."""
     sources = list(
         parse(_compile([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
     )
@@ -394,7 +394,8 @@ def _check_slices(
 def _difference(wanted: Any, locked: Any) -> str:
     if isinstance(wanted, list) and isinstance(locked, list):
         new, gone = [w for w in wanted if w not in locked], [x for x in locked if x not in wanted]
-        return f"{', '.join(map(str, new)) or 'nothing new'}; the lock {', '.join(map(str, gone)) or 'has nothing else'}"
+        more, less = ", ".join(map(str, new)), ", ".join(map(str, gone))
+        return f"{more or 'nothing new'}; the lock {less or 'has nothing else'}"
     return f"{wanted}, the lock {locked}"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -19,6 +19,7 @@ PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
 
 Words = tuple[str, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Os:
 
 @dataclass(frozen=True)
 class Platform:
-    """A generation of NPU machines; `soc_version` is what vllm-ascend's kernels are compiled for."""
+    """A generation of machines; `soc_version` is what vllm-ascend's kernels are compiled for."""
 
     name: str
     title: str
@@ -155,6 +156,7 @@ class Matrix:
     releases: Mapping[str, Release]
     common_requirements: Words
     mooncake_source: Mapping[str, Mapping[str, Words]]
+    debian_packages: Words
 
     @cached_property
     def catch_all_layer(self) -> str:
@@ -194,7 +196,7 @@ class Matrix:
         return f"{self.images['cann']}:{variant.cann_tag}"
 
     @staticmethod
-    def _pick(option: str, known: Mapping[str, Any], name: str) -> Any:
+    def _pick(option: str, known: Mapping[str, T], name: str) -> T:
         if name not in known:
             raise fail(option, f"'{name}' is not in the matrix", did_you_mean(name, known))
         return known[name]
@@ -343,6 +345,7 @@ class _Reader:
         raw["common_requirements"] = self.words(
             "common_requirements", raw.get("common_requirements", [])
         )
+        raw["debian_packages"] = self.words("debian_packages", raw.get("debian_packages", []))
         raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
         raw["tools"] = self.debian("tools", raw.get("tools", {}))
         raw["mooncake_source"] = {
@@ -414,6 +417,10 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
     for name in ("vllm", "vllm-ascend", "mooncake", "yalantinglibs"):
         if name not in matrix.sources:
             note(f"sources.{name}", "is missing")
+    for part, known in (("build", ("apt", "dnf")), ("run", (*matrix.oses, matrix.stand_in.suite))):
+        for name in known:
+            if not matrix.mooncake_source.get(part, {}).get(name):
+                note(f"mooncake_source.{part}.{name}", "is missing")
     open_layers = [name for name, packages in matrix.layers.items() if not packages]
     if len(open_layers) != 1:
         note(

@@ -33,7 +33,7 @@ class Step:
 
     @property
     def stage(self) -> str:
-        """`layer-torch` of "[image-… layer-torch 1/1] RUN …"; `export` for what follows the graph."""
+        """`layer-torch` of "[image-… layer-torch 1/1] RUN …"; `export` for what follows."""
         match = re.match(r"\[(?:\S+ )??(?:linux/\S+ )?(\S+?) +\d+/\d+\]", self.name)
         if match:
             return match[1]

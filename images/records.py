@@ -1,9 +1,8 @@
-"""What was built: its layers as the engine has them, and the records that tell what is up to date."""
+"""What was built: its layers as the engine has them, and records that tell what is up to date."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -85,8 +84,8 @@ def _docker_lines(*arguments: str) -> list[str]:
 
 def _record(target: Target, options: Options) -> Path:
     arches = "-".join(arch.name for arch in options.arches)
-    name = f"{target.tag.replace('/', '_').replace(':', '_')}.{arches}.{options.builder or 'engine'}.json"
-    return BUILT / name
+    tag = target.tag.replace("/", "_").replace(":", "_")
+    return BUILT / f"{tag}.{arches}.{options.builder or 'engine'}.json"
 
 
 def remember(target: Target, prints: dict[str, str], built: Built, options: Options) -> None:
@@ -97,7 +96,7 @@ def remember(target: Target, prints: dict[str, str], built: Built, options: Opti
     scratch.write_text(
         json.dumps({"stages": prints, "digest": built.digest, "size": built.size, "layers": layers})
     )
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 def built_before(options: Options) -> set[str]:

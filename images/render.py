@@ -15,7 +15,6 @@ from images.stages.standin.environment import UnknownCannVersion, cann, static_e
 
 LAYERS = Path(__file__).parent / "layers"
 LIBRARY_DIRECTORY = "/usr/local/lib"  # where Mooncake's own libraries are; #6949
-PYTHON_PLACEHOLDER = "/usr/bin/python{version}"
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,19 @@ def dockerfile(
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
     release = variant.release
     python_layers = [n for n in matrix.layers if n not in ("mooncake", "vllm", "vllm-ascend")]
-    compiled = base.compiles and release.mooncake.origin == "source"
-    run_packages = matrix.mooncake_source["run"][variant.os.packager] if compiled else ()
-    return (
-        _environment()
+    compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
+    packager, distribution = (
+        ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
+    )
+    os_packages = (
+        *release.os_packages[packager],
+        *(matrix.mooncake_source["run"][distribution] if compiled else ()),
+        *(matrix.debian_packages if base.debian else ()),
+    )
+    text: str = (
+        _templates()
         .get_template("Dockerfile.j2")
         .render(
-            matrix=matrix,
             variant=variant,
             base=base,
             tools_image=tools_image,
@@ -92,24 +97,23 @@ def dockerfile(
             python_layers=python_layers,
             stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
             has_mooncake=variant.platform.mooncake,
-            mooncake_compiled=compiled and variant.platform.mooncake,
-            os_packages=list(
-                dict.fromkeys((*release.os_packages[variant.os.packager], *run_packages))
-            ),
+            mooncake_compiled=compiled,
+            mooncake_packages=matrix.mooncake_source["build"][packager],
+            packager=packager,
+            os_packages=list(dict.fromkeys(os_packages)),
             installers=base.installers,
             static_environment=_static_environment(matrix, variant)
             if base.kind == STAND_IN
             else {},
             site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
             kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
-            interpreter=environment.python
-            if environment
-            else PYTHON_PLACEHOLDER.format(version=release.python),
+            interpreter=environment.python if environment else f"/usr/bin/python{release.python}",
             environment=_baked(environment, share_cann) if environment else None,
             own_environment=_own_environment(variant, base),
             labels=labels(matrix, variant, base),
         )
     )
+    return text
 
 
 def printed(
@@ -119,7 +123,7 @@ def printed(
     share_cann: bool,
     environment: Environment | None,
 ) -> str:
-    """The Dockerfile as `invoke render` prints it: on the published base, a given one or a stand-in."""
+    """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
     os_image = matrix.images["os"][variant.os.name]
     tools = matrix.images["tools"].format(python=variant.release.python)
     if base == STAND_IN:
@@ -162,7 +166,8 @@ def _static_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
     if release.python != matrix.stand_in.python:
         raise fail(
             "--base stand-in",
-            f"{release.name} needs Python {release.python}, Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
+            f"{release.name} needs Python {release.python}, "
+            f"Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
             "--base IMAGE or another release",
         )
     try:
@@ -177,7 +182,7 @@ def _kernels_path(variant: Variant) -> str:
 
 
 def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
-    """ENV for the image: what the scripts changed, and all of the base's when that is not inherited."""
+    """ENV for the image: what the scripts changed; all of the base's when it is not inherited."""
     values = {**(environment.base if all_of_it else {}), **environment.changed}
     for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
         values.setdefault(name, environment.base.get(name, ""))
@@ -188,7 +193,7 @@ def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
 
 
 def _path(*parts: str) -> str:
-    """Join search paths: no entry twice, and no empty one, which would mean the working directory."""
+    """Join search paths: no entry twice, and no empty one (it would be the working directory)."""
     entries = (entry.rstrip("/") for part in parts for entry in part.split(":"))
     return ":".join(dict.fromkeys(entry for entry in entries if entry))
 
@@ -211,7 +216,7 @@ def _quoted(value: str) -> str:
 
 
 @cache
-def _environment() -> Any:
+def _templates() -> Any:
     from jinja2 import Environment as Templates
     from jinja2 import FileSystemLoader, StrictUndefined
 

@@ -39,7 +39,8 @@ def provide(
     if shutil.which("mmdebstrap") is None:
         raise fail("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     say(
-        f"{name} root file system for {arch.name}: {len(debian.packages)} packages of Debian {debian.suite}"
+        f"{name} root file system for {arch.name}: "
+        f"{len(debian.packages)} packages of Debian {debian.suite} and what they need"
     )
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:

@@ -1,4 +1,4 @@
-"""What a site needs to reach the outside: mirrors, certificates, credentials, as BuildKit secrets."""
+"""What a site needs to reach the outside: mirrors, certificates, credentials, as secrets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Site:
         return cls(**values, proxies=proxies)
 
     def image(self, reference: str) -> str:
-        """A reference through the registry mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
+        """A reference through the mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
         host, separator, mirror = self.registry_mirror.partition("=")
         if separator:
             return (

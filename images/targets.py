@@ -111,7 +111,8 @@ def chosen(
             "is missing",
             f"--platform {' or '.join(matrix.release(release).platforms)}, or --all",
         )
-    variants, problems = [], []
+    variants: list[Variant] = []
+    problems: list[Problem] = []
     for platform_name in platforms:
         for os_name in oses:
             try:
@@ -177,7 +178,8 @@ def _tools_image(
         if variant.release.python != matrix.tools.python:
             raise fail(
                 "--tools debian",
-                f"{variant.release.name} needs Python {variant.release.python}, Debian {matrix.tools.suite} has {matrix.tools.python}",
+                f"{variant.release.name} needs Python {variant.release.python}, "
+                f"Debian {matrix.tools.suite} has {matrix.tools.python}",
                 "--tools IMAGE",
             )
         return None

@@ -70,7 +70,8 @@ def main() -> None:
         foreign = [k for k, v in changed.items() if platform.machine() in v]
         if foreign:
             sys.exit(
-                f"set_env.sh names the builder's machine in {', '.join(foreign)}: build this on {given.machine}"
+                f"set_env.sh names the builder's machine in {', '.join(foreign)}: "
+                f"build this on {given.machine}"
             )
     python = interpreter(given.root, after["PATH"], given.python)
     if python is None:

@@ -47,10 +47,12 @@ def install(requirements: list[str], arch: str, python: str, wheels: str | None)
     cache = Path("/tmp/uv")  # beside /out, so that uv can hard-link instead of copying
     options = ["--find-links", wheels, "--no-index"] if wheels else []
     subprocess.run(
-        ["uv", "pip", "install", "--no-progress", "--python", str(VENV / "bin" / "python")]
-        + ["--prefix", str(OUT) + str(VENV), "--cache-dir", str(cache), "--link-mode", "hardlink"]
-        + ["--python-platform", f"{MACHINES[arch]}-manylinux_2_35", "--python-version", python]
-        + ["--no-deps", "--no-compile", "--only-binary", ":all:", *options, *requirements],
+        [
+            *("uv", "pip", "install", "--no-progress", "--python", f"{VENV}/bin/python"),
+            *("--prefix", f"{OUT}{VENV}", "--cache-dir", str(cache), "--link-mode", "hardlink"),
+            *("--python-platform", f"{MACHINES[arch]}-manylinux_2_35", "--python-version", python),
+            *("--no-deps", "--no-compile", "--only-binary", ":all:", *options, *requirements),
+        ],
         check=True,
     )
     shutil.rmtree(cache)
@@ -63,7 +65,9 @@ def venv(interpreter: str, python: str) -> None:
     for name in ("python", "python3", f"python{python}"):
         (root / "bin" / name).symlink_to(interpreter)
     (root / "pyvenv.cfg").write_text(
-        f"home = {Path(interpreter).parent}\ninclude-system-site-packages = false\nversion = {python}\n"
+        f"home = {Path(interpreter).parent}\n"
+        "include-system-site-packages = false\n"
+        f"version = {python}\n"
     )
 
 

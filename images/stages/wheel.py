@@ -30,9 +30,11 @@ def build(
         cache = Path(scratch) / "cache"
         environment = {**os.environ, "PYTHONPATH": str(NO_DEVICE), "SOURCE_DATE_EPOCH": EPOCH}
         subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", python, "--cache-dir", str(cache)]
-            + ["--no-deps", "--no-build-isolation", "--no-binary", name, "--require-hashes"]
-            + ["--requirements", str(pins), "--target", str(Path(scratch) / "installed")],
+            [
+                *(uv, "pip", "install", "--quiet", "--python", python, "--cache-dir", str(cache)),
+                *("--no-deps", "--no-build-isolation", "--no-binary", name, "--require-hashes"),
+                *("--requirements", str(pins), "--target", str(Path(scratch) / "installed")),
+            ],
             env=environment,
             check=True,
         )

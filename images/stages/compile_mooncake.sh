@@ -1,0 +1,17 @@
+#!/bin/bash
+# Compile Mooncake in /src with its ascend_direct transport, and leave what it installs in /tree.
+# yalantinglibs is a header library of Mooncake's, in /yalantinglibs.
+set -e
+source /usr/local/Ascend/ascend-toolkit/set_env.sh
+toolkit=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux
+export LD_LIBRARY_PATH=$toolkit/devlib:$toolkit/lib64:$LD_LIBRARY_PATH
+
+install() {
+    cmake -S "$1" -B /build "${@:2}"
+    cmake --build /build -j "$(nproc)"
+    cmake --install /build
+}
+
+install /yalantinglibs -DBUILD_EXAMPLES=OFF -DBUILD_BENCHMARK=OFF -DBUILD_UNIT_TESTS=OFF
+rm -rf /build
+DESTDIR=/tree install /src -DUSE_ASCEND_DIRECT=ON

@@ -1,0 +1,11 @@
+#!/bin/bash
+# Run CANN's installers: install_cann.sh TOOLKIT KERNELS NNAL. The order is CANN's own: the kernels go
+# into the toolkit, and nnal's installer asks for the toolkit's environment.
+set -e
+toolkit=$1 kernels=$2 nnal=$3
+for installer in "$toolkit" "$kernels"; do
+    bash "$installer" --quiet --install --install-for-all
+done
+source /usr/local/Ascend/ascend-toolkit/set_env.sh
+bash "$nnal" --quiet --install --install-for-all
+rm -rf /root/ascend /root/log /var/log/ascend_seclog
