@@ -73,13 +73,12 @@ def parse(tokens: Sequence[str], spelling: Spelling, problems: list[Problem]) ->
             problems.append(Problem("stray-argument", "arguments", f"{token!r} is no flag", fix))
     flags = []
     for name, values in found:
-        if name.startswith("--") and "." in name:
-            if len(values) != 1 or name.count(".") > _DEPTH or ".." in name or name[-1] == ".":
-                fix = "write --flag.key value, one value for one key"
-                message = "not one key of a JSON flag with one value"
-                problems.append(Problem("bad-argument", name, message, fix))
-                continue
         flags.append(Flag(name, tuple(values)))
+        keys = name.split(".")[1:] if name.startswith("--") else []
+        if keys and (len(values) != 1 or len(keys) > _DEPTH or not all(keys)):
+            fix = "write --flag.key value, one value for one key"
+            message = "is not one key of a JSON flag with one value"
+            problems.append(Problem("bad-argument", flags.pop().name, message, fix))
     return flags
 
 
@@ -138,7 +137,7 @@ def scalar(value: Any) -> str:
 
 def compact(value: Any) -> str:
     """JSON without blanks."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"))
 
 
 def json_of(flags: Flags, name: str) -> Any:

@@ -3,7 +3,8 @@
 Scalars follow the YAML 1.2 core rules, so that `on`, `010`, `12:30` and `2024-01-01` stay text.
 Values under an `env:` key are always the text as written. A key given twice is an error.
 """
-# ruff: noqa: PTH - importing pathlib takes longer than reading every file here
+# Importing pathlib takes longer than reading every file here.
+# ruff: noqa: PTH100, PTH110, PTH112, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .problems import Problem
 
+_OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -47,10 +47,9 @@ def _rank(value: str) -> int:
 
 def _address(value: str) -> str:
     """HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103)."""
-    try:
-        socket.inet_pton(socket.AF_INET, value)
-    except OSError:
-        raise ValueError("is not an IPv4 address; give one such as 10.0.0.1") from None
+    parts = value.split(".")
+    if len(parts) != 4 or any(not _OCTET.fullmatch(p) or int(p) > 255 for p in parts):
+        raise ValueError("is not an IPv4 address; give one such as 10.0.0.1")
     return value
 
 

@@ -123,4 +123,4 @@ def _problem(step: Step) -> Problem:
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
     everything = f"{step.error} {' '.join(step.log)}"
     remedies = (advice for pattern, advice in REMEDIES.items() if re.search(pattern, everything))
-    return Problem(step.stage or step.instruction, words, next(remedies, ""))
+    return Problem(step.stage or step.title, words, next(remedies, ""))

@@ -40,8 +40,14 @@ class Step:
         return EXPORT if self.name.startswith(("exporting", "[auth]", "pushing")) else ""
 
     @property
-    def instruction(self) -> str:
-        return self.name.partition("] ")[2] or self.name
+    def title(self) -> str:
+        """The name without the mounts of a RUN, which hide what it runs."""
+        return re.sub(r" --(mount|link|from)\S*", "", self.name)
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is BuildKit's own doing, of no interest to whom waits."""
+        return self.name.startswith(("[internal]", "[context "))
 
 
 class Progress:
@@ -98,16 +104,16 @@ class Progress:
         finished = _time(vertex.get("completed"))
         announced = step.completed is not None
         step.completed = finished or step.completed
-        if finished and not announced and not step.name.startswith("[internal]"):
+        if finished and not announced and not step.internal:
             self._announce(step)
 
     def _announce(self, step: Step) -> None:
         if step.error:
-            line = f"FAILED  {step.name}"
+            line = f"FAILED  {step.title}"
         elif step.cached:
-            line = f"cached  {step.name}"
+            line = f"cached  {step.title}"
         else:
-            line = f"{step.seconds:6.1f}s {step.name}"
+            line = f"{step.seconds:6.1f}s {step.title}"
         if self._live:
             self._live.print(line)
         else:
@@ -117,9 +123,9 @@ class Progress:
     def _running(self) -> Iterator[tuple[str, float, str]]:
         now = datetime.now().astimezone()
         for digest, step in self.steps.items():
-            if step.started and not step.completed and not step.name.startswith("[internal]"):
+            if step.started and not step.completed and not step.internal:
                 doing = self._statuses.get(digest) or (step.log[-1] if step.log else "")
-                yield step.name, (now - step.started).total_seconds(), doing
+                yield step.title, (now - step.started).total_seconds(), doing
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each stage, cached steps counting nothing."""

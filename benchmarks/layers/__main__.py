@@ -1,0 +1,121 @@
+"""python -m benchmarks.layers: our layered build against upstream's shape; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.layers import bases, report
+from benchmarks.layers.cases import (
+    CASES,
+    FIRST,
+    NEW,
+    SECOND,
+    Meter,
+    Samples,
+    run_ours,
+    run_upstream,
+)
+from benchmarks.layers.docker import BenchmarkError, docker
+from benchmarks.layers.ours import Ours
+from benchmarks.layers.registry import Registry
+from benchmarks.layers.upstream import Upstream
+from images.errors import UserError
+from images.matrix import load
+from images.site import Site
+from images.targets import arches
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
+    add = parser.add_argument
+    add("--prune", action="store_true", help="agree that the engine's whole build cache is emptied")
+    add(
+        "--arch", default="", help="amd64 or arm64 (default: this machine's; both shapes run there)"
+    )
+    add("--release", default=None, help="a release of the matrix (default: the reference)")
+    add("--cases", default=",".join(CASES), help="of %(default)s; cold is always built")
+    add("--shapes", default="ours,upstream", help="of %(default)s")
+    add("--runs", type=int, default=1, help="how often our shape is measured from cold on (1)")
+    add("--repeat", type=int, default=5, help="how often 'nothing changed' is measured a run (5)")
+    add("--work", type=Path, help="directory for the registry and the copies (default: temporary)")
+    add("--logs", type=Path, default=Path("build/bench-layers"), help="what the builds say")
+    add("--out", type=Path, help="write everything measured as JSON")
+    given = parser.parse_args()
+    given.cases = [word for word in given.cases.split(",") if word]
+    if wrong := [case for case in given.cases if case not in CASES]:
+        parser.error(f"--cases: {', '.join(wrong)} is none of {', '.join(CASES)}")
+    if not given.prune:
+        parser.error(
+            "a cold build needs an empty build cache, so this runs 'docker builder prune --all': "
+            "--prune agrees (DOCKER_HOST chooses another engine)"
+        )
+    return given
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure(given: argparse.Namespace, work: Path) -> Samples:
+    """Make the bases, then measure each shape by itself."""
+    matrix = load()
+    (arch,) = arches(matrix, [given.arch] if given.arch else [])
+    release = matrix.release(given.release).name
+    site = Site.of(os.environ)
+    secrets = site.secrets(work / "secrets")
+    logs = given.logs.absolute()
+    samples = Samples()
+    bases.provide_roots(matrix, arch, say)
+    with Registry(work / "registry") as registry:
+        say(f"bases for {arch.name}, in a registry at {registry.address}")
+        names = [FIRST, SECOND, NEW]
+        made = bases.make(matrix, arch, release, names, registry.address, secrets, work / "bases")
+        bases.pull(made, arch)
+        registry.save()
+        meter = Meter(registry, samples, say)
+        try:
+            if "ours" in given.shapes:
+                ours = Ours(work / "project", registry.address, arch.name, release, logs)
+                for run in range(given.runs):
+                    run_ours(ours, meter, made, given.cases, given.repeat, run)
+            if "upstream" in given.shapes:
+                upstream = Upstream(
+                    work / "upstream", registry.address, arch.name, release, secrets, logs
+                )
+                soc = {name: matrix.platform(name).soc_version for name in (FIRST, SECOND)}
+                run_upstream(upstream, meter, made, soc, given.cases, 0)
+        finally:
+            for reference in made.values():
+                docker("image", "rm", "--force", reference)
+    return samples
+
+
+def main() -> int:
+    given = arguments()
+    engine = docker("version", "--format", "{{.Server.Version}}").strip()
+    before = os.getloadavg()
+    if given.work:
+        given.work.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=given.work, prefix="bench-layers-") as scratch:
+            samples = measure(given, Path(scratch))
+    except (BenchmarkError, UserError) as error:
+        say(f"error: {error}")
+        return 70
+    found = report.rows(samples)
+    print(report.table(found))
+    if given.out:
+        machine = {"cores": os.cpu_count(), "load_before": before, "engine": engine}
+        rows = [report.row_data(row) for row in found]
+        answer = {"machine": machine, "rows": rows, **samples.data()}
+        given.out.write_text(json.dumps(answer, indent=1) + "\n")
+    return 1 if any(row.verdict == "FAIL" for row in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

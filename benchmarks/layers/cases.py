@@ -1,0 +1,127 @@
+"""The cases, each shape by itself: what is built, in which order, and what is noted."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.layers.docker import forget
+from benchmarks.layers.ours import Ours
+from benchmarks.layers.registry import Registry
+from benchmarks.layers.upstream import Upstream
+
+COLD, PLATFORM, PIN, BASE, NOTHING = "cold", "platform", "pin", "base", "nothing"
+CASES = (COLD, PLATFORM, NOTHING, PIN, BASE)
+FIRST, SECOND, NEW = "a3", "a2", "new"  # the bases; FIRST and SECOND are platforms too
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One build: its wall seconds, what it added to the registry, the machine's load before it."""
+
+    seconds: float
+    uploaded: int
+    load: float
+
+
+@dataclass
+class Samples:
+    """Shape → case → samples, and shape → bytes in the registry for both platforms."""
+
+    times: dict[str, dict[str, list[Sample]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    stored: dict[str, int] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        times = {
+            shape: {case: [asdict(sample) for sample in samples] for case, samples in cases.items()}
+            for shape, cases in self.times.items()
+        }
+        return {"samples": times, "stored_bytes": self.stored}
+
+
+class Meter:
+    """Runs one build after another, and notes each."""
+
+    def __init__(self, registry: Registry, samples: Samples, say: Say) -> None:
+        self.registry, self.samples, self.say = registry, samples, say
+
+    def note(self, shape: str, case: str, build: Callable[[], float]) -> None:
+        before, load = self.registry.blobs(), os.getloadavg()[0]
+        seconds = build()
+        after = self.registry.blobs()
+        uploaded = sum(size for digest, size in after.items() if digest not in before)
+        self.samples.times[shape][case].append(Sample(seconds, uploaded, load))
+        self.say(f"{shape:9} {case:9} {seconds:8.2f} s {uploaded / 1e6:8.1f} MB  load {load:.1f}")
+
+    def stored(self, shape: str, base_blobs: dict[str, int]) -> None:
+        blobs = self.registry.blobs()
+        self.samples.stored[shape] = sum(
+            s for digest, s in blobs.items() if digest not in base_blobs
+        )
+
+
+def run_ours(
+    ours: Ours, meter: Meter, bases: dict[str, str], cases: list[str], repeat: int, run: int
+) -> None:
+    """Our shape once, from nothing. The cases leave each other's inputs as they found them."""
+    registry = meter.registry
+    registry.reset()
+    base_blobs = registry.blobs()
+    ours.fresh()
+    forget(f"{registry.address}/vllm-ascend")
+    meter.note("ours", COLD, lambda: ours.build(FIRST, bases[FIRST], f"cold-{run}"))
+    if PLATFORM in cases:
+        build = lambda: ours.build(SECOND, bases[SECOND], f"platform-{run}")  # noqa: E731
+        meter.note("ours", PLATFORM, build)
+        meter.stored("ours", base_blobs)
+    if NOTHING in cases:
+        ours.build(FIRST, bases[FIRST], f"nothing-{run}-before")
+        for turn in range(repeat):  # in turns, so that a disturbance meets both
+            name = f"nothing-{run}-{turn}"
+            meter.note("ours", NOTHING, lambda name=name: ours.build(FIRST, bases[FIRST], name))
+            meter.note("bare", NOTHING, lambda name=name: ours.bare(name))
+    if BASE in cases:
+        meter.note("ours", BASE, lambda: ours.build(FIRST, bases[NEW], f"base-{run}"))
+    if PIN in cases:
+        ours.bump()
+        meter.note("ours", PIN, lambda: ours.build(FIRST, bases[FIRST], f"pin-{run}"))
+
+
+def run_upstream(
+    upstream: Upstream,
+    meter: Meter,
+    bases: dict[str, str],
+    soc_versions: dict[str, str],
+    cases: list[str],
+    run: int,
+) -> None:
+    """Upstream's shape once, from nothing. No case can use another's layers but the source's COPY,
+    so the builder is emptied between them, for the disk's sake."""
+    registry = meter.registry
+    registry.reset()
+    base_blobs = registry.blobs()
+    upstream.fresh()
+    soc = soc_versions[FIRST]
+
+    def note(case: str, soc_version: str, base: str, tag: str) -> None:
+        forget(f"{registry.address}/upstream")
+        build = lambda: upstream.build(soc_version, base, tag, f"{case}-{run}")  # noqa: E731
+        meter.note("upstream", case, build)
+
+    note(COLD, soc, bases[FIRST], FIRST)
+    if PLATFORM in cases:
+        note(PLATFORM, soc_versions[SECOND], bases[SECOND], SECOND)
+        meter.stored("upstream", base_blobs)
+    if BASE in cases:
+        note(BASE, soc, bases[NEW], "new-base")
+    if PIN in cases:
+        upstream.bump()
+        note(PIN, soc, bases[FIRST], "bump")
+    forget(f"{registry.address}/upstream")

@@ -1,0 +1,153 @@
+"""The command line: act on ROLE, show something, or run what was asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from .problems import MACHINE, Problem, Refused, choose
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs one command line. Returns an exit code, or does not return when it execs."""
+    command = argv[0] if argv else ""
+    try:
+        if command in ("-h", "--help"):
+            return _print(_help())
+        if command in COMMANDS:
+            return _print(COMMANDS[command](argv[1:], environ))
+        if not command.startswith("-") and argv:
+            return _exec(argv, environ)
+        return _start(argv, environ)
+    except Refused as refused:
+        for problem in refused.problems:
+            _say(f"error: {problem.line()}")
+        return refused.exit_code
+
+
+def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    if environ.get("CANN_STANDIN") == "1":
+        message = "this image holds a stand-in for CANN, so no server can start from it"
+        fix = "use an image built on CANN; `plan` and other commands do work here"
+        raise Refused([Problem("stand-in", "image", message, fix, exit_code=MACHINE)])
+    from .launch import plan
+
+    launch = plan(environ, argv[1:] if argv[:1] == ["--"] else argv)
+    for warning in launch.warnings:
+        _say(f"warning: {warning.line()}")
+    _say(f"start: {launch.title}")
+    return _exec(launch.argv, launch.environment(environ), missing=MACHINE)
+
+
+def _exec(argv: Sequence[str], environ: Mapping[str, str], missing: int = 127) -> int:
+    """Replaces this process. 127 and 126 for a command not found or not runnable, as in a shell;
+    a vllm that is not there is an image that does not fit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(argv[0], list(argv), dict(environ))
+    except (FileNotFoundError, NotADirectoryError):
+        code, message = missing, "is not found in PATH"
+    except (OSError, ValueError) as error:
+        code = missing if missing == MACHINE else 126
+        message = f"cannot be run: {getattr(error, 'strerror', None) or error}"
+    fix = "use an image that holds vLLM" if missing == MACHINE else choose(argv[0], COMMANDS)
+    raise Refused([Problem("cannot-run", argv[0], message, fix, exit_code=code)])
+
+
+def _plan(args: Sequence[str], environ: Mapping[str, str]) -> str:
+    if args[:1] in (["-h"], ["--help"]):
+        return _help()
+    form, rest = _format(args, ("text", "json", "env"))
+    from . import show
+    from .launch import plan
+
+    launch = plan(environ, rest)
+    return {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
+
+
+def _recipes(args: Sequence[str], _: Mapping[str, str]) -> str:
+    form = _only_format(args)
+    from . import recipes, show
+
+    problems: list[Problem] = []
+    found = []
+    for name in recipes.names():
+        try:
+            found.append(recipes.load(name))
+        except Refused as refused:
+            problems += refused.problems
+    if problems:
+        raise Refused(problems)
+    return show.recipes_json(found) if form == "json" else show.recipes_text(found)
+
+
+def _roles(args: Sequence[str], _: Mapping[str, str]) -> str:
+    form = _only_format(args)
+    from . import show
+
+    return show.roles_json() if form == "json" else show.roles_text()
+
+
+COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], str]] = {
+    "plan": _plan,
+    "recipes": _recipes,
+    "roles": _roles,
+}
+
+
+def _help() -> str:
+    from . import show
+
+    return show.help_text()
+
+
+def _format(args: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
+    """The value of --format and the other arguments; what follows `--` is not looked at."""
+    form, rest = known[0], list[str]()
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return form, rest + words
+        if word == "--format":
+            form = words.pop(0) if words else ""
+        elif word.startswith("--format="):
+            form = word[len("--format=") :]
+        else:
+            rest.append(word)
+        if form not in known:
+            fix = choose(form, known)
+            raise Refused([Problem("bad-argument", "--format", f"{form!r} is not a format", fix)])
+    return form, rest
+
+
+def _only_format(args: Sequence[str]) -> str:
+    form, rest = _format(args, ("text", "json"))
+    if rest:
+        fix = "give --format text or --format json, nothing else"
+        raise Refused([Problem("bad-argument", "arguments", f"{rest[0]!r} is not known", fix)])
+    return form
+
+
+def _print(text: str) -> int:
+    """Writes to stdout; bytes of the environment that are not UTF-8 go out as they came in."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "backslashreplace")
+    try:
+        sys.stdout.buffer.write(raw)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

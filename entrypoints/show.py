@@ -1,0 +1,185 @@
+"""What `plan`, `recipes`, `roles` and `--help` print."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .arguments import is_flag
+from .launch import REFERENCE, Launch
+from .problems import USAGE, Problem, Refused
+from .recipes import Recipe
+from .roles import ROLES
+from .settings import VARIABLES
+
+MASK = "***"
+_SECRET = re.compile(r"(?:^|_)(?:TOKEN|KEY)$|PASSWORD|SECRET", re.IGNORECASE)
+_SECRET_FLAGS = ("--api-key", "--hf-token")
+_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+USAGE_TEXT = """\
+usage: [FLAGS ...]                   act on ROLE: run vllm serve, with these flags replacing its own
+       plan [--format text|json|env] [FLAGS ...]   show what would run, start nothing
+       recipes [--format text|json]  the recipes in this image
+       roles [--format text|json]    the roles a node can have
+       COMMAND [ARGS ...]            run anything else as it is
+
+variables (an argument wins over a variable, a variable over the recipe):
+"""
+
+
+def help_text() -> str:
+    """The whole help."""
+    width = max(len(v.name) for v in VARIABLES)
+    rows = (
+        f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}\n"
+        for v in VARIABLES
+    )
+    codes = "\nexit codes: 64 variable or argument, 65 recipe, 78 machine or image\n"
+    return USAGE_TEXT + "".join(rows) + codes
+
+
+def plan_json(launch: Launch) -> str:
+    """The plan for programs; secrets are masked."""
+    env = {name: MASK if is_secret(name) else value for name, value in launch.env.items()}
+    return _dump(
+        {
+            "role": launch.role,
+            "env": env,
+            "argv": list(_masked(launch.argv)),
+            "ports": launch.ports,
+            "warnings": [warning._asdict() for warning in launch.warnings],
+        }
+    )
+
+
+def plan_text(launch: Launch) -> str:
+    """The plan as a shell script. A secret is taken from the shell that runs it."""
+    lines = ["#!/bin/sh", f"# {_one_line(launch.title)}"]
+    lines += [f"# warning: {_one_line(warning.line())}" for warning in launch.warnings]
+    for name, value in launch.env.items():
+        if is_secret(name):
+            text = f'"${{{name}:?is secret and not shown, set it first}}"'
+        else:
+            text = _expanding(value) if name in launch.expands else quote(value)
+        lines.append(f"export {name}={text}")
+    command: list[str] = []
+    for token in _masked(launch.argv):
+        if is_flag(token) or not command:
+            command.append(quote(token))
+        else:
+            command[-1] += f" {quote(token)}"
+    return "\n".join(lines) + "\n" + " \\\n  ".join(command) + "\n"
+
+
+def plan_env(launch: Launch) -> str:
+    """The environment for `docker run --env-file`.
+
+    A secret is a bare name, which docker takes from its own environment. A value that refers to
+    other variables is a comment: docker would hand it over unexpanded.
+    Raises Refused when a value has a line break, which the format cannot hold.
+    """
+    lines = []
+    for name, value in launch.env.items():
+        if is_secret(name):
+            lines.append(name)
+        elif "\n" in value or "\r" in value:
+            fix = "use --format json or text"
+            message = "has a line break, which an env file cannot hold"
+            raise Refused([Problem("bad-env-file", name, message, fix, exit_code=USAGE)])
+        elif name in launch.expands:
+            lines.append(f"# set by the entrypoint in the container: {name}={value}")
+        else:
+            lines.append(f"{name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+def recipes_json(recipes: Sequence[Recipe]) -> str:
+    """The recipes for programs."""
+    return _dump([_recipe(recipe) for recipe in recipes])
+
+
+def recipes_text(recipes: Sequence[Recipe]) -> str:
+    """The recipes, with each group's nodes and sizes."""
+    lines = []
+    for recipe in recipes:
+        lines += [recipe.name, f"  {recipe.description or recipe.model}"]
+        for name, group in _recipe(recipe)["roles"].items():
+            sizes = " ".join(f"{k}={v}" for k, v in group["sizes"].items())
+            lines.append(f"  {name}: {group['nodes']} x {'/'.join(recipe.platforms)} {sizes}")
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def roles_json() -> str:
+    """The roles for programs."""
+    return _dump(
+        [{"name": r.name, "summary": r.summary, "needs": list(r.needs)} for r in ROLES.values()]
+    )
+
+
+def roles_text() -> str:
+    """The roles, with the variables each needs besides RECIPE or MODEL."""
+    lines = []
+    for role in ROLES.values():
+        needs = f" [{', '.join(role.needs)}]" if role.needs else ""
+        lines.append(f"{role.name:9} {role.summary}{needs}\n")
+    return "".join(lines)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's value must not be shown, judged by its name."""
+    return _SECRET.search(name) is not None
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "model": recipe.model,
+        "platforms": list(recipe.platforms),
+        "roles": {
+            name: {
+                "nodes": block.nodes or 1,
+                "sizes": {k: v for k, v in block.sizes._asdict().items() if v is not None},
+            }
+            for name, block in recipe.groups.items()
+        },
+    }
+
+
+def _masked(argv: Sequence[str]) -> Iterator[str]:
+    secret = False
+    for token in argv:
+        name, joined, _ = token.partition("=")
+        if is_flag(token):
+            secret = name in _SECRET_FLAGS
+            yield f"{name}={MASK}" if secret and joined else token
+        else:
+            yield MASK if secret else token
+
+
+def quote(text: str) -> str:
+    """The text as one word of a POSIX shell (shlex.quote, without importing shlex)."""
+    return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def _expanding(value: str) -> str:
+    """The value as one word in which references to variables are expanded, and nothing else."""
+    parts, at = [], 0
+    for match in REFERENCE.finditer(value):
+        parts += [(value[at : match.start()], False), (match[0], True)]
+        at = match.end()
+    parts.append((value[at:], False))
+    if all(refers or not text or _PLAIN.fullmatch(text) for text, refers in parts):
+        return f'"{value}"'
+    return "".join(f'"{text}"' if refers else quote(text) for text, refers in parts if text)
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
