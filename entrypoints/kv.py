@@ -6,6 +6,7 @@ The prefill and decode blocks must equal the real sizes of both sides on every n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -69,8 +70,7 @@ def read(raw: Any, problems: list[Problem]) -> Transfer | None:
         problems.append(Problem("bad-argument", "--kv-transfer-config", message, fix))
         return None
     port = raw.get("kv_port")
-    text = str(port)
-    number = int(text) if text.isdecimal() and len(text) < 6 else None
+    number = int(str(port)) if re.fullmatch("[0-9]{1,5}", str(port)) else None
     if port is not None and not (number and number <= 65535):
         fix = "give a port from 1 to 65535"
         message = f"kv_port {port!r} is not a port"

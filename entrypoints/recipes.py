@@ -150,7 +150,7 @@ class _Reader:
     def recipe(self, name: str, raw: Any) -> Recipe:
         raw = self.mapping("", raw, (*_HEAD, *_SETTINGS))
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
-        if not roles and "roles" in raw:
+        if "roles" in raw and not raw["roles"]:
             self.wrong("roles", "names no role", f"give at least one of {', '.join(GROUPS)}")
         for key in ("model", "roles"):
             if key not in raw:
@@ -269,7 +269,9 @@ class _Reader:
             return {}
         if good.get("kv_port") is not None:
             port = good["kv_port"]
-            self.count(f"{at}.kv_port", int(port) if str(port).isdecimal() else port)
+            self.count(
+                f"{at}.kv_port", int(port) if re.fullmatch("[0-9]{1,5}", str(port)) else port
+            )
         key = "kv_connector_extra_config"
         extra = self.mapping(f"{at}.{key}", good.get(key))
         for side in ("prefill", "decode"):

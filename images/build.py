@@ -92,7 +92,7 @@ def _provide_roots(matrix: Matrix, targets: list[Target], options: Options, say:
     roots.mkdir(parents=True, exist_ok=True)
 
 
-def _common(
+def common_target(
     matrix: Matrix, target: Target, text: str, name: str, options: Options
 ) -> dict[str, Any]:
     """The part of a bake target that the environment stage and the image share."""
@@ -137,7 +137,7 @@ def _capture(
         bake(
             {
                 f"environment-{target.name}": {
-                    **_common(
+                    **common_target(
                         matrix,
                         target,
                         render(matrix, target, options),
@@ -176,7 +176,7 @@ def _image_target(
         f",compression={options.compression},oci-mediatypes=true" if output != "type=docker" else ""
     )
     return {
-        **_common(matrix, target, text, target.name, options),
+        **common_target(matrix, target, text, target.name, options),
         "target": "image",
         "platforms": [arch.oci_platform for arch in options.arches],
         "args": {"SOURCE_DATE_EPOCH": str(published)},

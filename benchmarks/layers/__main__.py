@@ -33,10 +33,8 @@ from images.targets import arches
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
     add = parser.add_argument
-    add("--prune", action="store_true", help="agree that the engine's whole build cache is emptied")
-    add(
-        "--arch", default="", help="amd64 or arm64 (default: this machine's; both shapes run there)"
-    )
+    add("--prune", action="store_true", help="agree to empty the engine's build cache")
+    add("--arch", default="", help="amd64 or arm64 (default: this machine's)")
     add("--release", default=None, help="a release of the matrix (default: the reference)")
     add("--cases", default=",".join(CASES), help="of %(default)s; cold is always built")
     add("--shapes", default="ours,upstream", help="of %(default)s")

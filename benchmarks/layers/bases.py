@@ -1,4 +1,4 @@
-"""Bases of a CANN image's shape, in the registry: one for each platform, and a new release of one."""
+"""Bases of a CANN image's shape, in the registry: one for each platform, and a new one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DOCKERFILE = f"""\
 FROM shape AS common
 RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \\
     --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \\
-    python3 -m venv /tmp/v && sh /stages/site.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 \\
-    install -q --break-system-packages --no-cache-dir {PIP} && rm -rf /tmp/v
+    python3 -m venv /tmp/v && \\
+    sh /stages/site.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 install -q --break-system-packages --no-cache-dir {PIP} && rm -rf /tmp/v
 FROM common AS each
 ARG NAME
 RUN mkdir -p /usr/local/Ascend/kernels && echo "$NAME" > /usr/local/Ascend/kernels/NAME
@@ -57,8 +57,8 @@ def make(
     common = ["--platform", arch.oci_platform, "--provenance=false", "--push"]
     common += [word for secret in secrets for word in ("--secret", secret)]
     where = contexts.pop("")
-    places = [w for name, place in contexts.items() for w in ("--build-context", f"{name}={place}")]
-    _build(["--file", str(shape), "--target", "cann", "--tag", tag, *common, *places, where])
+    given = [w for name, place in contexts.items() for w in ("--build-context", f"{name}={place}")]
+    _build(["--file", str(shape), "--target", "cann", "--tag", tag, *common, *given, where])
     file = directory / "bases.Dockerfile"
     file.write_text(DOCKERFILE)
     stages = ["--build-context", f"shape=docker-image://{tag}"]

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks.layers.docker import forget
@@ -76,22 +77,21 @@ def run_ours(
     base_blobs = registry.blobs()
     ours.fresh()
     forget(f"{registry.address}/vllm-ascend")
-    meter.note("ours", COLD, lambda: ours.build(FIRST, bases[FIRST], f"cold-{run}"))
+    meter.note("ours", COLD, partial(ours.build, FIRST, bases[FIRST], f"cold-{run}"))
     if PLATFORM in cases:
-        build = lambda: ours.build(SECOND, bases[SECOND], f"platform-{run}")  # noqa: E731
-        meter.note("ours", PLATFORM, build)
+        meter.note("ours", PLATFORM, partial(ours.build, SECOND, bases[SECOND], f"platform-{run}"))
         meter.stored("ours", base_blobs)
     if NOTHING in cases:
         ours.build(FIRST, bases[FIRST], f"nothing-{run}-before")
         for turn in range(repeat):  # in turns, so that a disturbance meets both
             name = f"nothing-{run}-{turn}"
-            meter.note("ours", NOTHING, lambda name=name: ours.build(FIRST, bases[FIRST], name))
-            meter.note("bare", NOTHING, lambda name=name: ours.bare(name))
+            meter.note("ours", NOTHING, partial(ours.build, FIRST, bases[FIRST], name))
+            meter.note("bare", NOTHING, partial(ours.bare, name))
     if BASE in cases:
-        meter.note("ours", BASE, lambda: ours.build(FIRST, bases[NEW], f"base-{run}"))
+        meter.note("ours", BASE, partial(ours.build, FIRST, bases[NEW], f"base-{run}"))
     if PIN in cases:
         ours.bump()
-        meter.note("ours", PIN, lambda: ours.build(FIRST, bases[FIRST], f"pin-{run}"))
+        meter.note("ours", PIN, partial(ours.build, FIRST, bases[FIRST], f"pin-{run}"))
 
 
 def run_upstream(
@@ -112,8 +112,9 @@ def run_upstream(
 
     def note(case: str, soc_version: str, base: str, tag: str) -> None:
         forget(f"{registry.address}/upstream")
-        build = lambda: upstream.build(soc_version, base, tag, f"{case}-{run}")  # noqa: E731
-        meter.note("upstream", case, build)
+        meter.note(
+            "upstream", case, partial(upstream.build, soc_version, base, tag, f"{case}-{run}")
+        )
 
     note(COLD, soc, bases[FIRST], FIRST)
     if PLATFORM in cases:

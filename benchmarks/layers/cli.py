@@ -1,17 +1,36 @@
 """Our command line as the user runs it, for a base that has CANN's shape and not CANN's compiler.
 
-`python -m benchmarks.layers.cli build …` is `invoke build …` with one difference: a base image does
+`python -m benchmarks.layers.cli build …` is `invoke build …` with two differences: a base image does
 not compile, so vllm-ascend is built without kernels, Mooncake is the package index's wheel and the
-distribution's packages are left out, as on a stand-in.
+distribution's packages are left out, as on a stand-in; and what BuildKit reports is kept in the
+file that BENCHMARK_RAWJSON names, for benchmarks.layers.steps.
 """
 
 from __future__ import annotations
 
+import os
+
 from images.render import Base
+
+
+def keep_events(path: str) -> None:
+    """Append every line that BuildKit reports to `path`."""
+    from images.progress import Progress
+
+    feed = Progress.feed
+
+    def feed_and_keep(self: Progress, line: str) -> None:
+        with open(path, "a") as file:  # noqa: PTH123
+            file.write(line)
+        feed(self, line)
+
+    Progress.feed = feed_and_keep  # type: ignore[method-assign]
 
 
 def main() -> None:
     Base.compiles = property(lambda self: False)  # type: ignore[method-assign,assignment]
+    if path := os.environ.get("BENCHMARK_RAWJSON"):
+        keep_events(path)
     from invoke.main import program
 
     program.run()

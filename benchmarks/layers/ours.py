@@ -44,7 +44,11 @@ class Ours:
             *("--release", self.release, "--arch", self.arch, "--base", base),
             *("--tools", "debian", "--registry", self.registry, "--push"),
         ]
-        return timed(command, self.logs / f"ours-{name}.log", directory=self.directory)
+        log = self.logs / f"ours-{name}.log"
+        steps = log.with_suffix(".rawjson")
+        steps.unlink(missing_ok=True)
+        environment = {**os.environ, "BENCHMARK_RAWJSON": str(steps)}
+        return timed(command, log, directory=self.directory, environment=environment)
 
     def bare(self, name: str) -> float:
         """Wall seconds of a bare buildx for what was built last: same Dockerfile, same output."""

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Compile Mooncake in /src with its ascend_direct transport, and leave what it installs in /tree.
-# yalantinglibs is a header library of Mooncake's, in /yalantinglibs.
+# yalantinglibs is a header library of Mooncake's, in /yalantinglibs. The paths in /tree have no
+# symbolic link in them: `latest` is one in CANN, and a layer would replace it by a directory.
 set -e
 source /usr/local/Ascend/ascend-toolkit/set_env.sh
 toolkit=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux
@@ -14,4 +15,9 @@ install() {
 
 install /yalantinglibs -DBUILD_EXAMPLES=OFF -DBUILD_BENCHMARK=OFF -DBUILD_UNIT_TESTS=OFF
 rm -rf /build
-DESTDIR=/tree install /src -DUSE_ASCEND_DIRECT=ON
+install /src -DUSE_ASCEND_DIRECT=ON
+while read -r file || [ -n "$file" ]; do
+    directory=/tree$(readlink -f "$(dirname "$file")")
+    mkdir -p "$directory"
+    cp -a "$file" "$directory/"
+done </build/install_manifest.txt

@@ -51,7 +51,7 @@ def test_an_index_that_does_not_answer(a3: Image, unchanged_tag: Callable[[str],
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the project that may be spoiled, with the root file systems that are there already."""
+    """A copy of the project that may be spoiled, with the root file systems that are there."""
     for name in ("images", "entrypoints", "env", "tasks.py"):
         source = PROJECT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
@@ -94,14 +94,23 @@ def test_a_broken_matrix(copy: Path) -> None:
 
 @pytest.fixture
 def small_engine(tmp_path: Path) -> Iterator[str]:
-    """A second engine whose whole disk is smaller than one layer."""
+    """A second engine whose whole disk is smaller than one layer, in a network of its own: an
+    engine without a bridge would remove the first one's."""
     if os.geteuid() != 0:
         pytest.skip("a second engine needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(disk)], check=True)
     address = f"unix://{disk}/engine.sock"
-    command = ["dockerd", "--data-root", f"{disk}/data", "--exec-root", f"{disk}/exec"]
+    command = [
+        "unshare",
+        "--net",
+        "dockerd",
+        "--data-root",
+        f"{disk}/data",
+        "--exec-root",
+        f"{disk}/exec",
+    ]
     command += ["--pidfile", f"{disk}/pid", "--host", address, "--bridge=none"]
     command += ["--iptables=false", "--ip6tables=false"]
     with (tmp_path / "engine.log").open("w") as log:

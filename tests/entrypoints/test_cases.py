@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,13 +92,3 @@ def test_exec(case, recorder):
     start = done.stderr.splitlines()[-1]
     for part in (case["inputs"]["ROLE"], case["inputs"]["RECIPE"], "v0.13.0rc1", case["model"]):
         assert part in start
-
-
-def test_works_from_any_directory(case, tmp_path):
-    if case is not CASES[0]:
-        pytest.skip("once is enough")
-    env = {**os.environ, **case["inputs"], "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "entrypoints", "plan", "--format", "json"]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0
-    check_argv(case, json.loads(done.stdout)["argv"][1:])
