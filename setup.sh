@@ -8,7 +8,7 @@ usage() {
 usage: ./setup.sh [--check] [--test]
 
   --check   report what is there and what is missing; change nothing (exit 1 if anything is missing)
-  --test    also what the test suite needs: a registry, makeself, binutils
+  --test    also what the test suite needs: docker compose, a registry, makeself
 
 A Docker engine that already answers is never touched. Where none answers, one is installed from the
 distribution's packages with the containerd image store on, and started.
@@ -112,7 +112,7 @@ Package: *
 Pin: release n=trixie
 Pin-Priority: 100
 
-Package: docker.io docker-cli docker-buildx containerd
+Package: docker.io docker-cli docker-buildx docker-compose containerd
 Pin: release n=trixie
 Pin-Priority: 990
 PIN
@@ -164,6 +164,16 @@ mmdebstrap_install() { apt_install mmdebstrap debian-archive-keyring; }
 
 registry_ready() { have docker-registry; }
 registry_install() { apt_install docker-registry; }
+compose_ready() { docker compose version >/dev/null 2>&1; }
+compose_install() {
+    offer_debian_13
+    apt_update
+    if apt-cache show docker-compose-v2 >/dev/null 2>&1; then # Ubuntu's name
+        apt_install docker-compose-v2
+    else
+        apt_install docker-compose
+    fi
+}
 makeself_ready() { have makeself; }
 makeself_install() { apt_install makeself; }
 
@@ -173,6 +183,7 @@ need "a Docker engine that answers" engine_answers engine_provide
 need "buildx $BUILDX_MINIMUM or later" buildx_ready buildx_install
 need "mmdebstrap (for --base stand-in)" mmdebstrap_ready mmdebstrap_install
 if $test_too; then
+    need "docker compose (tests)" compose_ready compose_install
     need "a registry to push to (tests)" registry_ready registry_install
     need "makeself (tests)" makeself_ready makeself_install
 fi

@@ -205,7 +205,7 @@ def _ports(
 ) -> dict[str, int | list[int]]:
     """The ports this node listens on.
 
-    kv: vllm-ascend v0.13.0:vllm_ascend/distributed/mooncake_connector.py, only a producer binds.
+    kv: only a producer binds (vllm-ascend v0.13.0: mooncake_connector.py:931-945, 1138-1145).
     """
     ports: dict[str, int | list[int]] = {}
     if not place.role.headless:

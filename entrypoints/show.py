@@ -9,7 +9,7 @@ from typing import Any
 
 from .arguments import is_flag
 from .launch import REFERENCE, Launch
-from .problems import USAGE, Problem, Refused
+from .problems import Problem, Refused
 from .recipes import Recipe
 from .roles import ROLES
 from .settings import VARIABLES
@@ -88,7 +88,7 @@ def plan_env(launch: Launch) -> str:
         elif "\n" in value or "\r" in value:
             fix = "use --format json or text"
             message = "has a line break, which an env file cannot hold"
-            raise Refused([Problem("bad-env-file", name, message, fix, exit_code=USAGE)])
+            raise Refused([Problem("bad-env-file", name, message, fix)])
         elif name in launch.expands:
             lines.append(f"# set by the entrypoint in the container: {name}={value}")
         else:

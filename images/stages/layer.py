@@ -29,12 +29,13 @@ EPOCH = 315532800  # 1980-01-01
 MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 LAUNCHER = f"""\
 #!{VENV}/bin/python
+import os
 import sys
 
 sys.path.insert(0, "{HOME}")
 from entrypoints.__main__ import main
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:], os.environ))
 """
 
 

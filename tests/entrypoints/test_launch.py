@@ -159,6 +159,26 @@ class TestDerived:
         assert launch.ports["adxl"] == [20000, 35999]
         assert codes(launch) == ["kv-key-unread"]
 
+    @pytest.mark.parametrize(("release", "port"), [("v0.13.0", "36000"), ("v0.18.0", "14579")])
+    def test_kv_port_by_release(self, release, port, tmp_path):
+        recipe = tmp_path / "pd.yaml"
+        recipe.write_text(
+            "{model: m, kv_transfer: {kv_connector: MooncakeConnectorV1},"
+            " roles: {prefill: {sizes: {tp: 4}}, decode: {sizes: {tp: 2, dp: 2}}}}"
+        )
+        environ = {**PREFILL, "RECIPE": str(recipe), "VLLM_ASCEND_RELEASE": release}
+        launch = plan(environ)
+        assert kv(launch) == {
+            "kv_connector": "MooncakeConnectorV1",
+            "kv_role": "kv_producer",
+            "kv_port": port,
+            "kv_connector_extra_config": {
+                "prefill": {"dp_size": 1, "tp_size": 4},
+                "decode": {"dp_size": 2, "tp_size": 2},
+            },
+        }
+        assert "--data-parallel-address" not in launch.argv
+
     def test_one_key_of_the_kv_config(self):
         path = "--kv-transfer-config.kv_connector_extra_config.decode.tp_size"
         assert kv(plan(PREFILL, [path, "2"]))["kv_connector_extra_config"]["decode"] == {
