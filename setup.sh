@@ -127,7 +127,12 @@ engine_install() {
     ! apt-cache show docker-cli >/dev/null 2>&1 || packages+=" docker-cli"
     if [ ! -e "$DAEMON_CONFIG" ]; then
         as_root mkdir -p "$(dirname "$DAEMON_CONFIG")"
-        echo '{"features": {"containerd-snapshotter": true}}' | as_root tee "$DAEMON_CONFIG" >/dev/null
+        as_root tee "$DAEMON_CONFIG" >/dev/null <<'JSON'
+{
+  "features": {"containerd-snapshotter": true},
+  "builder": {"gc": {"enabled": true, "defaultKeepStorage": "20GB"}}
+}
+JSON
     fi
     # shellcheck disable=SC2086
     apt_install $packages

@@ -122,5 +122,9 @@ def _problem(step: Step) -> Problem:
     telling = [line for line in step.log if TELLING.search(line) and not line.startswith("WARNING")]
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
     everything = f"{step.error} {' '.join(step.log)}"
-    remedies = (advice for pattern, advice in REMEDIES.items() if re.search(pattern, everything))
+    remedies = (
+        advice
+        for pattern, advice in REMEDIES.items()
+        if re.search(pattern, everything, re.IGNORECASE)
+    )
     return Problem(step.stage or step.title, words, next(remedies, ""))

@@ -53,7 +53,7 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
         seconds = progress.stage_seconds()
         for target in todo:
             digest = metadata.get(target.name, {}).get("containerimage.digest", "")
-            done[target] = built = records.inspect(target, digest, seconds)
+            done[target] = built = records.inspect(target, digest, seconds, options.push)
             records.remember(target, prints[target], built, options)
     return [done[target] for target in targets]
 

@@ -15,11 +15,15 @@ BUILT = WORK / "built"
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a built image; bytes are uncompressed, as the engine reports them."""
+    """One layer of a built image.
+
+    `size` is in bytes: compressed for an image that was pushed, unpacked for one in the engine, and
+    None for one of another architecture, which the engine keeps packed.
+    """
 
     name: str
     digest: str
-    size: int
+    size: int | None
     seconds: float
 
 
@@ -29,52 +33,58 @@ class Built:
 
     tag: str
     digest: str
-    size: int
     layers: tuple[Layer, ...]
     up_to_date: bool = False
 
+    @property
+    def size(self) -> int:
+        return sum(layer.size or 0 for layer in self.layers)
 
-def inspect(target: Target, digest: str, seconds: dict[str, float]) -> Built:
-    """The layers as the engine has them; without a local copy, the digest alone."""
-    history = _docker_lines(
-        "history",
-        "--no-trunc",
-        "--human=false",
-        "--format",
-        "{{.Size}}\t{{.CreatedBy}}",
-        target.tag,
-    )
-    inspected = _docker_lines("image", "inspect", "--format", "{{json .RootFS.Layers}}", target.tag)
-    if not history or not inspected:
-        return Built(target.tag, digest, 0, ())
-    digests = json.loads(inspected[0])
-    sized = [
-        (int(size), created)
-        for size, created in (line.split("\t", 1) for line in reversed(history))
-    ]
-    filled = [
-        (size, created)
-        for size, created in sized
-        if created.startswith(("COPY", "RUN", "ADD")) or size
-    ]
-    filled = filled[-len(digests) :]
+
+def inspect(target: Target, digest: str, seconds: dict[str, float], pushed: bool) -> Built:
+    """The layers of the image just built, named and timed by the stages they come from."""
+    digests, sizes = _pushed_layers(target.tag) if pushed else _local_layers(target.tag)
     own = list(_own_layers(target))
-    names = [*(f"base {index + 1}" for index in range(len(filled) - len(own))), *own]
-    layers = tuple(
+    names = [*(f"base {n + 1}" for n in range(len(digests) - len(own))), *own]
+    layers = (
         Layer(name, digest, size, seconds.get(f"layer-{name}", 0.0))
-        for name, digest, (size, _) in zip(names, digests, filled, strict=False)
+        for name, digest, size in zip(names, digests, sizes, strict=True)
     )
-    return Built(target.tag, digest, sum(layer.size for layer in layers), layers)
+    return Built(target.tag, digest, tuple(layers))
+
+
+def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
+    """Digests (of the unpacked layers) and sizes, as the engine has them."""
+    inspected = _docker_lines("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
+    digests: list[str] = json.loads(inspected[0]) if inspected else []
+    columns = "{{.Size}}\t{{.CreatedBy}}"
+    history = _docker_lines("history", "--no-trunc", "--human=false", "--format", columns, tag)
+    rows = [line.split("\t", 1) for line in reversed(history)]
+    made = ("ADD", "COPY", "RUN", "WORKDIR")
+    filled = [int(size) for size, by in rows if size != "0" or by.startswith(made)]
+    unknown: list[int | None] = [None] * len(digests)
+    return digests, [*unknown, *filled][-len(digests) :] if digests else []
+
+
+def _pushed_layers(tag: str) -> tuple[list[str], list[int | None]]:
+    """Digests and sizes of the compressed layers; of an index, its first image's."""
+    raw = _docker_lines("buildx", "imagetools", "inspect", "--raw", tag)
+    manifest = json.loads("\n".join(raw) or "{}")
+    if "manifests" in manifest:
+        return _pushed_layers(f"{tag.rpartition(':')[0]}@{manifest['manifests'][0]['digest']}")
+    layers = manifest.get("layers", [])
+    return [layer["digest"] for layer in layers], [layer["size"] for layer in layers]
 
 
 def _own_layers(target: Target) -> Iterable[str]:
+    """The names of the image stage's layers, from the base up."""
     text = (WORK / "dockerfiles" / f"{target.name}.Dockerfile").read_text()
     _, _, image = text.partition("FROM base AS image")
-    return (
-        line.split("--from=layer-")[1].split()[0]
-        for line in image.splitlines()
-        if line.startswith("COPY")
-    )
+    for line in image.splitlines():
+        if line.startswith("COPY"):
+            yield line.split("--from=layer-")[1].split()[0]
+        elif line.startswith("WORKDIR"):
+            yield "workdir"
 
 
 def _docker_lines(*arguments: str) -> list[str]:
@@ -93,9 +103,7 @@ def remember(target: Target, prints: dict[str, str], built: Built, options: Opti
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".new")
     layers = [asdict(layer) for layer in built.layers]
-    scratch.write_text(
-        json.dumps({"stages": prints, "digest": built.digest, "size": built.size, "layers": layers})
-    )
+    scratch.write_text(json.dumps({"stages": prints, "digest": built.digest, "layers": layers}))
     scratch.replace(path)
 
 
@@ -116,4 +124,4 @@ def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | No
     if _docker_lines("image", "inspect", "--format", "{{.Id}}", target.tag) != [record["digest"]]:
         return None
     layers = tuple(Layer(**layer) for layer in record["layers"])
-    return Built(target.tag, record["digest"], record["size"], layers, up_to_date=True)
+    return Built(target.tag, record["digest"], layers, up_to_date=True)

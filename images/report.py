@@ -23,8 +23,8 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     )
 
 
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:,.1f} MB"
 
 
 def built_data(built: Iterable[Built]) -> list[dict[str, Any]]:

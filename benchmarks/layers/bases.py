@@ -19,7 +19,9 @@ FROM shape AS common
 RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \\
     --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \\
     python3 -m venv /tmp/v && \\
-    sh /stages/site.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 install -q --break-system-packages --no-cache-dir {PIP} && rm -rf /tmp/v
+    sh /stages/site.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 \\
+        install -q --break-system-packages --no-cache-dir {PIP} && \\
+    rm -rf /tmp/v
 FROM common AS each
 ARG NAME
 RUN mkdir -p /usr/local/Ascend/kernels && echo "$NAME" > /usr/local/Ascend/kernels/NAME

@@ -1,8 +1,8 @@
 """Our command line as the user runs it, for a base that has CANN's shape and not CANN's compiler.
 
-`python -m benchmarks.layers.cli build …` is `invoke build …` with two differences: a base image does
-not compile, so vllm-ascend is built without kernels, Mooncake is the package index's wheel and the
-distribution's packages are left out, as on a stand-in; and what BuildKit reports is kept in the
+`python -m benchmarks.layers.cli build …` is `invoke build …` with two differences. A base does
+not compile: vllm-ascend is built without kernels, Mooncake is the package index's wheel and the
+distribution's packages are left out, as on a stand-in. And what BuildKit reports is kept in the
 file that BENCHMARK_RAWJSON names, for benchmarks.layers.steps.
 """
 

@@ -63,6 +63,7 @@ def venv(interpreter: str, python: str) -> None:
     """Write the files that make /opt/vllm an environment of the base's interpreter."""
     root = OUT / VENV.relative_to("/")
     (root / "bin").mkdir(parents=True)
+    (OUT / "workspace").mkdir()  # so that WORKDIR finds it, and makes a layer without a time
     for name in ("python", "python3", f"python{python}"):
         (root / "bin" / name).symlink_to(interpreter)
     (root / "pyvenv.cfg").write_text(

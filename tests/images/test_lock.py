@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -22,7 +23,7 @@ NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]?[a-z0-9]){0,12}", fullmatch=True)
 VERSIONS = st.from_regex(
     r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}((rc|\.post|\.dev)[0-9])?(\+cpu)?", fullmatch=True
 )
-HASHES = st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
+HASHES = st.integers(0, 999).map(lambda n: f"sha256:{hashlib.sha256(b'%d' % n).hexdigest()}")
 PINNED = st.builds(
     Pinned, NAMES, VERSIONS, st.lists(HASHES, min_size=1, max_size=3, unique=True).map(tuple)
 )

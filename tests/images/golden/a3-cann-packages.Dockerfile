@@ -1,0 +1,170 @@
+# v0.13.0rc1 for Atlas 800 A3 (a3), ubuntu22.04, on CANN's installers.
+# Rendered from images/layers; `invoke render` prints it, `invoke build` builds it.
+#
+# Every Python layer is made in a stage of its own on the builder's architecture and taken with
+# COPY --link, so it depends on nothing below it: it is the same on every platform and base.
+
+# ---- tools: what the stages run on; no part of the image ----------------------------------------
+FROM --platform=$BUILDPLATFORM scratch AS tools
+ARG BUILDARCH
+ADD tools-${BUILDARCH}.tar /
+RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=tools.txt,target=/tools.txt \
+    sh /stages/site.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
+    && python3 -m venv --without-pip /opt/vllm
+
+# ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
+FROM --platform=$BUILDPLATFORM tools AS layer-torch
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/torch.txt,target=/slice.txt \
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+
+FROM --platform=$BUILDPLATFORM tools AS layer-libraries
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/libraries.txt,target=/slice.txt \
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+
+FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+
+# ---- CANN ---------------------------------------------------------------------------------------
+FROM scratch AS debian
+ARG TARGETARCH
+ADD --link base-${TARGETARCH}.tar /
+
+# CANN's own installers, in their order; the toolkit's set_env.sh before nnal, which asks for it.
+FROM debian AS cann
+RUN --mount=type=bind,from=stages,source=install_cann.sh,target=/stages/install_cann.sh \
+    --mount=type=bind,from=cann-packages,target=/packages \
+    cd /packages && bash /stages/install_cann.sh Ascend-cann-toolkit_8.3.RC2_linux-aarch64.run Atlas-A3-cann-kernels_8.3.RC2_linux-aarch64.run Ascend-cann-nnal_8.3.RC2_linux-aarch64.run
+
+
+# The distribution's packages that the release names.
+FROM cann AS sdk
+RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    sh /stages/site.sh sh /stages/packages.sh apt git vim wget net-tools gcc g++ cmake libnuma-dev libjemalloc2 libibverbs1 libgoogle-glog0v6 libjsoncpp25 libunwind8 libnuma1 libssl3 libgrpc++1.51 libprotobuf32 libyaml-cpp0.7 libcurl4 libhiredis0.14 python3-dev
+
+FROM sdk AS base
+
+# ---- Mooncake -----------------------------------------------------------------------------------
+FROM sdk AS build-mooncake
+RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    sh /stages/site.sh sh /stages/packages.sh apt build-essential cmake git wget libibverbs-dev libgoogle-glog-dev libgtest-dev libjsoncpp-dev libunwind-dev libnuma-dev libpython3-dev libboost-all-dev libssl-dev libgrpc-dev libgrpc++-dev libprotobuf-dev libyaml-cpp-dev protobuf-compiler-grpc libcurl4-openssl-dev libhiredis-dev pkg-config patchelf libmpich-dev mpich
+RUN --mount=type=bind,from=stages,source=compile_mooncake.sh,target=/stages/compile_mooncake.sh \
+    --mount=type=bind,from=mooncake-source,target=/src,rw \
+    --mount=type=bind,from=yalantinglibs-source,target=/yalantinglibs \
+    bash /stages/compile_mooncake.sh
+
+FROM --platform=$BUILDPLATFORM tools AS layer-mooncake
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=build-mooncake,source=/tree,target=/tree \
+    python3 /stages/layer.py tree /tree
+
+# ---- environment: what CANN's set_env.sh scripts change, once torch is there -----------------------
+FROM cann AS capture
+ARG MACHINE
+RUN --mount=type=bind,from=stages,source=environment.py,target=/stages/environment.py \
+    --mount=type=bind,from=stages,source=torch_abi,target=/stages/torch_abi \
+    --mount=type=bind,from=layer-torch,source=/out,target=/torch \
+    python3 /stages/environment.py --root / --torch /torch/opt/vllm/lib/python3.11/site-packages --python 3.11 --machine ${MACHINE}
+
+FROM scratch AS environment
+COPY --from=capture /out/ /
+
+# /opt/vllm is an environment of the base's own interpreter.
+FROM --platform=$BUILDPLATFORM tools AS layer-venv
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    python3 /stages/layer.py venv /usr/bin/python3.11 --python 3.11
+
+# ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
+FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
+RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
+    --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/sources.txt,target=/sources.txt \
+    VLLM_TARGET_DEVICE=empty sh /stages/site.sh python3 /stages/wheel.py vllm /sources.txt /wheels
+
+FROM --platform=$BUILDPLATFORM tools AS layer-vllm
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm.txt,target=/slice.txt \
+    --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
+
+# ---- vllm-ascend for ascend910_9391 ------------------------------------------------
+FROM sdk AS build-vllm-ascend
+COPY --link --from=layer-torch /out/ /
+COPY --link --from=layer-libraries /out/ /
+COPY --link --from=layer-dependencies /out/ /
+COPY --link --from=layer-vllm /out/ /
+COPY --link --from=layer-venv /out/ /
+RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/compile_vllm_ascend.sh \
+    --mount=type=bind,from=vllm-ascend-source,target=/src,rw \
+    SOC_VERSION=ascend910_9391 bash /stages/compile_vllm_ascend.sh 0.13.0rc1
+
+FROM --platform=$BUILDPLATFORM tools AS layer-vllm-ascend
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
+    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
+
+# ---- the entrypoint -------------------------------------------------------------------------------
+FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=entrypoints,target=/src/entrypoints \
+    --mount=type=bind,from=env,target=/src/env \
+    python3 /stages/layer.py entrypoint --python 3.11
+
+# ---- the image: CANN, then the layers, large and stable first --------------------------------------
+FROM base AS image
+WORKDIR /workspace
+COPY --link --from=layer-torch /out/ /
+COPY --link --from=layer-libraries /out/ /
+COPY --link --from=layer-dependencies /out/ /
+COPY --link --from=layer-mooncake /out/ /
+COPY --link --from=layer-vllm /out/ /
+COPY --link --from=layer-vllm-ascend /out/ /
+COPY --link --from=layer-venv /out/ /
+COPY --link --from=layer-entrypoint /out/ /
+# Here `invoke build` bakes ENV as captured in the environment stage.
+ENV ASCEND_PLATFORM="a3" \
+    SOC_VERSION="ascend910_9391" \
+    VIRTUAL_ENV="/opt/vllm" \
+    VLLM_ASCEND_RELEASE="v0.13.0rc1"
+LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
+      org.opencontainers.image.version="v0.13.0rc1" \
+      org.opencontainers.image.base.name="packages" \
+      ascend.platform="a3" \
+      ascend.soc-version="ascend910_9391" \
+      ascend.os="ubuntu22.04" \
+      ascend.base="packages" \
+      ascend.pin.cann="8.3.rc2" \
+      ascend.pin.torch="2.8.0" \
+      ascend.pin.torch-npu="2.8.0" \
+      ascend.pin.triton-ascend="3.2.0" \
+      ascend.pin.mooncake="0.3.7.post2" \
+      ascend.pin.vllm="0.13.0" \
+      ascend.pin.vllm-ascend="0.13.0rc1"
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/vllm/bin/entrypoint"]

@@ -1,0 +1,236 @@
+"""A layer's tree: the same bytes each time, whatever the builder and the day."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+from types import CodeType
+
+import pytest
+
+from images.stages import layer
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PACKAGES = f"opt/vllm/lib/python{PYTHON}/site-packages"
+# Sets are what an unfixed hash seed orders anew.
+MODULE = "WORDS = {'alpha', 'beta', 'gamma', 'delta'}\ndef f(x):\n    return x in {'a', 'b', 'c'}\n"
+RECORD = """\
+pkg/__init__.py,sha256=abc,84
+pkg-1.0.dist-info/uv_cache.json,sha256=def,2
+pkg-1.0.dist-info/RECORD,,
+"""
+
+
+def _tree(root: Path) -> Path:
+    """A tree as uv leaves it, with its notes and today's times."""
+    package = root / PACKAGES / "pkg"
+    info = root / PACKAGES / "pkg-1.0.dist-info"
+    for directory in (package, info, root / "opt/ascend/entrypoints", root / "usr/local/lib"):
+        directory.mkdir(parents=True)
+    (package / "__init__.py").write_text(MODULE)
+    (package / "template.py").write_text("{{ no python }}\n")
+    (package / "data.bin").write_bytes(b"\0\1")
+    (info / "RECORD").write_text(RECORD)
+    (info / "uv_cache.json").write_text("{}")
+    (root / "opt/vllm/.lock").write_text("")
+    (root / "opt/ascend/entrypoints/role.py").write_text("ROLE = 1\n")
+    (root / "opt/vllm/bin").mkdir()
+    (root / "opt/vllm/bin/python").symlink_to("/usr/local/python3.11.13/bin/python3.11")
+    return root
+
+
+def _content(root: Path) -> dict[str, object]:
+    return {
+        str(path.relative_to(root)): (
+            os.readlink(path)
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else "directory"
+        )
+        for path in root.rglob("*")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two copies of a tree, in directories of different depth, finished one after the other."""
+    base = tmp_path_factory.mktemp("layers")
+    first, second = _tree(base / "one"), _tree(base / "a" / "deeper" / "two")
+    os.utime(second / PACKAGES / "pkg/__init__.py", (1, 1))
+    seed = os.environ.pop("PYTHONHASHSEED", None)
+    try:
+        for number, tree in enumerate((first, second)):
+            os.environ["PYTHONHASHSEED"] = str(number + 1)
+            layer.finish(tree)
+    finally:
+        os.environ.pop("PYTHONHASHSEED", None)
+        if seed is not None:
+            os.environ["PYTHONHASHSEED"] = seed
+    return first, second
+
+
+def test_two_copies_give_the_same_bytes(finished: tuple[Path, Path]) -> None:
+    first, second = map(_content, finished)
+    assert first == second
+    assert sum(name.endswith(".pyc") for name in first) == 2
+
+
+def test_every_time_is_the_epoch(finished: tuple[Path, Path]) -> None:
+    for tree in finished:
+        times = {path: path.lstat().st_mtime for path in (tree, *tree.rglob("*"))}
+        assert set(times.values()) == {315532800}
+
+
+def test_modes_do_not_change(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    untouched = _tree(tmp_path / "tree")
+    for path in untouched.rglob("*"):
+        after = finished[0] / path.relative_to(untouched)
+        if after.exists():
+            assert stat.S_IMODE(after.lstat().st_mode) == stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_uvs_notes_are_gone_with_their_line(finished: tuple[Path, Path]) -> None:
+    tree, _ = finished
+    assert not [*tree.rglob("uv_cache.json"), *tree.rglob(".lock")]
+    assert (tree / PACKAGES / "pkg-1.0.dist-info/RECORD").read_text().splitlines() == [
+        "pkg/__init__.py,sha256=abc,84",
+        "pkg-1.0.dist-info/RECORD,,",
+    ]
+
+
+def _code(pyc: Path) -> CodeType:
+    data = pyc.read_bytes()
+    assert int.from_bytes(data[4:8], "little") == 0b01, "hash-based and unchecked"
+    code = marshal.loads(data[16:])
+    assert isinstance(code, CodeType)
+    return code
+
+
+@pytest.mark.parametrize("module", [f"{PACKAGES}/pkg/__init__", "opt/ascend/entrypoints/role"])
+def test_byte_code_names_the_place_in_the_image(finished: tuple[Path, Path], module: str) -> None:
+    directory, _, name = module.rpartition("/")
+    pyc = finished[0] / directory / "__pycache__" / f"{name}.{sys.implementation.cache_tag}.pyc"
+    assert _code(pyc).co_filename == f"/{module}.py"
+
+
+def test_what_is_no_python_is_left_as_it_is(finished: tuple[Path, Path]) -> None:
+    template = finished[0] / PACKAGES / "pkg/template.py"
+    assert template.read_text() == "{{ no python }}\n"
+    assert not [*template.parent.glob("__pycache__/template*")]
+
+
+def test_byte_code_that_was_there_is_made_anew(tmp_path: Path) -> None:
+    tree = _tree(tmp_path / "tree")
+    stale = tree / PACKAGES / f"pkg/__pycache__/__init__.{sys.implementation.cache_tag}.pyc"
+    stale.parent.mkdir()
+    stale.write_bytes(b"stale byte code of another builder")
+    layer.finish(tree)
+    assert "WORDS" in _code(stale).co_names
+
+
+# ---- venv and tree -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(layer, "OUT", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_the_files_that_make_an_environment(out: Path) -> None:
+    layer.venv("/usr/local/python3.11.13/bin/python3.11", "3.11")
+    links = {path.name: os.readlink(path) for path in (out / "opt/vllm/bin").iterdir()}
+    assert links == dict.fromkeys(
+        ("python", "python3", "python3.11"), "/usr/local/python3.11.13/bin/python3.11"
+    )
+    assert (out / "opt/vllm/pyvenv.cfg").read_text() == (
+        "home = /usr/local/python3.11.13/bin\n"
+        "include-system-site-packages = false\n"
+        "version = 3.11\n"
+    )
+    assert sorted(path.name for path in (out / "opt/vllm").iterdir()) == ["bin", "pyvenv.cfg"]
+
+
+def test_the_environment_works_with_a_real_interpreter(out: Path) -> None:
+    """Python itself must take pyvenv.cfg for one: its prefix is then the environment."""
+    import subprocess
+
+    layer.venv(os.path.realpath(sys.executable), PYTHON)
+    answer = subprocess.run(
+        [str(out / "opt/vllm/bin/python"), "-S", "-c", "import site, sys; site.main(); "
+         "print(sys.prefix)"],
+        capture_output=True,
+        text=True,
+        env={},
+        check=True,
+    )  # fmt: skip
+    assert answer.stdout.strip() == str(out / "opt/vllm")
+
+
+def test_a_tree_is_copied_with_its_links(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "tree"
+    (source / "lib").mkdir(parents=True)
+    (source / "lib" / "a.so.1").write_text("a")
+    (source / "lib" / "a.so").symlink_to("a.so.1")
+    (source / "dangling").symlink_to("/not/here")
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    monkeypatch.setattr(sys, "argv", ["layer.py", "tree", str(source)])
+    layer.main()
+    assert os.readlink(out / "lib" / "a.so") == "a.so.1"
+    assert os.readlink(out / "dangling") == "/not/here"
+    assert {path.lstat().st_mtime for path in out.rglob("*")} == {layer.EPOCH}
+
+
+# ---- installing ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: Path) -> Path:
+    """A uv that notes its arguments; layer.py must end with what it ends with."""
+    directory = tmp_path / "uv-bin"
+    directory.mkdir()
+    script = directory / "uv"
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {directory}/arguments\n'
+        f'mkdir -p "{out}"\nmkdir -p /tmp/uv\nexit "$(cat {directory}/code)"\n'
+    )
+    script.chmod(0o755)
+    (directory / "code").write_text("0")
+    monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("arch", "machine"), [("arm64", "aarch64-manylinux_2_35"), ("amd64", "x86_64-manylinux_2_35")]
+)
+def test_a_slice_is_installed_for_its_architecture(
+    uv: Path, monkeypatch: pytest.MonkeyPatch, arch: str, machine: str
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda path: None)
+    arguments = ["layer.py", "install", "/slice.txt", "--arch", arch, "--python", "3.11"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    layer.main()
+    asked = (uv / "arguments").read_text().splitlines()
+    assert asked[asked.index("--python-platform") + 1] == machine
+    assert asked[asked.index("--python-version") + 1] == "3.11"
+    assert asked[asked.index("--requirements") + 1] == "/slice.txt"
+    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(asked)
+
+
+def test_an_install_that_fails_makes_no_layer(uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    (uv / "code").write_text("1")
+    monkeypatch.setattr(
+        sys, "argv", ["layer.py", "install", "/s", "--arch", "arm64", "--python", "3.11"]
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        layer.main()
