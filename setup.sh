@@ -5,21 +5,19 @@ set -euo pipefail
 
 usage() {
     cat <<'USAGE'
-usage: ./setup.sh [--check] [--test]
+usage: ./setup.sh [--check]
 
   --check   report what is there and what is missing; change nothing (exit 1 if anything is missing)
-  --test    also what the test suite needs: docker compose, a registry, makeself
 
 A Docker engine that already answers is never touched. Where none answers, one is installed from the
 distribution's packages with the containerd image store on, and started.
 USAGE
 }
 
-check_only=false test_too=false
+check_only=false
 for argument in "$@"; do
     case $argument in
         --check) check_only=true ;;
-        --test) test_too=true ;;
         -h | --help) usage; exit 0 ;;
         *) echo "setup.sh: unknown option '$argument'" >&2; usage >&2; exit 64 ;;
     esac
@@ -167,8 +165,8 @@ buildx_install() {
 mmdebstrap_ready() { have mmdebstrap && [ -e /usr/share/keyrings/debian-archive-keyring.gpg ]; }
 mmdebstrap_install() { apt_install mmdebstrap debian-archive-keyring; }
 
-registry_ready() { have docker-registry; }
-registry_install() { apt_install docker-registry; }
+# ---- for the tests ------------------------------------------------------------------------------
+
 compose_ready() { docker compose version >/dev/null 2>&1; }
 compose_install() {
     offer_debian_13
@@ -179,6 +177,7 @@ compose_install() {
         apt_install docker-compose
     fi
 }
+
 makeself_ready() { have makeself; }
 makeself_install() { apt_install makeself; }
 
@@ -187,11 +186,8 @@ need "virtual environment .venv with this project" venv_ready venv_make
 need "a Docker engine that answers" engine_answers engine_provide
 need "buildx $BUILDX_MINIMUM or later" buildx_ready buildx_install
 need "mmdebstrap (for --base stand-in)" mmdebstrap_ready mmdebstrap_install
-if $test_too; then
-    need "docker compose (tests)" compose_ready compose_install
-    need "a registry to push to (tests)" registry_ready registry_install
-    need "makeself (tests)" makeself_ready makeself_install
-fi
+need "docker compose (for the tests)" compose_ready compose_install
+need "makeself (for the tests)" makeself_ready makeself_install
 
 if [ "$missing" -gt 0 ]; then
     echo "$missing missing: run ./setup.sh" >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
     add("--shapes", default="ours,upstream", help="of %(default)s")
     add("--runs", type=int, default=1, help="how often our shape is measured from cold on (1)")
     add("--repeat", type=int, default=5, help="how often 'nothing changed' is measured a run (5)")
+    add("--patience", type=float, default=120, help="seconds to wait for an idle machine (120)")
     add("--work", type=Path, help="directory for the registry and the copies (default: temporary)")
     add("--logs", type=Path, default=Path("build/bench-layers"), help="what the builds say")
     add("--out", type=Path, help="write everything measured as JSON")
@@ -75,7 +77,7 @@ def measure(given: argparse.Namespace, work: Path) -> Samples:
         made = bases.make(matrix, arch, release, names, registry.address, secrets, work / "bases")
         bases.pull(made, arch)
         registry.save()
-        meter = Meter(registry, samples, say)
+        meter = Meter(registry, samples, given.patience, say)
         try:
             if "ours" in given.shapes:
                 ours = Ours(work / "project", registry.address, arch.name, release, logs)
@@ -95,6 +97,7 @@ def measure(given: argparse.Namespace, work: Path) -> Samples:
 
 def main() -> int:
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the registry is ended too
     engine = docker("version", "--format", "{{.Server.Version}}").strip()
     before = os.getloadavg()
     if given.work:

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks.layers.docker import forget
+from benchmarks.layers.machine import wait_until_calm
 from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
 
 COLD, PLATFORM, PIN, BASE, NOTHING = "cold", "platform", "pin", "base", "nothing"
 CASES = (COLD, PLATFORM, NOTHING, PIN, BASE)
+CALM = 0.2  # of the processors in use by others, for a build to start
 FIRST, SECOND, NEW = "a3", "a2", "new"  # the bases; FIRST and SECOND are platforms too
 
 Say = Callable[[str], None]
@@ -23,10 +25,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """One build: its wall seconds, what it added to the registry, the machine's load before it."""
+    """One build: its wall seconds, what it added to the registry, and how loaded the machine was:
+    the share of its processors in use just before, and the load average after."""
 
     seconds: float
     uploaded: int
+    busy: float
     load: float
 
 
@@ -50,16 +54,20 @@ class Samples:
 class Meter:
     """Runs one build after another, and notes each."""
 
-    def __init__(self, registry: Registry, samples: Samples, say: Say) -> None:
-        self.registry, self.samples, self.say = registry, samples, say
+    def __init__(self, registry: Registry, samples: Samples, patience: float, say: Say) -> None:
+        self.registry, self.samples, self.patience, self.say = registry, samples, patience, say
 
     def note(self, shape: str, case: str, build: Callable[[], float]) -> None:
-        before, load = self.registry.blobs(), os.getloadavg()[0]
+        busy = wait_until_calm(CALM, self.patience)
+        before = self.registry.blobs()
         seconds = build()
-        after = self.registry.blobs()
+        after, load = self.registry.blobs(), os.getloadavg()[0]
         uploaded = sum(size for digest, size in after.items() if digest not in before)
-        self.samples.times[shape][case].append(Sample(seconds, uploaded, load))
-        self.say(f"{shape:9} {case:9} {seconds:8.2f} s {uploaded / 1e6:8.1f} MB  load {load:.1f}")
+        self.samples.times[shape][case].append(Sample(seconds, uploaded, busy, load))
+        self.say(
+            f"{shape:9} {case:9} {seconds:8.2f} s {uploaded / 1e6:8.1f} MB  "
+            f"busy before {busy:.0%}, load after {load:.1f}"
+        )
 
     def stored(self, shape: str, base_blobs: dict[str, int]) -> None:
         blobs = self.registry.blobs()

@@ -65,10 +65,9 @@ class FakeDocker:
 
 
 @pytest.fixture(autouse=True)
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
+def docker(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     """The only docker that a unit test can reach."""
-    directory = tmp_path / "docker-bin"
-    directory.mkdir()
+    directory = tmp_path_factory.mktemp("docker")
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
     return FakeDocker(directory)
 

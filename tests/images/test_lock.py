@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from images import lock
@@ -31,6 +31,7 @@ LOCKED = sorted(path.parent.name for path in LOCKS.glob(f"*/{lock.RECORD}"))
 SLICES = sorted(LOCKS.rglob("*.txt"))
 
 
+@settings(max_examples=50)
 @given(st.lists(PINNED, unique_by=lambda pinned: pinned.name, max_size=5))
 def test_what_is_written_is_read_back(packages: list[Pinned]) -> None:
     text = lock.render(packages)

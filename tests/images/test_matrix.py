@@ -521,7 +521,7 @@ def _damaged(tmp_path: Path, damage: list[tuple[tuple[Any, ...], Any]]) -> Matri
     return None
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(damage=DAMAGE)
 def test_damage_gives_a_matrix_or_a_plain_refusal(
     tmp_path: Path, damage: list[tuple[tuple[Any, ...], Any]]
@@ -531,7 +531,10 @@ def test_damage_gives_a_matrix_or_a_plain_refusal(
 
 
 NULLS_AND_NUMBERS = [
-    (place, value) for place in PLACES if len(place) <= 2 for value in (None, 5, [], "x")
+    (place, value)
+    for place in PLACES
+    if len(place) <= 2 and (len(place) == 1 or place[1] == 0 or isinstance(place[1], str))
+    for value in (None, 5)
 ]
 
 

@@ -142,7 +142,7 @@ def test_the_stage_of_a_step(name: str, stage: str) -> None:
     ("name", "title"),
     [
         (
-            "[layer-torch 1/1] RUN --mount=type=bind,from=a --mount=type=secret,id=ca sh x --arch y",
+            "[layer-torch 1/1] RUN --mount=type=bind,from=a --mount=type=secret,id=b sh x --arch y",
             "[layer-torch 1/1] RUN sh x --arch y",
         ),
         ("[image 1/9] COPY --link --from=layer-torch /out/ /", "[image 1/9] COPY /out/ /"),

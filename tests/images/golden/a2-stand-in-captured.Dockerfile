@@ -200,6 +200,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
 
 # ---- the image: CANN, then the layers, large and stable first --------------------------------------
 FROM base AS image
+COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
 COPY --link --from=layer-torch /out/ /
 COPY --link --from=layer-libraries /out/ /
@@ -207,7 +208,6 @@ COPY --link --from=layer-dependencies /out/ /
 COPY --link --from=layer-mooncake /out/ /
 COPY --link --from=layer-vllm /out/ /
 COPY --link --from=layer-vllm-ascend /out/ /
-COPY --link --from=layer-venv /out/ /
 COPY --link --from=layer-entrypoint /out/ /
 ENV ATB_HOME_PATH="/usr/local/Ascend/nnal/atb/latest/atb/cxx_abi_1" \
     LD_LIBRARY_PATH="/usr/local/Ascend/nnal/atb/latest/atb/cxx_abi_1/lib:/usr/local/Ascend/ascend-toolkit/latest/lib64:/usr/local/Ascend/nnal/atb/latest/atb/cxx_abi_0/lib:/usr/local/Ascend/driver/lib64/driver:/usr/local/lib" \

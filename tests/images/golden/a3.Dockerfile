@@ -128,6 +128,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
 
 # ---- the image: CANN, then the layers, large and stable first --------------------------------------
 FROM base AS image
+COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
 COPY --link --from=layer-torch /out/ /
 COPY --link --from=layer-libraries /out/ /
@@ -135,7 +136,6 @@ COPY --link --from=layer-dependencies /out/ /
 COPY --link --from=layer-mooncake /out/ /
 COPY --link --from=layer-vllm /out/ /
 COPY --link --from=layer-vllm-ascend /out/ /
-COPY --link --from=layer-venv /out/ /
 COPY --link --from=layer-entrypoint /out/ /
 # Here `invoke build` bakes ENV as captured in the environment stage.
 ENV ASCEND_PLATFORM="a3" \

@@ -6,6 +6,7 @@ import marshal
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from types import CodeType
@@ -46,7 +47,7 @@ def _tree(root: Path) -> Path:
 def _content(root: Path) -> dict[str, object]:
     return {
         str(path.relative_to(root)): (
-            os.readlink(path)
+            str(path.readlink())
             if path.is_symlink()
             else path.read_bytes()
             if path.is_file()
@@ -58,20 +59,16 @@ def _content(root: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two copies of a tree, in directories of different depth, finished one after the other."""
+    """Two copies of a tree, in directories of different depth, each finished under another seed."""
     base = tmp_path_factory.mktemp("layers")
-    first, second = _tree(base / "one"), _tree(base / "a" / "deeper" / "two")
-    os.utime(second / PACKAGES / "pkg/__init__.py", (1, 1))
-    seed = os.environ.pop("PYTHONHASHSEED", None)
-    try:
-        for number, tree in enumerate((first, second)):
-            os.environ["PYTHONHASHSEED"] = str(number + 1)
-            layer.finish(tree)
-    finally:
-        os.environ.pop("PYTHONHASHSEED", None)
-        if seed is not None:
-            os.environ["PYTHONHASHSEED"] = seed
-    return first, second
+    trees = (_tree(base / "one"), _tree(base / "a" / "deeper" / "two"))
+    os.utime(trees[1] / PACKAGES / "pkg/__init__.py", (1, 1))
+    for seed, tree in enumerate(trees, 1):
+        program = f"from pathlib import Path; import layer; layer.finish(Path({str(tree)!r}))"
+        environment = {"PYTHONHASHSEED": str(seed), "PATH": "/usr/bin:/bin"}
+        stages = Path(layer.__file__).parent
+        subprocess.run([sys.executable, "-c", program], cwd=stages, env=environment, check=True)
+    return trees
 
 
 def test_two_copies_give_the_same_bytes(finished: tuple[Path, Path]) -> None:
@@ -144,7 +141,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_files_that_make_an_environment(out: Path) -> None:
     layer.venv("/usr/local/python3.11.13/bin/python3.11", "3.11")
-    links = {path.name: os.readlink(path) for path in (out / "opt/vllm/bin").iterdir()}
+    links = {path.name: str(path.readlink()) for path in (out / "opt/vllm/bin").iterdir()}
     assert links == dict.fromkeys(
         ("python", "python3", "python3.11"), "/usr/local/python3.11.13/bin/python3.11"
     )
@@ -156,10 +153,14 @@ def test_the_files_that_make_an_environment(out: Path) -> None:
     assert sorted(path.name for path in (out / "opt/vllm").iterdir()) == ["bin", "pyvenv.cfg"]
 
 
+def test_the_working_directory_is_there_before_workdir_makes_it(out: Path) -> None:
+    """WORKDIR would make it with the time of the build."""
+    layer.venv("/usr/bin/python3.11", "3.11")
+    assert [path.name for path in out.iterdir() if path.name != "opt"] == ["workspace"]
+
+
 def test_the_environment_works_with_a_real_interpreter(out: Path) -> None:
     """Python itself must take pyvenv.cfg for one: its prefix is then the environment."""
-    import subprocess
-
     layer.venv(os.path.realpath(sys.executable), PYTHON)
     answer = subprocess.run(
         [str(out / "opt/vllm/bin/python"), "-S", "-c", "import site, sys; site.main(); "
@@ -183,8 +184,8 @@ def test_a_tree_is_copied_with_its_links(
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     monkeypatch.setattr(sys, "argv", ["layer.py", "tree", str(source)])
     layer.main()
-    assert os.readlink(out / "lib" / "a.so") == "a.so.1"
-    assert os.readlink(out / "dangling") == "/not/here"
+    assert (out / "lib" / "a.so").readlink() == Path("a.so.1")
+    assert (out / "dangling").readlink() == Path("/not/here")
     assert {path.lstat().st_mtime for path in out.rglob("*")} == {layer.EPOCH}
 
 
@@ -226,8 +227,6 @@ def test_a_slice_is_installed_for_its_architecture(
 
 
 def test_an_install_that_fails_makes_no_layer(uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
     (uv / "code").write_text("1")
     monkeypatch.setattr(
         sys, "argv", ["layer.py", "install", "/s", "--arch", "arm64", "--python", "3.11"]

@@ -1,0 +1,29 @@
+"""The machine's own state: how busy it is, and a wait until it is not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+WINDOW = 3.0  # seconds over which the processors are watched
+
+
+def busy(window: float = WINDOW) -> float:
+    """Share of the processors' time that is in use, by anybody, over `window` seconds."""
+    total, idle = _ticks()
+    time.sleep(window)
+    total_after, idle_after = _ticks()
+    return 1 - (idle_after - idle) / max(1, total_after - total)
+
+
+def wait_until_calm(limit: float, patience: float) -> float:
+    """Wait, `patience` seconds at most, until less than `limit` is in use; returns the share."""
+    end = time.monotonic() + patience
+    while (share := busy()) > limit and time.monotonic() < end:
+        pass
+    return share
+
+
+def _ticks() -> tuple[int, int]:
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[3] + fields[4]
