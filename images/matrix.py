@@ -85,6 +85,7 @@ class Release:
     requirements: Words
     os_packages: Mapping[str, Words]
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
+    compiled: Words = ()
 
     @property
     def pins(self) -> dict[str, str]:
@@ -322,6 +323,8 @@ class _Reader:
                 self.note(f"{key}.{day}", f"must be a date like 2025-12-28, is {_kind(date)}")
         raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
         raw["requirements"] = self.words(f"{key}.requirements", raw.get("requirements", []))
+        if "compiled" in raw:
+            raw["compiled"] = self.words(f"{key}.compiled", raw["compiled"])
         raw["os_packages"] = self.packages(f"{key}.os_packages", raw.get("os_packages", {}))
         mooncake = self.mapping(f"{key}.mooncake", raw.get("mooncake", {}))
         for unknown in mooncake.keys() - {"version", "from"}:

@@ -76,7 +76,9 @@ def dockerfile(
 ) -> str:
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
     release = variant.release
-    python_layers = [n for n in matrix.layers if n not in ("mooncake", "vllm", "vllm-ascend")]
+    python_layers = [
+        n for n in matrix.layers if n not in ("compiled", "mooncake", "vllm", "vllm-ascend")
+    ]
     compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
     packager, distribution = (
         ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
@@ -96,7 +98,13 @@ def dockerfile(
             share_cann=share_cann,
             python_layers=python_layers,
             stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
-            has_mooncake=variant.platform.mooncake,
+            upper_layers=[
+                *python_layers,
+                *(["compiled"] if base.compiles and release.compiled else []),
+                *(["mooncake"] if variant.platform.mooncake else []),
+                *("vllm", "vllm-ascend", "entrypoint"),
+            ],
+            has_compiled=base.compiles and bool(release.compiled),
             mooncake_compiled=compiled,
             mooncake_packages=matrix.mooncake_source["build"][packager],
             packager=packager,
@@ -156,6 +164,8 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
             "no CANN in this image: it imports and plans, and serves nothing"
         )
         result["ascend.fallback.vllm-ascend"] = "without kernels"
+        for package in release.compiled:
+            result[f"ascend.fallback.{package}"] = "left out"
         if release.mooncake.origin == "source":
             result["ascend.fallback.mooncake"] = "the package index's wheel, without ascend_direct"
     return result

@@ -70,7 +70,7 @@ def _files(tag: str) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=export.stdout, mode="r|") as archive:
             for member in archive:
-                if file := archive.extractfile(member):
+                if member.isfile() and (file := archive.extractfile(member)):
                     yield f"/{member.name}", file.read()
         assert export.wait() == 0
     finally:

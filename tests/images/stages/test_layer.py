@@ -200,7 +200,7 @@ def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: Path) -> Path:
     script = directory / "uv"
     script.write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$@" > {directory}/arguments\n'
-        f'mkdir -p "{out}"\nmkdir -p /tmp/uv\nexit "$(cat {directory}/code)"\n'
+        f'mkdir -p "{out}"\nexit "$(cat {directory}/code)"\n'
     )
     script.chmod(0o755)
     (directory / "code").write_text("0")
