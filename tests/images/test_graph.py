@@ -47,6 +47,7 @@ def test_stages_come_in_order_with_their_images(published: dict[str, graph.Stage
         "capture",
         "environment",
         "layer-venv",
+        "python",
         "wheel-vllm",
         "layer-vllm",
         "build-vllm-ascend",
@@ -196,9 +197,12 @@ CAPTURE = {"capture", "environment"}
     [
         (
             ("locks", "v0.13.0rc1/arm64/torch.txt"),
-            {"layer-torch", *CAPTURE, *EVERY_LAYER},
+            {"layer-torch", "python", *CAPTURE, *EVERY_LAYER},
         ),
-        (("locks", "v0.13.0rc1/arm64/libraries.txt"), {"layer-libraries", *EVERY_LAYER}),
+        (
+            ("locks", "v0.13.0rc1/arm64/libraries.txt"),
+            {"layer-libraries", "python", *EVERY_LAYER},
+        ),
         (("locks", "v0.13.0rc1/arm64/vllm.txt"), {"layer-vllm", *EVERY_LAYER}),
         (("locks", "v0.13.0rc1/sources.txt"), {"wheel-vllm", "layer-vllm", *EVERY_LAYER}),
         (("locks", "v0.13.0rc1/amd64/torch.txt"), set()),
@@ -211,7 +215,7 @@ CAPTURE = {"capture", "environment"}
         (("mooncake-source", "CMakeLists.txt"), {"build-mooncake", "layer-mooncake", "image"}),
         (
             ("stages", "packages.sh"),
-            {"sdk", "base", "build-mooncake", "layer-mooncake", *EVERY_LAYER},
+            {"sdk", "base", "python", "build-mooncake", "layer-mooncake", *EVERY_LAYER},
         ),
         (("stages", "a_file_that_no_stage_takes.py"), set()),
     ],
@@ -241,6 +245,7 @@ def test_a_new_base_leaves_the_python_layers(
         "cann",
         "sdk",
         "base",
+        "python",
         "build-mooncake",
         "layer-mooncake",
         *CAPTURE,

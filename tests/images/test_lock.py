@@ -102,6 +102,7 @@ def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> 
         ("triton-ascend", "torch"),
         ("numpy", "libraries"),
         ("fastapi", "dependencies"),
+        ("arctic-inference", "compiled"),
         ("mooncake-transfer-engine", "mooncake"),
         ("mooncake-transfer-engine-npu", "mooncake"),
         ("vllm", "vllm"),
@@ -262,6 +263,22 @@ def test_sources_of_another_vllm(matrix: Matrix, copied: ReadyLock, text: str) -
     (copied[1] / "v0.13.0rc1/sources.txt").write_text(text)
     (problem,) = _found(matrix, copied)
     assert problem.startswith("locks/v0.13.0rc1/sources.txt: ")
+
+
+@pytest.mark.xfail(strict=True, reason="the release's `compiled` decides whether it is installed")
+@pytest.mark.parametrize("name", ["v0.13.0rc1", "v0.13.0"])
+def test_a_release_names_what_its_lock_has_to_compile(
+    matrix: Matrix, tmp_path: Path, name: str
+) -> None:
+    """One that the lock has and the release does not name would be in no layer; the other way
+    round, the layer would be made of nothing."""
+    release = matrix.releases[name]
+    shutil.copytree(LOCKS / name, tmp_path / name)
+    pinned = [] if release.compiled else [Pinned("arctic-inference", "0.1.1", (HASH,))]
+    for arch in matrix.arches:
+        (tmp_path / name / arch / "compiled.txt").write_text(lock.render(pinned))
+    problems = [str(problem) for problem in lock.check(matrix, release, tmp_path)]
+    assert any("arctic-inference" in problem for problem in problems)
 
 
 def test_no_lock_at_all(matrix: Matrix, copied: ReadyLock) -> None:

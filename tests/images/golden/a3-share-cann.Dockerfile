@@ -97,6 +97,13 @@ FROM --platform=$BUILDPLATFORM tools AS layer-venv
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     python3 /stages/layer.py venv /usr/bin/python3.11 --python 3.11
 
+# ---- what the Python packages compile against ------------------------------------------------------
+FROM sdk AS python
+COPY --link --from=layer-venv /out/ /
+COPY --link --from=layer-torch /out/ /
+COPY --link --from=layer-libraries /out/ /
+COPY --link --from=layer-dependencies /out/ /
+
 # ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
@@ -116,12 +123,8 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
 # ---- vllm-ascend for ascend910_9391 ------------------------------------------------
-FROM sdk AS build-vllm-ascend
-COPY --link --from=layer-torch /out/ /
-COPY --link --from=layer-libraries /out/ /
-COPY --link --from=layer-dependencies /out/ /
+FROM python AS build-vllm-ascend
 COPY --link --from=layer-vllm /out/ /
-COPY --link --from=layer-venv /out/ /
 RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/compile_vllm_ascend.sh \
     --mount=type=bind,from=vllm-ascend-source,target=/src,rw \
     SOC_VERSION=ascend910_9391 bash /stages/compile_vllm_ascend.sh 0.13.0rc1

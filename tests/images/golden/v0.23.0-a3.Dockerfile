@@ -75,6 +75,29 @@ FROM --platform=$BUILDPLATFORM tools AS layer-venv
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     python3 /stages/layer.py venv /usr/bin/python3.12 --python 3.12
 
+# ---- what the Python packages compile against ------------------------------------------------------
+FROM sdk AS python
+COPY --link --from=layer-venv /out/ /
+COPY --link --from=layer-torch /out/ /
+COPY --link --from=layer-libraries /out/ /
+COPY --link --from=layer-dependencies /out/ /
+
+# Packages that the index has as source alone. Their build requirements are their own.
+FROM python AS build-compiled
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/compiled.txt,target=/compiled.txt \
+    sh /stages/site.sh /opt/vllm/bin/python -m pip wheel --no-deps --require-hashes --wheel-dir /wheels -r /compiled.txt
+
+FROM --platform=$BUILDPLATFORM tools AS layer-compiled
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=build-compiled,source=/wheels,target=/wheels \
+    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.12
+
 # ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
@@ -94,12 +117,8 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12 --wheels /wheels
 
 # ---- vllm-ascend for ascend910_9391 ------------------------------------------------
-FROM sdk AS build-vllm-ascend
-COPY --link --from=layer-torch /out/ /
-COPY --link --from=layer-libraries /out/ /
-COPY --link --from=layer-dependencies /out/ /
+FROM python AS build-vllm-ascend
 COPY --link --from=layer-vllm /out/ /
-COPY --link --from=layer-venv /out/ /
 RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/compile_vllm_ascend.sh \
     --mount=type=bind,from=vllm-ascend-source,target=/src,rw \
     SOC_VERSION=ascend910_9391 bash /stages/compile_vllm_ascend.sh 0.23.0
@@ -126,6 +145,7 @@ WORKDIR /workspace
 COPY --link --from=layer-torch /out/ /
 COPY --link --from=layer-libraries /out/ /
 COPY --link --from=layer-dependencies /out/ /
+COPY --link --from=layer-compiled /out/ /
 COPY --link --from=layer-mooncake /out/ /
 COPY --link --from=layer-vllm /out/ /
 COPY --link --from=layer-vllm-ascend /out/ /
