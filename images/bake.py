@@ -108,23 +108,24 @@ def failure(progress: Progress) -> UserError:
         progress.words
     )
     if re.search(
-        r"Cannot connect to the Docker daemon|no builder .* found|is the docker daemon running",
+        r"connect to the Docker daemon|no builder .* found|is the docker daemon running",
         words,
     ):
         return no_engine(words)
-    problems = [_problem(step) for step in progress.failed()]
-    return UserError(
-        problems or [Problem("docker buildx bake", words or "failed without a word")], EX_SOFTWARE
+    problems = [_problem(step) for step in progress.failed()] or [
+        Problem("docker buildx bake", words or "failed without a word", _remedy(words))
+    ]
+    return UserError(problems, EX_SOFTWARE)
+
+
+def _remedy(words: str) -> str:
+    remedies = (
+        advice for pattern, advice in REMEDIES.items() if re.search(pattern, words, re.IGNORECASE)
     )
+    return next(remedies, "")
 
 
 def _problem(step: Step) -> Problem:
     telling = [line for line in step.log if TELLING.search(line) and not line.startswith("WARNING")]
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
-    everything = f"{step.error} {' '.join(step.log)}"
-    remedies = (
-        advice
-        for pattern, advice in REMEDIES.items()
-        if re.search(pattern, everything, re.IGNORECASE)
-    )
-    return Problem(step.stage or step.title, words, next(remedies, ""))
+    return Problem(step.stage or step.title, words, _remedy(f"{step.error} {' '.join(step.log)}"))

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
-from images.matrix import STAND_IN, Matrix, Variant
+from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.render import Base
 from images.site import Site
 
@@ -41,6 +41,7 @@ def find(
     image: str | None,
     packages: Path | None,
     share_cann: bool,
+    arches: Iterable[Arch],
     builder: str | None,
     say: Say,
 ) -> FoundBase:
@@ -58,7 +59,7 @@ def find(
             Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
         )
     if packages:
-        installers = check_installers(packages, variant, say)
+        installers = check_installers(packages, variant, arches, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
         found = identify(image, builder) if image else None
         identity = f"{installers.identity} on {found.identity if found else 'debian'}"
@@ -122,59 +123,66 @@ class Installers:
     identity: str
 
 
-def check_installers(directory: Path, variant: Variant, say: Say) -> Installers:
+def check_installers(
+    directory: Path, variant: Variant, arches: Iterable[Arch], say: Say
+) -> Installers:
     """The installers of a directory, each held to its line in SHA256SUMS.
 
     The files are named as Huawei names them: `…toolkit…`, `…kernels…` or `…ops…` for the platform,
-    `…nnal…`, `.run`; `{arch}` in a name is left to the builder. Raises UserError (64, 65).
+    `…nnal…`, with `linux-{machine}` where a directory has them for several. In the answer's names
+    `$(uname -m)` stands for the machine. Raises UserError (64, 65).
     """
     if not directory.is_dir():
         raise fail("--cann-packages", f"no such directory: {directory}")
-    try:
-        sums = dict(
-            _sum_line(line) for line in (directory / SUMS).read_text().splitlines() if line.strip()
-        )
-    except FileNotFoundError:
-        raise fail(
-            str(directory / SUMS),
-            "is missing",
-            f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust",
-            EX_DATAERR,
-        ) from None
-    except (ValueError, OSError) as error:
-        raise fail(
-            str(directory / SUMS), str(error), "lines as sha256sum writes them", EX_DATAERR
-        ) from None
+    sums = _sums(directory)
     tag = variant.platform.cann_tag
     patterns = {
         "toolkit": r"toolkit",
-        "kernels": rf"(kernels|ops)-{tag}|{variant.platform.name}[-\w]*(kernels|ops)",
+        "kernels": rf"(kernels|ops)-{tag}|({tag}|{variant.platform.name})[-\w]*(kernels|ops)",
         "nnal": r"nnal",
     }
-    problems, names = [], {}
+    problems, names, files = [], {}, []
     for part, pattern in patterns.items():
-        matching = [
-            name
-            for name in sorted(sums)
-            if name.endswith(".run") and re.search(pattern, name, re.IGNORECASE)
-        ]
-        if len(matching) != 1:
+        for arch in arches:
+            matching = [name for name in sorted(sums) if _fits(name, pattern, arch)]
+            if len(matching) == 1:
+                files += matching
+                names[part] = matching[0].replace(f"linux-{arch.machine}", "linux-$(uname -m)")
+                continue
             found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
             problems.append(
                 Problem(
-                    f"{directory}: {part} for {variant.platform.name}",
+                    f"{directory}: {part} for {variant.platform.name} on {arch.machine}",
                     found,
                     f"one .run whose name has /{pattern}/",
                 )
             )
-        else:
-            names[part] = matching[0]
-    for name in names.values():
+    for name in files:
         say(f"checking {name}")
         problems += _check_sum(directory / name, sums[name])
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return Installers(names, " ".join(f"{name}@sha256:{sums[name]}" for name in names.values()))
+    return Installers(names, " ".join(f"{name}@sha256:{sums[name]}" for name in files))
+
+
+def _fits(name: str, pattern: str, arch: Arch) -> bool:
+    machine = re.search(r"linux[-_](aarch64|x86_64)", name)
+    if machine and machine[1] != arch.machine:
+        return False
+    return name.endswith(".run") and re.search(pattern, name, re.IGNORECASE) is not None
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    """File name → sha256, from SHA256SUMS. Raises UserError (65)."""
+    path = directory / SUMS
+    try:
+        lines = path.read_text().splitlines()
+        return dict(_sum_line(line) for line in lines if line.strip())
+    except FileNotFoundError:
+        fix = f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust"
+        raise fail(str(path), "is missing", fix, EX_DATAERR) from None
+    except (ValueError, OSError) as error:
+        raise fail(str(path), str(error), "lines as sha256sum writes them", EX_DATAERR) from None
 
 
 def _sum_line(line: str) -> tuple[str, str]:

@@ -164,9 +164,8 @@ def _image_target(
 ) -> dict[str, Any]:
     text = render(matrix, target, options, environment)
     published = calendar.timegm(target.variant.release.published.timetuple())
-    # A tag that was pushed stays in the engine too only when it is loaded, so one output says both.
     output = (
-        "type=image,push=true"
+        "type=image,push=true,unpack=false"  # nobody runs it here
         if options.push
         else "type=docker"
         if options.builder

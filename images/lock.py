@@ -37,6 +37,7 @@ UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 # triton and triton-ascend own the same directory; an NPU has no use for the nvidia libraries, which
 # torch asks for by name on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
 NEVER = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
 
 Say = Callable[[str], None]
@@ -103,7 +104,7 @@ def parse(text: str) -> Iterator[Pinned]:
             continue
         pin, *hashes = entry.split()
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", pin)
-        if not match or not hashes or not all(h.startswith("--hash=sha256:") for h in hashes):
+        if not match or not hashes or not all(map(HASH.fullmatch, hashes)):
             raise ValueError(f"not 'name==version --hash=sha256:…': {entry}")
         values = tuple(value.removeprefix("--hash=") for value in hashes)
         yield Pinned(canonicalize_name(match[1]), match[2], values)
@@ -170,7 +171,12 @@ def _replace(made: Path, target: Path) -> None:
     shutil.copytree(made, new)
     if target.exists():
         target.rename(old)
-    new.rename(target)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -291,7 +297,11 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
     if not record.is_file():
         return [Problem(f"locks/{release.name}", "there is no lock for this release", remedy)]
     problems = []
-    wanted, locked = inputs(matrix, release), json.loads(record.read_text())
+    wanted = inputs(matrix, release)
+    try:
+        locked = dict(json.loads(record.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        return [Problem(f"locks/{release.name}/{RECORD}", f"cannot be read: {error}", remedy)]
     for key in sorted(wanted.keys() | locked.keys()):
         if wanted.get(key) != locked.get(key):
             problems.append(
@@ -306,7 +316,22 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
         problems += unreadable
         if not unreadable:
             problems += _check_slices(matrix, release, arch, slices)
-    return problems
+            where = f"locks/{release.name}/{arch}/compiled.txt"
+            compiled = {p.name for p in slices.get("compiled", [])}
+            problems += [
+                Problem(
+                    where,
+                    f"{name} is not among both the lock's and the release's packages to compile",
+                    f"releases.{release.name}.compiled names them",
+                )
+                for name in sorted(compiled ^ set(release.compiled))
+            ]
+            sources = [f"{p.name}=={p.version}" for p in slices[SOURCES]]
+            if sources != [f"vllm=={release.vllm}"]:
+                where = f"locks/{release.name}/{SOURCES}.txt"
+                what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
+                problems.append(Problem(where, what, remedy))
+    return list(dict.fromkeys(problems))
 
 
 def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Release]:
@@ -321,9 +346,12 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
     problems = []
     for name, debian in tool_slices(matrix).items():
         path = locks / f"{name}.txt"
-        pins = (
-            {f"{p.name}=={p.version}" for p in parse(path.read_text())} if path.is_file() else set()
-        )
+        try:
+            text = path.read_text() if path.is_file() else ""
+            pins = {f"{p.name}=={p.version}" for p in parse(text)}
+        except (ValueError, OSError) as error:
+            problems.append(Problem(f"locks/{path.name}", str(error), "invoke lock --tools"))
+            continue
         for requirement in debian.requirements:
             if requirement not in pins:
                 problems.append(

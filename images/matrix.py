@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
+SOURCES = ("vllm", "vllm-ascend", "mooncake", "yalantinglibs")
+TOP_LAYERS = ("mooncake", "vllm", "vllm-ascend")  # the Dockerfile has a place for each
 
 Words = tuple[str, ...]
 T = TypeVar("T")
@@ -203,15 +208,25 @@ class Matrix:
         return known[name]
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key given twice: YAML itself would take the last one and say nothing."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                problem = f"the key '{key.value}' is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path = PATH) -> Matrix:
     """Read and check the matrix. Raises UserError (65) with every problem found."""
     try:
-        document = yaml.load(
-            path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a day like 2025-02-30
         raise fail(
             str(path), f"is not YAML: {' '.join(str(error).split())}", exit_code=EX_DATAERR
         ) from None
@@ -274,6 +289,28 @@ class _Reader:
                 self.note(f"{key}.{name}", f"must be a text, is {_kind(raw[name])}", "quote it")
                 raw[name] = str(raw[name])
 
+    def named(self, key: str, value: Any, names: Iterable[str]) -> dict[str, Any]:
+        """A mapping of exactly `names` to texts."""
+        mapping, names = self.mapping(key, value), list(names)
+        for name in mapping:
+            if name not in names:
+                self.note(f"{key}.{name}", "unknown key", did_you_mean(name, names))
+        for name in names:
+            if name not in mapping:
+                self.note(f"{key}.{name}", "is missing")
+        self.texts(key, mapping, *names)
+        return mapping
+
+    def requirements(self, key: str, value: Any) -> Words:
+        """A list of what a resolver understands."""
+        words = self.words(key, value)
+        for word in words:
+            try:
+                Requirement(word)
+            except InvalidRequirement as error:
+                self.note(key, f"'{word}' is no requirement: {str(error).splitlines()[0]}")
+        return words
+
     def table(self, key: str, value: Any, cls: type) -> dict[str, Any]:
         """A mapping name → `cls` whose fields are all texts or booleans with a default."""
         result = {}
@@ -315,14 +352,15 @@ class _Reader:
         self.texts(
             key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"
         )
+        later = self.mapping(f"{key}.later", raw.get("later", {}))
         for day, date in {
-            "published": raw.get("published"),
-            **self.mapping(f"{key}.later", raw.get("later", {})),
+            **({"published": raw["published"]} if "published" in raw else {}),
+            **{f"later.{name}": date for name, date in later.items()},
         }.items():
-            if date is not None and type(date) is not datetime.date:
+            if type(date) is not datetime.date:
                 self.note(f"{key}.{day}", f"must be a date like 2025-12-28, is {_kind(date)}")
         raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
-        raw["requirements"] = self.words(f"{key}.requirements", raw.get("requirements", []))
+        raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
         if "compiled" in raw:
             raw["compiled"] = self.words(f"{key}.compiled", raw["compiled"])
         raw["os_packages"] = self.packages(f"{key}.os_packages", raw.get("os_packages", {}))
@@ -344,8 +382,8 @@ class _Reader:
         raw["oses"] = self.table("oses", raw.get("oses", {}), Os)
         raw["platforms"] = self.table("platforms", raw.get("platforms", {}), Platform)
         raw["layers"] = self.packages("layers", raw.get("layers", {}))
-        raw["cann_python"] = self.words("cann_python", raw.get("cann_python", []))
-        raw["common_requirements"] = self.words(
+        raw["cann_python"] = self.requirements("cann_python", raw.get("cann_python", []))
+        raw["common_requirements"] = self.requirements(
             "common_requirements", raw.get("common_requirements", [])
         )
         raw["debian_packages"] = self.words("debian_packages", raw.get("debian_packages", []))
@@ -357,8 +395,10 @@ class _Reader:
                 "mooncake_source", raw.get("mooncake_source", {})
             ).items()
         }
-        raw["sources"] = self.mapping("sources", raw.get("sources", {}))
-        raw["images"] = self.mapping("images", raw.get("images", {}))
+        raw["sources"] = self.named("sources", raw.get("sources", {}), SOURCES)
+        images = self.mapping("images", raw.get("images", {}))
+        os_images = self.named("images.os", images.pop("os", {}), raw["oses"])
+        raw["images"] = {**self.named("images", images, ("cann", "tools")), "os": os_images}
         pairs = raw.get("pairs")
         if not isinstance(pairs, list):
             self.note("pairs", f"must be a list, is {_kind(pairs)}")
@@ -414,12 +454,18 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
     for name, os in matrix.oses.items():
         if os.packager not in ("apt", "dnf"):
             note(f"oses.{name}.packager", f"'{os.packager}' is not known", "apt or dnf")
-    for name in ("cann", "os", "tools"):
-        if name not in matrix.images:
-            note(f"images.{name}", "is missing")
-    for name in ("vllm", "vllm-ascend", "mooncake", "yalantinglibs"):
-        if name not in matrix.sources:
-            note(f"sources.{name}", "is missing")
+    tags = [
+        platform.tag_suffix + os.tag_suffix
+        for platform in matrix.platforms.values()
+        for os in matrix.oses.values()
+    ]
+    for name, platform in matrix.platforms.items():
+        for os in matrix.oses.values():
+            tag = platform.tag_suffix + os.tag_suffix
+            if tags.count(tag) > 1 and platform.tag_suffix and not os.tag_suffix:
+                note(f"platforms.{name}.tag_suffix", f"two images would have the tag …{tag}")
+    if not matrix.arches:
+        note("arches", "is empty")
     for part, known in (("build", ("apt", "dnf")), ("run", (*matrix.oses, matrix.stand_in.suite))):
         for name in known:
             if not matrix.mooncake_source.get(part, {}).get(name):
@@ -429,6 +475,17 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
         note(
             "layers", f"exactly one layer takes the packages no other names, not {len(open_layers)}"
         )
+    for name in TOP_LAYERS:
+        if name not in matrix.layers:
+            note(f"layers.{name}", "is missing: the Dockerfile has a place for it")
+    for name, packages in matrix.layers.items():
+        for package in packages:
+            if package != canonicalize_name(package):
+                note(
+                    f"layers.{name}",
+                    f"'{package}' is no name of a lock",
+                    canonicalize_name(package),
+                )
     named = [package for packages in matrix.layers.values() for package in packages]
     for package in sorted({p for p in named if named.count(p) > 1}):
         note("layers", f"{package} is in two layers")
@@ -450,6 +507,15 @@ def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> No
                 f"'{platform}' is no platform",
                 did_you_mean(platform, matrix.platforms),
             )
+    for name in ("vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"):
+        try:
+            Version(getattr(release, name))
+        except InvalidVersion:
+            note(f"{key}.{name}", f"'{getattr(release, name)}' is no version")
+    packagers = {os.packager for os in matrix.oses.values()}
+    for packager in release.os_packages:
+        if packager not in packagers:
+            note(f"{key}.os_packages.{packager}", "unknown key", did_you_mean(packager, packagers))
     for os in matrix.oses.values():
         if not release.os_packages.get(os.packager):
             note(f"{key}.os_packages.{os.packager}", f"is missing, and {os.name} needs it")

@@ -37,7 +37,9 @@ class Step:
         match = re.match(r"\[(?:\S+ )??(?:linux/\S+ )?(\S+?) +\d+/\d+\]", self.name)
         if match:
             return match[1]
-        return EXPORT if self.name.startswith(("exporting", "[auth]", "pushing")) else ""
+        return (
+            EXPORT if re.match(r"(\[\S+\] )?(exporting|pushing)|\[(\S+ )?auth\]", self.name) else ""
+        )
 
     @property
     def title(self) -> str:
@@ -47,7 +49,7 @@ class Step:
     @property
     def internal(self) -> bool:
         """Whether it is BuildKit's own doing, of no interest to whom waits."""
-        return self.name.startswith(("[internal]", "[context "))
+        return bool(re.match(r"\[(\S+ )?(internal\]|context )", self.name))
 
 
 class Progress:

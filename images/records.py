@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from images.targets import WORK, Options, Target
 
@@ -44,6 +45,8 @@ class Built:
 def inspect(target: Target, digest: str, seconds: dict[str, float], pushed: bool) -> Built:
     """The layers of the image just built, named and timed by the stages they come from."""
     digests, sizes = _pushed_layers(target.tag) if pushed else _local_layers(target.tag)
+    if not digests:
+        return Built(target.tag, digest, ())
     own = list(_own_layers(target))
     names = [*(f"base {n + 1}" for n in range(len(digests) - len(own))), *own]
     layers = (
@@ -95,7 +98,8 @@ def _docker_lines(*arguments: str) -> list[str]:
 def _record(target: Target, options: Options) -> Path:
     arches = "-".join(arch.name for arch in options.arches)
     tag = target.tag.replace("/", "_").replace(":", "_")
-    return BUILT / f"{tag}.{arches}.{options.builder or 'engine'}.json"
+    where = "registry" if options.push else "engine"
+    return BUILT / f"{tag}.{arches}.{where}.{options.builder or 'default'}.json"
 
 
 def remember(target: Target, prints: dict[str, str], built: Built, options: Options) -> None:
@@ -109,19 +113,32 @@ def remember(target: Target, prints: dict[str, str], built: Built, options: Opti
 
 def built_before(options: Options) -> set[str]:
     """The fingerprints of all stages that were built here with this builder."""
-    records = (BUILT).glob(f"*.{options.builder or 'engine'}.json")
-    return {value for path in records for value in json.loads(path.read_text())["stages"].values()}
+    records = BUILT.glob(f"*.{options.builder or 'default'}.json")
+    return {value for path in records for value in _read(path).get("stages", {}).values()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record as `remember` wrote it; nothing for one that is broken or of another form."""
+    try:
+        record = json.loads(path.read_text())
+        layers = tuple(Layer(**layer) for layer in record["layers"])
+        return {**record, "layers": layers, "image": record["stages"]["image"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | None:
-    """What an earlier run built from the same inputs, if the engine still has it under its tag."""
-    path = _record(target, options)
-    if options.push or options.builder or not path.is_file():
+    """What an earlier run built from the same inputs, if its tag still is what that run made.
+
+    The tag is looked up where it went: in the registry after a push, else in the engine.
+    """
+    if options.builder and not options.push:
+        return None  # what another builder made has another digest once it is loaded
+    record = _read(_record(target, options))
+    if record.get("image") != fingerprint or not record.get("digest"):
         return None
-    record = json.loads(path.read_text())
-    if record["stages"]["image"] != fingerprint or not record["digest"]:
+    pushed = ("buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}")
+    loaded = ("image", "inspect", "--format", "{{.Id}}")
+    if _docker_lines(*(pushed if options.push else loaded), target.tag) != [record["digest"]]:
         return None
-    if _docker_lines("image", "inspect", "--format", "{{.Id}}", target.tag) != [record["digest"]]:
-        return None
-    layers = tuple(Layer(**layer) for layer in record["layers"])
-    return Built(target.tag, record["digest"], layers, up_to_date=True)
+    return Built(target.tag, record["digest"], record["layers"], up_to_date=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_DATAERR, fail
+from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.matrix import STAND_IN, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
 
@@ -58,8 +58,12 @@ class Environment:
         """Raises UserError (65) when the file is not what the environment stage writes."""
         try:
             raw = json.loads(path.read_text())
-            return cls(raw["python"], raw["base"], raw["changed"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            given = cls(raw["python"], raw["base"], raw["changed"])
+            values = [given.python, *given.base.values(), *given.changed.values()]
+            if not all(isinstance(value, str) for value in values):
+                raise TypeError("every value must be a text")
+            return given
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise fail(
                 str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR
             ) from None
@@ -157,6 +161,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
         **{
             f"ascend.pin.{name.replace('_', '-')}": version
             for name, version in release.pins.items()
+            if name != "mooncake" or variant.platform.mooncake
         },
     }
     if base.kind == STAND_IN:
@@ -166,7 +171,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
         result["ascend.fallback.vllm-ascend"] = "without kernels"
         for package in release.compiled:
             result[f"ascend.fallback.{package}"] = "left out"
-        if release.mooncake.origin == "source":
+        if release.mooncake.origin == "source" and variant.platform.mooncake:
             result["ascend.fallback.mooncake"] = "the package index's wheel, without ascend_direct"
     return result
 
@@ -199,6 +204,12 @@ def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
     values["PATH"] = _path("/opt/vllm/bin", values["PATH"])
     values["LD_LIBRARY_PATH"] = _path(values["LD_LIBRARY_PATH"], LIBRARY_DIRECTORY)
     values["PYTHONPATH"] = _path(values["PYTHONPATH"])
+    broken = [name for name, value in values.items() if "\n" in value or "\r" in value]
+    if broken:
+        raise UserError(
+            [Problem(name, f"cannot be ENV: {values[name]!r} has a line break") for name in broken],
+            EX_DATAERR,
+        )
     return dict(sorted(values.items()))
 
 

@@ -33,7 +33,7 @@ def provide(
     target = directory / f"{name}-{arch.name}.tar"
     stamp = target.with_suffix(".sha256")
     command = _command(debian, arch)
-    fingerprint = hashlib.sha256("\0".join(command).encode()).hexdigest()
+    fingerprint = hashlib.sha256("\0".join([*command, debian.suite]).encode()).hexdigest()
     if target.is_file() and stamp.is_file() and stamp.read_text() == fingerprint:
         return target
     if shutil.which("mmdebstrap") is None:

@@ -55,7 +55,7 @@ class Site:
 
     def image(self, reference: str) -> str:
         """A reference through the mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
-        host, separator, mirror = self.registry_mirror.partition("=")
+        host, separator, mirror = self.registry_mirror.rstrip("/").partition("=")
         if separator:
             return (
                 mirror + reference[len(host) :] if reference.startswith(f"{host}/") else reference
@@ -77,6 +77,7 @@ class Site:
         directory.mkdir(parents=True, exist_ok=True)
         site = directory / "site"
         descriptor = os.open(site, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(descriptor, 0o600)  # of a file that was there before, too
         with os.fdopen(descriptor, "w") as file:
             file.writelines(lines)
         files = {"site": str(site), "ca": self.certificates, "netrc": self.netrc}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from images import base as bases
 from images import graph, lock
 from images.base import FoundBase
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.render import Environment, dockerfile
 from images.site import Site
@@ -111,24 +112,35 @@ def chosen(
             "is missing",
             f"--platform {' or '.join(matrix.release(release).platforms)}, or --all",
         )
-    variants: list[Variant] = []
-    problems: list[Problem] = []
-    for platform_name in platforms:
-        for os_name in oses:
-            try:
-                variants.append(matrix.variant(release, platform_name, os_name))
-            except UserError as error:
-                problems += error.problems
+    if not oses:
+        raise fail("--os", "is empty", f"--os {' or '.join(matrix.oses)}")
+    problems = _problems([partial(matrix.release, release), *(partial(matrix.os, o) for o in oses)])
     if problems:
-        raise UserError(dict.fromkeys(problems))
-    return variants
+        problems += _problems(partial(matrix.platform, name) for name in platforms)
+        raise UserError(problems)
+    pairs = dict.fromkeys((name, os_name) for name in platforms for os_name in oses)
+    made = [partial(matrix.variant, release, *pair) for pair in pairs]
+    if problems := _problems(made):
+        raise UserError(problems)
+    return [make() for make in made]
+
+
+def _problems(calls: Iterable[Callable[[], object]]) -> list[Problem]:
+    """Every problem of the calls, once."""
+    problems: list[Problem] = []
+    for call in calls:
+        try:
+            call()
+        except UserError as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))
 
 
 def resolve(
     matrix: Matrix, variants: Iterable[Variant], options: Options, say: Say
 ) -> list[Target]:
     """Find every variant's base and check its lock. Raises UserError with all problems."""
-    targets, problems = [], []
+    targets, problems, code = [], [], EX_DATAERR
     for variant in variants:
         problems += _unlocked(matrix, variant)
         try:
@@ -139,13 +151,15 @@ def resolve(
                 image=options.base,
                 packages=options.cann_packages,
                 share_cann=options.share_cann,
+                arches=options.arches,
                 builder=options.builder,
                 say=say,
             )
         except UserError as error:
-            if error.exit_code != EX_DATAERR:
+            if error.exit_code not in (EX_DATAERR, EX_UNAVAILABLE):
                 raise
             problems += error.problems
+            code = max(code, error.exit_code)
             continue
         targets.append(
             Target(
@@ -156,7 +170,7 @@ def resolve(
             )
         )
     if problems:
-        raise UserError(dict.fromkeys(problems), EX_DATAERR)
+        raise UserError(dict.fromkeys(problems), code)
     return targets
 
 

@@ -2,8 +2,8 @@
 # Compile Mooncake in /src with its ascend_direct transport, and leave what it installs in /tree.
 # yalantinglibs is a header library of Mooncake's, in /yalantinglibs. The paths in /tree have no
 # symbolic link in them: `latest` is one in CANN, and a layer would replace it by a directory.
+source /usr/local/Ascend/ascend-toolkit/set_env.sh # it goes on after a command that fails
 set -e
-source /usr/local/Ascend/ascend-toolkit/set_env.sh
 toolkit=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux
 export LD_LIBRARY_PATH=$toolkit/devlib:$toolkit/lib64:$LD_LIBRARY_PATH
 

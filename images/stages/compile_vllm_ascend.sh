@@ -1,9 +1,9 @@
 #!/bin/bash
 # Compile vllm-ascend in /src with its kernels into a wheel in /wheels: compile_vllm_ascend.sh VERSION.
 # SOC_VERSION in the environment says for which machines. The stubs of the driver are in devlib.
-set -e
-source /usr/local/Ascend/ascend-toolkit/set_env.sh
+source /usr/local/Ascend/ascend-toolkit/set_env.sh # they go on after a command that fails
 source /usr/local/Ascend/nnal/atb/set_env.sh
+set -e
 export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux/devlib
 export PATH=/opt/vllm/bin:$PATH SETUPTOOLS_SCM_PRETEND_VERSION=$1 COMPILE_CUSTOM_KERNELS=1
 python -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir /wheels /src

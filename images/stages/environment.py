@@ -14,20 +14,25 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 SCRIPTS = ("/usr/local/Ascend/ascend-toolkit/set_env.sh", "/usr/local/Ascend/nnal/atb/set_env.sh")
 SHELL_OWN = {"PWD", "OLDPWD", "SHLVL", "_", "HOME", "HOSTNAME", "TERM", "TORCH_LIBRARY", "BASH_ENV"}
+# Of the stage, not of the base: its ARGs, Python's own, and the proxies BuildKit sets in every RUN.
+STAGE_OWN = {"MACHINE", "TARGETARCH", "BUILDARCH", "SOURCE_DATE_EPOCH", "LC_CTYPE"}
+PROXY = re.compile(r"(?i)(http|https|ftp|no|all)_proxy")
 TORCH_ABI = Path(__file__).parent / "torch_abi"
 
 
 def sourced(environment: dict[str, str], scripts: list[str]) -> dict[str, str]:
     """The environment that a bash has after sourcing `scripts`, starting from `environment`."""
-    lines = "".join(f"source {script} >&2\n" for script in scripts)
+    # Not set -e: CANN's scripts go on after a command that fails. bash -n finds a broken script.
+    lines = "".join(f"bash -n {script} || exit\nsource {script} >&2\n" for script in scripts)
     answer = subprocess.run(
-        ["bash", "--norc", "--noprofile", "-c", f"set -e\n{lines}env -0"],
+        ["bash", "--norc", "--noprofile", "-c", f"{lines}env -0"],
         env=environment,
         stdout=subprocess.PIPE,
         check=True,
@@ -40,6 +45,8 @@ def interpreter(root: Path, path: str, version: str) -> str | None:
     """The first python of `version` in PATH, below `root` but named as the image will see it."""
     for directory in path.split(":"):
         candidate = Path(directory) / f"python{version}"
+        if not candidate.is_absolute():
+            continue
         if os.path.lexists(root / candidate.relative_to("/")):
             return str(candidate)
     return None
@@ -57,7 +64,8 @@ def main() -> None:
     parser.add_argument("--machine", required=True, help="the image's machine, as uname -m says")
     given = parser.parse_args()
 
-    base = {k: v for k, v in os.environ.items() if k not in SHELL_OWN}
+    own = {*SHELL_OWN, *STAGE_OWN, *filter(PROXY.fullmatch, os.environ)}
+    base = {k: v for k, v in os.environ.items() if k not in own}
     missing = [script for script in SCRIPTS if not Path(script).is_file()]
     if missing:
         sys.exit(f"this base is no CANN image: it lacks {' and '.join(missing)}")
@@ -65,7 +73,7 @@ def main() -> None:
     library = str(given.torch / "torch" / "lib" / "libc10.so")
     after = sourced({**base, "PYTHONPATH": python_path, "TORCH_LIBRARY": library}, list(SCRIPTS))
     after["PYTHONPATH"] = without_shim(after["PYTHONPATH"])
-    changed = {k: v for k, v in after.items() if k not in SHELL_OWN and base.get(k) != v}
+    changed = {k: v for k, v in after.items() if k not in own and base.get(k) != v}
     if platform.machine() != given.machine:
         foreign = [k for k, v in changed.items() if platform.machine() in v]
         if foreign:

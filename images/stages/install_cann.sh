@@ -6,6 +6,8 @@ toolkit=$1 kernels=$2 nnal=$3
 for installer in "$toolkit" "$kernels"; do
     bash "$installer" --quiet --install --install-for-all
 done
+set +e # the script goes on after a command that fails
 source /usr/local/Ascend/ascend-toolkit/set_env.sh
+set -e
 bash "$nnal" --quiet --install --install-for-all
 rm -rf /root/ascend /root/log /var/log/ascend_seclog

@@ -187,7 +187,6 @@ def test_several_failures_are_told_at_once(
         pytest.param(
             "ERROR: permission denied while trying to connect to the Docker daemon socket at "
             "unix:///var/run/docker.sock",
-            marks=pytest.mark.xfail(strict=True, reason="base.identify knows it, bake does not"),
         ),
     ],
 )
@@ -219,7 +218,6 @@ def test_a_warning_is_no_cause(
     assert problems_of(baked, 70) == ["layer-x: error: this one"]
 
 
-@pytest.mark.xfail(strict=True, reason="remedies are sought in steps alone")
 def test_the_remedy_for_what_buildx_itself_said(
     docker: Any, problems_of: Problems, baked: Callable[..., dict[str, Any]]
 ) -> None:

@@ -71,11 +71,9 @@ def test_comments_empty_lines_and_other_spellings_of_a_name() -> None:
         "--index-url https://index.example",
         pytest.param(
             "torch==2.8.0 --hash=sha256:",
-            marks=pytest.mark.xfail(strict=True, reason="parse takes an empty hash"),
         ),
         pytest.param(
             "torch==2.8.0 --hash=sha256:1234",
-            marks=pytest.mark.xfail(strict=True, reason="parse takes a hash cut short"),
         ),
     ],
 )
@@ -249,7 +247,6 @@ def test_missing_slices(matrix: Matrix, copied: ReadyLock) -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="told once for each architecture")
 def test_missing_sources_are_told_once(matrix: Matrix, copied: ReadyLock) -> None:
     (copied[1] / "v0.13.0rc1/sources.txt").unlink()
     assert _found(matrix, copied) == [
@@ -257,7 +254,6 @@ def test_missing_sources_are_told_once(matrix: Matrix, copied: ReadyLock) -> Non
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="check does not look into sources.txt")
 @pytest.mark.parametrize("text", ["", f"vllm==0.11.0 --hash={HASH}\n"])
 def test_sources_of_another_vllm(matrix: Matrix, copied: ReadyLock, text: str) -> None:
     (copied[1] / "v0.13.0rc1/sources.txt").write_text(text)
@@ -265,7 +261,6 @@ def test_sources_of_another_vllm(matrix: Matrix, copied: ReadyLock, text: str) -
     assert problem.startswith("locks/v0.13.0rc1/sources.txt: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the release's `compiled` decides whether it is installed")
 @pytest.mark.parametrize("name", ["v0.13.0rc1", "v0.13.0"])
 def test_a_release_names_what_its_lock_has_to_compile(
     matrix: Matrix, tmp_path: Path, name: str
@@ -334,7 +329,6 @@ def test_the_matrix_asks_for_another_day(matrix: Matrix, copied: ReadyLock) -> N
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="check ends with a traceback")
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
 def test_a_record_that_cannot_be_read(matrix: Matrix, copied: ReadyLock, text: str) -> None:
     (copied[1] / "v0.13.0rc1" / lock.RECORD).write_text(text)
@@ -380,7 +374,6 @@ def test_the_builds_own_packages_are_missing(matrix: Matrix, tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="check_tools ends with a traceback")
 def test_the_builds_own_packages_cannot_be_read(matrix: Matrix, tmp_path: Path) -> None:
     shutil.copy(LOCKS / "stand-in.txt", tmp_path)
     (tmp_path / "tools.txt").write_text("<<<<<<< ours\n")
@@ -445,8 +438,6 @@ def test_a_copy_that_fails_leaves_the_old_lock(
     assert _tree(target) == {"stale.txt": "old"}
 
 
-@pytest.mark.xfail(strict=True, reason="the old lock stays aside as .v1.old, and the next run "
-                   "deletes it")  # fmt: skip
 def test_a_rename_that_fails_leaves_the_old_lock(
     made_and_target: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

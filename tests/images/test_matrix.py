@@ -462,7 +462,6 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the matrix takes it, or breaks with a traceback")
 @pytest.mark.parametrize("case", UNNOTICED)
 def test_a_matrix_that_must_be_refused(
     edited: Callable[..., Path], problems_of: Callable[..., list[str]], case: str
@@ -538,7 +537,6 @@ NULLS_AND_NUMBERS = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="images, sources and arches are not looked into")
 def test_a_matrix_that_was_taken_can_be_used(tmp_path: Path) -> None:
     broken = []
     for place, value in NULLS_AND_NUMBERS:

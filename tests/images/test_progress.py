@@ -122,9 +122,6 @@ def test_only_cancelled_steps_are_better_than_none() -> None:
             pytest.param(
                 name,
                 EXPORT,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="with several targets each name starts with its target"
-                ),
             )
             for name in (
                 "[v0_13_0rc1-a3] exporting to image",
@@ -160,9 +157,6 @@ def test_the_title_of_a_step_is_what_it_does(name: str, title: str) -> None:
         "[context locks] load from client",
         pytest.param(
             "[v0_13_0rc1-a3 internal] load .dockerignore",
-            marks=pytest.mark.xfail(
-                strict=True, reason="with several targets the name starts with its target"
-            ),
         ),
     ],
 )

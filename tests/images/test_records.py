@@ -122,7 +122,6 @@ BROKEN = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="ends with a traceback")
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_record_is_as_none(
     docker: Any, target: Target, options: Options, remembered: Path, text: str
@@ -132,7 +131,6 @@ def test_a_broken_record_is_as_none(
     assert records.up_to_date(target, PRINTS["image"], options) is None
 
 
-@pytest.mark.xfail(strict=True, reason="ends with a traceback")
 @pytest.mark.parametrize("text", BROKEN[:5])
 def test_a_broken_record_hides_no_other(
     target: Target, options: Options, remembered: Path, text: str
@@ -242,7 +240,6 @@ def test_a_pushed_image_is_as_its_registry_has_it(docker: Any, target: Target) -
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="zip(strict=True) over the names of a layerless image")
 @pytest.mark.usefixtures("dockerfile")
 @pytest.mark.parametrize("pushed", [False, True])
 def test_an_image_that_is_not_found_is_known_by_its_digest(

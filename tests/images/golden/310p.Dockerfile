@@ -37,15 +37,6 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
     sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
-# ---- Mooncake -----------------------------------------------------------------------------------
-FROM --platform=$BUILDPLATFORM tools AS layer-mooncake
-ARG TARGETARCH
-RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
-    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/mooncake.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
-
 # ---- CANN ---------------------------------------------------------------------------------------
 FROM quay.io/ascend/cann:8.3.rc2-310p-ubuntu22.04-py3.11 AS cann
 
@@ -148,7 +139,6 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 300I Duo" \
       ascend.pin.torch="2.8.0" \
       ascend.pin.torch-npu="2.8.0" \
       ascend.pin.triton-ascend="3.2.0" \
-      ascend.pin.mooncake="0.3.7.post2" \
       ascend.pin.vllm="0.13.0" \
       ascend.pin.vllm-ascend="0.13.0rc1"
 STOPSIGNAL SIGTERM

@@ -22,7 +22,7 @@ MODULE = "WORDS = {'alpha', 'beta', 'gamma', 'delta'}\ndef f(x):\n    return x i
 RECORD = """\
 pkg/__init__.py,sha256=abc,84
 pkg-1.0.dist-info/uv_cache.json,sha256=def,2
-pkg-1.0.dist-info/RECORD,,
+pkg-1.0.dist-info/RECORD,
 """
 
 
@@ -96,7 +96,7 @@ def test_uvs_notes_are_gone_with_their_line(finished: tuple[Path, Path]) -> None
     assert not [*tree.rglob("uv_cache.json"), *tree.rglob(".lock")]
     assert (tree / PACKAGES / "pkg-1.0.dist-info/RECORD").read_text().splitlines() == [
         "pkg/__init__.py,sha256=abc,84",
-        "pkg-1.0.dist-info/RECORD,,",
+        "pkg-1.0.dist-info/RECORD,",
     ]
 
 
