@@ -25,8 +25,11 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,i
     --mount=type=bind,source=requirements,target=/requirements \
     sh /stages/site.sh python3 -m pip install --no-deps --require-hashes \
         -r /requirements/build.txt -r /requirements/vllm-dependencies.txt && \
-    VLLM_TARGET_DEVICE=empty PYTHONPATH=/stages/no_device sh /stages/site.sh \
-        python3 -m pip install --no-deps --no-build-isolation --no-binary vllm --require-hashes -r /requirements/vllm.txt && \
+    sh /stages/site.sh python3 -m pip install --target /tmp/uv --no-deps --require-hashes -r /requirements/uv.txt && \
+    VLLM_TARGET_DEVICE=empty PATH=/tmp/uv/bin:$PATH sh /stages/site.sh \
+        python3 /stages/wheel.py vllm /requirements/vllm.txt /tmp/wheels && \
+    python3 -m pip install --no-deps --no-index /tmp/wheels/*.whl && \
+    rm -rf /tmp/uv /tmp/wheels && \
     python3 -m pip cache purge
 
 # vllm-ascend and what it needs
@@ -34,8 +37,11 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,i
     --mount=type=bind,from=stages,target=/stages \
     --mount=type=bind,source=requirements,target=/requirements \
     sh /stages/site.sh python3 -m pip install --no-deps --require-hashes -r /requirements/vllm-ascend-dependencies.txt && \
-    PYTHONPATH=/stages/no_device sh /stages/site.sh \
-        python3 -m pip install --no-deps --no-build-isolation --no-binary vllm-ascend --require-hashes -r /requirements/vllm-ascend.txt && \
+    sh /stages/site.sh python3 -m pip install --target /tmp/uv --no-deps --require-hashes -r /requirements/uv.txt && \
+    PATH=/tmp/uv/bin:$PATH sh /stages/site.sh \
+        python3 /stages/wheel.py vllm-ascend /requirements/vllm-ascend.txt /tmp/wheels && \
+    python3 -m pip install --no-deps --no-index /tmp/wheels/*.whl && \
+    rm -rf /tmp/uv /tmp/wheels && \
     python3 -m pip cache purge
 
 # modelscope (for fast download) and ray (for multinode)

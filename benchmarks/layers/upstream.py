@@ -15,7 +15,7 @@ LOCKS = PROJECT / "images" / "locks"
 STAGES = PROJECT / "images" / "stages"
 LAST = {"modelscope", "protobuf", "ray"}  # Dockerfile.a3's last pip line
 ASCEND = {"torch-npu", "triton-ascend"}
-NOT_FOR_PIP = {"uv"}  # our own build's installer
+WHEELS = "uv"  # stages/wheel.py needs it; taken away in the same RUN
 
 
 class Upstream:
@@ -48,8 +48,9 @@ class Upstream:
         build = dict(_entries((LOCKS / "tools.txt").read_text()))
         _write(
             requirements / "build.txt",
-            (entry for name, entry in build.items() if name not in rest | NOT_FOR_PIP),
+            (entry for name, entry in build.items() if name not in rest | {WHEELS}),
         )
+        _write(requirements / "uv.txt", [build[WHEELS]])
         _write(requirements / "vllm-dependencies.txt", (entries[n] for n in sorted(rest)))
         _write(requirements / "vllm-ascend-dependencies.txt", (entries[n] for n in sorted(ASCEND)))
         _write(requirements / "modelscope-ray.txt", (entries[n] for n in sorted(LAST)))

@@ -13,6 +13,11 @@ from tests.e2e.conftest import Image, build, docker, image
 
 FOREIGN = "arm64"
 EM_AARCH64 = 183
+# Under a name of its own: the native image keeps its tag.
+ARM64 = (
+    *("--platform=a3", "--base=stand-in", f"--arch={FOREIGN}"),
+    "--registry=test.invalid/arm64",
+)
 SECRET = "a-secret-of-the-site-4c1d9e"
 PYTHON_LAYERS = ("torch", "libraries", "dependencies", "mooncake", "vllm")
 
@@ -27,7 +32,7 @@ def test_platforms_share_every_layer_but_vllm_ascends(images: dict[str, Image]) 
 
 @pytest.fixture(scope="module")
 def arm64() -> Image:
-    (built,) = build("--platform=a3", "--base=stand-in", f"--arch={FOREIGN}")
+    (built,) = build(*ARM64)
     return image(built)
 
 
@@ -36,8 +41,7 @@ def again(arm64: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The same, every stage made once more, with credentials that no index asks for."""
     netrc = tmp_path_factory.mktemp("home") / "netrc"
     netrc.write_text(f"machine index.invalid login someone password {SECRET}\n")
-    options = ["--no-cache", f"--netrc={netrc}"]
-    (built,) = build("--platform=a3", "--base=stand-in", f"--arch={FOREIGN}", *options)
+    (built,) = build(*ARM64, "--no-cache", f"--netrc={netrc}")
     return image(built)
 
 
