@@ -227,6 +227,7 @@ def _resolve(
         torch += "+cpu"
         direct[direct.index(f"torch=={release.torch}")] = f"torch=={torch}"
         options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
+        options += ["--exclude-newer-package=torch=false"]  # that index states no upload times
     # torch-npu's own metadata names torch==…+cpu on x86_64, which the package index does not have.
     text = _compile(
         direct,
