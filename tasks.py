@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from invoke import Context, Exit, task
-
-Matrix = Any
 
 
 @contextmanager
@@ -251,18 +250,17 @@ def show_matrix(c: Context, release: str | None = None, format: str = "text") ->
 @task(help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"})
 def test(c: Context, unit: bool = False, k: str = "") -> None:
     """Run the tests; those marked e2e need a Docker engine and take minutes."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        *(["-m", "not e2e"] if unit else []),
-        *(["-k", k] if k else []),
-    ]
-    c.run(" ".join(f"'{word}'" for word in command), pty=sys.stdout.isatty())
+    _python(c, "pytest", *(["-m", "not e2e"] if unit else []), *(["-k", k] if k else []))
 
 
 @task
 def lint(c: Context) -> None:
     """Check style and types."""
-    for command in ("ruff check .", "ruff format --check .", "mypy"):
-        c.run(f"'{sys.executable}' -m {command}", pty=sys.stdout.isatty())
+    _python(c, "ruff", "check", ".")
+    _python(c, "ruff", "format", "--check", ".")
+    _python(c, "mypy")
+
+
+def _python(c: Context, module: str, *arguments: str) -> None:
+    """Run a module with this interpreter, on the terminal if there is one."""
+    c.run(shlex.join([sys.executable, "-m", module, *arguments]), pty=sys.stdout.isatty())
