@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from images import graph, records, rootfs
@@ -13,6 +14,8 @@ from images.progress import Progress
 from images.records import Built
 from images.render import Environment
 from images.targets import WORK, Options, Say, Target, contexts, fingerprints, native_arch, render
+
+Prints = dict[str, str]  # stage → fingerprint
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,12 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
     Raises UserError: 69 when something is not reached, 70 when a step fails.
     """
     _provide_roots(matrix, targets, options, say)
-    prints = {t: fingerprints(matrix, t, render(matrix, t, options), options) for t in targets}
-    done = (
-        {}
-        if options.no_cache
-        else {t: b for t in targets if (b := records.up_to_date(t, prints[t]["image"], options))}
-    )
+    prints = {target: _fingerprints(matrix, target, options) for target in targets}
+    done = {} if options.no_cache else _up_to_date(prints, options)
     todo = [target for target in targets if target not in done]
     if todo:
         progress = Progress()
-        environments = _capture(matrix, todo, prints, options, progress, say)
+        environments = _capture(matrix, {t: prints[t] for t in todo}, options, progress, say)
         metadata = bake(
             {t.name: _image_target(matrix, t, environments[t], options) for t in todo},
             WORK / "bake",
@@ -54,32 +53,50 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
         for target in todo:
             digest = metadata.get(target.name, {}).get("containerimage.digest", "")
             done[target] = built = records.inspect(target, digest, seconds, options.push)
-            records.remember(target, prints[target], built, options)
+            records.remember(target, _fingerprints(matrix, target, options), built, options)
     return [done[target] for target in targets]
 
 
 def planned(matrix: Matrix, targets: list[Target], options: Options) -> list[Planned]:
     """What `build` would do, from what was built here before; builds and changes nothing."""
     before = records.built_before(options)
+    prints = {target: _fingerprints(matrix, target, options) for target in targets}
+    done = _up_to_date(prints, options)
     result = []
     for target in targets:
-        text = render(matrix, target, options)
-        stages = graph.parse(text)
-        prints = fingerprints(matrix, target, text, options)
-        used = dict.fromkeys(
-            (*graph.used_by(stages, "environment"), *graph.used_by(stages, "image"))
-        )
+        stages = graph.parse(render(matrix, target, options))
+        used = {*graph.used_by(stages, "environment"), *graph.used_by(stages, "image")}
         result.append(
             Planned(
                 target.tag,
                 target.found.base.describe,
                 tuple(arch.name for arch in options.arches),
                 target.variant.release.pins,
-                tuple((name, prints[name] in before) for name in stages if name in used),
-                records.up_to_date(target, prints["image"], options) is not None,
+                tuple((name, prints[target][name] in before) for name in stages if name in used),
+                target in done,
             )
         )
     return result
+
+
+def _fingerprints(matrix: Matrix, target: Target, options: Options) -> Prints:
+    """Stage → what it is made from, with the environment baked in once that is known."""
+    prints = fingerprints(matrix, target, render(matrix, target, options), options)
+    kept = _kept_environment(prints)
+    if not kept.is_file():
+        return prints
+    text = render(matrix, target, options, Environment.read(kept))
+    return fingerprints(matrix, target, text, options)
+
+
+def _kept_environment(prints: Prints) -> Path:
+    """Where the environment of a base is kept: by its stage's fingerprint, captured once a base."""
+    return WORK / "environments" / prints["environment"][:64] / "environment.json"
+
+
+def _up_to_date(prints: dict[Target, Prints], options: Options) -> dict[Target, Built]:
+    found = {t: records.up_to_date(t, one["image"], options) for t, one in prints.items()}
+    return {target: built for target, built in found.items() if built}
 
 
 def _provide_roots(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> None:
@@ -113,24 +130,18 @@ def common_target(
 
 def _capture(
     matrix: Matrix,
-    targets: list[Target],
-    prints: dict[Target, dict[str, str]],
+    prints: dict[Target, Prints],
     options: Options,
     progress: Progress,
     say: Say,
 ) -> dict[Target, Environment]:
-    """The environment of each target's base after set_env.sh, from the stage that captures it.
-
-    Kept by that stage's fingerprint, so that it is captured once a base.
-    """
+    """The environment of each target's base after set_env.sh, from the stage that captures it."""
     arch = options.arches[0]
-    kept = {
-        target: WORK / "environments" / prints[target]["environment"][:64] for target in targets
-    }
+    kept = {target: _kept_environment(one) for target, one in prints.items()}
     missing = {
-        path: target
+        path.parent: target
         for target, path in kept.items()
-        if options.no_cache or not (path / "environment.json").is_file()
+        if options.no_cache or not path.is_file()
     }
     if missing:
         say("capturing what CANN's set_env.sh scripts change")
@@ -147,16 +158,16 @@ def _capture(
                     "target": "environment",
                     "platforms": [arch.oci_platform],
                     "args": {"MACHINE": arch.machine},
-                    "output": [f"type=local,dest={path}"],
+                    "output": [f"type=local,dest={directory}"],
                 }
-                for path, target in missing.items()
+                for directory, target in missing.items()
             },
             WORK / "bake-environment",
             progress,
             builder=options.builder,
             no_cache=options.no_cache,
         )
-    return {target: Environment.read(path / "environment.json") for target, path in kept.items()}
+    return {target: Environment.read(path) for target, path in kept.items()}
 
 
 def _image_target(

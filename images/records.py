@@ -98,7 +98,7 @@ def _docker_lines(*arguments: str) -> list[str]:
 def _record(target: Target, options: Options) -> Path:
     arches = "-".join(arch.name for arch in options.arches)
     tag = target.tag.replace("/", "_").replace(":", "_")
-    where = "registry" if options.push else "engine"
+    where = f"registry.{options.compression}" if options.push else "engine"
     return BUILT / f"{tag}.{arches}.{where}.{options.builder or 'default'}.json"
 
 

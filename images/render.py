@@ -153,6 +153,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
     result = {
         "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
         "org.opencontainers.image.version": release.name,
+        "org.opencontainers.image.created": f"{release.published}T00:00:00Z",
         "org.opencontainers.image.base.name": base.image or base.kind,
         "ascend.platform": variant.platform.name,
         "ascend.soc-version": variant.platform.soc_version,

@@ -130,6 +130,7 @@ ENV ASCEND_PLATFORM="310p" \
     VLLM_ASCEND_RELEASE="v0.13.0rc1"
 LABEL org.opencontainers.image.title="vLLM for Atlas 300I Duo" \
       org.opencontainers.image.version="v0.13.0rc1" \
+      org.opencontainers.image.created="2025-12-28T00:00:00Z" \
       org.opencontainers.image.base.name="quay.io/ascend/cann:8.3.rc2-310p-ubuntu22.04-py3.11" \
       ascend.platform="310p" \
       ascend.soc-version="ascend310p1" \

@@ -220,6 +220,7 @@ ENV ASCEND_PLATFORM="a2" \
     CANN_STANDIN="1"
 LABEL org.opencontainers.image.title="vLLM for Atlas 800 A2" \
       org.opencontainers.image.version="v0.13.0rc1" \
+      org.opencontainers.image.created="2025-12-28T00:00:00Z" \
       org.opencontainers.image.base.name="stand-in" \
       ascend.platform="a2" \
       ascend.soc-version="ascend910b1" \

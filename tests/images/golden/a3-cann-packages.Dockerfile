@@ -157,6 +157,7 @@ ENV ASCEND_PLATFORM="a3" \
     VLLM_ASCEND_RELEASE="v0.13.0rc1"
 LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       org.opencontainers.image.version="v0.13.0rc1" \
+      org.opencontainers.image.created="2025-12-28T00:00:00Z" \
       org.opencontainers.image.base.name="packages" \
       ascend.platform="a3" \
       ascend.soc-version="ascend910_9391" \

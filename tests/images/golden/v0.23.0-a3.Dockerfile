@@ -157,6 +157,7 @@ ENV ASCEND_PLATFORM="a3" \
     VLLM_ASCEND_RELEASE="v0.23.0"
 LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       org.opencontainers.image.version="v0.23.0" \
+      org.opencontainers.image.created="2026-08-18T00:00:00Z" \
       org.opencontainers.image.base.name="quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12" \
       ascend.platform="a3" \
       ascend.soc-version="ascend910_9391" \
