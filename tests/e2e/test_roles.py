@@ -155,6 +155,6 @@ def test_the_image_lists_its_recipes_and_roles(a3: Image) -> None:
         assert role in json.dumps(roles)
 
 
-def test_nothing_is_left_running(docker_services: Any, started: dict[str, Any]) -> None:
+def test_every_case_is_up_at_once(docker_services: Any, started: dict[str, Any]) -> None:
     running = docker("ps", "--filter", "name=ascend-images-roles", "--format", "{{.Names}}").stdout
     assert len(running.split()) == len(CASES)  # pytest-docker takes them down after the session
