@@ -53,6 +53,7 @@ FORMAT = "text (default) or json"
 
 
 @task(
+    auto_shortflags=False,
     help={
         "platform": PLATFORM,
         "release": RELEASE,
@@ -160,6 +161,7 @@ def _environ() -> dict[str, str]:
 
 
 @task(
+    auto_shortflags=False,
     help={
         "platform": "a platform of the matrix: a2, a3, …",
         "release": RELEASE,
@@ -167,11 +169,11 @@ def _environ() -> dict[str, str]:
         "base": BASE,
         "share-cann": "as build has it",
         "environment": "an environment.json captured by a build, to bake it as the build does",
-    }
+    },
 )
 def render(
     c: Context,
-    platform: str,
+    platform: str = "",
     release: str | None = None,
     os: str = "ubuntu22.04",
     base: str | None = None,
@@ -181,22 +183,24 @@ def render(
     """Print the Dockerfile of an image, without network or engine: invoke render --platform a3"""
     with problems_in_plain_words():
         from images import render as renders
+        from images import targets
         from images.matrix import load
 
         matrix = load()
-        variant = matrix.variant(release, platform, os)
+        (variant,) = targets.chosen(matrix, release, [platform] if platform else [], [os], False)
         captured = renders.Environment.read(Path(environment)) if environment else None
         print(renders.printed(matrix, variant, base, share_cann, captured))
 
 
 @task(
+    auto_shortflags=False,
     help={
         "release": RELEASE,
         "all": "every release of the matrix that can be locked",
         "check": "resolve nothing: fail where the matrix and the locks disagree",
         "tools": "what the build itself installs, instead of a release",
         "torch-index": "PyTorch's CPU index, for amd64 (default: TORCH_CPU_INDEX)",
-    }
+    },
 )
 def lock(
     c: Context,
@@ -235,7 +239,11 @@ def lock(
             print(locks.lock(matrix, one, index, say))
 
 
-@task(name="matrix", help={"release": "one release (default: all)", "format": FORMAT})
+@task(
+    name="matrix",
+    auto_shortflags=False,
+    help={"release": "one release (default: all)", "format": FORMAT},
+)
 def show_matrix(c: Context, release: str | None = None, format: str = "text") -> None:
     """Show the images that the matrix describes: tags, CANN bases, pins."""
     with problems_in_plain_words():
@@ -247,7 +255,10 @@ def show_matrix(c: Context, release: str | None = None, format: str = "text") ->
         data(format, rows, lambda: report.matrix_text(rows))
 
 
-@task(help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"})
+@task(
+    auto_shortflags=False,
+    help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"},
+)
 def test(c: Context, unit: bool = False, k: str = "") -> None:
     """Run the tests; those marked e2e need a Docker engine and take minutes."""
     _python(c, "pytest", *(["-m", "not e2e"] if unit else []), *(["-k", k] if k else []))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import STAND_IN, Arch, Matrix, Variant
-from images.render import Base
+from images.render import Base, stand_in_environment
 from images.site import Site
 
 SUMS = "SHA256SUMS"
@@ -55,6 +55,7 @@ def find(
             raise fail(
                 "--share-cann", "is for a CANN image", "a stand-in shares its layers already"
             )
+        stand_in_environment(matrix, variant)  # refuses a release that there is none for
         return FoundBase(
             Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
         )

@@ -114,7 +114,7 @@ def dockerfile(
             packager=packager,
             os_packages=list(dict.fromkeys(os_packages)),
             installers=base.installers,
-            static_environment=_static_environment(matrix, variant)
+            static_environment=stand_in_environment(matrix, variant)
             if base.kind == STAND_IN
             else {},
             site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
@@ -177,7 +177,8 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
     return result
 
 
-def _static_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
+def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
+    """ENV of the stand-in for a release's CANN. Raises UserError where there can be none."""
     release = variant.release
     if release.python != matrix.stand_in.python:
         raise fail(
