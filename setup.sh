@@ -110,7 +110,7 @@ Package: *
 Pin: release n=trixie
 Pin-Priority: 100
 
-Package: docker.io docker-cli docker-buildx docker-compose containerd
+Package: docker.io docker-cli docker-buildx docker-compose containerd oras
 Pin: release n=trixie
 Pin-Priority: 990
 PIN
@@ -165,6 +165,12 @@ buildx_install() {
 mmdebstrap_ready() { have mmdebstrap && [ -e /usr/share/keyrings/debian-archive-keyring.gpg ]; }
 mmdebstrap_install() { apt_install mmdebstrap debian-archive-keyring; }
 
+oras_ready() { have oras; }
+oras_install() {
+    offer_debian_13
+    apt_install oras
+}
+
 # ---- for the tests ------------------------------------------------------------------------------
 
 compose_ready() { docker compose version >/dev/null 2>&1; }
@@ -186,6 +192,7 @@ need "virtual environment .venv with this project" venv_ready venv_make
 need "a Docker engine that answers" engine_answers engine_provide
 need "buildx $BUILDX_MINIMUM or later" buildx_ready buildx_install
 need "mmdebstrap (for --base stand-in)" mmdebstrap_ready mmdebstrap_install
+need "oras (for --push)" oras_ready oras_install
 need "docker compose (for the tests)" compose_ready compose_install
 need "makeself (for the tests)" makeself_ready makeself_install
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import graph, records, rootfs
+from images import graph, push, records, rootfs
 from images.bake import bake
 from images.matrix import Matrix
 from images.progress import Progress
@@ -49,9 +49,14 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
             builder=options.builder,
             no_cache=options.no_cache,
         )
+        digests = {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in todo}
+        if options.push:
+            for target, digest in digests.items():
+                say(f"pushing {target.tag}")
+                push.push(digest, target.tag)
+            push.keep(list(digests.values()))
         seconds = progress.stage_seconds()
-        for target in todo:
-            digest = metadata.get(target.name, {}).get("containerimage.digest", "")
+        for target, digest in digests.items():
             done[target] = built = records.inspect(target, digest, seconds, options.push)
             records.remember(target, _fingerprints(matrix, target, options), built, options)
     return [done[target] for target in targets]
@@ -175,21 +180,17 @@ def _image_target(
 ) -> dict[str, Any]:
     text = render(matrix, target, options, environment)
     published = calendar.timegm(target.variant.release.published.timetuple())
-    output = (
-        "type=image,push=true,unpack=false"  # nobody runs it here
-        if options.push
-        else "type=docker"
-        if options.builder
-        else "type=image,unpack=true"
-    )
-    compression = (
-        f",compression={options.compression},oci-mediatypes=true" if output != "type=docker" else ""
-    )
+    if options.push:
+        output = push.output(options.compression)
+    elif options.builder:
+        output = "type=docker"
+    else:
+        output = f"type=image,unpack=true,compression={options.compression},oci-mediatypes=true"
     return {
         **common_target(matrix, target, text, target.name, options),
         "target": "image",
         "platforms": [arch.oci_platform for arch in options.arches],
         "args": {"SOURCE_DATE_EPOCH": str(published)},
         "tags": [target.tag],
-        "output": [output + compression],
+        "output": [output],
     }

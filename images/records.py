@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from images import push
 from images.targets import WORK, Options, Target
 
 BUILT = WORK / "built"
@@ -137,8 +138,8 @@ def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | No
     record = _read(_record(target, options))
     if record.get("image") != fingerprint or not record.get("digest"):
         return None
-    pushed = ("buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}")
-    loaded = ("image", "inspect", "--format", "{{.Id}}")
-    if _docker_lines(*(pushed if options.push else loaded), target.tag) != [record["digest"]]:
+    inspect_local = ("image", "inspect", "--format", "{{.Id}}", target.tag)
+    found = push.resolve(target.tag) if options.push else "".join(_docker_lines(*inspect_local))
+    if found != record["digest"]:
         return None
     return Built(target.tag, record["digest"], record["layers"], up_to_date=True)
