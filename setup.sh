@@ -184,6 +184,13 @@ compose_install() {
     fi
 }
 
+registry_ready() { have docker-registry; }
+registry_install() {
+    apt_install docker-registry
+    # The tests start their own; the package's service is not wanted.
+    [ ! -d /run/systemd/system ] || as_root systemctl disable --now docker-registry
+}
+
 makeself_ready() { have makeself; }
 makeself_install() { apt_install makeself; }
 
@@ -194,6 +201,7 @@ need "buildx $BUILDX_MINIMUM or later" buildx_ready buildx_install
 need "mmdebstrap (for --base stand-in)" mmdebstrap_ready mmdebstrap_install
 need "oras (for --push)" oras_ready oras_install
 need "docker compose (for the tests)" compose_ready compose_install
+need "a registry (for the tests)" registry_ready registry_install
 need "makeself (for the tests)" makeself_ready makeself_install
 
 if [ "$missing" -gt 0 ]; then
