@@ -22,6 +22,8 @@ def output(compression: str) -> str:
     """Bake's output: one layout for all images, so that a layer is written once."""
     LAYOUT.mkdir(parents=True, exist_ok=True)
     options = f"compression={compression},oci-mediatypes=true"
+    if compression == "gzip":  # a layer that was made before, as zstd, would stay so
+        options += ",force-compression=true"
     return f"type=oci,tar=false,dest={LAYOUT},{options}"
 
 
