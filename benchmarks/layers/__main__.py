@@ -21,7 +21,7 @@ from benchmarks.layers.cases import (
     run_ours,
     run_upstream,
 )
-from benchmarks.layers.docker import BenchmarkError, docker
+from benchmarks.layers.docker import BenchmarkError, docker, forget
 from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
@@ -34,7 +34,11 @@ from images.targets import arches
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
     add = parser.add_argument
-    add("--prune", action="store_true", help="agree to empty the engine's build cache")
+    add(
+        "--prune",
+        action="store_true",
+        help="agree to empty the engine's build cache",
+    )
     add("--arch", default="", help="amd64 or arm64 (default: this machine's)")
     add("--release", default=None, help="a release of the matrix (default: the reference)")
     add("--cases", default=",".join(CASES), help="of %(default)s; cold is always built")
@@ -73,12 +77,15 @@ def measure(given: argparse.Namespace, work: Path) -> Samples:
     bases.provide_roots(matrix, arch, say)
     with Registry(work / "registry") as registry:
         say(f"bases for {arch.name}, in a registry at {registry.address}")
-        names = [FIRST, SECOND, NEW]
-        made = bases.make(matrix, arch, release, names, registry.address, secrets, work / "bases")
-        bases.pull(made, arch)
-        registry.save()
         meter = Meter(registry, samples, given.patience, say)
+        forget(f"{registry.address}/")
         try:
+            names = [FIRST, SECOND, NEW]
+            made = bases.make(
+                matrix, arch, release, names, registry.address, secrets, work / "bases"
+            )
+            bases.pull(made, arch)
+            registry.save()
             if "ours" in given.shapes:
                 ours = Ours(work / "project", registry.address, arch.name, release, logs)
                 for run in range(given.runs):
@@ -90,19 +97,18 @@ def measure(given: argparse.Namespace, work: Path) -> Samples:
                 soc = {name: matrix.platform(name).soc_version for name in (FIRST, SECOND)}
                 run_upstream(upstream, meter, made, soc, given.cases, 0)
         finally:
-            for reference in made.values():
-                docker("image", "rm", "--force", reference)
+            forget(f"{registry.address}/")
     return samples
 
 
 def main() -> int:
     given = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the registry is ended too
-    engine = docker("version", "--format", "{{.Server.Version}}").strip()
     before = os.getloadavg()
     if given.work:
         given.work.mkdir(parents=True, exist_ok=True)
     try:
+        engine = docker("version", "--format", "{{.Server.Version}}").strip()
         with tempfile.TemporaryDirectory(dir=given.work, prefix="bench-layers-") as scratch:
             samples = measure(given, Path(scratch))
     except (BenchmarkError, UserError) as error:
