@@ -98,9 +98,13 @@ offer_debian_13() {
     # shellcheck source=/dev/null
     . /etc/os-release
     [ "$ID" = debian ] && [ "${VERSION_ID:-13}" -lt 13 ] || return 0
+    local archive # the one this machine takes its own packages from
+    apt_update
+    archive=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $VERSION_CODENAME" | awk 'NR == 1')
+    [ -n "$archive" ] || fail "apt has no source for $VERSION_CODENAME: which one has trixie?"
     as_root tee /etc/apt/sources.list.d/docker-from-trixie.sources >/dev/null <<SOURCES
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: $archive
 Suites: trixie
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg

@@ -181,7 +181,9 @@ def _image_target(
     text = render(matrix, target, options, environment)
     published = calendar.timegm(target.variant.release.published.timetuple())
     if options.push:
-        output = push.output(options.compression)
+        # A published base is gzip: made zstd, it would be sent again in full.
+        force = options.compression == "gzip" or target.found.base.debian
+        output = push.output(options.compression, force)
     elif options.builder:
         output = "type=docker"
     else:

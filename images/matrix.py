@@ -20,7 +20,7 @@ from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
-SOURCES = ("vllm", "vllm-ascend", "mooncake", "yalantinglibs")
+SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 TOP_LAYERS = ("mooncake", "vllm", "vllm-ascend")  # the Dockerfile has a place for each
 
 Words = tuple[str, ...]

@@ -18,12 +18,16 @@ from images.targets import WORK
 LAYOUT = WORK / "oci"
 
 
-def output(compression: str) -> str:
-    """Bake's output: one layout for all images, so that a layer is written once."""
+def output(compression: str, force: bool) -> str:
+    """Bake's output: one layout for all images, so that a layer is written once.
+
+    With `force`, a layer that an earlier build compressed otherwise is made again; without, it
+    stays as it is, and so do those of a base image.
+    """
     LAYOUT.mkdir(parents=True, exist_ok=True)
-    options = f"compression={compression},oci-mediatypes=true"
-    if compression == "gzip":  # a layer that was made before, as zstd, would stay so
-        options += ",force-compression=true"
+    options = (
+        f"compression={compression},oci-mediatypes=true,force-compression={str(force).lower()}"
+    )
     return f"type=oci,tar=false,dest={LAYOUT},{options}"
 
 

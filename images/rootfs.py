@@ -14,7 +14,6 @@ from pathlib import Path
 from images.errors import EX_UNAVAILABLE, fail
 from images.matrix import Arch, Debian
 
-MIRROR = "http://deb.debian.org/debian"
 EPOCH = "315532800"
 UNUSED = ("doc", "info", "locale", "man")
 MERGED_USR = (
@@ -45,10 +44,11 @@ def provide(
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         made = Path(scratch) / target.name
+        mirror = [os.environ["APT_MIRROR"]] if os.environ.get("APT_MIRROR") else []
         environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
         environment["TMPDIR"] = scratch
         answer = subprocess.run(
-            [*command, debian.suite, str(made), os.environ.get("APT_MIRROR", MIRROR)],
+            [*command, debian.suite, str(made), *mirror],
             env=environment,
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ from images import base as bases
 from images import graph, lock
 from images.base import FoundBase
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
-from images.matrix import STAND_IN, Arch, Matrix, Variant
+from images.matrix import SOURCES, STAND_IN, Arch, Matrix, Variant
 from images.render import Environment, dockerfile
 from images.site import Site
 
@@ -21,7 +21,6 @@ WORK = PROJECT / "build"
 IMAGES = Path(__file__).parent
 REPOSITORY = "vllm-ascend"
 DEBIAN = "debian"  # --tools debian: the builder's own root file system from Debian packages
-SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 
 Say = Callable[[str], None]
 
@@ -140,9 +139,12 @@ def resolve(
     matrix: Matrix, variants: Iterable[Variant], options: Options, say: Say
 ) -> list[Target]:
     """Find every variant's base and check its lock. Raises UserError with all problems."""
-    targets, problems, code = [], [], EX_DATAERR
+    targets, code = [], EX_DATAERR
+    variants = list(variants)
+    problems = lock.check_tools(matrix)
+    for release in {variant.release.name: variant.release for variant in variants}.values():
+        problems += lock.check(matrix, release)
     for variant in variants:
-        problems += _unlocked(matrix, variant)
         try:
             found = bases.find(
                 matrix,
@@ -172,10 +174,6 @@ def resolve(
     if problems:
         raise UserError(dict.fromkeys(problems), code)
     return targets
-
-
-def _unlocked(matrix: Matrix, variant: Variant) -> list[Problem]:
-    return [*lock.check(matrix, variant.release), *lock.check_tools(matrix)]
 
 
 def _tag(variant: Variant, found: FoundBase, options: Options) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
 import subprocess
 import textwrap
@@ -174,8 +175,6 @@ def matrix() -> Matrix:
 
 
 def options(matrix: Matrix, packages: Path, sources: dict[str, str]) -> targets.Options:
-    import os
-
     return targets.Options(
         arches=(matrix.arch(NATIVE),),
         cann_packages=packages,

@@ -67,6 +67,7 @@ def test_two_platforms_are_pushed_and_share_their_layers(registry: str, a3: Imag
     for one in built:
         digest, found = manifest(registry, one["tag"].rpartition(":")[2])
         assert digest == one["digest"]
+        assert all(layer["mediaType"].endswith("+zstd") for layer in found["layers"])
         layers.append({layer["digest"] for layer in found["layers"]})
         assert {layer["digest"] for layer in one["layers"]} == layers[-1]
     assert len(layers[0] & layers[1]) == len(layers[0]) - 2  # kernels and vllm-ascend
