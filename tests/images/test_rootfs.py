@@ -24,7 +24,8 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "code").write_text("0")
     script = directory / "mmdebstrap"
     script.write_text(
-        f'#!/bin/sh\necho "$*" >> {directory}/calls\nfor word; do case $word in *.tar) tar=$word ;; esac; done\n'
+        f'#!/bin/sh\necho "$*" >> {directory}/calls\n'
+        "for word; do case $word in *.tar) tar=$word ;; esac; done\n"
         f'echo "I: working" >&2\necho "E: no such suite" >&2\necho tar > "$tar"\n'
         f"exit $(cat {directory}/code)\n"
     )
