@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from . import arguments, kv, network, recipes, rules, settings, stack, topology
 from .arguments import Flag, Flags, Spelling
-from .problems import Problem, Refused
+from .problems import Advice, Problem, Refused
 from .recipes import Recipe
 from .roles import Role
-from .rules import Advice, Ports
+from .rules import Ports
 from .settings import Settings
 from .topology import Place
 

@@ -1,7 +1,7 @@
 """What is wrong, said once and for all problems together.
 
 Exit codes follow sysexits: 64 a wrong or missing variable or argument, 65 a wrong recipe,
-78 a machine or image that does not fit. 69 (a peer not reachable) is reserved.
+69 a peer that is not reachable in time, 78 a machine or image that does not fit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 USAGE = 64
 DATA = 65
+PEER = 69
 MACHINE = 78
 
 
@@ -27,8 +28,20 @@ class Problem(NamedTuple):
     def line(self) -> str:
         """`where: message; fix [code, source]` on one line, whatever the texts contain."""
         tail = f"{self.code}, {self.source}" if self.source else self.code
-        text = f"{self.where}: {self.message}; {self.fix} [{tail}]"
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return one_line(f"{self.where}: {self.message}; {self.fix} [{tail}]")
+
+
+class Advice(NamedTuple):
+    """Something that works and deserves a warning; `source` says who found out."""
+
+    code: str
+    message: str
+    fix: str
+    source: str
+
+    def line(self) -> str:
+        """`message; fix [code, source]` on one line, whatever the texts contain."""
+        return one_line(f"{self.message}; {self.fix} [{self.code}, {self.source}]")
 
 
 class Refused(Exception):
@@ -38,6 +51,11 @@ class Refused(Exception):
         self.problems = tuple(problems)
         self.exit_code = min(p.exit_code for p in self.problems)
         super().__init__("\n".join(p.line() for p in self.problems))
+
+
+def one_line(text: str) -> str:
+    """The text with everything that is not printable escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def choose(word: str, known: Iterable[str]) -> str:

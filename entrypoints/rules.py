@@ -9,23 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from .kv import Transfer
+from .problems import Advice
 from .recipes import Recipe
 from .stack import Platform, Release
 from .topology import Place
 
 Ports = Mapping[str, "int | list[int]"]
-
-
-class Advice(NamedTuple):
-    """Something the operator should know; `source` says who found out."""
-
-    code: str
-    message: str
-    fix: str
-    source: str
-
-    def line(self) -> str:
-        return f"{self.message}; {self.fix} [{self.code}, {self.source}]"
 
 
 class Facts(NamedTuple):

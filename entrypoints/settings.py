@@ -65,6 +65,47 @@ def _interface(value: str) -> str:
     return value
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"is not known; give {' or '.join(words)}")
+        return value
+
+    return check
+
+
+def _switch(value: str) -> bool:
+    if value.lower() not in ("0", "1", "true", "false", "on", "off"):
+        raise ValueError("is no switch; give 1 or 0")
+    return value.lower() in ("1", "true", "on")
+
+
+def _seconds(value: str) -> int:
+    return _number(value, 0, 604800)
+
+
+def _endpoints(value: str) -> tuple[Endpoint, ...]:
+    """`host:port` separated by commas; `http://` may stand before each."""
+    found = []
+    for word in value.split(","):
+        host, _, port = word.strip().removeprefix("http://").rstrip("/").rpartition(":")
+        try:
+            found.append(Endpoint(_host(host), _number(port, 1, 65535)))
+        except ValueError:
+            raise ValueError("is no list of endpoints; give host:port,host:port") from None
+    return tuple(found)
+
+
+class Endpoint(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
 class Variable(NamedTuple):
     """One variable: how it is checked, the flag that says the same, and its stand-in in a pod."""
 
@@ -99,6 +140,21 @@ VARIABLES = (
     Variable("DP_RPC_PORT", _port, "port of the DP coordinator", "--data-parallel-rpc-port"),
     Variable("KV_PORT", _port, "first port of the prefill side's KV transfer"),
     Variable("ENGINE_ID", _text, "identity of this instance in the KV transfer"),
+    Variable("DP_RANK", _rank, "external data parallel: the one rank that this container serves"),
+    Variable("CONCURRENCY", _count, "requests expected at once, to check max-num-seqs against"),
+    Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
+    Variable("DECODE_ENDPOINTS", _endpoints, "the proxy's decode servers, host:port,host:port"),
+    Variable("PROXY", _one_of("vllm-router", "example"), "which proxy: vllm-router or example"),
+    Variable("RAY_PORT", _port, "port of the Ray head"),
+    Variable(
+        "PREFLIGHT",
+        _one_of("enforce", "warn", "off"),
+        "what a failed check of the machine does: enforce (default), warn or off",
+    ),
+    Variable("WAIT_TIMEOUT", _seconds, "seconds to wait for a peer before the start; 0: do not"),
+    Variable("SUPERVISE", _switch, "1: keep a parent that bounds the drain and tells failures"),
+    Variable("DRAIN_TIMEOUT", _seconds, "seconds that open requests have after SIGTERM"),
+    Variable("JEMALLOC", _switch, "0: do not preload jemalloc for the server"),
     Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3"),
     Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the vllm-ascend release"),
 )
@@ -126,6 +182,17 @@ class Settings(NamedTuple):
     dp_rpc_port: int | None
     kv_port: int | None
     engine_id: str | None
+    dp_rank: int | None
+    concurrency: int | None
+    prefill_endpoints: tuple[Endpoint, ...] | None
+    decode_endpoints: tuple[Endpoint, ...] | None
+    proxy: str | None
+    ray_port: int | None
+    preflight: str | None
+    wait_timeout: int | None
+    supervise: bool | None
+    drain_timeout: int | None
+    jemalloc: bool | None
     ascend_platform: str | None
     vllm_ascend_release: str | None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .arguments import is_flag
 from .launch import REFERENCE, Launch
-from .problems import Problem, Refused
+from .problems import Problem, Refused, one_line
 from .recipes import Recipe
 from .roles import ROLES
 from .settings import VARIABLES
@@ -57,8 +57,8 @@ def plan_json(launch: Launch) -> str:
 
 def plan_text(launch: Launch) -> str:
     """The plan as a shell script. A secret is taken from the shell that runs it."""
-    lines = ["#!/bin/sh", f"# {_one_line(launch.title)}"]
-    lines += [f"# warning: {_one_line(warning.line())}" for warning in launch.warnings]
+    lines = ["#!/bin/sh", f"# {one_line(launch.title)}"]
+    lines += [f"# warning: {one_line(warning.line())}" for warning in launch.warnings]
     for name, value in launch.env.items():
         if is_secret(name):
             text = f'"${{{name}:?is secret and not shown, set it first}}"'
@@ -175,10 +175,6 @@ def _expanding(value: str) -> str:
     if all(refers or not text or _PLAIN.fullmatch(text) for text, refers in parts):
         return f'"{value}"'
     return "".join(f'"{text}"' if refers else quote(text) for text, refers in parts if text)
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _dump(value: Any) -> str:
