@@ -32,28 +32,17 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         fix = "use an image built on CANN; `plan` and other commands do work here"
         raise Refused([Problem("stand-in", "image", message, fix, exit_code=MACHINE)])
     from .launch import plan
+    from .start import start
 
     launch = plan(environ, argv[1:] if argv[:1] == ["--"] else argv)
-    for warning in launch.warnings:
-        _say(f"warning: {warning.line()}")
-    _say(f"start: {launch.title}")
-    return _exec(launch.argv, launch.environment(environ), missing=MACHINE)
+    return start(launch, environ, _say)
 
 
-def _exec(argv: Sequence[str], environ: Mapping[str, str], missing: int = 127) -> int:
-    """Replaces this process. 127 and 126 for a command not found or not runnable, as in a shell;
-    a vllm that is not there is an image that does not fit."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execvpe(argv[0], list(argv), dict(environ))
-    except (FileNotFoundError, NotADirectoryError):
-        code, message = missing, "is not found in PATH"
-    except (OSError, ValueError) as error:
-        code = missing if missing == MACHINE else 126
-        message = f"cannot be run: {getattr(error, 'strerror', None) or error}"
-    fix = "use an image that holds vLLM" if missing == MACHINE else choose(argv[0], COMMANDS)
-    raise Refused([Problem("cannot-run", argv[0], message, fix, exit_code=code)])
+def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Any other command: 127 and 126 when it is not found or not runnable, as in a shell."""
+    from .process import become
+
+    become(argv, environ, missing=127, known=COMMANDS)
 
 
 def _plan(args: Sequence[str], environ: Mapping[str, str]) -> str:

@@ -140,6 +140,12 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def value_of(flags: Flags, name: str) -> str | None:
+    """The last value of a flag, None when it is absent or has none."""
+    values = flags[name][-1].values if name in flags else ()
+    return values[-1] if values else None
+
+
 def json_of(flags: Flags, name: str) -> Any:
     """The JSON value of a flag, or None when it is absent or not JSON."""
     return _json(flags[name][-1].values) if name in flags else None

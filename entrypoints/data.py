@@ -5,7 +5,7 @@ as JSON in `__pycache__` beside its file, as Python keeps its byte code: valid w
 the same size and time. `python -m entrypoints.data` writes all of them.
 """
 # Importing pathlib takes longer than reading every file here.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH109, PTH110, PTH112, PTH116, PTH118, PTH119
+# ruff: noqa: PTH100, PTH103, PTH105, PTH110, PTH112, PTH116, PTH118
 # ruff: noqa: PTH120, PTH123
 
 from __future__ import annotations

@@ -7,37 +7,73 @@ The prefill and decode blocks must equal the real sizes of both sides on every n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .problems import Problem
-from .recipes import Recipe
+from .recipes import EXTRA, SIDES, Block, Recipe
 from .settings import Settings
 from .topology import Place
 
-EXTRA = "kv_connector_extra_config"
-SIDES = ("prefill", "decode")
+PARTS = "connectors"
 
 
 def config(
     settings: Settings, recipe: Recipe | None, place: Place, default_port: int
 ) -> dict[str, Any] | None:
-    """The value of --kv-transfer-config, or None when the recipe has no kv_transfer."""
-    given = place.block.kv_transfer
+    """The value of --kv-transfer-config, or None when the recipe has no kv_transfer.
+
+    Under MultiConnector it is the Mooncake connector among its parts that gets port and blocks.
+    """
+    given = dict(place.block.kv_transfer)
     if not given:
         return None
-    made = {key: value for key, value in given.items() if key != EXTRA}
     if place.group.kv_role:
-        made.setdefault("kv_role", place.group.kv_role)
-        made["kv_port"] = str(settings.kv_port or given.get("kv_port") or default_port)
-    elif settings.kv_port:
-        made["kv_port"] = str(settings.kv_port)
-    if settings.engine_id or "engine_id" in given:
-        made["engine_id"] = str(settings.engine_id or given["engine_id"])
-    extra = dict(given.get(EXTRA) or {})
+        given.setdefault("kv_role", place.group.kv_role)
+    extra = given.pop(EXTRA, None) or {}
+    parts = extra.get(PARTS)
+    if isinstance(parts, list):
+        made = {**given, **({"engine_id": settings.engine_id} if settings.engine_id else {})}
+        made_parts = [_part(settings, recipe, place, default_port, part) for part in parts]
+        return {**_texts(made), EXTRA: {**extra, PARTS: made_parts}}
+    return _complete(settings, recipe, place, default_port, given, extra)
+
+
+def _part(
+    settings: Settings, recipe: Recipe | None, place: Place, default_port: int, part: Any
+) -> Any:
+    if not isinstance(part, Mapping):
+        return part
+    given = dict(part)
+    if place.group.kv_role:
+        given.setdefault("kv_role", place.group.kv_role)
+    extra = given.pop(EXTRA, None) or {}
+    if str(given.get("kv_connector", "")).startswith("Mooncake"):
+        return _complete(settings, recipe, place, default_port, given, extra)
+    return {**given, EXTRA: extra} if extra else given
+
+
+def _complete(
+    settings: Settings,
+    recipe: Recipe | None,
+    place: Place,
+    default_port: int,
+    given: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    made = dict(given)
+    if settings.kv_port or place.group.kv_role:
+        made["kv_port"] = settings.kv_port or given.get("kv_port") or default_port
+    if settings.engine_id:
+        made["engine_id"] = settings.engine_id
     if recipe and all(side in recipe.groups for side in SIDES):
-        extra.update({side: _block(recipe, place, side) for side in SIDES})
-    return {**made, EXTRA: extra} if extra else made
+        extra = {**extra, **{side: _block(recipe, place, side) for side in SIDES}}
+    return {**_texts(made), EXTRA: extra} if extra else _texts(made)
+
+
+def _texts(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Port and identity are text in vLLM's config, whatever they are in YAML."""
+    return {k: str(v) if k in ("kv_port", "engine_id") else v for k, v in made.items()}
 
 
 def _block(recipe: Recipe, place: Place, side: str) -> dict[str, int]:
@@ -49,13 +85,31 @@ def _block(recipe: Recipe, place: Place, side: str) -> dict[str, int]:
     return block
 
 
+def connectors(block: Block) -> Iterator[str]:
+    """The connector that a group's kv_transfer names, and those within it."""
+    return _connectors(block.kv_transfer)
+
+
+def _connectors(raw: Mapping[str, Any]) -> Iterator[str]:
+    yield str(raw.get("kv_connector") or "")
+    parts = (raw.get(EXTRA) or {}).get(PARTS)
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, Mapping):
+            yield from _connectors(part)
+
+
 class Transfer(NamedTuple):
-    """What matters of a final kv-transfer-config, whoever wrote it."""
+    """What matters of a final kv-transfer-config, whoever wrote it.
+
+    Under MultiConnector these are the facts of the Mooncake connector among its parts.
+    """
 
     connector: str
     produces: bool
     port: int | None
     extra: Mapping[str, Any]
+    role: str = ""
+    connectors: tuple[str, ...] = ()
 
     @property
     def mooncake(self) -> bool:
@@ -69,6 +123,14 @@ def read(raw: Any, problems: list[Problem]) -> Transfer | None:
         message = "is not a JSON object"
         problems.append(Problem("bad-argument", "--kv-transfer-config", message, fix))
         return None
+    outer = raw.get(EXTRA)
+    parts = outer.get(PARTS) if isinstance(outer, dict) else None
+    named = [part for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict)]
+    whole = raw
+    for part in named:
+        if str(part.get("kv_connector") or "").startswith("Mooncake"):
+            raw = part
+            break
     port = raw.get("kv_port")
     number = int(str(port)) if re.fullmatch("[0-9]{1,5}", str(port)) else None
     if port is not None and not (number and number <= 65535):
@@ -76,9 +138,12 @@ def read(raw: Any, problems: list[Problem]) -> Transfer | None:
         message = f"kv_port {port!r} is not a port"
         problems.append(Problem("bad-argument", "--kv-transfer-config", message, fix))
     extra = raw.get(EXTRA)
+    role = raw.get("kv_role") or whole.get("kv_role")
     return Transfer(
         connector=str(raw.get("kv_connector") or ""),
-        produces=raw.get("kv_role") == "kv_producer",
+        produces=role == "kv_producer",
         port=number,
         extra=extra if isinstance(extra, dict) else {},
+        role=str(role or ""),
+        connectors=tuple(str(one.get("kv_connector") or "") for one in (whole, *named)),
     )

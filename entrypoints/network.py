@@ -18,7 +18,7 @@ _IFREQ = 40
 _MOST = 128
 
 
-class Node(NamedTuple):
+class Address(NamedTuple):
     """What was given or found; None for what could not be."""
 
     local_ip: str | None
@@ -70,13 +70,13 @@ def _source_towards(host: str) -> str | None:
 HOST = Host(_addresses, _source_towards)
 
 
-def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) -> Node:
+def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) -> Address:
     """Address and interface. What is given is taken as it is; a missing one that is `needed`
     and cannot be found is a problem. Without need, and with nothing given, nothing is looked up.
     """
     local_ip, nic = settings.local_ip, settings.nic
     if (local_ip and nic) or not (needed or local_ip or nic):
-        return Node(local_ip, nic)
+        return Address(local_ip, nic)
     if not local_ip and not nic and settings.leader_ip:
         local_ip = host.source_towards(settings.leader_ip)
     addresses = host.addresses()
@@ -91,4 +91,4 @@ def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) 
             message = f"is not set and cannot be found (interfaces here: {have})"
             fix = "set LOCAL_IP and NIC to the ones the nodes reach each other by"
             problems.append(Problem("no-address", variable, message, fix))
-    return Node(local_ip, nic)
+    return Address(local_ip, nic)

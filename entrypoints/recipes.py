@@ -1,7 +1,7 @@
 """Recipes: what one model's deployment needs, per group of nodes. Format: docs/run.md.
 
 A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
-leader, prefill, decode) adds to the settings or replaces them. null takes a value away.
+leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
 """
 
 from __future__ import annotations
@@ -19,8 +19,18 @@ from .settings import NAMES
 T = TypeVar("T")
 
 _HEAD = ("description", "model", "served_model_name", "platforms", "roles")
-_SETTINGS = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
-_SIZES = ("tp", "pp", "dp", "dp_local")
+_SETTINGS = (
+    "nodes",
+    "sizes",
+    "port",
+    "dp_rpc_port",
+    "concurrency",
+    "features",
+    "env",
+    "args",
+    "kv_transfer",
+)
+_SIZES = ("tp", "pp", "dp", "dp_local", "pcp")
 # vllm 0.13: vllm/config/kv_transfer.py
 _KV_TRANSFER = (
     "kv_connector",
@@ -36,6 +46,8 @@ _KV_TRANSFER = (
     "kv_connector_module_path",
     "kv_connector_extra_config",
 )
+EXTRA = "kv_connector_extra_config"
+SIDES = ("prefill", "decode")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLAG_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -48,9 +60,17 @@ _OWN_KEY = {
     "--pipeline-parallel-size": "sizes.pp",
     "--data-parallel-size": "sizes.dp",
     "--data-parallel-size-local": "sizes.dp_local",
+    "--prefill-context-parallel-size": "sizes.pcp",
     "--data-parallel-rpc-port": "dp_rpc_port",
+    "--nnodes": "nodes",
 }
-_DERIVED = ("--headless", "--data-parallel-address", "--data-parallel-rank")
+_DERIVED = (
+    "--headless",
+    "--data-parallel-address",
+    "--data-parallel-rank",
+    "--master-addr",
+    "--node-rank",
+)
 
 
 class Sizes(NamedTuple):
@@ -60,6 +80,7 @@ class Sizes(NamedTuple):
     pp: int | None = None
     dp: int | None = None
     dp_local: int | None = None
+    pcp: int | None = None
 
     def over(self, other: Sizes) -> Sizes:
         """These sizes, and the other's where these have none."""
@@ -67,12 +88,18 @@ class Sizes(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The settings of a recipe or of one group. None in `env` or `args` takes the value away."""
+    """The settings of a recipe or of one group. None in `env` or `args` takes the value away.
+
+    `features` is what the recipe wants by its name, whatever form a release has for it.
+    `concurrency` is the number of requests that are expected at once.
+    """
 
     nodes: int | None = None
     sizes: Sizes = Sizes()
     port: int | None = None
     dp_rpc_port: int | None = None
+    concurrency: int | None = None
+    features: Mapping[str, Any] = {}
     env: Mapping[str, str | None] = {}
     args: Mapping[str, Flag | None] = {}
     kv_transfer: Mapping[str, Any] = {}
@@ -84,6 +111,8 @@ class Block(NamedTuple):
             sizes=self.sizes.over(other.sizes),
             port=self.port or other.port,
             dp_rpc_port=self.dp_rpc_port or other.dp_rpc_port,
+            concurrency=self.concurrency or other.concurrency,
+            features=_overlay(other.features, self.features),
             env={**other.env, **self.env},
             args={**other.args, **self.args},
             kv_transfer=_overlay(other.kv_transfer, self.kv_transfer),
@@ -142,6 +171,7 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self.sides_given = False
 
     def wrong(self, key: str, message: str, fix: str, code: str = "bad-recipe") -> None:
         where = f"{self.path}: {key}" if key else self.path
@@ -155,6 +185,7 @@ class _Reader:
         for key in ("model", "roles"):
             if key not in raw:
                 self.wrong(key, "is missing", f"add {key}:", "missing-key")
+        self.sides_given = all(side in roles for side in SIDES)
         base = self.block("", {k: v for k, v in raw.items() if k in _SETTINGS})
         recipe = Recipe(
             name=name,
@@ -178,6 +209,8 @@ class _Reader:
             sizes=self.get(at, raw, "sizes", self.sizes) or Sizes(),
             port=self.get(at, raw, "port", self.count),
             dp_rpc_port=self.get(at, raw, "dp_rpc_port", self.count),
+            concurrency=self.get(at, raw, "concurrency", self.count),
+            features=self.get(at, raw, "features", self.features) or {},
             env=self.get(at, raw, "env", self.env) or {},
             args=self.get(at, raw, "args", self.args) or {},
             kv_transfer=self.get(at, raw, "kv_transfer", self.kv_transfer) or {},
@@ -222,6 +255,11 @@ class _Reader:
     def sizes(self, at: str, raw: Any) -> Sizes:
         raw = self.mapping(at, raw, _SIZES)
         return Sizes(**{key: self.get(at, raw, key, self.count) for key in raw})
+
+    def features(self, at: str, raw: Any) -> dict[str, Any]:
+        """Which features there are, the release says when a plan is made."""
+        good = self.mapping(at, raw)
+        return good if self.json(at, good) else {}
 
     def env(self, at: str, raw: Any) -> dict[str, str | None]:
         good: dict[str, str | None] = {}
@@ -272,13 +310,19 @@ class _Reader:
             self.count(
                 f"{at}.kv_port", int(port) if re.fullmatch("[0-9]{1,5}", str(port)) else port
             )
-        key = "kv_connector_extra_config"
-        extra = self.mapping(f"{at}.{key}", good.get(key))
-        for side in ("prefill", "decode"):
-            if side in extra:
-                fix = f"take it out; it is made from the sizes of roles.{side}"
-                self.wrong(f"{at}.{key}.{side}", "is written by hand", fix)
+        extra = self.mapping(f"{at}.{EXTRA}", good.get(EXTRA))
+        self.blocks(f"{at}.{EXTRA}", extra)
+        parts = extra.get("connectors")
+        for i, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and isinstance(part.get(EXTRA), dict):
+                self.blocks(f"{at}.{EXTRA}.connectors[{i}].{EXTRA}", part[EXTRA])
         return good
+
+    def blocks(self, at: str, extra: Mapping[str, Any]) -> None:
+        for side in SIDES:
+            if side in extra and self.sides_given:
+                fix = f"take it out; it is made from the sizes of roles.{side}"
+                self.wrong(f"{at}.{side}", "is written by hand", fix)
 
     def json(self, at: str, raw: Any, depth: int = 0) -> bool:
         """Whether the value can be written as JSON; a problem when not."""

@@ -124,6 +124,12 @@ VARIABLES = (
     Variable("PORT", _port, "port of the HTTP API", "--port"),
     Variable("TP_SIZE", _count, "tensor parallel size", "--tensor-parallel-size"),
     Variable("PP_SIZE", _count, "pipeline parallel size", "--pipeline-parallel-size"),
+    Variable(
+        "PCP_SIZE",
+        _count,
+        "prefill context parallel size",
+        "--prefill-context-parallel-size",
+    ),
     Variable("DP_SIZE", _count, "data parallel size of the whole group", "--data-parallel-size"),
     Variable(
         "DP_SIZE_LOCAL",
@@ -145,7 +151,8 @@ VARIABLES = (
     Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
     Variable("DECODE_ENDPOINTS", _endpoints, "the proxy's decode servers, host:port,host:port"),
     Variable("PROXY", _one_of("vllm-router", "example"), "which proxy: vllm-router or example"),
-    Variable("RAY_PORT", _port, "port of the Ray head"),
+    Variable("RAY_PORT", _port, "port of the Ray head (default 6379)"),
+    Variable("RAY_ARGS", _text, "further arguments of `ray start`"),
     Variable(
         "PREFLIGHT",
         _one_of("enforce", "warn", "off"),
@@ -171,6 +178,7 @@ class Settings(NamedTuple):
     port: int | None
     tp_size: int | None
     pp_size: int | None
+    pcp_size: int | None
     dp_size: int | None
     dp_size_local: int | None
     nodes: int | None
@@ -188,6 +196,7 @@ class Settings(NamedTuple):
     decode_endpoints: tuple[Endpoint, ...] | None
     proxy: str | None
     ray_port: int | None
+    ray_args: str | None
     preflight: str | None
     wait_timeout: int | None
     supervise: bool | None

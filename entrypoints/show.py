@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .arguments import is_flag
-from .launch import REFERENCE, Launch
+from .launch import Launch
 from .problems import Problem, Refused, one_line
 from .recipes import Recipe
+from .references import REFERENCE
 from .roles import ROLES
 from .settings import VARIABLES
 
@@ -20,11 +21,13 @@ _SECRET_FLAGS = ("--api-key", "--hf-token")
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 USAGE_TEXT = """\
-usage: [FLAGS ...]                   act on ROLE: run vllm serve, with these flags replacing its own
+usage: [FLAGS ...]                     act on ROLE: run its server, these flags replacing its own
        plan [--format text|json|env] [FLAGS ...]   show what would run, start nothing
-       recipes [--format text|json]  the recipes in this image
-       roles [--format text|json]    the roles a node can have
-       COMMAND [ARGS ...]            run anything else as it is
+       preflight [--format text|json]  check this machine for what would run
+       health [--format text|json]     say whether what runs here is starting, ready or broken
+       recipes [--format text|json]    the recipes in this image
+       roles [--format text|json]      the roles a node can have
+       COMMAND [ARGS ...]              run anything else as it is
 
 variables (an argument wins over a variable, a variable over the recipe):
 """
@@ -37,41 +40,58 @@ def help_text() -> str:
         f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}\n"
         for v in VARIABLES
     )
-    codes = "\nexit codes: 64 variable or argument, 65 recipe, 78 machine or image\n"
+    codes = (
+        "\nexit codes: 64 variable or argument, 65 recipe, 69 a peer is not there in time,"
+        " 78 machine or image\n"
+    )
     return USAGE_TEXT + "".join(rows) + codes
 
 
 def plan_json(launch: Launch) -> str:
-    """The plan for programs; secrets are masked."""
+    """The plan for programs; secrets are masked. `before` is there where something runs first,
+    `peers` where someone is waited for."""
     env = {name: MASK if is_secret(name) else value for name, value in launch.env.items()}
-    return _dump(
-        {
-            "role": launch.role,
-            "env": env,
-            "argv": list(_masked(launch.argv)),
-            "ports": launch.ports,
-            "warnings": [warning._asdict() for warning in launch.warnings],
-        }
-    )
+    document: dict[str, Any] = {
+        "role": launch.role,
+        "env": env,
+        "argv": list(_masked(launch.argv)),
+        "ports": launch.ports,
+        "warnings": [warning._asdict() for warning in launch.warnings],
+    }
+    if launch.before:
+        document["before"] = [list(command) for command in launch.before]
+    if launch.peers:
+        document["peers"] = [peer._asdict() for peer in launch.peers]
+    return _dump(document)
 
 
 def plan_text(launch: Launch) -> str:
     """The plan as a shell script. A secret is taken from the shell that runs it."""
     lines = ["#!/bin/sh", f"# {one_line(launch.title)}"]
     lines += [f"# warning: {one_line(warning.line())}" for warning in launch.warnings]
+    lines += [f"# waits for {peer.name} at {peer.host}:{peer.port}" for peer in launch.peers]
     for name, value in launch.env.items():
         if is_secret(name):
             text = f'"${{{name}:?is secret and not shown, set it first}}"'
         else:
             text = _expanding(value) if name in launch.expands else quote(value)
         lines.append(f"export {name}={text}")
+    lines += [_command(command) for command in launch.before]
+    if launch.npus:
+        lines.append(f"# waits until `ray status` shows {launch.npus} NPUs")
+    lines.append(_command(_masked(launch.argv)))
+    return "\n".join(lines) + "\n"
+
+
+def _command(argv: Iterable[str]) -> str:
+    """A command for a shell, each flag on a line of its own."""
     command: list[str] = []
-    for token in _masked(launch.argv):
+    for token in argv:
         if is_flag(token) or not command:
             command.append(quote(token))
         else:
             command[-1] += f" {quote(token)}"
-    return "\n".join(lines) + "\n" + " \\\n  ".join(command) + "\n"
+    return " \\\n  ".join(command)
 
 
 def plan_env(launch: Launch) -> str:
@@ -124,7 +144,7 @@ def roles_text() -> str:
     lines = []
     for role in ROLES.values():
         needs = f" [{', '.join(role.needs)}]" if role.needs else ""
-        lines.append(f"{role.name:9} {role.summary}{needs}\n")
+        lines.append(f"{role.name:10} {role.summary}{needs}\n")
     return "".join(lines)
 
 
@@ -149,7 +169,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _masked(argv: Sequence[str]) -> Iterator[str]:
+def _masked(argv: Iterable[str]) -> Iterator[str]:
     secret = False
     for token in argv:
         name, joined, _ = token.partition("=")

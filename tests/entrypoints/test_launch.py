@@ -221,7 +221,7 @@ REFUSED = [
     ({}, "", "ROLE", "is not set"),
     ({}, "", "RECIPE", "neither RECIPE nor MODEL"),
     ({**PLAIN, "ROLE": "decoder"}, "", "ROLE", "did you mean decode?"),
-    ({**PLAIN, "ROLE": "proxy"}, "", "ROLE", "not a role of this version"),
+    ({**PLAIN, "ROLE": "gateway"}, "", "ROLE", "not a role of this version"),
     ({**SINGLE, "RECIPE": "single-128"}, "", "RECIPE", "known: "),
     ({**SINGLE, "RECIPE": "qwen3-235b-a22b/multinode"}, "", "RECIPE", "did you mean"),
     ({**SINGLE, "RECIPE": "../platforms/a2"}, "", "RECIPE", "not a recipe"),

@@ -1,0 +1,124 @@
+"""Everything that a launch is made from, read and checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from . import arguments, network, recipes, settings, stack, topology
+from .arguments import Flag, Spelling
+from .problems import Problem, Refused
+from .recipes import Recipe
+from .roles import Role
+from .settings import Settings
+from .stack import Platform, Release
+
+
+class Context(NamedTuple):
+    """`appended` are the arguments that no variable stands for."""
+
+    environ: Mapping[str, str]
+    settings: Settings
+    recipe: Recipe | None
+    platform: Platform | None
+    release: Release
+    role: Role
+    address: network.Address
+    spelling: Spelling
+    appended: Sequence[Flag]
+
+    @property
+    def model(self) -> str:
+        """The model's name or path, empty when none is given."""
+        return self.settings.model or (self.recipe.model if self.recipe else "")
+
+    @property
+    def at_recipe(self) -> str:
+        """How a problem in the recipe says where it is."""
+        return self.recipe.name if self.recipe else "RECIPE"
+
+
+def gather(
+    environ: Mapping[str, str],
+    tokens: Sequence[str],
+    host: network.Host,
+    problems: list[Problem],
+) -> tuple[Context, topology.Place | None]:
+    """Reads variables, arguments, recipe and facts; the place is None for a proxy.
+
+    Raises Refused with every problem that could be found.
+    """
+    given = settings.read(environ, problems)
+    role = topology.role_of(given, problems)
+    proxy = role is not None and role.program == "proxy"
+    spelling = Spelling({}, frozenset()) if proxy else Spelling.load()
+    appended = arguments.parse(tokens, spelling, problems)
+    given, appended = _arguments_win(given, appended, problems)
+
+    recipe = None
+    if given.recipe:
+        try:
+            recipe = recipes.load(given.recipe)
+        except Refused as refused:
+            problems += refused.problems
+    elif not given.model and (role is None or role.program == "vllm"):
+        fix = "set RECIPE to a name from `recipes`, or MODEL"
+        problems.append(Problem("missing-model", "RECIPE", "neither RECIPE nor MODEL is set", fix))
+
+    name = given.ascend_platform
+    if not name and recipe and len(recipe.platforms) == 1:
+        name = recipe.platforms[0]
+    platform = stack.platform(name, problems)
+    release = stack.release(given.vllm_ascend_release, problems)
+    place = None
+    if role and not proxy and (recipe or not given.recipe):
+        visible = environ.get("ASCEND_RT_VISIBLE_DEVICES")
+        place = topology.find(role, given, recipe, platform, visible, problems)
+    address = network.find(given, role is not None and role.networked, host, problems)
+    if role:
+        _check_leader(given, role, problems)
+    if role is None or release is None or problems:
+        raise Refused(problems)
+    context = Context(
+        environ, given, recipe, platform, release, role, address, spelling, tuple(appended)
+    )
+    return context, place
+
+
+def _arguments_win(
+    given: Settings, appended: list[Flag], problems: list[Problem]
+) -> tuple[Settings, list[Flag]]:
+    """Settings in which an argument replaces the variable that says the same."""
+    by_flag = {v.flag: v for v in settings.VARIABLES if v.flag}
+    kept = []
+    for flag in appended:
+        variable = by_flag.get(flag.name)
+        if variable:
+            if len(flag.values) != 1 or not flag.values[0]:
+                fix = f"write {flag.name} VALUE"
+                problems.append(Problem("bad-argument", flag.name, "needs one value", fix))
+                continue
+            value = settings.checked(variable, flag.values[0], flag.name, problems)
+            given = given._replace(**{variable.name.lower(): value})
+        if flag.name != "--model":
+            kept.append(flag)
+    return given, kept
+
+
+def _check_leader(given: Settings, role: Role, problems: list[Problem]) -> None:
+    told = any(p.where in ("LEADER_IP", "LWS_LEADER_ADDRESS") for p in problems)
+    if given.leader_ip or told:
+        follows = role.follows or bool(given.dp_rank)
+    elif role.follows or given.dp_rank:
+        fix = "set it to the LOCAL_IP of the group's rank 0"
+        problems.append(Problem("missing-leader", "LEADER_IP", "is not set", fix))
+        return
+    else:
+        return
+    address = given.leader_ip or ""
+    numeric = address.replace(".", "").isdigit()
+    leads = role.networked and not follows
+    if leads and numeric and given.local_ip and address != given.local_ip:
+        message = f"{address} is not LOCAL_IP {given.local_ip}, but ROLE={role.name} leads"
+        fix = f"leave LEADER_IP out here, and set LEADER_IP={given.local_ip} on the other nodes"
+        problems.append(Problem("bad-leader", "LEADER_IP", message, fix))
