@@ -57,7 +57,7 @@ def launch(node: Context) -> Launch:
         f" release {node.release.name}",
         env=_environment(node.environ),
         expands=frozenset(),
-        argv=argv,
+        argv=tuple(argv),
         ports={"api": port},
         warnings=(),
         context=node,

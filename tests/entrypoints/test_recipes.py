@@ -36,7 +36,8 @@ WRONG = [
     (GOOD + "kv_transfer: {kv_ports: 1}", "kv_transfer.kv_ports", "did you mean kv_port?"),
     (GOOD + "kv_transfer: {kv_port: x}", "kv_transfer.kv_port", "whole number"),
     (
-        "model: m\nroles: {prefill: , decode: }\nkv_transfer: {kv_connector_extra_config: {prefill: {}}}",
+        "model: m\nroles: {prefill: , decode: }\n"
+        "kv_transfer: {kv_connector_extra_config: {prefill: {}}}",
         "kv_transfer.kv_connector_extra_config.prefill",
         "written by hand",
     ),
