@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from . import data
 from .problems import Problem
+from .record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _FLAG = re.compile(r"(--?[A-Za-z][\w.+-]*)(?:=(.*))?", re.DOTALL)
 _DEPTH = 32

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from . import arguments, network, recipes, settings, stack, topology
 from .arguments import Flag, Spelling
 from .problems import Problem, Refused
 from .recipes import Recipe
+from .record import NamedTuple
 from .roles import Role
 from .settings import Settings
 from .stack import Platform, Release

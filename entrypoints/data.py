@@ -13,9 +13,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 from .problems import DATA, Problem, Refused
+from .record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 ENV_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "env")
 

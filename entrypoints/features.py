@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from .arguments import Flag, compact, from_value, scalar
 from .problems import DATA, Advice, Problem, choose
 from .recipes import Recipe
+from .record import TYPE_CHECKING, NamedTuple
 from .stack import Release
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Forms(NamedTuple):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 from .problems import Problem
 from .recipes import EXTRA, SIDES, Block, Recipe
+from .record import TYPE_CHECKING, NamedTuple
 from .settings import Settings
 from .topology import Place
+
+if TYPE_CHECKING:
+    from typing import Any
 
 PARTS = "connectors"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from . import context, network, references
 from .context import Context
 from .problems import Advice, Problem
+from .record import NamedTuple
 from .topology import Place
 
 # The ports a node listens on: a number, or a list of the first and the last.

@@ -8,9 +8,9 @@ variables are given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from .problems import Problem
+from .record import NamedTuple
 from .settings import Settings
 
 _SIOCGIFCONF = 0x8912

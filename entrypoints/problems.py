@@ -7,7 +7,8 @@ Exit codes follow sysexits: 64 a wrong or missing variable or argument, 65 a wro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from .record import NamedTuple
 
 USAGE = 64
 DATA = 65

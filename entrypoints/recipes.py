@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
 
 from . import data
 from .arguments import Flag, from_value, is_flag, key_of
 from .problems import DATA, Problem, Refused, choose
+from .record import TYPE_CHECKING, NamedTuple
 from .roles import GROUPS
 from .settings import NAMES
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _HEAD = ("description", "model", "served_model_name", "platforms", "roles")
 _SETTINGS = (

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from .arguments import is_flag
 from .launch import Launch
 from .problems import Problem, Refused, one_line
 from .recipes import Recipe
+from .record import TYPE_CHECKING
 from .references import REFERENCE
 from .roles import ROLES
 from .settings import VARIABLES
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MASK = "***"
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|KEY)$|PASSWORD|SECRET", re.IGNORECASE)
@@ -48,8 +51,7 @@ def help_text() -> str:
 
 
 def plan_json(launch: Launch) -> str:
-    """The plan for programs; secrets are masked. `before` is there where something runs first,
-    `peers` where someone is waited for."""
+    """The plan for programs; secrets are masked. `before` is there where something runs first."""
     env = {name: MASK if is_secret(name) else value for name, value in launch.env.items()}
     document: dict[str, Any] = {
         "role": launch.role,
@@ -60,8 +62,6 @@ def plan_json(launch: Launch) -> str:
     }
     if launch.before:
         document["before"] = [list(command) for command in launch.before]
-    if launch.peers:
-        document["peers"] = [peer._asdict() for peer in launch.peers]
     return _dump(document)
 
 

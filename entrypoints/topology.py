@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .problems import Problem, choose
 from .recipes import Block, Recipe, Sizes
+from .record import NamedTuple
 from .roles import GROUPS, ROLES, Role
 from .settings import Settings
 from .stack import Platform

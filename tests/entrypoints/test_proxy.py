@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from entrypoints import show
@@ -99,6 +97,4 @@ def test_wrong_endpoints(text: str) -> None:
 
 
 def test_peers_are_in_the_plan() -> None:
-    document = json.loads(show.plan_json(plan(PROXY)))
-    assert document["peers"][0]["host"] == "10.0.0.11"
     assert "# waits for a decode server at 10.0.0.21:8000" in show.plan_text(plan(PROXY))
