@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from .problems import MACHINE, Problem, Refused, choose
+from .problems import Problem, Refused, choose
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -27,10 +27,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    if environ.get("CANN_STANDIN") == "1":
-        message = "this image holds a stand-in for CANN, so no server can start from it"
-        fix = "use an image built on CANN; `plan` and other commands do work here"
-        raise Refused([Problem("stand-in", "image", message, fix, exit_code=MACHINE)])
     from .launch import plan
     from .start import start
 

@@ -19,6 +19,10 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
 
     Raises Refused: 78 when the machine does not fit, 69 when a peer is not there in time.
     """
+    if environ.get("CANN_STANDIN") == "1" and launch.place is not None:
+        message = "this image holds a stand-in for CANN, so no server can start from it"
+        fix = "use an image built on CANN; the proxy, `plan` and other commands do work here"
+        raise Refused([Problem("stand-in", "image", message, fix, exit_code=MACHINE)])
     for warning in launch.warnings:
         say(f"warning: {warning.line()}")
     settings = launch.context.settings
