@@ -1,0 +1,1 @@
+"""From the container's process to the server, measured against a shell script; see README.md."""
