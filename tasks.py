@@ -240,6 +240,50 @@ def lock(
 
 
 @task(
+    auto_shortflags=False,
+    help={
+        "release": RELEASE + "; repeatable",
+        "all": "every release of the matrix",
+        "check": "write nothing: fail where the files differ from what vLLM says",
+        "find-links": "where wheels lie, for a torch without CUDA (default: UV_ or PIP_FIND_LINKS)",
+        "torch-index": "PyTorch's CPU index, for the same (default: TORCH_CPU_INDEX)",
+        "format": FORMAT,
+    },
+    iterable=["release"],
+)
+def flags(
+    c: Context,
+    release: list[str] | None = None,
+    all: bool = False,
+    check: bool = False,
+    find_links: str | None = None,
+    torch_index: str | None = None,
+    format: str = "text",
+) -> None:
+    """Ask a release's vLLM for its flags and variables: invoke flags --release R
+
+    Writes env/flags and env/variables, by which the container checks what it is given.
+    """
+    with problems_in_plain_words():
+        from images import flags as catalogues
+        from images.errors import EX_DATAERR, UserError
+        from images.matrix import load
+
+        matrix = load()
+        chosen = catalogues.chosen(matrix, release or [], all)
+        wheels = catalogues.Wheels.of(_environ(), find_links, torch_index)
+        changed: list[Path] = []
+        if check:
+            problems = catalogues.check(chosen, wheels, say)
+            if problems:
+                raise UserError(problems, EX_DATAERR)
+        else:
+            changed = catalogues.update(chosen, wheels, say)
+        rows = catalogues.summary(chosen, changed)
+        data(format, rows, lambda: catalogues.summary_text(rows))
+
+
+@task(
     name="matrix",
     auto_shortflags=False,
     help={"release": "one release (default: all)", "format": FORMAT},
