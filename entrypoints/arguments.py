@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import data
 from .problems import Problem
 from .record import TYPE_CHECKING, NamedTuple
 
@@ -33,18 +32,6 @@ class Flag(NamedTuple):
 Flags = dict[str, tuple[Flag, ...]]
 
 
-class Spelling(NamedTuple):
-    """env/flags/spelling.yaml: short aliases, and flags which may be given several times."""
-
-    aliases: Mapping[str, str]
-    repeatable: frozenset[str]
-
-    @classmethod
-    def load(cls) -> Spelling:
-        raw = data.read(data.path_of("flags", "spelling.yaml"))
-        return cls(raw["aliases"], frozenset(raw["repeatable"]))
-
-
 def key_of(flag: Flag) -> str:
     """What two flags share when one replaces the other: `--no-x` and `--x` have the key `--x`."""
     if flag.name.startswith("--no-") and not flag.values:
@@ -61,14 +48,14 @@ def canonical(name: str, aliases: Mapping[str, str]) -> str:
     return base + dot + path
 
 
-def parse(tokens: Sequence[str], spelling: Spelling, problems: list[Problem]) -> list[Flag]:
+def parse(tokens: Sequence[str], aliases: Mapping[str, str], problems: list[Problem]) -> list[Flag]:
     """Flags with the values that follow each. A token before the first flag is a problem."""
     found: list[tuple[str, list[str]]] = []
     for token in tokens:
         match = _FLAG.fullmatch(token)
         if match:
             name, value = match.groups()
-            found.append((canonical(name, spelling.aliases), [] if value is None else [value]))
+            found.append((canonical(name, aliases), [] if value is None else [value]))
         elif found:
             found[-1][1].append(token)
         else:

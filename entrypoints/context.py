@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from . import arguments, network, recipes, settings, stack, topology
-from .arguments import Flag, Spelling
+from . import arguments, catalogue, network, recipes, settings, stack, topology
+from .arguments import Flag
+from .catalogue import Catalogue
 from .problems import Problem, Refused
 from .recipes import Recipe
 from .record import NamedTuple
@@ -15,7 +16,10 @@ from .stack import Platform, Release
 
 
 class Context(NamedTuple):
-    """`appended` are the arguments that no variable stands for."""
+    """`appended` are the arguments that no variable stands for.
+
+    `catalogue` is what the release's vLLM takes.
+    """
 
     environ: Mapping[str, str]
     settings: Settings
@@ -24,7 +28,7 @@ class Context(NamedTuple):
     release: Release
     role: Role
     address: network.Address
-    spelling: Spelling
+    catalogue: Catalogue
     appended: Sequence[Flag]
 
     @property
@@ -50,10 +54,17 @@ def gather(
     """
     given = settings.read(environ, problems)
     role = topology.role_of(given, problems)
+    release = stack.release(given.vllm_ascend_release, problems)
     proxy = role is not None and role.program == "proxy"
-    spelling = Spelling({}, frozenset()) if proxy else Spelling.load()
-    appended = arguments.parse(tokens, spelling, problems)
+    known = catalogue.load(release) if release else None
+    appended = arguments.parse(tokens, known.aliases if known and not proxy else {}, problems)
+    if known and not proxy:
+        appended = [catalogue.resolve(flag, known) for flag in appended]
     given, appended = _arguments_win(given, appended, problems)
+    if known and not proxy:
+        own = {variable.flag for variable in settings.VARIABLES}
+        others = [flag for flag in appended if flag.name not in own]
+        catalogue.check_flags(others, "", known, problems)
 
     recipe = None
     if given.recipe:
@@ -69,7 +80,6 @@ def gather(
     if not name and recipe and len(recipe.platforms) == 1:
         name = recipe.platforms[0]
     platform = stack.platform(name, problems)
-    release = stack.release(given.vllm_ascend_release, problems)
     place = None
     if role and not proxy and (recipe or not given.recipe):
         visible = environ.get("ASCEND_RT_VISIBLE_DEVICES")
@@ -77,10 +87,12 @@ def gather(
     address = network.find(given, role is not None and role.networked, host, problems)
     if role:
         _check_leader(given, role, problems)
-    if role is None or release is None or problems:
+    if known:
+        catalogue.check_variables(environ, known, problems)
+    if role is None or release is None or known is None or problems:
         raise Refused(problems)
     context = Context(
-        environ, given, recipe, platform, release, role, address, spelling, tuple(appended)
+        environ, given, recipe, platform, release, role, address, known, tuple(appended)
     )
     return context, place
 

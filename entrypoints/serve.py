@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import arguments, features, kv, ray, references, rules, topology
+from . import arguments, catalogue, features, kv, ray, references, rules, topology
 from .arguments import Flag, Flags
 from .context import Context
 from .environment import Facts, environment, facts
 from .launch import Launch, Peer, Ports
-from .problems import Problem, Refused
+from .problems import DATA, Problem, Refused
 from .topology import Place
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
@@ -37,7 +37,7 @@ def launch(node: Context, place: Place) -> Launch:
     if made is not None:
         made = references.fill(made, known, f"{node.at_recipe}: kv_transfer", problems)
         flags = arguments.merge(flags, [Flag("--kv-transfer-config", (arguments.compact(made),))])
-    flags = arguments.merge(flags, node.appended, node.spelling.repeatable)
+    flags = arguments.merge(flags, node.appended, node.catalogue.repeatable)
     transfer = _transfer(place, flags, problems)
 
     env, expands = environment(node, place, wanted.env, known, problems)
@@ -133,7 +133,11 @@ def _recipe_flags(
             where = f"{node.at_recipe}: args.{flag.name.removeprefix('--')}"
             values = tuple(references.fill(v, known, where, problems) for v in flag.values)
             flags.append(Flag(flag.name, values))
-    return flags
+    catalogue.check_flags(flags, f"{node.at_recipe}: args", node.catalogue, problems, DATA)
+    catalogue.check_variables(
+        place.block.env, node.catalogue, problems, f"{node.at_recipe}: env", DATA
+    )
+    return [catalogue.resolve(flag, node.catalogue) for flag in flags]
 
 
 def _transfer(place: Place, flags: Flags, problems: list[Problem]) -> kv.Transfer | None:

@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints.arguments import Flag, Spelling, from_value, is_flag, key_of, merge, parse, render
+from entrypoints import catalogue, stack
+from entrypoints.arguments import Flag, from_value, is_flag, key_of, merge, parse, render
 
-SPELLING = Spelling.load()
+RELEASE = stack.release("v0.13.0", [])
+assert RELEASE
+KNOWN = catalogue.load(RELEASE)
 
 
 def combined(base: list[str], *more: list[str]) -> list[str]:
     problems: list = []
-    flags = merge({}, parse(base, SPELLING, problems))
+    flags = merge({}, parse(base, KNOWN.aliases, problems))
     for tokens in more:
-        flags = merge(flags, parse(tokens, SPELLING, problems), SPELLING.repeatable)
+        flags = merge(flags, parse(tokens, KNOWN.aliases, problems), KNOWN.repeatable)
     assert not problems
     return render(flags)
 
@@ -56,7 +59,7 @@ def test_values_keep_blanks_and_line_breaks():
 @pytest.mark.parametrize("tokens", [["x"], ["--a.b"], ["--a.b", "1", "2"], ["--a..b", "1"]])
 def test_refused(tokens):
     problems: list = []
-    parse(tokens, SPELLING, problems)
+    parse(tokens, KNOWN.aliases, problems)
     assert len(problems) == 1
 
 
@@ -97,7 +100,7 @@ def test_last_wins_and_nothing_is_lost(base, over):
 def test_render_and_parse_are_inverse(given_flags):
     once = merge({}, given_flags)
     problems: list = []
-    again = merge({}, parse(render(once), SPELLING, problems))
+    again = merge({}, parse(render(once), KNOWN.aliases, problems))
     assert not problems
     assert again == once
 
@@ -105,4 +108,4 @@ def test_render_and_parse_are_inverse(given_flags):
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_any_tokens_are_flags_or_problems(tokens):
     problems: list = []
-    render(merge({}, parse(tokens, SPELLING, problems), SPELLING.repeatable))
+    render(merge({}, parse(tokens, KNOWN.aliases, problems), KNOWN.repeatable))

@@ -59,12 +59,14 @@ class TestPrecedence:
     def test_role_replaces_recipe(self, tmp_path):
         recipe = tmp_path / "r.yaml"
         recipe.write_text(
-            "model: m\nenv: {A: 1, B: 1, C: 1}\nargs: {x: 1, y: 1, z: true}\n"
-            "roles: {single: {env: {B: 2, C: null}, args: {y: null, no-z: true}}}\n"
+            "model: m\nenv: {A: 1, B: 1, C: 1}\n"
+            "args: {seed: 1, block-size: 16, enforce-eager: true}\n"
+            "roles:\n  single:\n    env: {B: 2, C: null}\n"
+            "    args: {block-size: null, no-enforce-eager: true}\n"
         )
         launch = plan({"ROLE": "single", "RECIPE": str(recipe)})
         assert launch.env == {"A": "1", "B": "2"}
-        assert list(launch.argv) == ["vllm", "serve", "m", "--x", "1", "--no-z"]
+        assert list(launch.argv) == ["vllm", "serve", "m", "--seed", "1", "--no-enforce-eager"]
 
     def test_platform_env_is_below_the_recipe(self, tmp_path, monkeypatch):
         shutil.copytree(data.ENV_DIR, tmp_path, dirs_exist_ok=True)
