@@ -11,21 +11,25 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from . import data
 from .arguments import Flag, canonical
 from .problems import USAGE, Advice, Problem
-from .record import NamedTuple
+from .record import TYPE_CHECKING, NamedTuple
 from .settings import NAMES
 from .stack import Release
 
+if TYPE_CHECKING:
+    from typing import Any
+
 # What Kubernetes sets in a pod for a Service named X: its documentation, "Accessing the Service".
-_OF_A_SERVICE = re.compile(
+# Patterns are compiled when they are needed, which is seldom.
+_OF_A_SERVICE = (
     r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-_SIZE = re.compile(r"\s*(\d+(\.\d+)?[kmgt]|\d+[KMGT])\s*")
+_SIZE = r"\s*(\d+(\.\d+)?[kmgt]|\d+[KMGT])\s*"
 _LEVEL = "--optimization-level"
+_COMPILATION = "--compilation-config"
 
 
 class Catalogue(NamedTuple):
@@ -92,15 +96,17 @@ def resolve(flag: Flag, catalogue: Catalogue) -> Flag:
     """
     name, values = flag
     glued = name[2:] if not name.startswith("--") and name not in catalogue.aliases else ""
-    if name.startswith("-O") and not glued.startswith("."):
-        level = (glued,) if glued else values
-        if glued or (level and level[0] in ("0", "1", "2", "3")):
-            if _LEVEL in catalogue.options:
-                return Flag(_LEVEL, level)
-            return Flag(f"{expand('-O', catalogue)}.level", level)
+    if name.startswith("-O") and glued and not glued.startswith("."):
+        name, values = "-O", (glued,)
     elif glued and "." not in glued and name[:2] in catalogue.aliases:
-        return Flag(catalogue.aliases[name[:2]], (glued, *values))
-    return Flag(expand(name, catalogue), values)
+        name, values = name[:2], (glued, *values)
+    full = expand(name, catalogue)
+    is_level = len(values) == 1 and (values[0] in ("0", "1", "2", "3") or values == (glued,))
+    if name == "-O" and is_level and _LEVEL in catalogue.options:
+        return Flag(_LEVEL, values)
+    if full == _COMPILATION and is_level and _LEVEL not in catalogue.options:
+        return Flag(f"{_COMPILATION}.level", values)
+    return Flag(full, values)
 
 
 def check_flags(
@@ -182,7 +188,7 @@ def _wanted(entry: Mapping[str, Any]) -> str:
 
 def _size(text: str) -> None:
     """vLLM's human_readable_int: `32k` is 32000 and may have a decimal point, `32K` is 32768."""
-    if not _SIZE.fullmatch(text):
+    if not text.isdecimal() and not re.fullmatch(_SIZE, text):
         int(text)
 
 
@@ -243,7 +249,7 @@ def check_variables(
             continue
         if name in catalogue.variables or name in catalogue.unread:
             continue
-        if _OF_A_SERVICE.fullmatch(name) and (in_pod or (value or "").startswith("tcp://")):
+        if re.fullmatch(_OF_A_SERVICE, name) and (in_pod or (value or "").startswith("tcp://")):
             continue
         message, fix = _unknown_variable(name, catalogue)
         at = f"{where}.{name}" if where else name
