@@ -61,10 +61,15 @@ def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
     return {
         "python": release.python,
         "published": str(release.published),
-        "later": {name: str(day) for name, day in release.later.items()},
+        "later": {name: str(day) for name, day in later(matrix, release).items()},
         "layers": {name: list(packages) for name, packages in matrix.layers.items()},
         "requirements": requirements(matrix, release),
     }
+
+
+def later(matrix: Matrix, release: Release) -> dict[str, datetime.date]:
+    """The packages that are resolved as of another day than the release's."""
+    return {**matrix.utilities.later, **release.later}
 
 
 def requirements(matrix: Matrix, release: Release) -> list[str]:
@@ -78,6 +83,7 @@ def requirements(matrix: Matrix, release: Release) -> list[str]:
         f"{release.mooncake.package}=={release.mooncake.version}",
         *release.requirements,
         *matrix.common_requirements,
+        *matrix.utilities.requirements,
         *matrix.cann_python,
     ]
 
@@ -217,8 +223,9 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
 def _resolve(
     matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None
 ) -> list[Pinned]:
-    later = [
-        f"--exclude-newer-package={name}={_end_of(day)}" for name, day in release.later.items()
+    days = [
+        f"--exclude-newer-package={name}={_end_of(day)}"
+        for name, day in later(matrix, release).items()
     ]
     direct = requirements(matrix, release)
     torch = release.torch
@@ -232,7 +239,7 @@ def _resolve(
     text = _compile(
         direct,
         *options,
-        *later,
+        *days,
         *("--exclude-newer", _end_of(release.published)),
         *("--python-platform", f"{arch.machine}-{MANYLINUX}", "--python-version", release.python),
         *("--prerelease", "if-necessary-or-explicit"),

@@ -21,7 +21,8 @@ from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
 SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
-TOP_LAYERS = ("mooncake", "vllm", "vllm-ascend")  # the Dockerfile has a place for each
+# The Dockerfile has a place for each; nothing is compiled against the first.
+TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
 
 Words = tuple[str, ...]
 T = TypeVar("T")
@@ -116,6 +117,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Utilities:
+    """What every image has beside vLLM; `later` as in a release."""
+
+    requirements: Words
+    later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Debian:
     """A root file system from Debian packages, and the Python packages installed on it."""
 
@@ -161,6 +170,7 @@ class Matrix:
     tools: Debian
     releases: Mapping[str, Release]
     common_requirements: Words
+    utilities: Utilities
     mooncake_source: Mapping[str, Mapping[str, Words]]
     debian_packages: Words
 
@@ -301,6 +311,12 @@ class _Reader:
         self.texts(key, mapping, *names)
         return mapping
 
+    def dates(self, key: str, value: Any) -> None:
+        """Hold `value` to be a mapping of names to days."""
+        for name, date in self.mapping(key, value).items():
+            if type(date) is not datetime.date:
+                self.note(f"{key}.{name}", f"must be a date like 2025-12-28, is {_kind(date)}")
+
     def requirements(self, key: str, value: Any) -> Words:
         """A list of what a resolver understands."""
         words = self.words(key, value)
@@ -333,6 +349,12 @@ class _Reader:
         }
         return cls(**{**required, **fields})
 
+    def utilities(self, key: str, value: Any) -> Utilities:
+        raw = self.fields(key, value, Utilities)
+        raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
+        self.dates(f"{key}.later", raw.get("later", {}))
+        return self.make(Utilities, **raw)  # type: ignore[no-any-return]
+
     def debian(self, key: str, value: Any) -> Debian:
         raw = self.fields(key, value, Debian)
         self.texts(key, raw, "suite", "python")
@@ -352,13 +374,9 @@ class _Reader:
         self.texts(
             key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"
         )
-        later = self.mapping(f"{key}.later", raw.get("later", {}))
-        for day, date in {
-            **({"published": raw["published"]} if "published" in raw else {}),
-            **{f"later.{name}": date for name, date in later.items()},
-        }.items():
-            if type(date) is not datetime.date:
-                self.note(f"{key}.{day}", f"must be a date like 2025-12-28, is {_kind(date)}")
+        if "published" in raw:
+            self.dates(key, {"published": raw["published"]})
+        self.dates(f"{key}.later", raw.get("later", {}))
         raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
         raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
         if "compiled" in raw:
@@ -386,6 +404,7 @@ class _Reader:
         raw["common_requirements"] = self.requirements(
             "common_requirements", raw.get("common_requirements", [])
         )
+        raw["utilities"] = self.utilities("utilities", raw.get("utilities", {}))
         raw["debian_packages"] = self.words("debian_packages", raw.get("debian_packages", []))
         raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
         raw["tools"] = self.debian("tools", raw.get("tools", {}))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from images.errors import EX_DATAERR, Problem, UserError, fail
-from images.matrix import STAND_IN, Matrix, Variant
+from images.matrix import STAND_IN, TOP_LAYERS, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
 
 LAYERS = Path(__file__).parent / "layers"
@@ -80,9 +80,7 @@ def dockerfile(
 ) -> str:
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
     release = variant.release
-    python_layers = [
-        n for n in matrix.layers if n not in ("compiled", "mooncake", "vllm", "vllm-ascend")
-    ]
+    python_layers = [name for name in matrix.layers if name not in ("compiled", *TOP_LAYERS)]
     compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
     packager, distribution = (
         ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
@@ -105,8 +103,9 @@ def dockerfile(
             upper_layers=[
                 *python_layers,
                 *(["compiled"] if base.compiles and release.compiled else []),
+                "utilities",
                 *(["mooncake"] if variant.platform.mooncake else []),
-                *("vllm", "vllm-ascend", "entrypoint"),
+                *("vllm", "proxy", "vllm-ascend", "entrypoint"),
             ],
             has_compiled=base.compiles and bool(release.compiled),
             mooncake_compiled=compiled,

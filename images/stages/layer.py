@@ -20,19 +20,23 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+SOURCES = Path("/src")
 OUT = Path("/out")
 VENV = Path("/opt/vllm")
 HOME = Path("/opt/ascend")
 EPOCH = 315532800  # 1980-01-01
 MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
-LAUNCHER = f"""\
-#!{VENV}/bin/python
+# Without `site`, which reads the .pth files of every package; what is needed of it is named here.
+LAUNCHER = """\
+#!{venv}/bin/python -IS
 import os
 import sys
 
-sys.path.insert(0, "{HOME}")
+sys.path.insert(0, "{home}")
+sys.path.append("{site_packages}")
 from entrypoints.__main__ import main
 
 sys.exit(main(sys.argv[1:], os.environ))
@@ -73,17 +77,26 @@ def venv(interpreter: str, python: str) -> None:
     )
 
 
-def entrypoint() -> None:
+def entrypoint(python: str) -> None:
     """Put the package and its data in place, with the launcher that ENTRYPOINT names."""
     target = OUT / HOME.relative_to("/")
     for name in ("entrypoints", "env"):
-        shutil.copytree(
-            Path("/src") / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(SOURCES / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    keep_data(target)
     launcher = OUT / (VENV / "bin" / "entrypoint").relative_to("/")
     launcher.parent.mkdir(parents=True)
-    launcher.write_text(LAUNCHER)
+    launcher.write_text(LAUNCHER.format(venv=VENV, home=HOME, site_packages=site_packages(python)))
     launcher.chmod(0o755)
+
+
+def keep_data(home: Path) -> None:
+    """Let the entrypoint keep its YAML as JSON. It notes each file's time, so that comes first."""
+    for file in home.glob("env/**/*.yaml"):
+        os.utime(file, (EPOCH, EPOCH))
+    # The byte code of this run would name the time of the build.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": tempfile.gettempdir()}
+    command = [sys.executable, "-m", "entrypoints.data"]
+    subprocess.run(command, cwd=home, env=environment, check=True)
 
 
 def finish(tree: Path) -> None:
@@ -107,7 +120,7 @@ def compile_all(tree: Path) -> None:
         command = [sys.executable, __file__, "compile", str(tree)]
         subprocess.run(command, env=environment, check=True)
         return
-    for modules in (*tree.glob(f".{VENV}/lib"), *tree.glob(f".{HOME}")):
+    for modules in (*tree.glob(f".{VENV}/lib"), *tree.glob(f".{HOME}/entrypoints")):
         compileall.compile_dir(
             str(modules),
             maxlevels=40,
@@ -141,7 +154,7 @@ def main() -> None:
     elif given.what == "venv":
         venv(given.source, given.python)
     elif given.what == "entrypoint":
-        entrypoint()
+        entrypoint(given.python)
     elif given.what == "tree":
         shutil.copytree(given.source, OUT, symlinks=True, dirs_exist_ok=True)
     finish(OUT)

@@ -101,6 +101,8 @@ def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> 
         ("numpy", "libraries"),
         ("fastapi", "dependencies"),
         ("arctic-inference", "compiled"),
+        ("dumb-init", "utilities"),
+        ("vllm-router", "utilities"),
         ("mooncake-transfer-engine", "mooncake"),
         ("mooncake-transfer-engine-npu", "mooncake"),
         ("vllm", "vllm"),
@@ -154,6 +156,13 @@ def test_a_lock_has_neither_triton_nor_nvidia(matrix: Matrix, name: str, arch: s
         for package in packages:
             assert package.name != "triton"
             assert not package.name.startswith(("nvidia-", "cuda-", "pytorch-triton"))
+
+
+def test_the_utilities_are_the_same_in_every_release(matrix: Matrix) -> None:
+    """So is their layer. What else the router needs is vLLM's already."""
+    slices = {path.read_text() for path in LOCKS.glob("*/*/utilities.txt")}
+    (text,) = slices
+    assert [str(pinned.name) for pinned in lock.parse(text)] == [*matrix.layers["utilities"]]
 
 
 @pytest.mark.parametrize("name", LOCKED)

@@ -303,6 +303,18 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         [("    bookworm: [libibverbs1", "    trixie: [libibverbs1")],
         ["mooncake_source.run.bookworm: is missing"],
     ),
+    "a router of no day": (
+        [("later: {vllm-router: 2026-11-04}", "later: {vllm-router: soon}")],
+        ["utilities.later.vllm-router: must be a date like 2025-12-28, is 'soon' (str)"],
+    ),
+    "utilities that no resolver understands": (
+        [("dumb-init==1.2.5.post1, ", "dumb-init is 1.2.5, ")],
+        ["utilities.requirements: 'dumb-init is 1.2.5' is no requirement"],
+    ),
+    "no utilities": (
+        [("utilities:\n  requirements", "utilitys:\n  requirements")],
+        ["(top).utilitys: unknown key", "(top).utilities: is missing"],
+    ),
     "a mapping that is a list": (
         [("stand_in:  ", "stand_in: [a, b]\nignored: ")],
         ["stand_in: must be a mapping, is ['a', 'b'] (list)"],

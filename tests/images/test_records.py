@@ -158,13 +158,16 @@ def test_a_record_is_replaced_as_a_whole(
 # ---- layers --------------------------------------------------------------------------------------
 
 HISTORY = """\
-0\tENTRYPOINT ["/opt/vllm/bin/entrypoint"]
+0\tENTRYPOINT ["/opt/vllm/bin/dumb-init" "--" "/opt/vllm/bin/entrypoint"]
+0\tHEALTHCHECK &{["CMD" "/opt/vllm/bin/entrypoint" "health"] "30s" "10s" "30m0s" "0s" '\\x03'}
 0\tLABEL ascend.platform=a3
 0\tENV ASCEND_PLATFORM=a3
 397312\tCOPY /out/ / # buildkit
 5488640\tCOPY /out/ / # buildkit
+73728\tCOPY /out/ / # buildkit
 42647552\tCOPY /out/ / # buildkit
 170364928\tCOPY /out/ / # buildkit
+73400320\tCOPY /out/ / # buildkit
 642043904\tCOPY /out/ / # buildkit
 1130496000\tCOPY /out/ / # buildkit
 2047635456\tCOPY /out/ / # buildkit
@@ -176,7 +179,7 @@ HISTORY = """\
 197410816\tADD base-arm64.tar / # buildkit
 0\tARG TARGETARCH
 """
-LAYERS = [f"sha256:{number}" for number in range(12)]
+LAYERS = [f"sha256:{number}" for number in range(14)]
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ def dockerfile(matrix: Matrix, target: Target, built: Path) -> None:
 
 
 NAMES = ["base 1", "base 2", "base 3", "venv", "workdir", "torch", "libraries", "dependencies",
-         "mooncake", "vllm", "vllm-ascend", "entrypoint"]  # fmt: skip
+         "utilities", "mooncake", "vllm", "proxy", "vllm-ascend", "entrypoint"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("dockerfile")
@@ -207,8 +210,10 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> N
         "torch": 2047635456,
         "libraries": 1130496000,
         "dependencies": 642043904,
+        "utilities": 73400320,
         "mooncake": 170364928,
         "vllm": 42647552,
+        "proxy": 73728,
         "vllm-ascend": 5488640,
         "entrypoint": 397312,
     }

@@ -197,8 +197,8 @@ def test_the_layers_lie_large_and_stable_first(
     compiled: list[str],
 ) -> None:
     make = _published if base == "published" else _stand_in
-    order = ["torch", "libraries", "dependencies", *compiled, *mooncake, "vllm", "vllm-ascend"]
-    order.append("entrypoint")
+    order = ["torch", "libraries", "dependencies", *compiled, "utilities", *mooncake]
+    order += ["vllm", "proxy", "vllm-ascend", "entrypoint"]
     lines = _final(make(matrix, variant(platform, release=release)))
     made = [line for line in lines if line.startswith(("COPY", "ADD", "RUN", "WORKDIR"))]
     assert made == [
@@ -206,6 +206,15 @@ def test_the_layers_lie_large_and_stable_first(
         "WORKDIR /workspace",  # a layer too, below those that must not move with it
         *(f"COPY --link --from=layer-{layer} /out/ /" for layer in order),
     ]
+
+
+def test_nothing_is_compiled_or_stubbed_against_the_utilities(
+    rendered: list[tuple[Variant, str]],
+) -> None:
+    """So that a new router makes its own layer anew and no other."""
+    for variant, text in rendered:
+        users = [s.name for s in graph.parse(text).values() if "layer-utilities" in s.parents]
+        assert users == ["image"], variant.tag
 
 
 def test_every_layer_is_copied_with_link(rendered: list[tuple[Variant, str]]) -> None:
@@ -217,9 +226,12 @@ def test_every_layer_is_copied_with_link(rendered: list[tuple[Variant, str]]) ->
 
 def test_the_image_ends_as_it_is_started(rendered: list[tuple[Variant, str]]) -> None:
     for _, text in rendered:
-        assert _final(text)[-2:] == [
+        assert [line for line in _final(text)[-4:] if not line.startswith("#")] == [
             "STOPSIGNAL SIGTERM",
-            'ENTRYPOINT ["/opt/vllm/bin/entrypoint"]',
+            "HEALTHCHECK --interval=30s --timeout=10s --start-period=30m --retries=3 "
+            'CMD ["/opt/vllm/bin/entrypoint", "health"]',
+            'ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", '
+            '"/opt/vllm/bin/entrypoint"]',
         ]
 
 
@@ -251,7 +263,10 @@ def test_a3_differs_from_a2_in_these_lines_alone(matrix: Matrix, variant: Varian
     assert differing == list(zip(own("a2"), own("a3"), strict=True))
 
 
-PYTHON_STAGES = ("layer-torch", "layer-libraries", "layer-dependencies", "wheel-vllm", "layer-vllm")
+PYTHON_STAGES = (
+    *("layer-torch", "layer-libraries", "layer-dependencies", "layer-utilities"),
+    *("wheel-vllm", "layer-vllm", "layer-proxy"),
+)
 
 
 @pytest.mark.parametrize("release", ["v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.18.0", "v0.23.0"])
@@ -306,7 +321,7 @@ def test_secrets_are_no_argument_of_a_stage(rendered: list[tuple[Variant, str]])
     for _, text in rendered:
         arguments = set(re.findall(r"^ARG (\S+)", text, re.MULTILINE))
         assert arguments <= {"TARGETARCH", "BUILDARCH", "MACHINE"}
-        assert not re.search(r"(?i)index_url|_proxy|_mirror|netrc=", text)
+        assert not re.search(r"(?i)index_url|(http|https|ftp|no|all)_proxy|_mirror|netrc=", text)
 
 
 def test_a_shared_cann_lies_below_what_the_os_installs(matrix: Matrix, variant: Variants) -> None:

@@ -37,6 +37,15 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
     sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
+# ---- utilities: the init and the router; nothing else is made from them -------------------------
+FROM --platform=$BUILDPLATFORM tools AS layer-utilities
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/utilities.txt,target=/slice.txt \
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+
 # ---- CANN ---------------------------------------------------------------------------------------
 FROM quay.io/ascend/cann:8.3.rc2-a3-ubuntu22.04-py3.11 AS cann
 
@@ -122,6 +131,20 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
     sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
+# ---- the release's own example proxies, from its source distribution ------------------------------
+# Its setup.py asks for a machine; the files are the same for each.
+FROM --platform=$BUILDPLATFORM tools AS layer-proxy
+ARG TARGETARCH
+RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
+    --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+    --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
+    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
+    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/source.py /sources.txt \
+        "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
+    && python3 /stages/layer.py tree /tree
+
 # ---- vllm-ascend for ascend910_9391 ------------------------------------------------
 FROM python AS build-vllm-ascend
 COPY --link --from=layer-vllm /out/ /
@@ -151,8 +174,10 @@ WORKDIR /workspace
 COPY --link --from=layer-torch /out/ /
 COPY --link --from=layer-libraries /out/ /
 COPY --link --from=layer-dependencies /out/ /
+COPY --link --from=layer-utilities /out/ /
 COPY --link --from=layer-mooncake /out/ /
 COPY --link --from=layer-vllm /out/ /
+COPY --link --from=layer-proxy /out/ /
 COPY --link --from=layer-vllm-ascend /out/ /
 COPY --link --from=layer-entrypoint /out/ /
 # Here `invoke build` bakes ENV as captured in the environment stage.
@@ -176,4 +201,6 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.pin.vllm="0.13.0" \
       ascend.pin.vllm-ascend="0.13.0rc1"
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/opt/vllm/bin/entrypoint"]
+# A large model takes long to load: in the first half hour no failure counts.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
+ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", "/opt/vllm/bin/entrypoint"]
