@@ -1,0 +1,183 @@
+"""The model's files: in a folder, in the cache, or still to be downloaded."""
+# ruff: noqa: PTH118, PTH120
+
+from __future__ import annotations
+
+import json
+import os.path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from .finding import Finding
+from .look import Check, Look
+from .machine import Machine
+
+_GIB = 1 << 30
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
+_POINTER = b"version https://git-lfs"
+_HEADER_LIMIT = 100_000_000  # bytes, the format's own limit for a header
+_SHOWN = 3
+_TRUE = ("1", "true", "yes", "on")
+_SOURCE = "vllm #35547, vllm-ascend #3977"
+_FIX = "download the model again, or mount the folder that holds all of it"
+
+
+def _look(check: Check, look: Look) -> Iterator[Finding]:
+    model, machine = look.needs.model, look.machine
+    if not model or "://" in model:
+        yield check.skipped("no model is loaded from here" if not model else f"{model} is remote")
+        return
+    if machine.exists(model) or model.startswith(("/", ".", "~")):
+        yield _folder(check, machine, model, _FIX)
+        return
+    folders = _caches(look.needs.env, model)
+    cached = next((found for folder in folders if (found := _snapshot(machine, folder))), None)
+    if cached:
+        yield _folder(check, machine, cached, "remove this copy and download the model again")
+        return
+    cache = folders[0]
+    offline = [n for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _on(look.needs.env, n)]
+    if offline and not _on(look.needs.env, "VLLM_USE_MODELSCOPE"):
+        message = f"{model} is not in {os.path.dirname(cache)}; {offline[0]} forbids a download"
+        yield check.failed(message, "mount the cache, or set MODEL to a mounted folder", _SOURCE)
+        return
+    free = machine.size_of(cache).free / _GIB
+    message = f"{model} is not in the cache and will be downloaded; {free:.0f} GiB are free"
+    message += f" in {os.path.dirname(cache)}"
+    yield check.warning(message, "mount the weights, and set MODEL to their folder", _SOURCE)
+
+
+def _on(env: Mapping[str, str], name: str) -> bool:
+    return env.get(name, "").lower() in _TRUE
+
+
+def _caches(env: Mapping[str, str], model: str) -> list[str]:
+    """Where the hub's client keeps a model; the first is where it puts a new one."""
+    home = env.get("HOME") or "/root"
+    user = env.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    if _on(env, "VLLM_USE_MODELSCOPE"):
+        root = env.get("MODELSCOPE_CACHE") or os.path.join(home, ".cache", "modelscope", "hub")
+        names = dict.fromkeys((model.replace(".", "___"), model))
+        folders = ("models", "", os.path.join("hub", "models"), "hub")
+        return [os.path.join(root, folder, name) for folder in folders for name in names]
+    hub = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")
+    hub = hub or os.path.join(env.get("HF_HOME") or os.path.join(user, "huggingface"), "hub")
+    return [os.path.join(hub, f"models--{model.replace('/', '--')}")]
+
+
+def _snapshot(machine: Machine, folder: str) -> str | None:
+    """The folder with the files: for Hugging Face's cache the snapshot that `main` names."""
+    if machine.exists(os.path.join(folder, "config.json")):
+        return folder
+    snapshots = machine.names(os.path.join(folder, "snapshots"))
+    main = os.path.join(folder, "refs", "main")
+    wanted = machine.text(main).strip() if machine.exists(main) else ""
+    chosen = wanted if wanted in snapshots else next(iter(snapshots), None)
+    return os.path.join(folder, "snapshots", chosen) if chosen else None
+
+
+def _folder(check: Check, machine: Machine, folder: str, fix: str) -> Finding:
+    if not machine.exists(folder):
+        message, fix = f"there is no {folder}", f"give docker run -v {folder}:{folder}:ro"
+        return check.failed(message, fix, _SOURCE)
+    if not machine.is_folder(folder):
+        return check.ok(f"{folder} is a file")
+    problems = _problems(machine, folder)
+    if problems:
+        return check.failed(f"{folder}: {'; '.join(problems)}", fix, _SOURCE)
+    shards = [name for name in machine.names(folder) if name.endswith(_WEIGHTS)]
+    return check.ok(f"{folder}: complete, {len(shards)} files")
+
+
+def _problems(machine: Machine, folder: str) -> list[str]:
+    if not machine.may_read(folder):
+        return ["is not readable for this user"]
+    names = machine.names(folder)
+    problems = []
+    if "config.json" not in names and "params.json" not in names:
+        problems.append("no config.json")
+    shards = [name for name in names if name.endswith(_WEIGHTS)]
+    if not shards:
+        problems.append(f"no weights ({', '.join(_WEIGHTS)})")
+    missing, broken = _missing(machine, folder, names)
+    if broken:
+        problems.append(broken)
+    if missing:
+        problems.append(f"missing {_some(missing)}")
+    files = [n for n in names if n.endswith((*_WEIGHTS, ".json", ".model"))]
+    states = {name: _state(machine, os.path.join(folder, name)) for name in files}
+    for state in sorted({state for state in states.values() if state}):
+        problems.append(f"{state}: {_some([n for n, s in states.items() if s == state])}")
+    return problems
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def _missing(machine: Machine, folder: str, names: Sequence[str]) -> tuple[list[str], str]:
+    """Shards that an index names, or that the numbers in the names say there are.
+
+    A folder may hold the weights in two forms, with an index for each: one of them is enough.
+    """
+    indexes = [name for name in names if name.endswith(".safetensors.index.json")]
+    if not indexes:
+        return _gaps(names), ""
+    lists, broken = [], ""
+    for index in indexes:
+        try:
+            document = json.loads(machine.read(os.path.join(folder, index), 1 << 28))
+            lists.append(sorted(set(document["weight_map"].values()) - set(names)))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            broken = f"{index} is no index of weights"
+    if not lists:
+        return [], broken
+    return min(lists, key=len), ""
+
+
+def _gaps(names: Sequence[str]) -> list[str]:
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for name in names:
+        match = _SHARD.fullmatch(name)
+        if match and name.endswith(_WEIGHTS):
+            stem, number, count, ending = match.groups()
+            found.setdefault((stem, count, ending), set()).add(int(number))
+    return [
+        f"{stem}-{number:05d}-of-{count}{ending}"
+        for (stem, count, ending), numbers in found.items()
+        for number in range(1, int(count) + 1)
+        if number not in numbers
+    ]
+
+
+def _state(machine: Machine, path: str) -> str:
+    """What is wrong with one file, empty when nothing is."""
+    state = machine.stat(path)
+    if state is None:
+        return "links to nothing"
+    if not machine.may_read(path):
+        return "not readable for this user"
+    start = machine.read(path, len(_POINTER))
+    if start == _POINTER:
+        return "pointers of git-lfs instead of files"
+    if path.endswith(".safetensors") and not _whole(machine, path, state.st_size):
+        return "cut short"
+    return ""
+
+
+def _whole(machine: Machine, path: str, size: int) -> bool:
+    """A safetensors file says in its header how long it is: 8 bytes of length, header, tensors."""
+    length = int.from_bytes(machine.read(path, 8), "little")
+    if not 0 < length <= min(_HEADER_LIMIT, size - 8):
+        return False
+    try:
+        header = json.loads(machine.read(path, length, offset=8))
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+        return bool(8 + length + max(ends, default=0) <= size)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+WEIGHTS = Check("weights", "weights", _look)
