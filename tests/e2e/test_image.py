@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from tests.e2e.conftest import SITE_PACKAGES, Image, docker
+import pytest
+
+from images import lock
+from images.matrix import load
+from tests.e2e.conftest import NATIVE, SITE_PACKAGES, Image, docker
+from tests.e2e.test_ray import logs, until
+
+PROXY = "/opt/ascend/proxy/load_balance_proxy"
 
 # Optional back ends that probe for a library at run time and do without it; stack.md's packages do
 # not bring them, on any base.
@@ -129,6 +139,120 @@ def test_ldd_finds_every_library(a3: Image) -> None:
     missing = [line.split()[:2] for line in lines if "not found" in line]
     assert len(found) > 1500
     assert [pair for pair in missing if not OPTIONAL.match(pair[1])] == []
+
+
+# ---- beside vLLM ---------------------------------------------------------------------------------
+
+
+def config(image: Image) -> dict[str, Any]:
+    return dict(
+        json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image.tag).stdout)
+    )
+
+
+@pytest.fixture
+def start(a3: Image) -> Iterator[Callable[..., str]]:
+    """Start a container of the image with these arguments of docker run."""
+    names: list[str] = []
+
+    def run(*command: str, options: tuple[str, ...] = ()) -> str:
+        names.append(docker("run", "-d", *options, a3.tag, *command).stdout.strip())
+        return names[-1]
+
+    yield run
+    docker("rm", "-f", *names)
+
+
+# A process whose parent is gone when it ends: the kernel gives it to process 1.
+ORPHAN = "sh -c 'sleep 0.2 &' ; sleep 1; cat /proc/[0-9]*/stat"
+
+
+def zombies(container: str) -> list[str]:
+    lines = docker("exec", container, "sh", "-c", ORPHAN).stdout.splitlines()
+    return [line for line in lines if line.rpartition(")")[2].split()[0] == "Z"]
+
+
+def test_the_init_is_process_1_and_reaps(start: Callable[..., str]) -> None:
+    container = start("sleep", "60")
+    command = docker("exec", container, "cat", "/proc/1/cmdline").stdout.split("\0")
+    assert command[0] == "/opt/vllm/bin/dumb-init"
+    assert zombies(container) == []
+
+
+def test_without_the_init_there_would_be_a_zombie(start: Callable[..., str]) -> None:
+    assert len(zombies(start("60", options=("--entrypoint=sleep",)))) == 1
+
+
+SERVER = """
+sh -c 'trap "echo engine got it" TERM; while :; do sleep 0.1; done' &
+trap "echo server got it; exit 7" TERM
+echo ready
+wait
+"""
+
+
+def test_a_signal_goes_to_the_server_alone_and_its_code_comes_back(
+    start: Callable[..., str],
+) -> None:
+    """vLLM ends its engines itself."""
+    container = start("sh", "-c", SERVER)
+    until(lambda: "ready" in logs(container), 20, container)
+    docker("kill", "--signal=TERM", container)
+    assert docker("wait", container).stdout.strip() == "7"
+    assert logs(container).splitlines() == ["ready", "server got it"]
+
+
+def test_the_health_check_leaves_time_to_load(a3: Image) -> None:
+    second = 10**9
+    assert config(a3)["Healthcheck"] == {
+        "Test": ["CMD", "/opt/vllm/bin/entrypoint", "health"],
+        "Interval": 30 * second,
+        "Timeout": 10 * second,
+        "StartPeriod": 1800 * second,
+        "Retries": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("vllm-router", {"--vllm-pd-disaggregation", "--kv-connector", "--prefill", "--decode"}),
+        (f"python {PROXY}_server_example.py", {"--prefiller-hosts", "--decoder-ports"}),
+        (f"python {PROXY}_layerwise_server_example.py", {"--prefiller-hosts", "--decoder-ports"}),
+        ("ray start", {"--head", "--address", "--node-ip-address"}),
+    ],
+)
+def test_the_other_roles_programs_are_there(a3: Image, command: str, words: set[str]) -> None:
+    assert words <= set(re.findall(r"--[a-z-]+", a3.run(*command.split(), "--help").stdout))
+
+
+def test_ray_is_the_locked_one(a3: Image) -> None:
+    slices = lock.read(load(), load().release(None), NATIVE)
+    (locked,) = (package.version for package in slices["libraries"] if package.name == "ray")
+    assert a3.run("ray", "--version").stdout.split()[-1] == locked
+
+
+def test_jemalloc_can_be_preloaded(a3: Image) -> None:
+    """From the first of the places in env/defaults.yaml that is there."""
+    code = "print(*{line.split()[-1] for line in open('/proc/self/maps') if 'jemalloc' in line})"
+    library = f"/usr/lib/{platform.machine()}-linux-gnu/libjemalloc.so.2"
+    found = a3.run("python", "-c", code, env={"LD_PRELOAD": library}, entrypoint="")
+    assert found.stdout.split() == [library]
+    assert found.stderr == ""
+
+
+def test_the_start_reads_its_data_without_yaml(a3: Image) -> None:
+    """The cache is valid in the image: the times of its files came through the layer."""
+    code = """
+import sys; sys.path.insert(0, "/opt/ascend"); sys.path.append(sys.argv[1])
+from entrypoints import data
+for name in data.names(""):
+    data.read(data.path_of(f"{name}.yaml"))
+print(len(data.names("")), "yaml" in sys.modules)
+"""
+    answer = a3.run("python", "-IS", "-c", code, SITE_PACKAGES, entrypoint="").stdout.split()
+    assert int(answer[0]) > 5
+    assert answer[1] == "False"
 
 
 def test_labels_say_what_is_inside_and_what_is_not(a3: Image) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Image, build, docker, image
+from tests.e2e.conftest import SITE_PACKAGES, Image, build, docker, image
 
 FOREIGN = "arm64"
 EM_AARCH64 = 183
@@ -19,7 +19,7 @@ ARM64 = (
     "--registry=test.invalid/arm64",
 )
 SECRET = "a-secret-of-the-site-4c1d9e"
-PYTHON_LAYERS = ("torch", "libraries", "dependencies", "mooncake", "vllm")
+PYTHON_LAYERS = ("torch", "libraries", "dependencies", "utilities", "mooncake", "vllm", "proxy")
 
 
 def test_platforms_share_every_layer_but_vllm_ascends(images: dict[str, Image]) -> None:
@@ -64,6 +64,11 @@ def test_arm64_is_built_without_an_emulator_and_keeps_no_secret(again: Image) ->
             leaks.append(name)
     assert leaks == []
     assert len(machines) > 500
+    assert {
+        "/opt/vllm/bin/dumb-init",
+        f"{SITE_PACKAGES}/vllm_router_rs.abi3.so",
+        "/usr/lib/aarch64-linux-gnu/libjemalloc.so.2",
+    } <= set(machines)
     assert {name: machine for name, machine in machines.items() if machine != EM_AARCH64} == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
 import shutil
@@ -12,9 +13,11 @@ from pathlib import Path
 from types import CodeType
 
 import pytest
+import yaml
 
 from images.stages import layer
 
+PROJECT = Path(__file__).parent.parent.parent.parent
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGES = f"opt/vllm/lib/python{PYTHON}/site-packages"
 # Sets are what an unfixed hash seed orders anew.
@@ -187,6 +190,70 @@ def test_a_tree_is_copied_with_its_links(
     assert (out / "lib" / "a.so").readlink() == Path("a.so.1")
     assert (out / "dangling").readlink() == Path("/not/here")
     assert {path.lstat().st_mtime for path in out.rglob("*")} == {layer.EPOCH}
+
+
+# ---- the entrypoint ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def entrypoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The layer made twice, from copies of the project's directories with other times."""
+    made = []
+    for number in (1, 2):
+        base = tmp_path_factory.mktemp("entrypoint")
+        for name in ("entrypoints", "env"):
+            shutil.copytree(PROJECT / name, base / "src" / name)
+        os.utime(base / "src/env/defaults.yaml", (number, number))
+        program = (
+            "import pathlib, sys, layer; layer.SOURCES, layer.OUT = map(pathlib.Path, ('src', 'out'"
+            ")); sys.argv = ['layer.py', 'entrypoint', '--python', '3.11']; layer.main()"
+        )
+        environment = {"PYTHONPATH": str(Path(layer.__file__).parent), "PATH": "/usr/bin:/bin"}
+        subprocess.run([sys.executable, "-c", program], cwd=base, env=environment, check=True)
+        made.append(base / "out")
+    return made[0], made[1]
+
+
+def test_the_entrypoint_is_the_same_each_time(entrypoints: tuple[Path, Path]) -> None:
+    first, second = map(_content, entrypoints)
+    assert first == second
+    compiled = [path for path in entrypoints[0].rglob("*.pyc")]
+    assert {path.name.split(".")[0] for path in compiled} >= {"data", "yaml12"}
+    assert {_code(path).co_filename.startswith("/opt/ascend/") for path in compiled} == {True}
+
+
+def test_the_data_is_kept_for_a_quick_start(entrypoints: tuple[Path, Path]) -> None:
+    """As entrypoints/data.py takes it: with the size and the time that the file has here."""
+    files = [*entrypoints[0].glob("opt/ascend/env/**/*.yaml")]
+    assert len(files) > 5
+    for file in files:
+        kept = json.loads((file.parent / "__pycache__" / f"{file.name}.json").read_text())
+        assert kept["state"] == [file.stat().st_size, file.stat().st_mtime_ns], file
+
+
+def test_the_launcher_needs_no_site(entrypoints: tuple[Path, Path]) -> None:
+    """It finds PyYAML where a recipe that is mounted needs it, and leaves the environment alone."""
+    launcher = entrypoints[0] / "opt/vllm/bin/entrypoint"
+    assert stat.S_IMODE(launcher.stat().st_mode) == 0o755
+    first, *lines = launcher.read_text().splitlines()
+    assert first == "#!/opt/vllm/bin/python -IS"
+    home = str(entrypoints[0] / "opt/ascend")
+    text = "\n".join(lines).replace("/opt/ascend", home)
+    text = text.replace(
+        "/opt/vllm/lib/python3.11/site-packages", str(Path(yaml.__file__).parent.parent)
+    )
+    recipe = entrypoints[0].parent / "recipe.yaml"
+    recipe.write_text("title: [\n")
+    environment = {"ROLE": "single", "RECIPE": str(recipe), "PYTHONPATH": "/kept"}
+    for argument, wanted in (("roles", "single"), ("env", "PYTHONPATH=/kept"), ("plan", "recipe")):
+        answer = subprocess.run(
+            [sys.executable, "-IS", "-c", text, argument],
+            env={**environment, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        assert wanted in answer.stdout + answer.stderr
+        assert "Traceback" not in answer.stderr
 
 
 # ---- installing ----------------------------------------------------------------------------------
