@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from .problems import Problem, Refused, choose
+from .problems import MACHINE, Problem, Refused, choose
+
+# What a command prints, and its exit code.
+Answer = tuple[str, int]
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -16,7 +20,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if command in ("-h", "--help"):
             return _print(_help())
         if command in COMMANDS:
-            return _print(COMMANDS[command](argv[1:], environ))
+            text, code = COMMANDS[command](argv[1:], environ)
+            return _print(text) or code
         if not command.startswith("-") and argv:
             return _exec(argv, environ)
         return _start(argv, environ)
@@ -41,18 +46,46 @@ def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     become(argv, environ, missing=127, known=COMMANDS)
 
 
-def _plan(args: Sequence[str], environ: Mapping[str, str]) -> str:
+def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     if args[:1] in (["-h"], ["--help"]):
-        return _help()
+        return _help(), 0
     form, rest = _format(args, ("text", "json", "env"))
     from . import show
     from .launch import plan
 
     launch = plan(environ, rest)
-    return {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
+    text = {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
+    return text, 0
 
 
-def _recipes(args: Sequence[str], _: Mapping[str, str]) -> str:
+def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
+    """Every check of the machine for what would run; 78 when one fails."""
+    form, rest = _format(args, ("text", "json"))
+    from . import preflight
+    from .launch import plan
+    from .preflight import finding
+
+    launch = plan(environ, rest)
+    found = preflight.run(preflight.needs(launch, launch.environment(environ)))
+    if form == "json":
+        text = json.dumps(finding.as_data(found), indent=2) + "\n"
+    else:
+        text = finding.text(found)
+    return text, MACHINE if finding.failed(found) else 0
+
+
+def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
+    """What runs here is ready (0), or starting or broken (1)."""
+    form = _only_format(args)
+    from . import health
+    from .launch import plan
+
+    found = health.check(health.load() or health.watch(plan(environ)))
+    code = 0 if found.state == "ready" else 1
+    return health.as_json(found) if form == "json" else health.text(found), code
+
+
+def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form = _only_format(args)
     from . import recipes, show
 
@@ -65,18 +98,20 @@ def _recipes(args: Sequence[str], _: Mapping[str, str]) -> str:
             problems += refused.problems
     if problems:
         raise Refused(problems)
-    return show.recipes_json(found) if form == "json" else show.recipes_text(found)
+    return show.recipes_json(found) if form == "json" else show.recipes_text(found), 0
 
 
-def _roles(args: Sequence[str], _: Mapping[str, str]) -> str:
+def _roles(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form = _only_format(args)
     from . import show
 
-    return show.roles_json() if form == "json" else show.roles_text()
+    return show.roles_json() if form == "json" else show.roles_text(), 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], str]] = {
+COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], Answer]] = {
     "plan": _plan,
+    "preflight": _preflight,
+    "health": _health,
     "recipes": _recipes,
     "roles": _roles,
 }

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from .arguments import Flag, compact, from_value, scalar
 from .problems import DATA, Advice, Problem, choose
-from .recipes import Recipe
 from .record import TYPE_CHECKING, NamedTuple
-from .stack import Release
+from .stack import Feature, Release
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,23 +23,25 @@ class Forms(NamedTuple):
 
 def forms(
     wanted: Mapping[str, Any],
-    recipe: Recipe | None,
+    at: str,
     release: Release,
     environ: Mapping[str, str],
     problems: list[Problem],
 ) -> Forms:
-    """The forms of every wanted feature. A value that the release does not take is a problem;
-    a feature that it does not have is left out, with a warning."""
+    """The forms of every wanted feature; `at` is where they are wanted.
+
+    An unknown name, or a value that the release does not take, is a problem. A feature that the
+    release does not have is left out, with a warning.
+    """
     flags: list[Flag] = []
     env: dict[str, str] = {}
     advice: list[Advice] = []
-    at = f"{recipe.name}: features" if recipe else "features"
     for name, value in wanted.items():
+        where = f"{at}.{name}"
         feature = release.features.get(name)
         if feature is None:
             fix = choose(name, release.features)
-            message = "is no feature"
-            problems.append(Problem("unknown-feature", f"{at}.{name}", message, fix, "", DATA))
+            problems.append(Problem("unknown-feature", where, "is no feature", fix, "", DATA))
             continue
         if feature.missing:
             message = f"{name} is not in {release.name} and is left out: {feature.missing}"
@@ -48,20 +49,11 @@ def forms(
             advice.append(Advice("feature-missing", message, fix, feature.source))
             continue
         if feature.was and environ.get(feature.was):
-            value = _number(environ[feature.was])
-        if feature.values and not isinstance(value, Mapping) and int(value) not in feature.values:
-            allowed = ", ".join(map(str, feature.values))
+            where, value = feature.was, _number(environ[feature.was])
+        if feature.values and not (isinstance(value, int) and int(value) in feature.values):
             message = f"{value!r} is not a value that {release.name} takes"
-            problems.append(
-                Problem(
-                    "bad-feature",
-                    f"{at}.{name}",
-                    message,
-                    f"give one of {allowed}",
-                    feature.source,
-                    DATA,
-                )
-            )
+            fix = f"give one of {', '.join(map(str, feature.values))}"
+            problems.append(Problem("bad-feature", where, message, fix, feature.source, DATA))
             continue
         if feature.env:
             env[feature.env] = str(int(value)) if isinstance(value, bool) else scalar(value)
@@ -70,7 +62,7 @@ def forms(
     return Forms(tuple(flags), env, tuple(advice))
 
 
-def _flag(feature: Any, value: Any) -> Flag:
+def _flag(feature: Feature, value: Any) -> Flag:
     if isinstance(value, Mapping):
         kept = {k: v for k, v in value.items() if not feature.keys or k in feature.keys}
         value = {**feature.add, **kept}

@@ -7,7 +7,7 @@ from .arguments import Flag, Flags
 from .context import Context
 from .environment import Facts, environment, facts
 from .launch import Launch, Peer, Ports
-from .problems import DATA, Problem, Refused
+from .problems import DATA, Advice, Problem, Refused
 from .topology import Place
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
@@ -29,7 +29,7 @@ def launch(node: Context, place: Place) -> Launch:
     """
     problems: list[Problem] = []
     recipe, release = node.recipe, node.release
-    wanted = features.forms(place.block.features, recipe, release, node.environ, problems)
+    wanted = _features(node, place, problems)
     known = facts(node, place, api_port(node, place))
     own = _recipe_flags(node, place, wanted.flags, known, problems)
     flags = arguments.merge(_derived(node, place), own)
@@ -63,6 +63,28 @@ def launch(node: Context, place: Place) -> Launch:
         context=node,
         place=place,
     )
+
+
+def _features(node: Context, place: Place, problems: list[Problem]) -> features.Forms:
+    """The recipe's features, with those that the node's variables and layout ask for."""
+    wanted = dict(place.block.features)
+    at = f"{node.at_recipe}: features"
+    drain = node.settings.drain_timeout
+    advice: tuple[Advice, ...] = ()
+    forms = node.release.features
+    if drain is not None and not forms["shutdown_timeout"].missing:
+        wanted["shutdown_timeout"] = drain
+    elif drain is not None and not node.settings.supervise:
+        lacks = forms["shutdown_timeout"]
+        message = f"DRAIN_TIMEOUT has no effect: {lacks.missing}"
+        advice = (Advice("no-drain", message, "set SUPERVISE=1 as well", lacks.source),)
+    if place.layout == topology.NODES and forms["nnodes"].missing:
+        lacks = forms["nnodes"]
+        message = f"one rank cannot spread over {place.nodes} nodes: {lacks.missing}"
+        fix = "set ROLE=ray-head and ROLE=ray-worker, or another release"
+        problems.append(Problem("no-nnodes", "NODES", message, fix, lacks.source))
+    made = features.forms(wanted, at, node.release, node.environ, problems)
+    return made._replace(advice=(*advice, *made.advice))
 
 
 def api_port(node: Context, place: Place) -> int:

@@ -51,17 +51,19 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
 
 
 def _preflight(launch: Launch, env: Mapping[str, str], mode: str, say: Say) -> None:
-    if mode == "off" or launch.place is None:
+    if mode == "off":
         return
     from . import preflight
+    from .preflight.finding import FAILED, WARNING
 
     findings = preflight.run(preflight.needs(launch, env))
-    bad = [f for f in findings if f.state == "failed"]
+    told = (WARNING,) if mode == "enforce" else (WARNING, FAILED)
     for finding in findings:
-        if finding.state == "warning" or (finding.state == "failed" and mode == "warn"):
+        if finding.state in told:
             say(f"warning: {finding.line()}")
+    bad = [finding.problem() for finding in findings if finding.state == FAILED]
     if bad and mode == "enforce":
-        raise Refused([finding.problem() for finding in bad])
+        raise Refused(bad)
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], say: Say) -> None:

@@ -198,7 +198,7 @@ class TestWarnings:
     @pytest.mark.parametrize(
         ("release", "expected"),
         [
-            ("v0.11.0", ["kv-port-in-adxl-range"]),
+            ("v0.11.0", ["feature-missing", "kv-port-in-adxl-range"]),
             ("v0.13.0", ["kv-port-in-adxl-range", "kv-key-unread"]),
             ("v0.15.0rc1", ["kv-key-unread"]),
             ("v0.18.0", ["kv-key-unread"]),

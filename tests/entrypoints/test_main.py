@@ -26,7 +26,8 @@ SECRET = "not-for-eyes"
 
 
 def run(args: list[str], env: dict, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **env}
+    alone = {"PREFLIGHT": "off", "WAIT_TIMEOUT": "0"}  # neither devices nor peers are here
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **alone, **env}
     command = [sys.executable, "-m", "entrypoints", *args]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True)
 
@@ -132,13 +133,17 @@ def test_awkward_values_reach_vllm_alike(recorder, tmp_path):
         "PYTHONPATH": str(ROOT),
         "WHO": "w o",
     }
-    args = ["--chat-template", AWKWARD, "--x=--y"]
+    args = ["--chat-template", AWKWARD, "--load-format=--y"]
     assert run(args, env).returncode == 0
     direct = recorder.call()
     script = run(["plan", "--", *args], env).stdout
     subprocess.run(["bash"], input=script, env=env, text=True, check=True)
     pasted = recorder.call()
-    assert direct["argv"] == pasted["argv"] == ["serve", "m", "--chat-template", AWKWARD, "--x=--y"]
+    assert (
+        direct["argv"]
+        == pasted["argv"]
+        == ["serve", "m", "--chat-template", AWKWARD, "--load-format=--y"]
+    )
     assert direct["env"]["A"] == pasted["env"]["A"] == AWKWARD.replace("$HOME", "w o$1")
 
 
