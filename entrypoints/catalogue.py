@@ -144,7 +144,7 @@ def _refusal(flag: Flag, catalogue: Catalogue) -> tuple[str, str, str] | None:
             return "bad-argument", "is a switch and takes no value", fix
         return None
     if dot:
-        if "json" not in kind:
+        if not _fits('{"key": 1}', entry):  # what vLLM makes of a dotted flag
             return "bad-argument", "has no keys inside", f"give {base} one value"
         return None
     nargs = entry.get("nargs")
@@ -224,7 +224,7 @@ def _unknown_flag(name: str, catalogue: Catalogue) -> tuple[str, str, str]:
         message += ", which is the beginning of several"
     others = _others("flags", catalogue.vllm, lambda known: name in known["options"])
     if others:
-        message += f"; vLLM {', '.join(others)} does"
+        message += f"; known to vLLM {', '.join(others)}"
     fix = f"give one of {', '.join(several)}" if several else _near(name, names)
     return "unknown-flag", message, fix or f"see the flags in env/flags/{catalogue.vllm}.json"
 
@@ -277,7 +277,7 @@ def _unknown_variable(name: str, catalogue: Catalogue) -> tuple[str, str]:
     message = f"neither vLLM {catalogue.vllm} nor vllm-ascend {catalogue.release} knows it"
     others = _others("variables", catalogue.release, lambda known: _knows(known, proper))
     if others:
-        message += f"; {', '.join(others)} does"
+        message += f"; known to {', '.join(others)}"
     near = _near(proper, (*catalogue.variables, *(one for one in NAMES if "VLLM" in one)))
     return message, near or "take it out"
 

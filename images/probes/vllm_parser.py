@@ -29,11 +29,13 @@ READS = re.compile(
     r"""(?:getenv|environ(?:\.get|\.pop|\.setdefault)?)\s*[(\[]\s*["'](VLLM_[A-Z0-9_]+)["']"""
     r"""|["'](VLLM_[A-Z0-9_]+)["']\s+(?:not\s+)?in\s+os\.environ"""
 )
-# What vLLM calls its converters (vllm/engine/arg_utils.py), and what they take.
-JSON_TYPES = {
+# What converters are called (vllm/engine/arg_utils.py), and what they take.
+TYPES = {
     "loads": "json",
     "parse_dataclass": "json:dataclass",
     "union_dict_and_str": "json|str",
+    "bool": "str",  # any text will do, and an option that is a switch has no converter
+    "<lambda>": "str",
 }
 _PARSE = {"_parse_type", "parse_type"}
 _OPTIONAL = {"_optional_type", "optional_type"}
@@ -109,7 +111,7 @@ def named(convert: Callable[[str], Any]) -> str:
             cell.cell_contents for cell in convert.__closure__ or () if callable(cell.cell_contents)
         )
         return ("optional:" if name in _OPTIONAL else "") + named(inner)
-    return JSON_TYPES.get(name, "str" if name == "<lambda>" else name)
+    return TYPES.get(name, name)
 
 
 def default_of(action: Any) -> Any:

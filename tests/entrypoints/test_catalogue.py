@@ -84,7 +84,7 @@ def test_accepted(words):
 REFUSED = [
     # words, code, in the line
     ("--rope-scaling {}", "unknown-flag", "vLLM 0.13.0 (release v0.13.0rc1)"),
-    ("--rope-scaling {}", "unknown-flag", "vLLM 0.11.0 does"),
+    ("--rope-scaling {}", "unknown-flag", "known to vLLM 0.11.0;"),
     ("--max-num-seq-s 1", "unknown-flag", "did you mean --max-num-seqs"),
     ("--enable-prefix-cachin-g", "unknown-flag", "did you mean --enable-prefix-caching"),
     ("--no-max-num-seqs", "unknown-flag", "did you mean --max-num-seqs"),
@@ -209,7 +209,7 @@ def unknown(variables: dict[str, str | None], known: Catalogue = V13) -> list[st
         ("VLLM-ASCEND-ENABLE-NZ", "write it VLLM_ASCEND_ENABLE_NZ"),
         ("VLLM-NOTHING", "knows it"),
         ("VLLM_ASCEND_ENABLE_FLASHCOM1", "did you mean VLLM_ASCEND_ENABLE_FLASHCOMM1"),
-        ("VLLM_ASCEND_MLA_PA", "v0.11.0 does"),
+        ("VLLM_ASCEND_MLA_PA", "known to v0.11.0;"),
         ("VLLM_ASCEND_RELEAS", "did you mean VLLM_ASCEND_RELEASE"),
         ("VLLM_SERVICE_HOST", "knows it"),  # not in a pod
     ],
