@@ -121,8 +121,12 @@ def update(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Path]:
 def check(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Problem]:
     """Where the files differ from what vLLM says; writes nothing. Raises UserError."""
     problems = []
-    for path, document in _documents(releases, wheels, say).items():
-        problems += _compare(path, document)
+    documents = _documents(releases, wheels, say)
+    for release in releases:
+        for path in flags_path(release), variables_path(release):
+            if path in documents:  # two releases may have one vLLM
+                remedy = f"invoke flags --release {release.name}"
+                problems += _compare(path, documents.pop(path), remedy)
     return problems
 
 
@@ -156,12 +160,12 @@ def summary_text(rows: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def flags_path(release: Release, env: Path = ENV) -> Path:
-    return env / "flags" / f"{release.vllm}.json"
+def flags_path(release: Release) -> Path:
+    return ENV / "flags" / f"{release.vllm}.json"
 
 
-def variables_path(release: Release, env: Path = ENV) -> Path:
-    return env / "variables" / f"{release.name}.json"
+def variables_path(release: Release) -> Path:
+    return ENV / "variables" / f"{release.name}.json"
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -179,9 +183,9 @@ def render(document: Mapping[str, Any]) -> str:
     return f"{{\n{parts}\n}}\n"
 
 
-def agree(release: Release, env: Path = ENV) -> None:
+def agree(release: Release) -> None:
     """Raises UserError (65) unless env/releases names the vLLM of the matrix."""
-    path = env / "releases" / f"{release.name}.yaml"
+    path = ENV / "releases" / f"{release.name}.yaml"
     where = f"env/releases/{path.name}"
     try:
         facts = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -213,9 +217,9 @@ def _documents(releases: Sequence[Release], wheels: Wheels, say: Say) -> dict[Pa
     return documents
 
 
-def _compare(path: Path, document: Mapping[str, Any]) -> list[Problem]:
+def _compare(path: Path, document: Mapping[str, Any], remedy: str) -> list[Problem]:
     """A problem for each key of the document under which the file has something else."""
-    where, remedy = str(path.relative_to(ROOT)), "invoke flags"
+    where = str(path.relative_to(ROOT))
     try:
         kept = dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
