@@ -80,7 +80,7 @@ def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     from . import health
     from .launch import plan
 
-    found = health.check(health.load() or health.watch(plan(environ)))
+    found = health.now(lambda: health.watch(plan(environ)))
     code = 0 if found.state == "ready" else 1
     return health.as_json(found) if form == "json" else health.text(found), code
 
