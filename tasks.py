@@ -301,6 +301,36 @@ def show_matrix(c: Context, release: str | None = None, format: str = "text") ->
 
 @task(
     auto_shortflags=False,
+    help={
+        "platform": "a2 or a3: what the host is to serve with (default: what it has)",
+        "release": RELEASE,
+        "format": FORMAT,
+    },
+)
+def doctor(
+    c: Context, platform: str | None = None, release: str | None = None, format: str = "text"
+) -> None:
+    """Look at this host's NPUs, driver and network, outside any container.
+
+    Prints the --device and -v options of docker run that exist here. Exits with 78 when something
+    has to be repaired first.
+    """
+    from entrypoints.preflight import doctor as doctors
+    from entrypoints.problems import MACHINE, Refused
+
+    with problems_in_plain_words():
+        try:
+            report = doctors.run(platform, release)
+        except Refused as refused:
+            lines = "\n".join(f"error: {problem.line()}" for problem in refused.problems)
+            raise Exit(lines, code=refused.exit_code) from None
+        data(format, report.as_data(), report.text)
+        if report.failed:
+            raise Exit(code=MACHINE)
+
+
+@task(
+    auto_shortflags=False,
     help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"},
 )
 def test(c: Context, unit: bool = False, k: str = "") -> None:

@@ -27,10 +27,11 @@ class Report(NamedTuple):
 
     def text(self) -> str:
         """The findings, then the options, one a line, to be pasted after `docker run`."""
+        findings = finding.text(self.findings).rstrip()
         if not self.options:
-            return finding.text(self.findings)
+            return findings
         lines = " \\\n".join(f"  {option}" for option in self.options)
-        return f"{finding.text(self.findings)}\ndocker run options for this host:\n{lines}\n"
+        return f"{findings}\n\ndocker run options for this host:\n{lines}"
 
     def as_data(self) -> dict[str, Any]:
         """The same for JSON."""

@@ -1,0 +1,124 @@
+"""A host, outside any container."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from invoke import MockContext
+from invoke.exceptions import Exit
+
+from entrypoints.preflight import doctor
+from entrypoints.problems import Refused
+
+
+def run(fake, platform=None, **changes):
+    return doctor.run(platform, environ={}, machine=fake.machine(), **changes)
+
+
+def by_code(report):
+    return {found.code: found for found in report.findings}
+
+
+@pytest.mark.parametrize("kind", ["a2", "fake"])
+def test_a_host_is_recognised(kind, request):
+    fake = request.getfixturevalue(kind)
+    fake.says("docker", "version", "--format", "{{.Server.Version}}", text="27.0.1\n")
+    report = run(fake)
+    assert not report.failed
+    found = by_code(report)
+    assert found["platform"].message.endswith(f" is {fake.kind}")
+    assert found["devices"].message.startswith(f"{fake.devices} are here")
+    assert found["docker"].message == "27.0.1"
+    assert {c for c, f in found.items() if f.state == "skipped"} == {
+        "ports",
+        "shared-memory",
+        "weights",
+    }
+
+
+def test_options_are_what_exists(fake):
+    fake.remove("/dev/davinci7")
+    fake.remove("/dev/hisi_hdc")
+    options = run(fake).options
+    assert "--device /dev/davinci6" in options
+    assert "--device /dev/davinci7" not in options
+    assert "--device /dev/hisi_hdc" not in options
+    assert "-v /etc/hccn.conf:/etc/hccn.conf:ro" in options
+    assert not [o for o in options if "dcmi" in o]
+    assert "--shm-size=16g" in options
+
+
+def test_fewer_devices_than_the_platform_has(fake):
+    fake.remove("/dev/davinci7")
+    found = by_code(run(fake))["devices"]
+    assert found.state == "warning"
+    assert found.message == "15 are here (0-6, 8-15), Atlas 800 A3 has 16"
+
+
+def test_what_only_several_nodes_need_is_a_warning(fake):
+    fake.remove("/etc/hccn.conf")
+    report = run(fake)
+    assert by_code(report)["hccn-conf"].state == "warning"
+    assert not report.failed
+
+
+def test_another_platform_than_asked_for(fake):
+    report = run(fake, "a2", release="v0.13.0")
+    assert report.failed
+    assert by_code(report)["platform"].fix == "use the image tagged v0.13.0-a3"
+
+
+def test_no_npus(fake):
+    for n in range(16):
+        fake.remove(f"/dev/davinci{n}")
+    report = run(fake)
+    assert [f.code for f in report.findings if f.state == "failed"] == ["devices"]
+    assert report.options == []
+
+
+def test_no_network_and_no_engine(fake):
+    fake.addresses = [("lo", "127.0.0.1")]
+    found = by_code(run(fake))
+    assert found["nic"].state == found["docker"].state == "warning"
+
+
+def test_text_and_json(fake):
+    report = run(fake)
+    assert "  -v /etc/hccn.conf:/etc/hccn.conf:ro" in report.text()
+    assert json.loads(json.dumps(report.as_data()))["docker_options"] == report.options
+
+
+def test_unknown_names():
+    with pytest.raises(Refused) as refused:
+        doctor.run("a9", "v9", {})
+    assert [p.where for p in refused.value.problems] == ["ASCEND_PLATFORM", "VLLM_ASCEND_RELEASE"]
+
+
+@pytest.fixture
+def tasks():
+    path = Path(__file__).parents[3] / "tasks.py"
+    spec = importlib.util.spec_from_file_location("tasks_of_the_project", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_task(monkeypatch, tasks, fake, capsys):
+    real = doctor.run
+    monkeypatch.setattr(doctor, "run", lambda *chosen: real(*chosen, {}, fake.machine()))
+    tasks.doctor(MockContext(), platform="a3", format="json")
+    assert json.loads(capsys.readouterr().out)["failed"] is False
+    with pytest.raises(Exit) as left:
+        tasks.doctor(MockContext(), platform="a2")
+    assert left.value.code == 78
+    assert "failed   platform: " in capsys.readouterr().out
+
+
+def test_the_task_with_an_unknown_platform(tasks):
+    with pytest.raises(Exit) as left:
+        tasks.doctor(MockContext(), platform="a9")
+    assert left.value.code == 64
+    assert "no facts about 'a9'" in left.value.message

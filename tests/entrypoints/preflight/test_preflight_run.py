@@ -1,0 +1,118 @@
+"""All checks together."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from entrypoints import launch, preflight
+from entrypoints.network import Host
+from entrypoints.preflight import finding
+from entrypoints.preflight.machine import MACHINE
+from entrypoints.problems import MACHINE as CODE
+
+
+def test_a_machine_that_fits(fake, needs):
+    found = preflight.run(needs(fake), fake.machine())
+    assert not finding.failed(found)
+    assert {f.code for f in found if f.state != "ok"} == {"npu-in-use"}
+    assert {check.code for check in preflight.CHECKS} - {f.code for f in found} == {"fabric"}
+
+
+def test_without_npus_one_thing_is_said(fake, needs):
+    for n in range(16):
+        fake.remove(f"/dev/davinci{n}")
+    found = preflight.run(needs(fake), fake.machine())
+    assert [f.code for f in found if f.state == "failed"] == ["devices"]
+    skipped = {f.code for f in found if f.state == "skipped"}
+    assert skipped == {c.code for c in preflight.CHECKS if c.npu} - {"devices"}
+    assert fake.asked == []
+
+
+def test_a_role_without_npus(fake, needs):
+    found = preflight.run(needs(fake, devices=0, model=""), fake.machine())
+    assert {f.message for f in found if f.code in ("devices", "fabric")} == {
+        "this role uses no NPU"
+    }
+    assert not finding.failed(found)
+
+
+BREAKS = ["run", "taken", "addresses", "resolve", "user", "now", "space", "accessible"]
+
+
+@pytest.mark.parametrize("question", BREAKS)
+def test_a_check_that_breaks_hides_no_other(fake, needs, question):
+    @dataclass
+    class Broken:
+        def __call__(self, *_):
+            raise PermissionError(13, "no")
+
+    found = preflight.run(needs(fake), fake.machine()._replace(**{question: Broken()}))
+    broken = [f for f in found if f.state == "failed"]
+    assert broken
+    assert {f.message for f in broken} == {"cannot be checked: PermissionError: [Errno 13] no"}
+    codes = {f.code for f in found}
+    assert {c.code for c in preflight.CHECKS} - codes <= {"fabric"}
+
+
+def test_findings_as_problems_text_and_json(fake, needs):
+    fake.remove("/etc/hccn.conf")
+    found = preflight.run(needs(fake), fake.machine())
+    (bad,) = [f for f in found if f.state == "failed"]
+    assert bad.problem().exit_code == CODE
+    assert bad.problem().line() == bad.line()
+    lines = finding.text(found).splitlines()
+    assert f"failed   {bad.line()}" in lines
+    assert lines[-1] == f"{len(found) - 2} ok, 1 warning, 1 failed, 0 skipped"
+    document = json.loads(json.dumps(finding.as_data(found)))
+    assert document["failed"] is True
+    assert document["findings"][found.index(bad)]["fix"] == bad.fix
+
+
+def test_control_characters_stay_out_of_the_text(fake, needs):
+    fake.names["node"] = ["127.0.0.1\x1b[31m\n"]
+    found = preflight.run(needs(fake, env={"GLOO_SOCKET_IFNAME": "x"}), fake.machine())
+    text = finding.text(found)
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == len(found) + 1
+
+
+def test_needs_of_a_launch():
+    host = Host(lambda: [("eth0", "192.0.2.1")], lambda to: "192.0.2.1")
+    environ = {
+        "ROLE": "prefill",
+        "RECIPE": "qwen3-235b-a22b-w8a8/pd-3node-a3",
+        "MODEL": "/weights",
+        "NIC": "eth0",
+        "ASCEND_PLATFORM": "a3",
+    }
+    planned = launch.plan(environ, (), host)
+    needs = preflight.needs(planned, planned.environment(environ))
+    assert (needs.devices, needs.multi_node, needs.model) == (16, True, "/weights")
+    assert (needs.local_ip, needs.nic, needs.platform.name) == ("192.0.2.1", "eth0", "a3")
+    assert needs.env["HCCL_IF_IP"] == "192.0.2.1"
+    assert "kv" in needs.ports
+
+
+def test_this_very_machine(tmp_path):
+    """The real questions; nothing raises, wherever the tests run."""
+    environ = {"ROLE": "single", "MODEL": str(tmp_path), "PATH": os.environ["PATH"]}
+    planned = launch.plan(environ)
+    found = preflight.run(preflight.needs(planned, environ))
+    assert next(f for f in found if f.code == "weights").state == "failed"
+    assert not [f for f in found if f.message.startswith("cannot be checked")]
+
+
+def test_commands_have_a_limit():
+    env = {"PATH": os.environ["PATH"]}
+    began = time.monotonic()
+    slow = MACHINE.run([sys.executable, "-c", "import time; time.sleep(60)"], env, 0.2)
+    assert (slow.code, slow.text) == (None, "gave no answer in 0.2 s")
+    assert time.monotonic() - began < 5
+    assert MACHINE.run(["/no/such/tool"], env, 1) == (None, "No such file or directory")
+    assert MACHINE.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env, 5) == (3, "out\nerr\n")
