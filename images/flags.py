@@ -285,12 +285,13 @@ def variables(answer: Mapping[str, Any], files: Iterable[tuple[str, str]]) -> di
 def environment_variables(text: str) -> dict[str, str | None]:
     """Name -> default of `env_variables = {"NAME": lambda: os.getenv("NAME", DEFAULT), …}`."""
     for node in ast.parse(text).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else None
-        if isinstance(target, ast.Name) and target.id == "env_variables":
-            assert isinstance(node, ast.AnnAssign)
-            if isinstance(node.value, ast.Dict):
-                pairs = zip(node.value.keys, node.value.values, strict=True)
-                return {str(ast.literal_eval(k)): _default(v) for k, v in pairs if k is not None}
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == "env_variables"
+            and isinstance(node.value, ast.Dict)
+        ):
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            return {str(ast.literal_eval(key)): _default(value) for key, value in pairs if key}
     return {}
 
 
