@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from ..record import TYPE_CHECKING
 from . import chips, devices, driver, fabric, host, weights
 from .finding import FAILED, Finding
 from .look import Check, Look, Needs, look

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from ..record import NamedTuple
 from . import parse
 from .finding import Finding
 from .look import Check, Look, several

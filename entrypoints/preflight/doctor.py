@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 from .. import data, stack
 from ..problems import Problem, Refused
+from ..record import TYPE_CHECKING, NamedTuple
 from . import chips, devices, driver, examine, fabric, finding, host, weights
 from .docker import options
 from .finding import FAILED, WARNING, Finding
 from .look import Check, Look, Needs, look, several
 from .machine import MACHINE, Machine
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Report(NamedTuple):

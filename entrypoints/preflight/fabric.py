@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from ..record import NamedTuple
 from . import parse
 from .finding import FAILED, WARNING, Finding
 from .look import Check, Look, several

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from ..problems import MACHINE, Problem, one_line
+from ..record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
 
 from .. import data
+from ..record import TYPE_CHECKING, NamedTuple
 from ..stack import Platform, Release
 from .finding import FAILED, OK, SKIPPED, WARNING, Finding
 from .machine import Machine, Output
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _NODE = re.compile(r"davinci([0-9]{1,4})")
 

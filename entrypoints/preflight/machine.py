@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from .. import network
+from ..record import NamedTuple
 
 
 class Output(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from ..record import NamedTuple
 
 _RELEASE = re.compile(r"rc(\d{1,9})", re.IGNORECASE)
 
