@@ -167,7 +167,7 @@ def _longest(config: Mapping[str, Any]) -> tuple[int | None, bool]:
     if not isinstance(rope, dict):
         return longest, False
     kind, factor = rope.get("rope_type") or rope.get("type"), rope.get("factor")
-    if kind in _ALREADY_SCALED or type(factor) not in (int, float):
+    if kind in _ALREADY_SCALED or not isinstance(factor, (int, float)):
         return longest, False
     if kind == "yarn":
         longest = _number(rope, "original_max_position_embeddings") or longest

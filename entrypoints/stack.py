@@ -99,6 +99,8 @@ class Release(NamedTuple):
     prefill_over_nodes: Mapping[str, Any]
     flashcomm1_asserted: Mapping[str, Any]
     fused_mc2_largest_ep: Mapping[str, Any]
+    dense_external_dp: Mapping[str, Any]
+    kv_engine_id_suffixed: Mapping[str, Any]
     gpu_memory_utilization: float
     reserved_ports: tuple[ReservedPorts, ...]
     timeouts: Mapping[str, Any]

@@ -1,0 +1,38 @@
+"""What cannot work, and what works but deserves a warning.
+
+A rule is a small function over Facts that yields what it found. The facts it goes by, and their
+sources, are in env/stack.yaml and env/releases; a rule holds only the words. docs/checks.md is the
+table of all checks.
+"""
+
+from __future__ import annotations
+
+from ..problems import Advice, Problem
+from . import batches, experts, machine, memory, parallel, ports, transfer
+from .facts import ERROR, Check, Facts
+
+__all__ = ["CHECKS", "Check", "Facts", "check"]
+
+CHECKS: tuple[Check, ...] = (
+    *parallel.CHECKS,
+    *ports.CHECKS,
+    *transfer.CHECKS,
+    *experts.CHECKS,
+    *batches.CHECKS,
+    *memory.CHECKS,
+    *machine.CHECKS,
+)
+
+
+def check(facts: Facts, problems: list[Problem] | None = None) -> tuple[Advice, ...]:
+    """Every warning, in the order of CHECKS; errors are added to `problems`."""
+    errors = [] if problems is None else problems
+    advice: list[Advice] = []
+    for one in CHECKS:
+        for message, fix, where, source in one.rule(facts):
+            source = source or one.source
+            if one.severity == ERROR:
+                errors.append(Problem(one.code, where, message, fix, source))
+            else:
+                advice.append(Advice(one.code, message, fix, source))
+    return tuple(advice)
