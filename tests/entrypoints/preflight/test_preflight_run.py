@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -116,3 +117,11 @@ def test_commands_have_a_limit():
     assert time.monotonic() - began < 5
     assert MACHINE.run(["/no/such/tool"], env, 1) == (None, "No such file or directory")
     assert MACHINE.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env, 5) == (3, "out\nerr\n")
+
+
+def test_imports_are_light():
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import entrypoints.preflight;"
+    heavy = "{'argparse', 'concurrent', 'dataclasses', 'pathlib', 'socket', 'subprocess', 'typing'}"
+    code += f"print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
