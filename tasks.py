@@ -331,11 +331,15 @@ def doctor(
 
 @task(
     auto_shortflags=False,
-    help={"unit": "only the tests that need no engine", "k": "only tests whose name matches"},
+    help={
+        "unit": "only the tests that need neither an engine nor vLLM",
+        "k": "only tests whose name matches",
+    },
 )
 def test(c: Context, unit: bool = False, k: str = "") -> None:
     """Run the tests; those marked e2e need a Docker engine and take minutes."""
-    _python(c, "pytest", *(["-m", "not e2e"] if unit else []), *(["-k", k] if k else []))
+    chosen = ["-m", "not e2e and not parser"] if unit else []
+    _python(c, "pytest", *chosen, *(["-k", k] if k else []))
 
 
 @task

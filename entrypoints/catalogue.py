@@ -3,7 +3,6 @@
 env/flags/{vllm}.json and env/variables/{release}.json, written by `invoke flags` from vLLM itself.
 vLLM takes half a minute to refuse a flag, and never refuses a variable.
 """
-# ruff: noqa: PTH208 - importing pathlib takes longer than everything here
 
 from __future__ import annotations
 
@@ -37,7 +36,8 @@ class Catalogue(NamedTuple):
 
     options: name -> {type, default?, aliases?, negative?, choices?, nargs?, action?};
     aliases: other spelling -> name; negatives: `--no-x` -> `--x`; repeatable: options that add up;
-    variables: those that some source reads; unread: those that only documents know.
+    variables: those that some source reads; unread: those that only documents know;
+    gone: flags (`--x`) and variables of earlier releases -> (what to do instead, source).
     """
 
     release: str
@@ -48,6 +48,7 @@ class Catalogue(NamedTuple):
     repeatable: frozenset[str]
     variables: frozenset[str]
     unread: frozenset[str]
+    gone: Mapping[str, tuple[str, str]] = {}
 
 
 def load(release: Release) -> Catalogue:
@@ -67,6 +68,13 @@ def load(release: Release) -> Catalogue:
         repeatable=frozenset(n for n, entry in options.items() if entry.get("action") == "append"),
         variables=frozenset((*names["vllm"], *names["vllm_ascend"], *names["read"])),
         unread=frozenset(names["unread"]),
+        gone={
+            **{
+                f"--{k}": (f"use {v['instead']}", v["source"])
+                for k, v in release.flags_gone.items()
+            },
+            **{k: (v["fix"], v["source"]) for k, v in release.variables_gone.items()},
+        },
     )
 
 
@@ -123,7 +131,8 @@ def check_flags(
         if found:
             code, message, fix = found
             at = f"{where}: {given.name}" if where else given.name
-            problems.append(Problem(code, at, message, fix, exit_code=exit_code))
+            fix, source = catalogue.gone.get(flag.name.partition(".")[0], (fix, ""))
+            problems.append(Problem(code, at, message, fix, source, exit_code))
 
 
 def _refusal(flag: Flag, catalogue: Catalogue) -> tuple[str, str, str] | None:
@@ -253,7 +262,8 @@ def check_variables(
             continue
         message, fix = _unknown_variable(name, catalogue)
         at = f"{where}.{name}" if where else name
-        problems.append(Problem("unknown-variable", at, message, fix, exit_code=exit_code))
+        fix, source = catalogue.gone.get(name, (fix, ""))
+        problems.append(Problem("unknown-variable", at, message, fix, source, exit_code))
 
 
 def unread(names: Iterable[str], catalogue: Catalogue) -> tuple[Advice, ...]:

@@ -4,9 +4,6 @@ Importing PyYAML takes as long as everything else before the start, so a documen
 as JSON in `__pycache__` beside its file, as Python keeps its byte code: valid while the file has
 the same size and time. `python -m entrypoints.data` writes all of them.
 """
-# Importing pathlib takes longer than reading every file here.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH110, PTH112, PTH116, PTH118
-# ruff: noqa: PTH120, PTH123
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """What is known of a model without loading it: its config.json, or env/models.yaml by its name."""
-# ruff: noqa: PTH118, PTH123 - importing pathlib takes longer than reading the file
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, catalogue, features, kv, ray, references, rules, topology
+from . import arguments, catalogue, features, kv, model, ray, references, rules, topology
 from .arguments import Flag, Flags
 from .context import Context
 from .environment import Facts, environment, facts
@@ -30,22 +30,34 @@ def launch(node: Context, place: Place) -> Launch:
     problems: list[Problem] = []
     recipe, release = node.recipe, node.release
     wanted = _features(node, place, problems)
-    known = facts(node, place, api_port(node, place))
-    own = _recipe_flags(node, place, wanted.flags, known, problems)
+    named = facts(node, place, api_port(node, place))
+    own = _recipe_flags(node, place, wanted.flags, named, problems)
     flags = arguments.merge(_derived(node, place), own)
     made = kv.config(node.settings, recipe, place, release.kv_port)
     if made is not None:
-        made = references.fill(made, known, f"{node.at_recipe}: kv_transfer", problems)
+        made = references.fill(made, named, f"{node.at_recipe}: kv_transfer", problems)
         flags = arguments.merge(flags, [Flag("--kv-transfer-config", (arguments.compact(made),))])
     flags = arguments.merge(flags, node.appended, node.catalogue.repeatable)
     transfer = _transfer(place, flags, problems)
 
-    env, expands = environment(node, place, wanted.env, known, problems)
+    env, expands = environment(node, place, wanted.env, named, problems)
     ports = _ports(node, place, flags, transfer)
     _check_ports(ports, problems)
+    seen = rules.Facts(
+        release=release,
+        platform=node.platform,
+        recipe=recipe,
+        place=place,
+        transfer=transfer,
+        ports=ports,
+        flags=flags,
+        env={**node.environ, **env},
+        model=model.find(node.model, flags),
+        concurrency=node.settings.concurrency or place.block.concurrency,
+    )
+    advice = rules.check(seen, problems)
     if problems:
         raise Refused(problems)
-    advice = rules.check(rules.Facts(release, node.platform, recipe, place, transfer, ports))
     return Launch(
         role=place.role.name,
         title=_title(node, place),
@@ -53,7 +65,7 @@ def launch(node: Context, place: Place) -> Launch:
         expands=expands,
         argv=("vllm", "serve", node.model, *arguments.render(flags)),
         ports=ports,
-        warnings=(*wanted.advice, *advice),
+        warnings=(*wanted.advice, *catalogue.unread(seen.env, node.catalogue), *advice),
         before=(ray.start_head(node),) if place.layout == topology.RAY else (),
         peers=_peers(node, place, flags),
         leader=_leader(node, place),
@@ -142,7 +154,7 @@ def _recipe_flags(
     node: Context,
     place: Place,
     wanted: tuple[Flag, ...],
-    known: Facts,
+    named: Facts,
     problems: list[Problem],
 ) -> list[Flag]:
     """The recipe's flags with those of its features, for this node."""
@@ -153,7 +165,7 @@ def _recipe_flags(
     for flag in (*place.block.flags(), *wanted):
         if flag.name not in drop:
             where = f"{node.at_recipe}: args.{flag.name.removeprefix('--')}"
-            values = tuple(references.fill(v, known, where, problems) for v in flag.values)
+            values = tuple(references.fill(v, named, where, problems) for v in flag.values)
             flags.append(Flag(flag.name, values))
     catalogue.check_flags(flags, f"{node.at_recipe}: args", node.catalogue, problems, DATA)
     catalogue.check_variables(

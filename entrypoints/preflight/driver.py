@@ -1,5 +1,4 @@
 """The host's driver, as the container sees it."""
-# ruff: noqa: PTH118
 
 from __future__ import annotations
 

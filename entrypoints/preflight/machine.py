@@ -1,5 +1,4 @@
 """The machine as a set of questions, so that tests can answer them."""
-# ruff: noqa: PTH112, PTH115, PTH116, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """The model's files: in a folder, in the cache, or still to be downloaded."""
-# ruff: noqa: PTH118, PTH120
 
 from __future__ import annotations
 

@@ -299,8 +299,8 @@ def test_every_default_is_accepted(name):
 def test_a_good_flag_needs_neither_difflib_nor_typing():
     code = (
         "import sys; from entrypoints import catalogue, data; from entrypoints.arguments import"
-        " Flag; from collections import namedtuple; r = namedtuple('R', 'name vllm')"
-        "('v0.13.0', '0.13.0'); c = catalogue.load(r); p = [];"
+        " Flag; from collections import namedtuple; r = namedtuple('R', 'name vllm flags_gone"
+        " variables_gone')('v0.13.0', '0.13.0', {}, {}); c = catalogue.load(r); p = [];"
         "catalogue.check_flags([Flag('--tensor-parallel', ('8',))], '', c, p);"
         "catalogue.check_variables({'VLLM_PORT': '1'}, c, p); assert not p;"
         "print(sorted({'difflib', 'pathlib', 'argparse'} & set(sys.modules)))"

@@ -51,8 +51,8 @@ def refused(environ: dict, *tokens: str, host: Host | None = None) -> Refused:
 
 class TestPrecedence:
     def test_recipe_then_role_then_variable_then_argument(self):
-        assert flag(plan(PREFILL), "--tensor-parallel-size") == "8"
-        less = {**PREFILL, "TP_SIZE": "4"}
+        assert flag(plan(LEADER), "--tensor-parallel-size") == "8"
+        less = {**LEADER, "TP_SIZE": "4"}
         assert flag(plan(less), "--tensor-parallel-size") == "4"
         assert flag(plan(less, ["-tp", "2"]), "--tensor-parallel-size") == "2"
 
@@ -148,10 +148,10 @@ class TestDerived:
         assert "HCCL_IF_IP" not in plan(SINGLE, host=host).env
 
     def test_own_sizes_are_in_the_kv_blocks(self):
-        launch = plan({**DECODE, "TP_SIZE": "2", "PP_SIZE": "2"})
+        launch = plan({**PREFILL, "TP_SIZE": "4", "PP_SIZE": "2"})
         extra = kv(launch)["kv_connector_extra_config"]
-        assert extra["decode"] == {"dp_size": 8, "tp_size": 2, "pp_size": 2}
-        assert extra["prefill"] == {"dp_size": 2, "tp_size": 8}
+        assert extra["prefill"] == {"dp_size": 2, "tp_size": 4, "pp_size": 2}
+        assert extra["decode"] == {"dp_size": 8, "tp_size": 4}
         assert "kv-sizes-changed" in codes(launch)
 
     def test_kv_port_and_engine(self):
@@ -193,7 +193,7 @@ class TestWarnings:
     def test_the_reference(self):
         assert codes(plan(PREFILL)) == ["kv-port-in-adxl-range", "kv-key-unread"]
         assert codes(plan(DECODE)) == ["kv-key-unread"]
-        assert codes(plan(SINGLE)) == []
+        assert codes(plan(SINGLE)) == ["context-beyond-scaling"]
 
     @pytest.mark.parametrize(
         ("release", "expected"),
