@@ -301,6 +301,34 @@ def show_matrix(c: Context, release: str | None = None, format: str = "text") ->
 
 @task(
     auto_shortflags=False,
+    iterable=["set"],
+    help={
+        "set": "a variable as the container would get it, NAME=VALUE; repeatable",
+        "arguments": "flags after the image, in one text",
+        "format": "text, json or env",
+    },
+)
+def plan(
+    c: Context, set: list[str] | None = None, arguments: str = "", format: str = "text"
+) -> None:
+    """Show what a node would run, starting nothing: invoke plan --set ROLE=single --set RECIPE=R
+
+    The same as `docker run -e … IMAGE plan`.
+    """
+    from entrypoints.__main__ import main
+
+    environ = dict(one.partition("=")[::2] for one in set or [])
+    try:
+        words = shlex.split(arguments)
+    except ValueError as error:
+        raise Exit(f"error: --arguments: {error}; quote it as for a shell", code=64) from None
+    code = main(["plan", "--format", format, "--", *words], environ)
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    auto_shortflags=False,
     help={
         "platform": "a2 or a3: what the host is to serve with (default: what it has)",
         "release": RELEASE,
