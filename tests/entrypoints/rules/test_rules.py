@@ -1,0 +1,107 @@
+"""Each check, where it fires and where it is silent; and the reference, which must be allowed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import entrypoints.rules.__main__ as table
+from entrypoints import arguments, data, kv, model, rules
+from entrypoints.launch import plan
+from entrypoints.problems import Refused
+from entrypoints.rules.facts import ERROR, WARNING, number
+
+ROOT = Path(__file__).parents[3]
+CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
+REFERENCE = json.loads((ROOT / "tests/cases/serve.json").read_text())
+
+
+def setups(kind: str) -> list:
+    return [
+        pytest.param(code, setup, id=f"{code}-{i}")
+        for code, both in CASES.items()
+        for i, setup in enumerate(both[kind])
+    ]
+
+
+def found(code: str, facts: rules.Facts) -> list:
+    problems: list = []
+    advice = rules.check(facts, problems)
+    return [one for one in (*problems, *advice) if one.code == code]
+
+
+@pytest.mark.parametrize(("code", "setup"), setups("fires"))
+def test_fires(code, setup, facts):
+    one = found(code, facts(setup))
+    assert one, "nothing found"
+    for each in one:
+        assert each.message
+        assert each.fix
+        assert each.source
+        assert getattr(each, "where", "warning")  # an error says where
+
+
+@pytest.mark.parametrize(("code", "setup"), setups("silent"))
+def test_silent(code, setup, facts):
+    assert found(code, facts(setup)) == []
+
+
+def test_every_check_has_cases():
+    codes = [one.code for one in rules.CHECKS]
+    assert sorted(codes) == sorted(CASES)
+    assert len(set(codes)) == len(codes)
+    assert all(CASES[code]["fires"] and CASES[code]["silent"] for code in codes)
+    assert {one.severity for one in rules.CHECKS} == {ERROR, WARNING}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("32k", 32000), ("32K", 32768), ("1.5k", 1500), ("7", 7), ("-1", None), ("x", None)],
+)
+def test_number(text, expected):
+    assert number(text) == expected
+
+
+@pytest.mark.parametrize("release", data.names("releases"))
+@pytest.mark.parametrize("case", REFERENCE, ids=lambda case: case["name"])
+def test_the_reference_is_allowed(case, release):
+    """Its own release takes every case; another may refuse a flag or variable by name only."""
+    seen: list = []
+    try:
+        launch = plan({**case["inputs"], "VLLM_ASCEND_RELEASE": release})
+    except Refused as error:
+        refused = {p.code for p in error.problems}
+    else:
+        refused = set()
+    if refused:
+        assert release != "v0.13.0rc1"
+        assert refused <= {"unknown-flag", "unknown-variable"}
+        return
+    place, node = launch.place, launch.context
+    assert place is not None
+    flags = arguments.merge({}, arguments.parse(launch.argv[3:], {}, seen))
+    config = arguments.json_of(flags, "--kv-transfer-config")
+    rules.check(
+        rules.Facts(
+            node.release,
+            node.platform,
+            node.recipe,
+            place,
+            kv.read(config, seen) if config else None,
+            launch.ports,
+            flags,
+            launch.env,
+            model.find(node.model, flags),
+            place.block.concurrency,
+        ),
+        seen,
+    )
+    assert seen == []
+
+
+def test_the_document_is_the_table():
+    document = (ROOT / "docs/checks.md").read_text()
+    assert document.endswith(table.markdown()), "run python -m entrypoints.rules"

@@ -1,0 +1,120 @@
+"""Facts about a model, from its folder or its name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from entrypoints import model
+from entrypoints.arguments import Flag
+
+NAMED = "vllm-ascend/Qwen3-235B-A22B-w8a8"
+YARN = {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}
+DENSE = {
+    "architectures": ["Tiny"],
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+    "max_position_embeddings": 4096,
+}
+
+
+def flags(**values) -> dict:
+    names = {f"--{key.replace('_', '-')}": value for key, value in values.items()}
+    return {key: (Flag(key, (json.dumps(value),)),) for key, value in names.items()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(config, name="m"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        text = config if isinstance(config, str) else json.dumps(config)
+        (tmp_path / name / "config.json").write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [(NAMED, 8), ("/w/qwen3-235b-a22b/", 16), ("Qwen3-235B-A22B-W4A8-mtp", 4)],
+)
+def test_by_name(name, bits):
+    found = model.find(name, {})
+    assert (found.bits, found.longest, found.moe, found.layers) == (bits, 40960, True, 94)
+    assert round(sum(found.parameters) / 1e9) == 235
+
+
+@pytest.mark.parametrize("name", ["Qwen3-235B-A22B-mine", "other", "", "a\0b", "x/" * 3000])
+def test_unknown_name(name):
+    assert model.find(name, {}) is None
+
+
+def test_a_longer_name_is_another_model():
+    assert model.find("Qwen/Qwen3-235B-A22B-Instruct-2507", {}).longest is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"hf_overrides": {"rope_parameters": YARN}}, {"rope_scaling": YARN}],
+)
+def test_yarn(given):
+    found = model.find(NAMED, flags(**given))
+    assert (found.longest, found.scaled) == (4 * 32768, True)
+
+
+def test_a_folder_says_more_than_its_name(folder):
+    path = folder({**DENSE, "max_position_embeddings": 7}, "Qwen3-235B-A22B")
+    found = model.find(path, {})
+    assert (found.longest, found.moe, found.kv_heads, found.head_dim) == (7, False, 4, 16)
+    assert found.source == f"{path}/config.json"
+
+
+def test_parameters_of_a_dense_model(folder):
+    found = model.find(folder(DENSE), {})
+    attention, mlp, embeddings = 4 * 64 * 64, 3 * 64 * 128, 2 * 100 * 64
+    assert found.parameters == (0, 2 * (attention + mlp) + embeddings)
+    assert found.weights(8, 2) == found.parameters[1] / 2 * 2
+    assert found.kv_cache(10, 2, 1) == 2 * 2 * 16 * 2 * 2 * 10
+
+
+def test_overrides_and_the_inner_config_of_a_multimodal_model(folder):
+    path = folder({"architectures": ["V"], "text_config": {**DENSE, "n_routed_experts": 8}})
+    found = model.find(path, flags(hf_overrides={"max_position_embeddings": 9}))
+    assert (found.moe, found.experts, found.longest) == (True, 8, 9)
+    assert found.parameters is None  # the experts' width is not stated
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "bits"),
+    [
+        ({}, "m", 16),
+        ({"quantize": "w8a8_dynamic"}, "m", 8),
+        ({}, "m-W4A8", 4),
+        ({"quantization_config": {}}, "m", None),
+    ],
+)
+def test_width_of_a_weight(folder, config, name, bits):
+    assert model.find(folder({**DENSE, **config}, name), {}).bits == bits
+
+
+def test_quantized_but_how_is_unclear(folder):
+    given = {"--quantization": (Flag("--quantization", ("ascend",)),)}
+    found = model.find(folder(DENSE), given)
+    assert found.bits is None
+    assert found.weights(1, 1) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "[" * 100_000, '{"hidden_size": "x", "rope_scaling": 3}', "{}" * 2]
+)
+def test_a_strange_config_is_survived(folder, text):
+    found = model.find(folder(text), {})
+    assert found is None or found.parameters is None
+
+
+def test_a_huge_config_is_not_read(folder):
+    assert model.find(folder(json.dumps({**DENSE, "x": "y" * (1 << 20)})), {}) is None
