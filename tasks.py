@@ -49,6 +49,7 @@ PLATFORM = "platforms of the matrix, separated by commas: a2, a3, …"
 RELEASE = "a release of the matrix (default: the reference, v0.13.0rc1)"
 OS = "ubuntu22.04 (default) or openeuler24.03; several separated by commas"
 BASE = "where CANN comes from: an image, or 'stand-in' (no CANN: imports and plans, serves nothing)"
+CERTIFICATES = "CA bundle (default: SSL_CERT_FILE, or the host's)"
 FORMAT = "text (default) or json"
 
 
@@ -281,6 +282,162 @@ def flags(
             changed = catalogues.update(chosen, wheels, say)
         rows = catalogues.summary(chosen, changed)
         data(format, rows, lambda: catalogues.summary_text(rows))
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "registry": "registry and namespace: registry.example.com/team",
+        "platform": PLATFORM,
+        "all": "every platform and OS of the release",
+        "release": RELEASE,
+        "os": OS,
+        "arch": "arm64,amd64 (default: all of the matrix)",
+        "base": BASE + "; default: the published CANN image",
+        "plan": "show for every tag what would be done, and why; change nothing",
+        "allow-missing": "publish although the release would lack a platform, an OS or an arch",
+        "media-types": "oci (default), or docker for a registry that refuses an OCI index",
+        "cann-packages": "a directory of CANN's .run installers and SHA256SUMS",
+        "share-cann": "as build has it",
+        "tools": "as build has it",
+        "builder": "a buildx builder with a node for each architecture",
+        "compression": "zstd (default) or gzip; with docker's media types gzip",
+        "source": "as build has it; repeatable",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+    iterable=["source"],
+)
+def publish(
+    c: Context,
+    registry: str = "",
+    platform: str = "",
+    all: bool = False,
+    release: str | None = None,
+    os: str = "ubuntu22.04",
+    arch: str = "",
+    base: str | None = None,
+    plan: bool = False,
+    allow_missing: bool = False,
+    media_types: str = "oci",
+    cann_packages: str | None = None,
+    share_cann: bool = False,
+    tools: str | None = None,
+    builder: str | None = None,
+    compression: str = "zstd",
+    source: list[str] | None = None,
+    certificates: str | None = None,
+    format: str = "text",
+) -> None:
+    """Publish multi-arch images: invoke publish --registry registry.example.com/team --all
+
+    Builds and pushes what the registry lacks; a tag moves when all of its image is there. Cut off
+    and run again, it goes on from where it was.
+    """
+    with problems_in_plain_words():
+        from images import oci, parts, targets
+        from images import publish_report as report
+        from images.matrix import load
+        from images.registry import HttpRepository, Reference
+        from images.site import Site
+
+        matrix = load()
+        types = oci.media_types(media_types)
+        site = Site.of(_environ(), certificates=certificates)
+        name = Reference.parse(f"{registry.rstrip('/')}/{targets.REPOSITORY}", "--registry")
+        options = targets.Options(
+            arches=targets.arches(matrix, words(arch) or [*matrix.arches]),
+            base=base,
+            cann_packages=Path(cann_packages) if cann_packages else None,
+            share_cann=share_cann,
+            tools=tools,
+            registry=registry,
+            push=True,
+            builder=builder,
+            compression=compression if types.annotations else "gzip",
+            sources=targets.sources(source or []),
+            site=site,
+        )
+        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        job = parts.Job(
+            matrix,
+            matrix.release(release),
+            targets.resolve(matrix, variants, options, say),
+            options,
+            HttpRepository(name.repository, certificates=site.certificates),
+            types,
+        )
+        if plan:
+            steps = parts.plan(job)
+            data(format, report.plan_data(steps), lambda: report.plan_text(steps))
+            return
+        done = parts.run(job, allow_missing, say)
+        data(format, report.published_data(done), lambda: report.published_text(done))
+
+
+@task(
+    auto_shortflags=False,
+    positional=["source", "target"],
+    help={
+        "source": "what to copy: registry.example.com/staging/vllm-ascend:TAG, or @DIGEST",
+        "target": "where to: registry.example.com/team/vllm-ascend, with another :TAG if wanted",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+)
+def promote(
+    c: Context, source: str, target: str, certificates: str | None = None, format: str = "text"
+) -> None:
+    """Copy an image and its signatures between registries: invoke promote SRC DST
+
+    By digest, with everything that belongs to the tag; the target's tag moves when all is there.
+    """
+    with problems_in_plain_words():
+        from images import promote as promotion
+        from images import publish_report as report
+        from images.registry import HttpRepository, Reference
+        from images.site import Site
+
+        bundle = Site.of(_environ(), certificates=certificates).certificates
+        ends = Reference.parse(source, "SRC"), Reference.parse(target, "DST")
+        here, there = (HttpRepository(one.repository, certificates=bundle) for one in ends)
+        done = promotion.promote(here, ends[0], there, ends[1], say)
+        data(format, vars(done), lambda: report.promoted_text(done))
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "registry": "the repository: registry.example.com/team/vllm-ascend",
+        "older": "temporary tags older than this go, whatever they point to: 30m, 24h, 7d",
+        "dry-run": "show what would be deleted; delete nothing",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+)
+def prune(
+    c: Context,
+    registry: str = "",
+    older: str = "24h",
+    dry_run: bool = False,
+    certificates: str | None = None,
+    format: str = "text",
+) -> None:
+    """Delete temporary tags of publish: invoke prune --registry registry.example.com/team/NAME"""
+    with problems_in_plain_words():
+        from images import prune as pruning
+        from images import publish_report as report
+        from images.registry import HttpRepository, Reference
+        from images.site import Site
+
+        bundle = Site.of(_environ(), certificates=certificates).certificates
+        name = Reference.parse(registry, "--registry").repository
+        repository = HttpRepository(name, certificates=bundle)
+        found = pruning.plan(repository, pruning.age(older))
+        if not dry_run:
+            pruning.prune(repository, found, say)
+        verb = "would delete" if dry_run else "deleted"
+        data(format, report.temporary_data(found), lambda: report.temporary_text(found, verb))
 
 
 @task(

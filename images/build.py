@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,13 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
 
     Raises UserError: 69 when something is not reached, 70 when a step fails.
     """
-    _provide_roots(matrix, targets, options, say)
+    provide_roots(matrix, targets, options, say)
     prints = {target: _fingerprints(matrix, target, options) for target in targets}
     done = {} if options.no_cache else _up_to_date(prints, options)
     todo = [target for target in targets if target not in done]
     if todo:
         progress = Progress()
-        environments = _capture(matrix, {t: prints[t] for t in todo}, options, progress, say)
-        metadata = bake(
-            {t.name: _image_target(matrix, t, environments[t], options) for t in todo},
-            WORK / "bake",
-            progress,
-            builder=options.builder,
-            no_cache=options.no_cache,
-        )
-        digests = {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in todo}
+        digests = _bake(matrix, {t: prints[t] for t in todo}, options, {}, progress, say)
         if options.push:
             for target, digest in digests.items():
                 say(f"pushing {target.tag}")
@@ -60,6 +53,41 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
             done[target] = built = records.inspect(target, digest, seconds, options.push)
             records.remember(target, _fingerprints(matrix, target, options), built, options)
     return [done[target] for target in targets]
+
+
+def into_layout(
+    matrix: Matrix,
+    targets: list[Target],
+    options: Options,
+    labels: Mapping[Target, Mapping[str, str]],
+    say: Say,
+) -> dict[Target, str]:
+    """Build all targets into the OCI layout, each with `labels` of its own; returns their digests.
+
+    Nothing is pushed. Raises UserError as `build` does.
+    """
+    provide_roots(matrix, targets, options, say)
+    prints = {target: _fingerprints(matrix, target, options) for target in targets}
+    return _bake(matrix, prints, options, labels, Progress(), say)
+
+
+def _bake(
+    matrix: Matrix,
+    prints: dict[Target, Prints],
+    options: Options,
+    labels: Mapping[Target, Mapping[str, str]],
+    progress: Progress,
+    say: Say,
+) -> dict[Target, str]:
+    """Capture what is to be baked in, build, and return the digest of every image."""
+    environments = _capture(matrix, prints, options, progress, say)
+    images = {t.name: _image_target(matrix, t, environments[t], options) for t in prints}
+    for target, own in labels.items():
+        images[target.name]["labels"] = dict(own)
+    metadata = bake(
+        images, WORK / "bake", progress, builder=options.builder, no_cache=options.no_cache
+    )
+    return {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in prints}
 
 
 def planned(matrix: Matrix, targets: list[Target], options: Options) -> list[Planned]:
@@ -104,7 +132,8 @@ def _up_to_date(prints: dict[Target, Prints], options: Options) -> dict[Target, 
     return {target: built for target, built in found.items() if built}
 
 
-def _provide_roots(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> None:
+def provide_roots(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> None:
+    """Make the root file systems that the targets and their stages stand on."""
     roots = WORK / "roots"
     if any(target.found.base.debian for target in targets):
         for arch in options.arches:

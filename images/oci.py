@@ -1,0 +1,212 @@
+"""Images as OCI and Docker describe them: descriptors, manifests, indexes, layouts on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from images.errors import EX_DATAERR, fail
+
+OCI = "application/vnd.oci.image"
+DOCKER = "application/vnd.docker"
+
+
+@dataclass(frozen=True)
+class MediaTypes:
+    """How one family names an image's documents; `layers` translates from OCI's names."""
+
+    index: str
+    manifest: str
+    config: str
+    layers: Mapping[str, str]
+    annotations: bool
+
+
+MEDIA_TYPES = {
+    "oci": MediaTypes(
+        f"{OCI}.index.v1+json",
+        f"{OCI}.manifest.v1+json",
+        f"{OCI}.config.v1+json",
+        {f"{OCI}.layer.v1.tar{packed}": f"{OCI}.layer.v1.tar{packed}" for packed in ("", "+gzip")}
+        | {f"{OCI}.layer.v1.tar+zstd": f"{OCI}.layer.v1.tar+zstd"},
+        annotations=True,
+    ),
+    "docker": MediaTypes(
+        f"{DOCKER}.distribution.manifest.list.v2+json",
+        f"{DOCKER}.distribution.manifest.v2+json",
+        f"{DOCKER}.container.image.v1+json",
+        {f"{OCI}.layer.v1.tar+gzip": f"{DOCKER}.image.rootfs.diff.tar.gzip"},
+        annotations=False,
+    ),
+}
+
+
+def media_types(name: str) -> MediaTypes:
+    """Raises UserError."""
+    if name not in MEDIA_TYPES:
+        raise fail("--media-types", f"'{name}' is not known", " or ".join(MEDIA_TYPES))
+    return MEDIA_TYPES[name]
+
+
+INDEXES = tuple(types.index for types in MEDIA_TYPES.values())
+MANIFESTS = (*INDEXES, *(types.manifest for types in MEDIA_TYPES.values()))
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What one document says of another, or of a blob."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Descriptor:
+        return cls(raw["mediaType"], raw["digest"], raw["size"])
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or an index, byte for byte: its digest is that of the bytes."""
+
+    media_type: str
+    body: bytes
+
+    @classmethod
+    def made(cls, document: Mapping[str, Any]) -> Manifest:
+        """From a document: the same bytes for the same document, always."""
+        body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        return cls(document["mediaType"], body)
+
+    @cached_property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, len(self.body))
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return dict(self.document.get("annotations") or {})
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in INDEXES
+
+    @property
+    def children(self) -> list[Descriptor]:
+        """The manifests of an index."""
+        return [Descriptor.of(raw) for raw in self.document.get("manifests") or []]
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """Config and layers, less those that other servers hold (foreign layers)."""
+        parts = [self.document.get("config"), *(self.document.get("layers") or [])]
+        return [Descriptor.of(raw) for raw in parts if raw and not raw.get("urls")]
+
+    @property
+    def arches(self) -> dict[str, str]:
+        """Architecture → digest, of an index; without attestations, which name none."""
+        return {
+            raw["platform"]["architecture"]: raw["digest"]
+            for raw in self.document.get("manifests") or []
+            if raw.get("platform", {}).get("architecture", "unknown") != "unknown"
+        }
+
+
+def index(
+    types: MediaTypes, parts: Mapping[str, Descriptor], annotations: Mapping[str, str]
+) -> Manifest:
+    """The index of an image: one manifest for each architecture, in the order given."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": types.index,
+        "manifests": [
+            {**part.raw, "platform": {"architecture": arch, "os": "linux"}}
+            for arch, part in parts.items()
+        ],
+    }
+    return Manifest.made(
+        {**document, "annotations": annotations} if types.annotations else document
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An OCI layout: a directory of blobs by digest."""
+
+    directory: Path
+
+    def path(self, digest: str) -> Path:
+        algorithm, _, name = digest.partition(":")
+        return self.directory / "blobs" / algorithm / name
+
+    def manifest(self, digest: str) -> Manifest:
+        """Raises UserError (65) for what is not there or no manifest."""
+        try:
+            body = self.path(digest).read_bytes()
+            return Manifest(json.loads(body)["mediaType"], body)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise fail(
+                str(self.path(digest)), f"is no manifest: {error!r}", "build again", EX_DATAERR
+            ) from None
+
+    def arches(self, digest: str, single: str) -> dict[str, str]:
+        """Architecture → manifest digest; an image that is no index is of the `single` one."""
+        found = self.manifest(digest)
+        return found.arches if found.is_index else {single: digest}
+
+    def whole(self, digest: str) -> bool:
+        """Whether a manifest is there with all its blobs."""
+        return self.path(digest).is_file() and all(
+            self.path(blob.digest).is_file() for blob in self.manifest(digest).blobs
+        )
+
+
+def published(
+    layout: Layout, digest: str, arch: str, types: MediaTypes, annotations: Mapping[str, str]
+) -> Manifest:
+    """The manifest of a built image as a registry gets it: in its media types, with annotations.
+
+    Raises UserError (65) for an image of another architecture, or one that these types cannot name.
+    """
+    built = layout.manifest(digest)
+    config = json.loads(layout.path(built.document["config"]["digest"]).read_bytes())
+    if config.get("architecture") != arch:
+        raise fail(
+            digest, f"is built for {config.get('architecture')}, not {arch}", exit_code=EX_DATAERR
+        )
+    layers = []
+    for layer in built.document["layers"]:
+        known = {**types.layers, **{name: name for name in types.layers.values()}}
+        if layer["mediaType"] not in known:
+            raise fail(
+                digest,
+                f"has a layer of type {layer['mediaType']}, which these media types do not know",
+                "--compression gzip",
+                EX_DATAERR,
+            )
+        layers.append({**layer, "mediaType": known[layer["mediaType"]]})
+    document = {
+        "schemaVersion": 2,
+        "mediaType": types.manifest,
+        "config": {**built.document["config"], "mediaType": types.config},
+        "layers": layers,
+    }
+    if types.annotations:
+        document["annotations"] = {**built.annotations, **annotations}
+    return Manifest.made(document)

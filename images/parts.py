@@ -1,0 +1,138 @@
+"""From the matrix to what can be published: the images wanted, and building what is not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from images import build as builds
+from images import publish, push
+from images.errors import EX_DATAERR, Problem, UserError
+from images.inputs import LABEL, Inputs, inputs
+from images.matrix import Matrix, Release
+from images.oci import Layout, MediaTypes
+from images.publish import Image, Part, Step
+from images.registry import Repository
+from images.targets import WORK, Options, Target
+from images.transfer import Say, each
+
+RECORDS = WORK / "parts"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a publication needs to know, and the repository it goes to."""
+
+    matrix: Matrix
+    release: Release
+    targets: list[Target]
+    options: Options
+    repository: Repository
+    types: MediaTypes
+
+
+def plan(job: Job) -> list[Step]:
+    """A step for every tag wanted, and one for every tag of the release that would be missing."""
+    images = [_image(job, target) for target in job.targets]
+    parts = [part for image in images for part in _built(image, job.options)]
+    steps = publish.plan(job.repository, images, parts, job.types)
+    return steps + _missing(job, images)
+
+
+def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
+    """Build what is lacking, and publish. Raises UserError, as `plan` and `publish.publish` do."""
+    builds.provide_roots(job.matrix, job.targets, job.options, say)
+    steps = plan(job)
+    missing = [step for step in steps if step.action == publish.MISSING]
+    if missing and not allow_missing:
+        problems = [
+            Problem(
+                f"{job.repository.name}:{step.image.tag}",
+                step.why,
+                "publish it too (--all and every --os and --arch), or --allow-missing",
+            )
+            for step in missing
+        ]
+        raise UserError(problems, EX_DATAERR)
+    steps = [step for step in steps if step.action != publish.MISSING]
+    for step in steps:
+        say(f"{step.action:5} {step.image.tag}: {step.why}")
+    steps = _build(job, steps, say)
+    result = publish.publish(job.repository, steps, Layout(push.LAYOUT), job.types, say)
+    if kept := [digest for step in steps for digest in step.local.values()]:
+        push.keep(kept)
+    return result
+
+
+def _image(job: Job, target: Target) -> Image:
+    chosen = {arch.name for arch in job.options.arches}
+    arches = tuple(name for name in job.matrix.arches if name in chosen)
+    tag = target.tag.rpartition(":")[2]
+    return Image(tag, inputs(job.matrix, target, job.options), arches)
+
+
+def _missing(job: Job, images: list[Image]) -> list[Step]:
+    """The tags of the release that lack an architecture of the matrix, whoever published them."""
+    chosen = {image.tag: set(image.arches) for image in images}
+    first = job.targets[0]
+    suffix = first.tag.rpartition(":")[2].removeprefix(first.variant.tag)
+    tags = [one.tag + suffix for one in job.matrix.variants(job.release.name)]
+    others = [tag for tag in tags if tag not in chosen]
+    found = each(others, job.repository.manifest, job.repository.stop)
+    chosen |= {
+        tag: set(one.arches) if one else set() for tag, one in zip(others, found, strict=True)
+    }
+    steps = []
+    for tag in tags:
+        if lacks := [arch for arch in job.matrix.arches if arch not in chosen[tag]]:
+            why = f"of release {job.release.name} this is missing: {', '.join(lacks)}"
+            steps.append(Step(Image(tag, Inputs(""), tuple(lacks)), publish.MISSING, why))
+    return steps
+
+
+# ---- what is built -------------------------------------------------------------------------------
+
+
+def _record(image: Image, options: Options) -> Path:
+    return RECORDS / f"{image.inputs.digest}.{options.compression}.json"
+
+
+def _built(image: Image, options: Options) -> list[Part]:
+    """What an earlier run built from the same inputs, as far as the layout still has all of it."""
+    try:
+        digests: Mapping[str, str] = json.loads(_record(image, options).read_text())
+        found = {a: d for a, d in digests.items() if Layout(push.LAYOUT).whole(d)}
+    except (OSError, ValueError, AttributeError, TypeError, UserError):
+        return []
+    return [Part(image.tag, arch, digest, image.inputs.digest) for arch, digest in found.items()]
+
+
+def _build(job: Job, steps: list[Step], say: Say) -> list[Step]:
+    """Build the architectures that neither the registry nor the layout has."""
+    todo: dict[tuple[str, ...], list[Step]] = {}
+    for step in steps:
+        if step.action == publish.BUILD:
+            arches = tuple(arch for arch in step.lacking if arch not in step.local)
+            todo.setdefault(arches, []).append(step)
+    built: dict[str, Mapping[str, str]] = {}
+    for arches, group in todo.items():
+        options = replace(job.options, arches=tuple(job.matrix.arch(name) for name in arches))
+        targets = _targets(job, group)
+        labels = {target: {LABEL: step.image.inputs.digest} for target, step in targets.items()}
+        digests = builds.into_layout(job.matrix, list(targets), options, labels, say)
+        for target, step in targets.items():
+            made = Layout(push.LAYOUT).arches(digests[target], arches[0])
+            built[step.image.tag] = local = {**step.local, **made}
+            RECORDS.mkdir(parents=True, exist_ok=True)
+            _record(step.image, options).write_text(json.dumps(local))
+    return [
+        replace(step, local=built[step.image.tag]) if step.image.tag in built else step
+        for step in steps
+    ]
+
+
+def _targets(job: Job, steps: Iterable[Step]) -> dict[Target, Step]:
+    by_tag = {target.tag.rpartition(":")[2]: target for target in job.targets}
+    return {by_tag[step.image.tag]: step for step in steps}

@@ -1,0 +1,176 @@
+"""Promote an image: copy all that belongs to a tag to another registry, by digest, then move the
+tag there.
+
+To a tag belong its index and manifests, their blobs, and what refers to any of them: signatures,
+attestations and SBOMs, found by the referrers interface, by its tag `sha256-…` in registries
+without one, and by cosign's tags `sha256-….sig`, `.att` and `.sbom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from images.oci import MEDIA_TYPES, Descriptor, Manifest
+from images.registry import Reference, Repository, Source
+from images.transfer import Blobs, Say, each, verify
+
+COSIGN = (".sig", ".att", ".sbom")
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What a promotion copied; `bytes` is what was not there already."""
+
+    source: str
+    target: str
+    digest: str
+    manifests: int
+    referrers: int
+    bytes: int
+    moved: bool
+
+
+@dataclass
+class _Family:
+    """All manifests that belong to an image: `order` has each after what it points to."""
+
+    order: dict[str, Manifest] = field(default_factory=dict)
+    referrers: dict[str, list[str]] = field(default_factory=dict)  # subject → what refers to it
+    tags: dict[str, str] = field(default_factory=dict)  # cosign's tag → digest
+
+
+def promote(
+    source: Repository, source_at: Reference, target: Repository, target_at: Reference, say: Say
+) -> Promoted:
+    """Copy, look everything up in the target, and move its tag. Run again, it copies what is left.
+
+    Raises UserError: 69 when a registry refuses or has no such image, 70 when something is missing
+    in the end.
+    """
+    wanted = source_at.digest or source_at.tag
+    tag = target_at.tag or source_at.tag
+    if not wanted:
+        raise fail("SRC", f"'{source.name}' has no tag", f"{source.name}:TAG")
+    if not tag or target_at.digest:
+        raise fail("DST", f"'{target.name}' needs a tag", f"{target.name}:TAG")
+    root = source.manifest(wanted)
+    if root is None:
+        sign = "@" if source_at.digest else ":"
+        raise fail(f"{source.name}{sign}{wanted}", "there is no such image", "", EX_UNAVAILABLE)
+    say(f"{source.name}:{wanted} is {root.digest}")
+    family = _Family()
+    _collect(source, [root], family)
+    blobs = Blobs(target, say)
+    for manifest in family.order.values():
+        for blob in manifest.blobs:
+            blobs.add(blob, _from(source, blob))
+    same_host = source.name.partition("/")[0] == target.name.partition("/")[0]
+    sent = blobs.push(source.name.partition("/")[2] if same_host else "")
+    accounted = {
+        manifest.digest
+        for manifest in family.order.values()
+        if target.push_manifest(manifest.digest, manifest)
+    }
+    for subject, digests in family.referrers.items():
+        _refer(target, subject, [family.order[d] for d in digests if d not in accounted])
+    for tag, digest in family.tags.items():
+        if target.digest(tag) != digest:
+            target.push_manifest(tag, family.order[digest])
+    say("looking up every manifest and blob in the registry")
+    verify(target, family.order)
+    _verify_referrers(target, family)
+    moved = target.digest(tag) != root.digest
+    if moved:
+        target.push_manifest(tag, root)
+        say(f"moved {target.name}:{tag} to {root.digest[:19]}")
+    referring = {digest for digests in family.referrers.values() for digest in digests}
+    return Promoted(
+        f"{source.name}:{wanted}",
+        f"{target.name}:{tag}",
+        root.digest,
+        len(family.order),
+        len(referring | set(family.tags.values())),
+        sent,
+        moved,
+    )
+
+
+def _from(source: Repository, blob: Descriptor) -> Source:
+    def open_blob() -> AbstractContextManager[BinaryIO]:
+        return source.open_blob(blob.digest)
+
+    return open_blob
+
+
+def _collect(source: Repository, waiting: Iterable[Manifest], family: _Family) -> None:
+    """Children first, then the manifest itself, then what refers to it, and to that."""
+    for manifest in waiting:
+        if manifest.digest in family.order:
+            continue
+        _collect(source, _fetch(source, [child.digest for child in manifest.children]), family)
+        family.order[manifest.digest] = manifest
+        referring = _referrers(source, manifest.digest)
+        family.referrers.update({manifest.digest: referring} if referring else {})
+        tags = [manifest.digest.replace(":", "-") + suffix for suffix in COSIGN]
+        found = each(tags, source.manifest, source.stop)
+        signatures = {tag: one for tag, one in zip(tags, found, strict=True) if one}
+        family.tags.update({tag: one.digest for tag, one in signatures.items()})
+        _collect(source, [*_fetch(source, referring), *signatures.values()], family)
+
+
+def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
+    found = each(digests, source.manifest, source.stop)
+    for digest, manifest in zip(digests, found, strict=True):
+        if manifest is None:
+            raise fail(
+                f"{source.name}@{digest}",
+                "belongs to the image and is not there",
+                "publish it again",
+                EX_UNAVAILABLE,
+            )
+    return [manifest for manifest in found if manifest]
+
+
+def _referrers(source: Repository, digest: str) -> list[str]:
+    """From the interface, and from the tag that stands for it: a registry may have got one late."""
+    found = [one.digest for one in source.referrers(digest) or []]
+    fallback = source.manifest(digest.replace(":", "-"))
+    found += [one.digest for one in fallback.children] if fallback else []
+    return list(dict.fromkeys(found))
+
+
+def _refer(target: Repository, subject: str, manifests: list[Manifest]) -> None:
+    """Enter referrers in the tag `sha256-…`, which registries without the interface rely on."""
+    if not manifests:
+        return
+    tag = subject.replace(":", "-")
+    there = target.manifest(tag)
+    entries = list(there.document["manifests"]) if there else []
+    known = {entry["digest"] for entry in entries}
+    entries += [_entry(one) for one in manifests if one.digest not in known]
+    if len(entries) > len(known):
+        types = MEDIA_TYPES["oci"]
+        document = {"schemaVersion": 2, "mediaType": types.index, "manifests": entries}
+        target.push_manifest(tag, Manifest.made(document))
+
+
+def _verify_referrers(target: Repository, family: _Family) -> None:
+    problems = [
+        Problem(f"{target.name}@{subject}", f"the registry does not list its referrer {digest}")
+        for subject, digests in family.referrers.items()
+        for digest in set(digests).difference(_referrers(target, subject))
+    ]
+    if problems:
+        raise UserError(problems, EX_SOFTWARE)
+
+
+def _entry(referrer: Manifest) -> dict[str, object]:
+    """A referrer as the distribution specification lists it."""
+    document = referrer.document
+    kind = document.get("artifactType") or document.get("config", {}).get("mediaType", "")
+    entry: dict[str, object] = {**referrer.descriptor.raw, "artifactType": kind}
+    return {**entry, "annotations": referrer.annotations} if referrer.annotations else entry

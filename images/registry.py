@@ -1,0 +1,380 @@
+"""One repository of a registry, over the distribution protocol.
+
+Plain HTTP through `requests` rather than oras: every answer is a status to act on, a killed client
+leaves no child behind that still moves a tag, and one connection serves hundreds of look-ups.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar
+from urllib.parse import urljoin
+
+import requests
+from docker import auth
+from requests.adapters import HTTPAdapter
+
+from images.errors import EX_UNAVAILABLE, fail
+from images.login import Login
+from images.oci import MANIFESTS, Descriptor, Manifest
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
+TIMEOUT = (10, 300)  # to connect, and for each piece of an answer
+CONNECTIONS = 8
+FULL = re.compile(r'no space left|ENOSPC|"Err":\s*28\b|insufficient storage', re.IGNORECASE)
+HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|[\w.-]+:\d+|\[[0-9a-f:]+\](:\d+)?", re.ASCII)
+NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NO_DIGEST = f"sha256:{'0' * 64}"
+
+CONNECTION = re.compile(
+    r"Connection \w+|Broken pipe|name resolution|Name or service not known|"
+    r"without response|timed out",
+    re.IGNORECASE,
+)
+
+T = TypeVar("T")
+Source = Callable[[], AbstractContextManager[BinaryIO]]  # opens a blob, anew for each attempt
+
+
+class Repository(Protocol):
+    """What publishing needs of a registry. Each raises UserError (69) when the registry refuses."""
+
+    name: str
+    stop: threading.Event  # set: uploads and pauses end at once
+
+    def digest(self, reference: str) -> str | None:
+        """The digest that a tag or digest has, None when it is not there."""
+
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def blob_size(self, digest: str) -> int | None: ...
+
+    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None: ...
+
+    def push_manifest(self, reference: str, manifest: Manifest) -> bool:
+        """Whether the registry keeps account of the manifest's subject itself."""
+
+    def tags(self) -> list[str]: ...
+
+    def delete_tag(self, tag: str) -> bool:
+        """Whether the registry deletes a tag alone; False when it only deletes by digest."""
+
+    def delete_manifest(self, digest: str) -> None:
+        """Delete a manifest and every tag that points to it."""
+
+    def referrers(self, digest: str) -> list[Descriptor] | None:
+        """What refers to a manifest; None from a registry without that interface."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`registry.example.com/team/name`, with a tag or a digest behind."""
+
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Reference:
+        """Raises UserError."""
+        name, _, digest = text.partition("@")
+        head, colon, tag = name.rpartition(":")
+        if not colon or "/" in tag:
+            head, tag = name, ""
+        host, _, path = head.partition("/")
+        parts = ((HOST, host), (NAME, path), (TAG, tag or "none"), (DIGEST, digest or NO_DIGEST))
+        if not all(pattern.fullmatch(part) for pattern, part in parts):
+            raise fail(
+                option,
+                f"'{text}' is no image in a registry",
+                "registry.example.com/team/name; Docker Hub is docker.io",
+            )
+        return cls(head, tag, digest)
+
+
+class Temporary(Exception):
+    """Another attempt may succeed: too many requests, a server's error, a cut connection."""
+
+    def __init__(self, words: str, pause: float = 0.0) -> None:
+        self.pause = pause
+        super().__init__(words)
+
+
+class HttpRepository:
+    """A `Repository` of a real registry, with the credentials of the Docker configuration."""
+
+    def __init__(
+        self, name: str, *, certificates: str = "", pauses: Sequence[float] = PAUSES
+    ) -> None:
+        self.name = name
+        self.pauses = pauses
+        self.host, _, self.path = name.partition("/")
+        self._loopback = re.match(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)", self.host)
+        hub = self.host == auth.INDEX_NAME
+        self._root = (
+            f"{'http' if self._loopback else 'https'}://"
+            f"{'registry-1.docker.io' if hub else self.host}/v2/"
+        )
+        if hub and "/" not in self.path:
+            self.path = f"library/{self.path}"
+        self._session = requests.Session()
+        self._session.trust_env = not self._loopback
+        self._certificates = certificates or None
+        self._session.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+        self._session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+        self._login = Login(self.host, self._session)
+        self._answered = False
+        self.stop = threading.Event()
+
+    def digest(self, reference: str) -> str | None:
+        answer = self._ask("HEAD", f"manifests/{reference}", accept=MANIFESTS)
+        if answer.status_code == 404:
+            return None
+        return answer.headers.get("Docker-Content-Digest") or self._digest_of(reference)
+
+    def _digest_of(self, reference: str) -> str | None:
+        found = self.manifest(reference)
+        return found.digest if found else None
+
+    def manifest(self, reference: str) -> Manifest | None:
+        answer = self._ask("GET", f"manifests/{reference}", accept=MANIFESTS)
+        if answer.status_code == 404:
+            return None
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        found = Manifest(media_type, answer.content)
+        if DIGEST.fullmatch(reference) and found.digest != reference:
+            raise fail(self._at(reference), f"has the digest {found.digest}", "", EX_UNAVAILABLE)
+        return found
+
+    def blob_size(self, digest: str) -> int | None:
+        answer = self._ask("HEAD", f"blobs/{digest}")
+        if answer.status_code == 404:
+            return None
+        return int(answer.headers.get("Content-Length", -1))
+
+    @contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        with self._ask("GET", f"blobs/{digest}", stream=True) as answer:
+            if answer.status_code == 404:
+                raise fail(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
+            answer.raw.decode_content = False
+            yield answer.raw
+
+    def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
+        """Upload in one piece: a registry keeps nothing of an upload that was cut."""
+        query = f"?mount={blob.digest}&from={mount_from}" if mount_from else ""
+
+        def attempt() -> None:
+            begun = self._send("POST", f"blobs/uploads/{query}")
+            if begun.status_code == 201:
+                return  # mounted from the other repository
+            if begun.status_code != 202:
+                self._refuse(begun, blob.digest)
+            place = urljoin(begun.url, begun.headers["Location"])
+            place += f"{'&' if '?' in place else '?'}digest={blob.digest}"
+            with source() as file:
+                sent = self._send("PUT", place, data=_Body(file, blob.size, self.stop))
+            if sent.status_code not in (201, 204):
+                self._refuse(sent, blob.digest)
+
+        self._patiently(attempt, blob.digest)
+
+    def push_manifest(self, reference: str, manifest: Manifest) -> bool:
+        answer = self._ask(
+            "PUT", f"manifests/{reference}", data=manifest.body, media_type=manifest.media_type
+        )
+        if answer.status_code == 404:
+            self._refuse(answer, reference)
+        return "OCI-Subject" in answer.headers
+
+    def tags(self) -> list[str]:
+        found: list[str] = []
+        place = "tags/list?n=1000"
+        while place:
+            answer = self._ask("GET", place)
+            if answer.status_code == 404:
+                break
+            found += answer.json().get("tags") or []
+            following = answer.links.get("next", {}).get("url", "")
+            place = urljoin(answer.url, following) if following else ""
+        return sorted(set(found))
+
+    def delete_tag(self, tag: str) -> bool:
+        def attempt() -> bool:
+            answer = self._send("DELETE", f"manifests/{tag}")
+            if not answer.ok and answer.status_code not in (400, 404, 405):
+                self._refuse(answer, tag)
+            return answer.ok
+
+        return self._patiently(attempt, tag)
+
+    def delete_manifest(self, digest: str) -> None:
+        self._ask("DELETE", f"manifests/{digest}")
+
+    def referrers(self, digest: str) -> list[Descriptor] | None:
+        answer = self._ask("GET", f"referrers/{digest}")
+        return None if answer.status_code == 404 else Manifest("", answer.content).children
+
+    # ---- one request, and another attempt ----
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: Sequence[str] = (),
+        data: bytes | None = None,
+        media_type: str = "",
+        stream: bool = False,
+    ) -> requests.Response:
+        """The answer, of which 404 is one; every other refusal raises."""
+        headers = {"Accept": ", ".join(accept)} if accept else {}
+        headers |= {"Content-Type": media_type} if media_type else {}
+
+        def attempt() -> requests.Response:
+            answer = self._send(method, path, headers=headers, data=data, stream=stream)
+            if not answer.ok and answer.status_code != 404:
+                self._refuse(answer, path)
+            return answer
+
+        return self._patiently(attempt, path)
+
+    def _patiently(self, attempt: Callable[[], T], path: str) -> T:
+        """Attempt it again, each time after a longer pause, while the failure may pass."""
+        for pause in (*self.pauses, None):
+            try:
+                return attempt()
+            except Temporary as error:
+                if pause is None:
+                    raise fail(
+                        self._at(path),
+                        f"{error}, {len(self.pauses) + 1} times",
+                        "run the same command again: it goes on from here",
+                        EX_UNAVAILABLE,
+                    ) from None
+                self.stop.wait(max(pause * random.uniform(0.75, 1.25), error.pause))
+            if self.stop.is_set():
+                break
+        raise Stopped
+
+    def _send(
+        self, method: str, place: str, *, data: bytes | _Body | None = None, **more: Any
+    ) -> requests.Response:
+        """One request, with the login that the registry asks for. Raises Temporary or UserError."""
+        try:
+            answer = self._request(method, place, data=data, **more)
+            challenge = answer.headers.get("WWW-Authenticate", "")
+            if answer.status_code == 401 and self._login.answer(method, challenge):
+                if isinstance(data, _Body):
+                    raise Temporary("the registry asks for a new token")
+                answer = self._request(method, place, data=data, **more)
+        except requests.exceptions.SSLError as error:
+            words = f"its certificate is not trusted: {error}"
+            raise fail(self.name, words, "--certificates FILE", EX_UNAVAILABLE) from None
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise self._cut(error) from None
+        except requests.RequestException as error:
+            raise fail(self.name, str(error), exit_code=EX_UNAVAILABLE) from None
+        code = answer.status_code
+        if (code == 429 or code >= 500) and not _full(answer):
+            raise Temporary(f"answers {code} {_words(answer)}", _retry_after(answer))
+        return answer
+
+    def _request(
+        self, method: str, place: str, *, data: bytes | _Body | None, **more: Any
+    ) -> requests.Response:
+        address = place if "://" in place else f"{self._root}{self.path}/{place}"
+        answer = self._session.request(
+            method,
+            address,
+            data=data,
+            timeout=TIMEOUT,
+            verify=self._certificates,
+            auth=self._login.of(method),
+            allow_redirects=method in ("GET", "HEAD"),
+            **more,
+        )
+        self._answered = True
+        return answer
+
+    def _cut(self, error: Exception) -> Exception:
+        """A connection that broke is worth another attempt; a host that never answered is not."""
+        told = CONNECTION.search(str(error))
+        words = told[0].lower() if told else type(error).__name__
+        if self._answered or isinstance(error, requests.exceptions.ReadTimeout):
+            return Temporary(f"the connection was cut: {words}")
+        return fail(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
+
+    def _refuse(self, answer: requests.Response, path: str) -> NoReturn:
+        words = f"{answer.status_code} {_words(answer)}".strip()
+        if answer.status_code in (401, 403):
+            what = f"the registry refuses these credentials: {words}"
+            fix = f"docker login {self.host}, with an account that may do this in {self.path}"
+        elif _full(answer):
+            what, fix = f"the registry is full: {words}", "free space there, then run this again"
+        else:
+            what, fix = f"the registry refuses: {words}", ""
+        raise fail(self._at(path), what, fix, EX_UNAVAILABLE)
+
+    def _at(self, path: str) -> str:
+        reference = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+        return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
+
+
+class Stopped(Exception):
+    """Another thread failed, or the user interrupted: this one's work is not wanted any more."""
+
+
+class _Body:
+    """A blob on its way: its length is known, and it can be stopped between two pieces."""
+
+    def __init__(self, file: BinaryIO, size: int, stop: threading.Event) -> None:
+        self._file = file
+        self._size = size
+        self._stop = stop
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read(1 << 16):
+            yield piece
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise Stopped
+        return self._file.read(size)
+
+
+def _full(answer: requests.Response) -> bool:
+    return answer.status_code == 507 or bool(FULL.search(answer.text))
+
+
+def _words(answer: requests.Response) -> str:
+    """A registry's errors in its own words."""
+    try:
+        errors = answer.json()["errors"]
+        said = [f"{one.get('code', '')} {one.get('message') or ''}".strip() for one in errors]
+        return "; ".join(dict.fromkeys(said))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return answer.reason or ""
+
+
+def _retry_after(answer: requests.Response) -> float:
+    value = answer.headers.get("Retry-After", "")
+    return min(float(value), 120.0) if value.isdigit() else 0.0
+
+
+def bytes_source(content: bytes) -> Source:
+    """A blob that is in memory."""
+    return lambda: closing(io.BytesIO(content))

@@ -1,0 +1,123 @@
+"""Blobs on their way to a registry, several at a time, and a look at whether all arrived."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from images.errors import EX_SOFTWARE, Problem, UserError
+from images.oci import Descriptor, Manifest
+from images.registry import CONNECTIONS, Repository, Source, Stopped
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(
+    items: Iterable[T], action: Callable[[T], R], stop: threading.Event, workers: int = CONNECTIONS
+) -> list[R]:
+    """Apply `action` to all items, some at a time; the first failure, or Ctrl-C, stops the others.
+
+    Raises UserError with every problem that was met.
+    """
+    items = list(items)
+    if not items:
+        return []
+    with ThreadPoolExecutor(min(workers, len(items))) as pool:
+        futures = [pool.submit(action, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            if not all(future.done() and not future.exception() for future in futures):
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+    errors = [error for one in futures if not one.cancelled() and (error := one.exception())]
+    users = [error for error in errors if isinstance(error, UserError)]
+    for error in errors:
+        if not isinstance(error, UserError | Stopped):
+            raise error
+    if users:
+        problems = dict.fromkeys(problem for error in users for problem in error.problems)
+        raise UserError(problems, max(error.exit_code for error in users))
+    if errors:
+        raise KeyboardInterrupt
+    return [future.result() for future in futures]
+
+
+class Blobs:
+    """The blobs that a repository is to have, each once: what it lacks is uploaded."""
+
+    def __init__(self, repository: Repository, say: Say) -> None:
+        self.repository = repository
+        self.say = say
+        self._sources: dict[str, tuple[Descriptor, Source]] = {}
+
+    def add(self, blob: Descriptor, source: Source) -> None:
+        self._sources.setdefault(blob.digest, (blob, source))
+
+    def push(self, mount_from: str = "") -> int:
+        """Upload what is not there; the largest first. Returns how many bytes that was."""
+        repository = self.repository
+        wanted = list(self._sources.values())
+        sizes = each(wanted, lambda one: repository.blob_size(one[0].digest), repository.stop)
+        missing = [one for one, size in zip(wanted, sizes, strict=True) if size is None]
+        missing.sort(key=lambda one: (-one[0].size, one[0].digest))
+        total = sum(blob.size for blob, _ in missing)
+        done: list[int] = []
+
+        def upload(one: tuple[Descriptor, Source]) -> None:
+            blob, source = one
+            repository.push_blob(blob, source, mount_from)
+            done.append(blob.size)
+            self.say(
+                f"pushed {blob.digest[:19]}  {_megabytes(blob.size)}  "
+                f"({len(done)} of {len(missing)}, {_megabytes(sum(done))} of {_megabytes(total)})"
+            )
+
+        each(missing, upload, repository.stop)
+        return total
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
+    """Look every manifest, config and blob of these images up in the registry.
+
+    Returns all manifests by digest. Raises UserError (70) with everything that is missing or has
+    another size.
+    """
+    found: dict[str, Manifest] = {}
+    problems: list[Problem] = []
+    waiting = list(dict.fromkeys(digests))
+    while waiting:
+        manifests = each(waiting, repository.manifest, repository.stop)
+        following: list[str] = []
+        for digest, manifest in zip(waiting, manifests, strict=True):
+            if manifest is None:
+                problems.append(_missing(repository, digest, "the manifest is not there"))
+            else:
+                found[digest] = manifest
+                following += [child.digest for child in manifest.children]
+        waiting = [digest for digest in dict.fromkeys(following) if digest not in found]
+    blobs = {blob.digest: blob for one in found.values() for blob in one.blobs}
+    sizes = each(blobs, repository.blob_size, repository.stop)
+    for blob, size in zip(blobs.values(), sizes, strict=True):
+        if size is None:
+            problems.append(_missing(repository, blob.digest, "the blob is not there"))
+        elif size not in (blob.size, -1):
+            what = f"the blob has {size} bytes, not {blob.size}"
+            problems.append(_missing(repository, blob.digest, what))
+    if problems:
+        raise UserError(problems, EX_SOFTWARE)
+    return found
+
+
+def _missing(repository: Repository, digest: str, what: str) -> Problem:
+    return Problem(
+        f"{repository.name}@{digest}", what, "no tag was moved; run the same command again"
+    )
