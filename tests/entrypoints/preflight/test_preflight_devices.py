@@ -24,6 +24,7 @@ def test_too_few_are_named(fake, check):
     assert found.state == "failed"
     assert found.message == "13 of the 16 needed are here: 0-2, 5-8, 10-15"
     assert states(check(fake, "devices", devices=13)) == ["ok"]
+    assert states(check(fake, "devices", devices=14)) == ["failed"]
 
 
 def test_none_gives_the_docker_options(fake, check):
@@ -64,6 +65,7 @@ def test_numbers_of_the_host_are_a_warning(fake, check):
     """With the host's devices 8 to 15 alone, 8 and 9 are beyond what CANN counts, though there."""
     for n in range(8):
         fake.remove(f"/dev/davinci{n}")
+    assert states(check(fake, "device-access", visible="8,9", devices=2)) == ["ok"]
     (found,) = check(fake, "visible-devices", visible="8,9", devices=2)
     assert (found.state, found.fix) == ("warning", "number the container's devices from 0: 0 to 7")
 

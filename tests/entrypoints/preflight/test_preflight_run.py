@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -109,12 +111,15 @@ def test_this_very_machine(tmp_path):
     assert not [f for f in found if f.message.startswith("cannot be checked")]
 
 
-def test_commands_have_a_limit():
+def test_commands_have_a_limit(tmp_path):
     env = {"PATH": os.environ["PATH"]}
-    began = time.monotonic()
-    slow = MACHINE.run([sys.executable, "-c", "import time; time.sleep(60)"], env, 0.2)
-    assert (slow.code, slow.text) == (None, "gave no answer in 0.2 s")
+    began, pid = time.monotonic(), tmp_path / "pid"
+    slow = MACHINE.run(["sh", "-c", f"echo $$ > {pid}; exec sleep 60"], env, 0.5)
+    assert (slow.code, slow.text) == (None, "gave no answer in 0.5 s")
     assert time.monotonic() - began < 5
+    with contextlib.suppress(ChildProcessError):  # reaped already, so it has ended
+        _, status = os.waitpid(int(pid.read_text()), 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     assert MACHINE.run(["/no/such/tool"], env, 1) == (None, "No such file or directory")
     assert MACHINE.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env, 5) == (3, "out\nerr\n")
 

@@ -76,11 +76,12 @@ HUB = "/root/.cache/huggingface/hub/models--org--name"
 
 
 def test_cached_from_the_hub(fake, check):
-    fake.weights(f"{HUB}/snapshots/old", 1)
-    fake.weights(f"{HUB}/snapshots/new", 2)
-    fake.write(f"{HUB}/refs/main", "new")
-    found = one(check(fake, "weights", model="org/name"))
-    assert (found.state, "snapshots/new" in found.message) == ("ok", True)
+    fake.weights(f"{HUB}/snapshots/1", 1)
+    fake.weights(f"{HUB}/snapshots/2", 2)
+    for commit in ("1", "2"):
+        fake.write(f"{HUB}/refs/main", commit)
+        found = one(check(fake, "weights", model="org/name"))
+        assert found.message == f"{HUB}/snapshots/{commit}: complete, {commit} files"
 
 
 def test_a_link_to_nothing_in_the_cache(fake, check):
