@@ -62,7 +62,7 @@ class Feature(NamedTuple):
 class ReservedPorts(NamedTuple):
     """Ports that something takes unasked. `when`: always, mooncake, store or ray.
 
-    `moved_by`: the variable that gives another first port.
+    `moved_by`: the variable that gives another first port; `unless`: the one that replaces them.
     """
 
     name: str
@@ -71,6 +71,7 @@ class ReservedPorts(NamedTuple):
     when: str
     source: str
     moved_by: str = ""
+    unless: str = ""
 
 
 class Release(NamedTuple):
@@ -93,7 +94,6 @@ class Release(NamedTuple):
     flags_gone: Mapping[str, Mapping[str, str]]
     variables_gone: Mapping[str, Mapping[str, str]]
     headless_api_servers: Mapping[str, Any]
-    async_scheduling_pipeline: Mapping[str, Any]
     async_scheduling_refused: Mapping[str, Any]
     kv_blocks_checked: Mapping[str, Any]
     prefill_over_nodes: Mapping[str, Any]

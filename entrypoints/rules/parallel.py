@@ -97,8 +97,8 @@ def async_executor(facts: Facts) -> Iterator[Found]:
 
 
 def async_pipeline(facts: Facts) -> Iterator[Found]:
-    rule = facts.release.async_scheduling_pipeline
-    if facts.on("--async-scheduling") and facts.place.pp > 1 and rule["refused"]:
+    rule = facts.release.async_scheduling_refused
+    if facts.on("--async-scheduling") and facts.place.pp > 1 and rule["pipeline"]:
         yield Found(
             f"is refused by {facts.release.name} with pipeline parallel ({facts.place.pp})",
             "take it out, or set PP_SIZE=1",
@@ -144,7 +144,7 @@ CHECKS = (
     Check(
         "async-scheduling-executor",
         ERROR,
-        "--async-scheduling with Ray",
+        "--async-scheduling with Ray, from v0.13.0rc1 to v0.18.0",
         "vllm v0.13.0: vllm/config/vllm.py:536-570",
         async_executor,
     ),

@@ -46,7 +46,7 @@ def _adxl(name: str) -> Rule:
 
 def reserved(facts: Facts) -> Iterator[Found]:
     for taken in facts.release.reserved_ports:
-        if not _in_use(taken.when, facts):
+        if not _in_use(taken.when, facts) or taken.unless in facts.env:
             continue
         moved = number(facts.env.get(taken.moved_by, ""))
         first = taken.first if moved is None else moved
