@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LARGEST = 1 << 20  # bytes of a config.json that is read
+_HIGHEST = 1 << 40  # a number in it that can be meant
+_DEPTH = 8
 _SUFFIX = re.compile(r"-(bf16|w(?P<bits>[48])a(8|16))(-\w+)?")
 # vllm v0.13.0: vllm/config/model.py, _get_and_verify_max_len
 _LENGTHS = (
@@ -144,16 +146,16 @@ def _number(config: Mapping[str, Any], *names: str) -> int:
     """The first of the names that is a whole number from 1 up, else 0."""
     for name in names:
         value = config.get(name)
-        if type(value) is int and value > 0:
+        if type(value) is int and 0 < value < _HIGHEST:
             return value
     return 0
 
 
-def _mentions_experts(config: Any) -> bool:
+def _mentions_experts(config: Any, depth: int = _DEPTH) -> bool:
     """vllm-ascend v0.13.0: vllm_ascend/utils.py, _is_contain_expert."""
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not depth:
         return False
-    return any("expert" in str(key) or _mentions_experts(value) for key, value in config.items())
+    return any("expert" in key or _mentions_experts(config[key], depth - 1) for key in config)
 
 
 def _longest(config: Mapping[str, Any]) -> tuple[int | None, bool]:
@@ -167,6 +169,8 @@ def _longest(config: Mapping[str, Any]) -> tuple[int | None, bool]:
         return longest, False
     kind, factor = rope.get("rope_type") or rope.get("type"), rope.get("factor")
     if kind in _ALREADY_SCALED or not isinstance(factor, (int, float)):
+        return longest, False
+    if not 0 < factor < _HIGHEST:
         return longest, False
     if kind == "yarn":
         longest = _number(rope, "original_max_position_embeddings") or longest

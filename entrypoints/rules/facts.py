@@ -20,7 +20,7 @@ ERROR = "error"
 WARNING = "warning"
 
 # vllm: vllm/utils/argparse_utils.py, human_readable_int.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kKmMgGtT]?)")
 _UNITS = "kmgt"
 _NO_FLAGS: Flags = {}
 

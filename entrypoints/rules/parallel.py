@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..arguments import value_of
+from ..topology import NODES
 from .facts import ERROR, Check, Facts, Found
 
 _SERVE = "vllm: vllm/entrypoints/cli/serve.py"
@@ -85,6 +86,21 @@ def dense_external(facts: Facts) -> Iterator[Found]:
         )
 
 
+def unsupported(facts: Facts) -> Iterator[Found]:
+    place, forms = facts.place, facts.release.features
+    for feature, wanted, where in (
+        ("nnodes", place.layout == NODES, "NODES"),
+        ("prefill_context_parallel", place.pcp > 1, "PCP_SIZE"),
+    ):
+        if wanted and forms[feature].missing:
+            yield Found(
+                f"{facts.release.name} cannot do this: {forms[feature].missing}",
+                "choose a later release, or other sizes",
+                where,
+                forms[feature].source,
+            )
+
+
 def async_executor(facts: Facts) -> Iterator[Found]:
     rule = facts.release.async_scheduling_refused
     if facts.on("--async-scheduling") and facts.executor_name in rule["executors"]:
@@ -140,6 +156,13 @@ CHECKS = (
         "a model without experts under external data parallel",
         "vllm-ascend#11863",
         dense_external,
+    ),
+    Check(
+        "layout-unsupported",
+        ERROR,
+        "one rank over several nodes, or prefill context parallel, in v0.11.0",
+        "vllm v0.11.0: vllm/engine/arg_utils.py",
+        unsupported,
     ),
     Check(
         "async-scheduling-executor",

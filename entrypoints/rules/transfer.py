@@ -39,12 +39,12 @@ def _tp_sizes(facts: Facts) -> Iterator[int]:
 def connector_unknown(facts: Facts) -> Iterator[Found]:
     known = facts.release.connectors
     for part in _parts(facts.json(_FLAG)):
-        name = part.get("kv_connector")
+        name = str(part.get("kv_connector") or "")
         elsewhere = name in known or name in facts.release.connectors_gone
         if name and not elsewhere and not part.get("kv_connector_module_path"):
             yield Found(
                 f"{name!r} is not a connector of {facts.release.name}",
-                choose(str(name), known),
+                choose(name, known),
                 f"{_FLAG}.kv_connector",
                 [*known.values()][-1],
             )

@@ -7,15 +7,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 
 import entrypoints.rules.__main__ as table
-from entrypoints import arguments, data, kv, model, rules
+from entrypoints import arguments, data, kv, model, rules, settings, stack, topology
+from entrypoints.arguments import Flag
 from entrypoints.launch import plan
 from entrypoints.problems import Refused
 from entrypoints.rules.facts import ERROR, WARNING, number
 
 ROOT = Path(__file__).parents[3]
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
+KEY = st.sampled_from(
+    (
+        *("prefill", "decode", "tp_size", "dp_size", "connectors", "kv_connector", "factor"),
+        *("kv_connector_extra_config", "kv_connector_module_path", "enable_fused_mc2", "rope_type"),
+        *("rope_parameters", "max_position_embeddings", "num_hidden_layers", "hidden_size"),
+        *("num_attention_heads", "vocab_size", "num_experts", "moe_intermediate_size"),
+    )
+)
 REFERENCE = json.loads((ROOT / "tests/cases/serve.json").read_text())
 
 
@@ -100,6 +112,36 @@ def test_the_reference_is_allowed(case, release):
         seen,
     )
     assert seen == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.dictionaries(KEY, JSON), st.text(alphabet="0123456789.kM-", max_size=400))
+@hypothesis(max_examples=300, deadline=None)
+def test_strange_values_are_survived(raw, config, text):
+    """Whatever a flag's JSON holds, a rule looks away from what it does not understand."""
+    problems: list = []
+    variables = settings.read({"ROLE": "prefill", "TP_SIZE": "8"}, problems)
+    release = stack.release("v0.23.0", problems)
+    platform = stack.platform("a3", problems)
+    role = topology.role_of(variables, problems)
+    place = topology.find(role, variables, None, platform, None, problems)
+    numbers = ("--max-num-seqs", "--max-model-len", "--gpu-memory-utilization")
+    documents = ("--kv-transfer-config", "--additional-config", "--hf-overrides")
+    flags = {name: (Flag(name, (text,)),) for name in numbers}
+    flags |= {name: (Flag(name, (json.dumps(raw),)),) for name in documents}
+    extra = raw if isinstance(raw, dict) else {}
+    transfer = kv.Transfer("MooncakeConnectorV1", True, 1, extra, "kv_producer", ("", "x"))
+    env = {"HCCL_IF_BASE_PORT": text, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": text}
+    known = model._model(config, extra, 16, "test")
+    rules.check(
+        rules.Facts(release, platform, None, place, transfer, {}, flags, env, known), problems
+    )
 
 
 def test_the_document_is_the_table():
