@@ -24,15 +24,14 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def check(facts: Facts, problems: list[Problem] | None = None) -> tuple[Advice, ...]:
+def check(facts: Facts, problems: list[Problem]) -> tuple[Advice, ...]:
     """Every warning, in the order of CHECKS; errors are added to `problems`."""
-    errors = [] if problems is None else problems
     advice: list[Advice] = []
     for one in CHECKS:
         for message, fix, where, source in one.rule(facts):
             source = source or one.source
             if one.severity == ERROR:
-                errors.append(Problem(one.code, where, message, fix, source))
+                problems.append(Problem(one.code, where, message, fix, source))
             else:
                 advice.append(Advice(one.code, message, fix, source))
     return tuple(advice)
