@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import BinaryIO, TypeVar, cast
 
 from images.errors import EX_SOFTWARE, Problem, UserError
 from images.oci import Descriptor, Manifest
 from images.registry import CONNECTIONS, Repository, Source, Stopped
+from images.report import megabytes
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -66,23 +69,68 @@ class Blobs:
         missing = [one for one, size in zip(wanted, sizes, strict=True) if size is None]
         missing.sort(key=lambda one: (-one[0].size, one[0].digest))
         total = sum(blob.size for blob, _ in missing)
-        done: list[int] = []
+        meter = _Meter(len(missing), sum(blob.size for blob, _ in missing), self.say)
 
         def upload(one: tuple[Descriptor, Source]) -> None:
             blob, source = one
-            repository.push_blob(blob, source, mount_from)
-            done.append(blob.size)
-            self.say(
-                f"pushed {blob.digest[:19]}  {_megabytes(blob.size)}  "
-                f"({len(done)} of {len(missing)}, {_megabytes(sum(done))} of {_megabytes(total)})"
-            )
+            repository.push_blob(blob, meter.watch(blob, source), mount_from)
+            meter.done(blob)
 
         each(missing, upload, repository.stop)
-        return total
+        return meter.total
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+class _Meter:
+    """Says what was pushed, and every ten seconds how far it is with what takes long."""
+
+    def __init__(self, blobs: int, total: int, say: Say) -> None:
+        self.total = total
+        self._blobs = blobs
+        self._say = say
+        self._finished = 0
+        self._sent: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+
+    def watch(self, blob: Descriptor, source: Source) -> Source:
+        @contextmanager
+        def opened() -> Iterator[BinaryIO]:
+            self._sent[blob.digest] = 0
+            with source() as file:
+                yield cast(BinaryIO, _Watched(file, lambda size: self._read(blob.digest, size)))
+
+        return opened
+
+    def _read(self, digest: str, size: int) -> None:
+        with self._lock:
+            self._sent[digest] += size
+            if time.monotonic() - self._last > 10:
+                self._last = time.monotonic()
+                self._say(f"sent {self._share()}")
+
+    def done(self, blob: Descriptor) -> None:
+        with self._lock:
+            self._finished += 1
+            self._sent[blob.digest] = blob.size
+            self._last = time.monotonic()
+            count = f"{self._finished} of {self._blobs}"
+            self._say(
+                f"pushed {blob.digest[:19]}  {megabytes(blob.size)}  ({count}, {self._share()})"
+            )
+
+    def _share(self) -> str:
+        return f"{megabytes(sum(self._sent.values()))} of {megabytes(self.total)}"
+
+
+class _Watched:
+    def __init__(self, file: BinaryIO, tell: Callable[[int], None]) -> None:
+        self._file = file
+        self._tell = tell
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._tell(len(piece))
+        return piece
 
 
 def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
