@@ -32,7 +32,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.headers.get("Authorization")
         choice = {"index": 0, "text": SIDE, "finish_reason": "length"}
-        answer = {"id": "x", "object": "text_completion", "model": "qwen3", "choices": [choice]}
+        usage = {"prompt_tokens": 6, "completion_tokens": 1, "total_tokens": 7}
+        about = {"id": "x", "object": "text_completion", "model": "qwen3"}
+        answer = {**about, "choices": [choice], "usage": usage}
         if SIDE == "prefill":
             told = {"do_remote_prefill": True, "remote_host": "prefill", "asked": asked}
             self.answer({**answer, "kv_transfer_params": told})
