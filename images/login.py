@@ -28,22 +28,21 @@ class Login:
         self._headers: dict[bool, str] = {}
         self._lock = threading.Lock()
 
-    def of(self, method: str) -> AuthBase:
-        return _Header(self._headers.get(method in READING, ""))
+    def of(self, method: str) -> Header:
+        return Header(self._headers.get(method in READING, ""))
 
-    def answer(self, method: str, challenge: str) -> bool:
-        """Take the challenge of a 401 up; False when there is nothing (else) to offer."""
+    def answer(self, method: str, used: Header, challenge: str) -> bool:
+        """Take up the challenge to a request; False when there is nothing but what it `used`."""
         reading = method in READING
         kind, _, rest = challenge.partition(" ")
         with self._lock:
-            if kind.lower() == "bearer":
-                header = self._bearer(dict(PARAMETER.findall(rest)))
-            else:
-                header = self._basic if kind.lower() == "basic" else ""
-                if header == self._headers.get(reading):
-                    return False
-            self._headers[reading] = header
-        return bool(header)
+            if self.of(method).value == used.value:  # else another thread has just done it
+                self._headers[reading] = (
+                    self._bearer(dict(PARAMETER.findall(rest)))
+                    if kind.lower() == "bearer"
+                    else self._basic
+                )
+            return self.of(method).value not in ("", used.value)
 
     def _bearer(self, challenge: Mapping[str, str]) -> str:
         scopes = challenge.get("scope", "").split()
@@ -52,9 +51,9 @@ class Login:
         if refresh := self._account.get("IdentityToken"):
             form = [("grant_type", "refresh_token"), ("refresh_token", refresh)]
             form += [("client_id", "invoke"), *asked[:1], ("scope", " ".join(scopes))]
-            given = self._session.post(realm, data=form, timeout=60, auth=_Header(""))
+            given = self._session.post(realm, data=form, timeout=60, auth=Header(""))
         else:
-            given = self._session.get(realm, params=asked, timeout=60, auth=_Header(self._basic))
+            given = self._session.get(realm, params=asked, timeout=60, auth=Header(self._basic))
         if not given.ok:
             return ""
         token = given.json()
@@ -80,7 +79,7 @@ class Login:
             ) from None
 
 
-class _Header(AuthBase):
+class Header(AuthBase):
     """Sets the header itself, so that requests does not take credentials from ~/.netrc."""
 
     def __init__(self, value: str) -> None:

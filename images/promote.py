@@ -77,9 +77,9 @@ def promote(
     }
     for subject, digests in family.referrers.items():
         _refer(target, subject, [family.order[d] for d in digests if d not in accounted])
-    for tag, digest in family.tags.items():
-        if target.digest(tag) != digest:
-            target.push_manifest(tag, family.order[digest])
+    for signature, digest in family.tags.items():
+        if target.digest(signature) != digest:
+            target.push_manifest(signature, family.order[digest])
     say("looking up every manifest and blob in the registry")
     verify(target, family.order)
     _verify_referrers(target, family)

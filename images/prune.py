@@ -42,11 +42,12 @@ def plan(repository: Repository, older: timedelta, now: datetime | None = None) 
         return []
     reachable = _reachable(repository, [tag for tag in tags if not TEMPORARY.fullmatch(tag)])
     digests = each([tag.string for tag in temporary], repository.digest, repository.stop)
-    limit = (now or datetime.now(timezone.utc)) - older
+    now = now or datetime.now(timezone.utc)
     result = []
     for tag, digest in zip(temporary, digests, strict=True):
         made = datetime.strptime(tag["time"], TIME).replace(tzinfo=timezone.utc)
-        why = f"older than {older}" if made < limit else ""
+        hours = (now - made) // timedelta(hours=1)
+        why = f"pushed {hours} h ago" if now - made > older else ""
         if digest in reachable:
             why = f"{reachable[digest]} has it"
         if digest:

@@ -21,7 +21,7 @@ from docker import auth
 from requests.adapters import HTTPAdapter
 
 from images.errors import EX_UNAVAILABLE, fail
-from images.login import Login
+from images.login import Header, Login
 from images.oci import MANIFESTS, Descriptor, Manifest
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
@@ -272,12 +272,14 @@ class HttpRepository:
     ) -> requests.Response:
         """One request, with the login that the registry asks for. Raises Temporary or UserError."""
         try:
-            answer = self._request(method, place, data=data, **more)
+            login = self._login.of(method)
+            answer = self._request(method, place, login, data=data, **more)
             challenge = answer.headers.get("WWW-Authenticate", "")
-            if answer.status_code == 401 and self._login.answer(method, challenge):
+            if answer.status_code == 401 and self._login.answer(method, login, challenge):
                 if isinstance(data, _Body):
                     raise Temporary("the registry asks for a new token")
-                answer = self._request(method, place, data=data, **more)
+                login = self._login.of(method)
+                answer = self._request(method, place, login, data=data, **more)
         except requests.exceptions.SSLError as error:
             words = f"its certificate is not trusted: {error}"
             raise fail(self.name, words, "--certificates FILE", EX_UNAVAILABLE) from None
@@ -291,7 +293,7 @@ class HttpRepository:
         return answer
 
     def _request(
-        self, method: str, place: str, *, data: bytes | _Body | None, **more: Any
+        self, method: str, place: str, login: Header, *, data: bytes | _Body | None, **more: Any
     ) -> requests.Response:
         address = place if "://" in place else f"{self._root}{self.path}/{place}"
         answer = self._session.request(
@@ -300,7 +302,7 @@ class HttpRepository:
             data=data,
             timeout=TIMEOUT,
             verify=self._certificates,
-            auth=self._login.of(method),
+            auth=login,
             allow_redirects=method in ("GET", "HEAD"),
             **more,
         )

@@ -68,7 +68,6 @@ class Blobs:
         sizes = each(wanted, lambda one: repository.blob_size(one[0].digest), repository.stop)
         missing = [one for one, size in zip(wanted, sizes, strict=True) if size is None]
         missing.sort(key=lambda one: (-one[0].size, one[0].digest))
-        total = sum(blob.size for blob, _ in missing)
         meter = _Meter(len(missing), sum(blob.size for blob, _ in missing), self.say)
 
         def upload(one: tuple[Descriptor, Source]) -> None:

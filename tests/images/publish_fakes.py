@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 import threading
 from collections.abc import Iterable, Mapping
@@ -225,9 +226,4 @@ def small_release(
 
 def _noise(seed: str, size: int) -> bytes:
     """Bytes that do not compress."""
-    block = hashlib.sha256(seed.encode()).digest()
-    out = bytearray()
-    while len(out) < size:
-        out += block
-        block = hashlib.sha256(block).digest()
-    return bytes(out[:size])
+    return random.Random(seed).randbytes(size)
