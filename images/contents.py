@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import posixpath
 import sqlite3
 import struct
@@ -25,7 +26,7 @@ from email.message import Message
 from email.parser import HeaderParser
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
 
@@ -36,6 +37,7 @@ from images.transfer import each
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 DPKG, DPKG_PARTS = "var/lib/dpkg/status", "var/lib/dpkg/status.d/"
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
+OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 PIECE = 1 << 20
 LAYERS_AT_ONCE = 2
 RPM_TAGS = {1000: "name", 1001: "version", 1002: "release", 1003: "epoch", 1014: "license"}
@@ -46,7 +48,9 @@ Keep = Callable[[str], bool]
 
 
 class Blobs(Protocol):
-    """Where layers come from: a registry's repository, an OCI layout."""
+    """Where images come from: a registry's repository, an OCI layout."""
+
+    def manifest(self, reference: str) -> Manifest | None: ...
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
 
@@ -88,6 +92,23 @@ class Contents:
 
 
 @dataclass(frozen=True)
+class Image:
+    """One architecture's image: its manifest, its configuration and what is inside."""
+
+    manifest: Manifest
+    config: Mapping[str, Any]
+    contents: Contents
+
+    @property
+    def arch(self) -> str:
+        return str(self.config.get("architecture", ""))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict((self.config.get("config") or {}).get("Labels") or {})
+
+
+@dataclass(frozen=True)
 class PythonPackage:
     """A dist-info directory: `directory` is the one that it and its modules are in."""
 
@@ -114,10 +135,42 @@ class OsPackage:
 
 def wanted(path: str) -> bool:
     """The files that packages are read from."""
-    if path == DPKG or path.startswith(DPKG_PARTS) or path in RPM:
+    if path == DPKG or path.startswith(DPKG_PARTS) or path in (*RPM, *OS_RELEASE):
         return True
     directory, _, name = path.rpartition("/")
     return name in ("METADATA", "RECORD") and directory.endswith(".dist-info")
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+def manifests(blobs: Blobs, root: Manifest) -> dict[str, Manifest]:
+    """Architecture → manifest, as an index names them, or as the one image says itself.
+
+    Raises UserError (65) for one that is not there.
+    """
+    if not root.is_index:
+        return {str(config(blobs, root).get("architecture", "")): root}
+    found, problems = {}, []
+    for arch, digest in root.arches.items():
+        manifest = blobs.manifest(digest)
+        if manifest is None:
+            problems.append(Problem(f"{arch}: {digest}", "the manifest is not there"))
+        else:
+            found[arch] = manifest
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return found
+
+
+def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
+    """Raises UserError (65) when it is not what its digest says."""
+    digest = manifest.document["config"]["digest"]
+    with blobs.open_blob(digest) as blob:
+        content = blob.read()
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        raise fail(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
+    return dict(json.loads(content))
 
 
 # ---- layers --------------------------------------------------------------------------------------

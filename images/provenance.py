@@ -1,0 +1,96 @@
+"""Provenance: who built an image from what (SLSA, as BuildKit writes it).
+
+BuildKit puts a statement for each architecture beside the images of its index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+from images.errors import EX_DATAERR, fail
+from images.oci import Manifest
+
+SLSA = "https://slsa.dev/provenance/"
+OF = "vnd.docker.reference.digest"
+KIND, ATTESTATION = "vnd.docker.reference.type", "attestation-manifest"
+
+
+class Store(Protocol):
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
+
+
+@dataclass(frozen=True)
+class Statement:
+    """An in-toto statement: what `predicate` says of the subjects with these digests."""
+
+    kind: str
+    subjects: tuple[str, ...]
+    predicate: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, where: str, content: bytes) -> Statement:
+        """Raises UserError (65)."""
+        try:
+            raw = json.loads(content)
+            subjects = [f"sha256:{one['digest']['sha256']}" for one in raw.get("subject") or []]
+            return cls(str(raw["predicateType"]), tuple(subjects), dict(raw["predicate"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"is no in-toto statement: {error!r}"
+            raise fail(where, what, exit_code=EX_DATAERR) from None
+
+    @property
+    def builder(self) -> str:
+        """What built it; BuildKit leaves this empty where it was not told."""
+        details = self.predicate.get("runDetails") or self.predicate
+        return str((details.get("builder") or {}).get("id") or "")
+
+    @property
+    def materials(self) -> dict[str, str]:
+        """What it was built from: address → sha256, in the words of SLSA 0.2 and of 1."""
+        definition = self.predicate.get("buildDefinition") or {}
+        listed: Iterable[Mapping[str, Any]] = (
+            self.predicate.get("materials") or definition.get("resolvedDependencies") or []
+        )
+        return {
+            str(one.get("uri", "")): str((one.get("digest") or {}).get("sha256", ""))
+            for one in listed
+        }
+
+
+def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
+    """Manifest digest → the provenance that BuildKit put into the index beside it.
+
+    Raises UserError (65) for an attestation that cannot be read.
+    """
+    found: dict[str, list[Statement]] = {}
+    for entry in index.document.get("manifests") or []:
+        notes = entry.get("annotations") or {}
+        if notes.get(KIND) != ATTESTATION:
+            continue
+        manifest = store.manifest(entry["digest"])
+        if manifest is None:
+            raise fail("provenance", f"{entry['digest']} is not there", exit_code=EX_DATAERR)
+        for layer in manifest.document.get("layers") or []:
+            with store.open_blob(layer["digest"]) as blob:
+                statement = Statement.parse(layer["digest"], blob.read())
+            if statement.kind.startswith(SLSA):
+                found.setdefault(notes.get(OF, ""), []).append(statement)
+    return found
+
+
+def base_digest(statements: Iterable[Statement], image: str) -> str:
+    """The digest that an image had which the build took; empty when no statement names it."""
+    name, _, tag = image.partition("@")[0].rpartition(":")
+    short = name.removeprefix("docker.io/")
+    for statement in statements:
+        for address, digest in statement.materials.items():
+            path = address.removeprefix("pkg:docker/").partition("?")[0]
+            if path in (f"{name}@{tag}", f"{short}@{tag}") and digest:
+                return f"sha256:{digest}"
+    return ""

@@ -1,0 +1,299 @@
+"""What an image is made of, as a CycloneDX document: the same bytes for the same image.
+
+Names, versions and licences come from inside the image, hashes of Python packages from the lock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import License
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+from packaging.utils import canonicalize_name
+
+from images import lock
+from images.contents import (
+    OS_RELEASE,
+    Image,
+    OsPackage,
+    PythonPackage,
+    os_packages,
+    packages,
+)
+from images.errors import EX_DATAERR, EX_SOFTWARE, fail
+from images.lock import LOCKS, Pinned
+from images.matrix import STAND_IN, Matrix, Release
+from images.targets import REPOSITORY
+
+NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
+SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")
+BASE_NAME, BASE_DIGEST = (
+    "org.opencontainers.image.base.name",
+    "org.opencontainers.image.base.digest",
+)
+LONGEST_LICENSE = 100  # some packages put the whole text where its name belongs
+COMPILED = "compiled from its sources for this image"
+
+
+def document(matrix: Matrix, image: Image, base_digest: str = "", locks: Path = LOCKS) -> str:
+    """The SBOM of one architecture's image, in JSON.
+
+    `base_digest` is what the build's provenance says of the base, where no label does.
+    Raises UserError: 65 for an image that this project did not build, 70 when the document does not
+    fit the schema.
+    """
+    release = _release(matrix, image)
+    root = Component(
+        type=ComponentType.CONTAINER,
+        name=REPOSITORY,
+        version=release.name,
+        purl=PackageURL("oci", None, REPOSITORY, image.manifest.digest, {"arch": image.arch}),
+        bom_ref=image.manifest.digest,
+        hashes=[_sha256(image.manifest.digest)],
+        properties=[Property(name=name, value=value) for name, value in _own(image).items()],
+    )
+    bom = Bom(
+        serial_number=uuid.uuid5(NAMESPACE, image.manifest.digest),
+        components=[
+            *_python(matrix, release, image, locks),
+            *_system(image),
+            *_beneath(image, base_digest),
+            *_compiled(matrix, release, image),
+        ],
+    )
+    bom.metadata.timestamp = _created(image)
+    bom.metadata.component = root
+    bom.register_dependency(root, bom.components)
+    text = JsonV1Dot6(bom).output_as_string(indent=1) + "\n"
+    if wrong := invalid(text):
+        raise fail("SBOM", f"does not fit the schema: {wrong}", exit_code=EX_SOFTWARE)
+    return text
+
+
+def invalid(text: str) -> str:
+    """What the schema of CycloneDX 1.6 has against a document; empty when nothing."""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return f"is no JSON: {error}"
+    wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    return " ".join(str(wrong.data.message).split())[:300] if wrong else ""
+
+
+def parts(text: str) -> dict[str, set[tuple[str, str]]]:
+    """The packages that a valid document lists: type of package URL → (name, version)."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for component in json.loads(text).get("components") or []:
+        kind = str(component.get("purl", "")).partition("/")[0].removeprefix("pkg:")
+        name = component["name"]
+        named = canonicalize_name(name) if kind == "pypi" else name
+        found.setdefault(kind, set()).add((named, component.get("version", "")))
+    return found
+
+
+def subject(text: str) -> str:
+    """The digest of the image that a valid document is about."""
+    component = (json.loads(text).get("metadata") or {}).get("component") or {}
+    return str(component.get("bom-ref", ""))
+
+
+def _release(matrix: Matrix, image: Image) -> Release:
+    name = image.labels.get("org.opencontainers.image.version", "")
+    if name not in matrix.releases:
+        what = f"the label of the release says '{name}'"
+        raise fail("IMAGE", what, "an image that invoke build made", EX_DATAERR)
+    return matrix.releases[name]
+
+
+def _own(image: Image) -> dict[str, str]:
+    """The labels that say how the image was built, and what was fallen back on."""
+    return {
+        name.replace(".", ":"): value
+        for name, value in sorted(image.labels.items())
+        if name.startswith("ascend.")
+    }
+
+
+def _created(image: Image) -> datetime:
+    """The time of the build's SOURCE_DATE_EPOCH, which BuildKit keeps in the configuration."""
+    created = str(image.config.get("created", ""))
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d+)?Z$", "+00:00", created))
+    except ValueError:
+        what = f"'created' is '{created}', no time"
+        raise fail("IMAGE", what, exit_code=EX_DATAERR) from None
+
+
+def _sha256(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))
+
+
+# ---- Python packages -----------------------------------------------------------------------------
+
+
+def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iterable[Component]:
+    slices = lock.read(matrix, release, image.arch, locks)
+    locked = {one.name: (slice, one) for slice, pins in slices.items() for one in pins}
+    compiled = _compiled_names(release, image)
+    taken: set[str] = set()
+    for package in packages(image.contents):
+        name = canonicalize_name(package.name)
+        purl = PackageURL("pypi", None, name, package.version)
+        place = package.directory if str(purl) in taken else ""
+        taken.add(str(purl))
+        properties = {"ascend:directory": f"/{package.directory}", "ascend:layer": package.layer}
+        pinned = None
+        if SITE_PACKAGES.fullmatch(package.directory):
+            slice, pinned = locked.get(name, ("", None))
+            if name in compiled:
+                pinned = None
+                properties["ascend:origin"] = COMPILED
+            elif pinned and pinned.version == package.version:
+                properties["ascend:lock"] = f"{release.name}/{image.arch}/{slice}.txt"
+            else:
+                pinned = None
+        yield Component(
+            type=ComponentType.LIBRARY,
+            name=package.name,
+            version=package.version,
+            purl=purl,
+            bom_ref=f"{purl}#{place}" if place else str(purl),
+            hashes=_hashes(pinned),
+            licenses=licenses(package),
+            properties=[Property(name=key, value=value) for key, value in properties.items()],
+        )
+
+
+def _compiled_names(release: Release, image: Image) -> set[str]:
+    """What was built from sources: the lock's hashes say nothing of it."""
+    if image.labels.get("ascend.base") == STAND_IN:
+        return set()
+    own = ["vllm-ascend", *release.compiled]
+    own += [release.mooncake.package] if release.mooncake.origin == "source" else []
+    return {canonicalize_name(name) for name in own}
+
+
+def _hashes(pinned: Pinned | None) -> list[HashType]:
+    """Those that the lock admits: the installed file has one of them."""
+    return [_sha256(value) for value in pinned.hashes] if pinned else []
+
+
+def licenses(package: PythonPackage) -> list[License]:
+    """As METADATA tells: an expression, else a name of one line, else the classifiers."""
+    make = LicenseFactory().make_from_string
+    if expression := package.metadata.get("License-Expression"):
+        return [make(str(expression))]
+    name = str(package.metadata.get("License") or "").strip()
+    if name and name.upper() != "UNKNOWN" and "\n" not in name and len(name) <= LONGEST_LICENSE:
+        return [make(name)]
+    prefix = "License :: "
+    classifiers = [str(one) for one in package.metadata.get_all("Classifier") or []]
+    names = [one.rpartition(" :: ")[2] for one in classifiers if one.startswith(prefix)]
+    named = LicenseFactory().make_with_name
+    return [named(one) for one in sorted({n for n in names if n != "OSI Approved"})]
+
+
+# ---- the distribution, CANN, what is compiled ----------------------------------------------------
+
+
+def os_release(image: Image) -> dict[str, str]:
+    """The distribution's own words; nothing for an image that has none."""
+    for path in OS_RELEASE:
+        if path in image.contents.kept:
+            words = shlex.split(image.contents.kept[path].decode("utf-8", "replace"), comments=True)
+            pairs = (word.partition("=") for word in words)
+            return {name: value for name, _, value in pairs}
+    return {}
+
+
+def _system(image: Image) -> Iterable[Component]:
+    make = LicenseFactory().make_from_string
+    told = os_release(image)
+    name, version = told.get("ID", "linux"), told.get("VERSION_ID", "")
+    if told:
+        yield Component(
+            type=ComponentType.OPERATING_SYSTEM,
+            name=name,
+            version=version or None,
+            bom_ref=f"os:{name}@{version}",
+        )
+    for package in os_packages(image.contents):
+        purl = _os_purl(package, name, version)
+        yield Component(
+            type=ComponentType.LIBRARY,
+            name=package.name,
+            version=package.version,
+            purl=purl,
+            bom_ref=str(purl),
+            licenses=[make(package.license)] if package.license else [],
+            properties=[Property(name="ascend:layer", value=package.layer)],
+        )
+
+
+def _os_purl(package: OsPackage, os: str, version: str) -> PackageURL:
+    qualifiers = {"arch": package.arch, "distro": f"{os}-{version}" if version else os}
+    if package.source and package.source != package.name:
+        qualifiers["upstream"] = package.source
+    return PackageURL(package.kind, os.lower(), package.name, package.version, qualifiers)
+
+
+def _beneath(image: Image, base_digest: str) -> Iterable[Component]:
+    """The base image and CANN."""
+    labels = image.labels
+    stand_in = labels.get("ascend.base") == STAND_IN
+    name = labels.get(BASE_NAME, "")
+    if labels.get("ascend.base") == "image" and name:
+        digest = labels.get(BASE_DIGEST) or base_digest
+        where, _, tag = name.partition("@")[0].rpartition(":")
+        short = where.rpartition("/")[2]
+        purl = PackageURL("oci", None, short, digest or None, {"repository_url": where, "tag": tag})
+        yield Component(
+            type=ComponentType.CONTAINER,
+            name=where,
+            version=tag,
+            purl=purl,
+            bom_ref=str(purl),
+            hashes=[_sha256(digest)] if digest else [],
+        )
+    if version := labels.get("ascend.pin.cann"):
+        purl = PackageURL("generic", "ascend", "cann", version)
+        note = [Property(name="ascend:stand-in", value="its interfaces alone: no CANN is in here")]
+        yield Component(
+            type=ComponentType.PLATFORM,
+            name="cann",
+            version=version,
+            purl=purl,
+            bom_ref=str(purl),
+            properties=note if stand_in else [],
+        )
+
+
+def _compiled(matrix: Matrix, release: Release, image: Image) -> Iterable[Component]:
+    """Mooncake where it came from its sources and left no dist-info."""
+    version = image.labels.get("ascend.pin.mooncake")
+    name = canonicalize_name(release.mooncake.package)
+    there = {canonicalize_name(one.name) for one in packages(image.contents)}
+    if version and name not in there:
+        source = matrix.sources["mooncake"]
+        purl = PackageURL("generic", None, "mooncake", version, {"vcs_url": f"git+{source}"})
+        yield Component(
+            type=ComponentType.LIBRARY,
+            name="mooncake",
+            version=version,
+            purl=purl,
+            bom_ref=str(purl),
+            properties=[Property(name="ascend:origin", value=COMPILED)],
+        )

@@ -1,0 +1,165 @@
+"""Signatures and attestations: cosign with a key, or with the identity of a CI job.
+
+The index and each architecture's image are signed by digest. Each architecture gets its SBOM, and
+its provenance where BuildKit wrote one, as attestations with the same signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from images.provenance import SLSA, Statement
+
+SBOM = "https://cyclonedx.org/bom"
+PROVENANCE = (f"{SLSA}v0.2", f"{SLSA}v1")
+UNREACHABLE = ("connection refused", "no such host", "i/o timeout", "TLS handshake")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs: a `key` (file, env://NAME, KMS), or without one the identity of the CI job.
+
+    `offline` leaves the transparency log out, which only a key can do without.
+    """
+
+    key: str = ""
+    offline: bool = False
+    certificates: str = ""
+
+    def __post_init__(self) -> None:
+        if self.offline and not self.key:
+            what = "a signature without a key has nothing but the transparency log to go by"
+            raise fail("--offline", what, "--key FILE")
+
+    @property
+    def options(self) -> list[str]:
+        key = ["--key", self.key] if self.key else []
+        return ["--yes", *key, f"--tlog-upload={'false' if self.offline else 'true'}"]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whose signatures count: those of a public `key`, or of an `identity` that `issuer` knows."""
+
+    key: str = ""
+    identity: str = ""
+    issuer: str = ""
+    offline: bool = False
+    certificates: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError (64) for a trust that is none, or two."""
+        wrong: list[Problem] = []
+        if self.key and (self.identity or self.issuer):
+            wrong.append(Problem("--key", "stands alone", "leave --identity and --issuer out"))
+        if not self.key and not (self.identity and self.issuer):
+            what = "whose signature is to count is not said"
+            wrong.append(Problem("--key", what, "--key FILE, or --identity ID and --issuer URL"))
+        if self.offline and not self.key:
+            what = "a signature without a key has nothing but the transparency log to go by"
+            wrong.append(Problem("--offline", what, "--key FILE"))
+        if wrong:
+            raise UserError(wrong)
+
+    @property
+    def options(self) -> list[str]:
+        if self.key:
+            return ["--key", self.key, f"--insecure-ignore-tlog={str(self.offline).lower()}"]
+        identity = ["--certificate-identity", self.identity]
+        return [*identity, "--certificate-oidc-issuer", self.issuer]
+
+
+def sign(reference: str, signer: Signer) -> None:
+    """Sign an image by digest, an index with all its images. Raises UserError (69, 70)."""
+    _cosign(["sign", "--recursive", *signer.options, reference], signer.certificates)
+
+
+def attest(reference: str, kind: str, predicate: str, signer: Signer) -> None:
+    """Attach a signed statement in place of an earlier one of its kind. Raises UserError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "predicate.json"
+        file.write_text(predicate)
+        options = ["--replace", "--type", kind, "--predicate", str(file)]
+        _cosign(["attest", *options, *signer.options, reference], signer.certificates)
+
+
+def publish(
+    repository: str,
+    digest: str,
+    sboms: Mapping[str, str],
+    provenance: Mapping[str, Sequence[Statement]],
+    signer: Signer,
+) -> None:
+    """Sign an index and attest what is known of its images, by their digests.
+
+    Run again, it replaces the attestations. Raises UserError (69, 70).
+    """
+    for image, sbom in sboms.items():
+        attest(f"{repository}@{image}", SBOM, sbom, signer)
+    for image, statements in provenance.items():
+        for statement in statements:
+            predicate = json.dumps(statement.predicate)
+            attest(f"{repository}@{image}", statement.kind, predicate, signer)
+    sign(f"{repository}@{digest}", signer)
+
+
+def signed(reference: str, trust: Trust) -> str:
+    """What is wrong with the signature of an image; empty when it holds."""
+    try:
+        _cosign(["verify", *trust.options, "--output=json", reference], trust.certificates)
+    except UserError as error:
+        return _unless_unreachable(error)
+    return ""
+
+
+def attested(reference: str, kind: str, trust: Trust) -> tuple[list[Statement], str]:
+    """The statements of a kind whose signature holds, and what is wrong when there are none."""
+    command = ["verify-attestation", *trust.options, "--type", kind, "--output=json", reference]
+    try:
+        lines = _cosign(command, trust.certificates).splitlines()
+    except UserError as error:
+        return [], _unless_unreachable(error)
+    payloads = [base64.b64decode(json.loads(line)["payload"]) for line in lines if line]
+    return [Statement.parse(reference, payload) for payload in payloads], ""
+
+
+def _unless_unreachable(error: UserError) -> str:
+    if error.exit_code == EX_UNAVAILABLE:
+        raise error
+    return error.problems[0].what
+
+
+def _cosign(arguments: Sequence[str], certificates: str) -> str:
+    """Raises UserError: 69 without cosign or registry, 70 with cosign's words."""
+    if shutil.which("cosign") is None:
+        raise fail("cosign", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
+    environment = {**os.environ, **({"SSL_CERT_FILE": certificates} if certificates else {})}
+    environment.setdefault("COSIGN_PASSWORD", "")  # else it asks on the terminal
+    answer = subprocess.run(
+        ["cosign", *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
+    if answer.returncode == 0:
+        return answer.stdout
+    words = _words(answer.stderr)
+    code = EX_UNAVAILABLE if any(one in words for one in UNREACHABLE) else EX_SOFTWARE
+    raise fail(f"cosign {arguments[0]}", words, exit_code=code)
+
+
+def _words(stderr: str) -> str:
+    """Cosign's last words, once: it says its error twice."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+    return (errors or lines or ["failed without a word"])[-1]
