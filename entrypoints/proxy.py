@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from . import arguments, data, kv
+from . import arguments, data, kv, settings
 from .arguments import Flag
 from .context import Context
 from .launch import Launch, Peer
@@ -17,6 +17,8 @@ from .settings import Endpoint
 
 # The port of the reference deployment.
 PORT = 12347
+# vllm-router 0.1.17: default of --prometheus-port, on which it serves its metrics.
+METRICS_PORT = 29000
 
 _SIDES = (
     ("PREFILL_ENDPOINTS", "a prefill server"),
@@ -41,9 +43,9 @@ def launch(node: Context) -> Launch:
     connector = _connector(node)
     kind = node.settings.proxy or "vllm-router"
     proxies = data.read(data.path_of("proxies.yaml"))
-    port = node.settings.port or PORT
+    ports = {"api": node.settings.port or PORT}
     make = _router if kind == "vllm-router" else _example
-    argv = make(node, port, prefill, decode, connector, proxies[kind], problems)
+    argv = make(node, ports, prefill, decode, connector, proxies[kind], problems)
     if problems:
         raise Refused(problems)
     peers = [
@@ -58,7 +60,7 @@ def launch(node: Context) -> Launch:
         env=_environment(node.environ),
         expands=frozenset(),
         argv=tuple(argv),
-        ports={"api": port},
+        ports=ports,
         warnings=(),
         context=node,
         peers=peers,
@@ -74,7 +76,7 @@ def _connector(node: Context) -> str:
 
 def _router(
     node: Context,
-    port: int,
+    ports: dict[str, int],
     prefill: Sequence[Endpoint],
     decode: Sequence[Endpoint],
     connector: str,
@@ -94,13 +96,15 @@ def _router(
     ]
     base = [
         Flag("--host", ("0.0.0.0",)),
-        Flag("--port", (str(port),)),
+        Flag("--port", (str(ports["api"]),)),
         Flag("--vllm-pd-disaggregation"),
         Flag("--kv-connector", (protocol,)),
         *urls,
     ]
     repeatable = frozenset(("--prefill", "--decode"))
     flags = arguments.merge(arguments.merge({}, base, repeatable), node.appended, repeatable)
+    metrics = arguments.value_of(flags, "--prometheus-port") or str(METRICS_PORT)
+    ports["metrics"] = settings.checked(settings.METRICS, metrics, settings.METRICS.flag, problems)
     chosen = arguments.value_of(flags, "--kv-connector")
     if protocol and chosen != protocol:
         message = f"{chosen!r} is another protocol than that of {connector}"
@@ -112,7 +116,7 @@ def _router(
 
 def _example(
     node: Context,
-    port: int,
+    ports: dict[str, int],
     prefill: Sequence[Endpoint],
     decode: Sequence[Endpoint],
     connector: str,
@@ -129,10 +133,10 @@ def _example(
         ("--prefiller-hosts", "--prefiller-ports", prefill),
         ("--decoder-hosts", "--decoder-ports", decode),
     )
-    base = [Flag("--host", ("0.0.0.0",)), Flag("--port", (str(port),))]
-    for hosts, ports, endpoints in rows:
+    base = [Flag("--host", ("0.0.0.0",)), Flag("--port", (str(ports["api"]),))]
+    for hosts, numbers, endpoints in rows:
         base.append(Flag(hosts, tuple(endpoint.host for endpoint in endpoints)))
-        base.append(Flag(ports, tuple(str(endpoint.port) for endpoint in endpoints)))
+        base.append(Flag(numbers, tuple(str(endpoint.port) for endpoint in endpoints)))
     flags = arguments.merge(arguments.merge({}, base), node.appended)
     return ["python", f"{facts['folder']['image']}/{script}", *arguments.render(flags)]
 

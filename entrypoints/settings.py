@@ -169,6 +169,8 @@ VARIABLES = (
     Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the vllm-ascend release"),
 )
 NAMES = frozenset(v.name for v in VARIABLES)
+# No variable of ours, but an argument of vllm-router that is checked alike.
+METRICS = Variable("", _port, "port of the router's metrics", "--prometheus-port")
 
 
 class Settings(NamedTuple):

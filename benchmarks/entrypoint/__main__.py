@@ -43,7 +43,7 @@ def main() -> int:
     for ours, peer, target in RATIOS:
         ratio = times[ours]["median"] / times[peer]["median"]
         wanted = f" (target {target:.1f})" if target else ""
-        print(f"{ours} / {peer}: {ratio:.2f}{wanted}")
+        print(f"{ours} / {peer}: {ratio:.3g}{wanted}")
     if given.out:
         given.out.write_text(json.dumps(times, indent=2) + "\n")
     return 0

@@ -21,6 +21,8 @@ NAMES = [case["name"] for case in CASES]
 RECORDER = """\
 #!/opt/vllm/bin/python
 import http.server, json, os, pathlib, sys
+os.chdir("/tmp")
+pathlib.Path("health").touch()  # what SimpleHTTPRequestHandler then serves
 record = {"argv": sys.argv, "env": dict(os.environ), "parent": os.getppid()}
 pathlib.Path("/record", os.environ["CASE"] + ".json").write_text(json.dumps(record))
 port = int(sys.argv[sys.argv.index("--port") + 1])

@@ -37,7 +37,7 @@ def test_router() -> None:
         *("--prefill", "http://10.0.0.11:8000", "--prefill", "http://10.0.0.12:8001"),
         *("--decode", "http://10.0.0.21:8000", "--policy", "round_robin"),
     ]
-    assert launch.ports == {"api": 12347}
+    assert launch.ports == {"api": 12347, "metrics": 29000}
     assert [(p.host, p.port, p.path) for p in launch.peers] == [
         ("10.0.0.11", 8000, "/health"),
         ("10.0.0.12", 8001, "/health"),
@@ -98,3 +98,9 @@ def test_wrong_endpoints(text: str) -> None:
 
 def test_peers_are_in_the_plan() -> None:
     assert "# waits for a decode server at 10.0.0.21:8000" in show.plan_text(plan(PROXY))
+
+
+def test_the_routers_metrics_have_a_port() -> None:
+    assert plan(PROXY, ["--prometheus-port", "29001"]).ports["metrics"] == 29001
+    (line,) = refused(PROXY, "--prometheus-port", "x")
+    assert line.startswith("--prometheus-port: 'x' is not a whole number")
