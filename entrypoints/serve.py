@@ -90,11 +90,6 @@ def _features(node: Context, place: Place, problems: list[Problem]) -> features.
         lacks = forms["shutdown_timeout"]
         message = f"DRAIN_TIMEOUT has no effect: {lacks.missing}"
         advice = (Advice("no-drain", message, "set SUPERVISE=1 as well", lacks.source),)
-    if place.layout == topology.NODES and forms["nnodes"].missing:
-        lacks = forms["nnodes"]
-        message = f"one rank cannot spread over {place.nodes} nodes: {lacks.missing}"
-        fix = "set ROLE=ray-head and ROLE=ray-worker, or another release"
-        problems.append(Problem("no-nnodes", "NODES", message, fix, lacks.source))
     made = features.forms(wanted, at, node.release, node.environ, problems)
     return made._replace(advice=(*advice, *made.advice))
 
