@@ -441,6 +441,109 @@ def prune(
 
 
 @task(
+    auto_shortflags=False,
+    help={
+        "image": "a tag in the engine or a registry, or an OCI layout: DIR, DIR:TAG, DIR@DIGEST",
+        "arch": "arm64, amd64 or both (default: all that the image has)",
+        "at": "look only there: layout, engine or registry (default: in this order)",
+        "brief": "read the manifest and no layer: no packages, roles and recipes",
+        "with": "another image to compare the layers with; repeatable",
+        "diff": "an image: say what changed from it to IMAGE",
+        "budget": "hold the image to images/budgets.yaml; 65 when it is over",
+        "baseline": "print the image's sizes as an entry of images/budgets.yaml",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+    iterable=["with_"],
+)
+def inspect(
+    c: Context,
+    image: str,
+    arch: str = "",
+    at: str = "",
+    brief: bool = False,
+    with_: list[str] | None = None,
+    diff: str = "",
+    budget: bool = False,
+    baseline: bool = False,
+    certificates: str | None = None,
+    format: str = "text",
+) -> None:
+    """Show what an image is and holds: invoke inspect IMAGE, invoke inspect --diff OLD IMAGE
+
+    Pins, platforms, layers with their sizes and who shares them, packages, environment, roles and
+    recipes. What was read of a layer is kept in build/inspect.
+    """
+    with problems_in_plain_words():
+        from images import budgets
+        from images.inspect import diff as diffs
+        from images.inspect import gather, show
+        from images.matrix import load
+        from images.site import Site
+
+        matrix = load()
+        known = budgets.load(matrix)
+        arches = [matrix.arch(name).name for name in words(arch)]
+        before, found = gather.compared(
+            matrix,
+            [diff] if diff else [],
+            [image],
+            arches=arches,
+            at=at,
+            brief=brief,
+            beside=with_ or [],
+            certificates=Site.of(_environ(), certificates=certificates).certificates,
+            say=say,
+        )
+        if budget:
+            verdicts = budgets.verdicts(known, found)
+            data(format, show.verdicts_data(verdicts), lambda: show.verdicts_text(verdicts))
+            budgets.enforce(verdicts)
+        elif baseline:
+            entries = budgets.entries(found)
+            data(format, entries, lambda: budgets.entries_text(entries))
+        elif diff:
+            changed = diffs.differences(before, found)
+            data(format, show.differences_data(changed), lambda: show.differences_text(changed))
+        else:
+            data(format, show.images_data(found), lambda: show.images_text(found))
+
+
+@task(
+    name="site",
+    auto_shortflags=False,
+    help={
+        "registry": "REGISTRY/NAME, of which every tag is shown; repeatable",
+        "layout": "a directory with an OCI layout; repeatable",
+        "engine": "the images in the engine",
+        "brief": "read manifests and no layer: pages without packages and commands",
+        "out": "where the pages go, in place of those that are there (default: build/site)",
+        "certificates": CERTIFICATES,
+    },
+    iterable=["registry", "layout"],
+)
+def write_site(
+    c: Context,
+    registry: list[str] | None = None,
+    layout: list[str] | None = None,
+    engine: bool = False,
+    brief: bool = False,
+    out: str = "build/site",
+    certificates: str | None = None,
+) -> None:
+    """Write the catalogue of images as static pages: invoke site --registry REGISTRY/NAME"""
+    with problems_in_plain_words():
+        from images.catalogue import collect, write
+        from images.matrix import load
+        from images.site import Site
+
+        matrix = load()
+        trusted = Site.of(_environ(), certificates=certificates).certificates
+        found = collect.images(matrix, registry or [], layout or [], engine, brief, trusted, say)
+        print(write.write(write.rendered(matrix, found), Path(out)))
+
+
+@task(
     name="matrix",
     auto_shortflags=False,
     help={"release": "one release (default: all)", "format": FORMAT},

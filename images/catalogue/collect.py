@@ -1,0 +1,102 @@
+"""The images of a catalogue: all those of this project in repositories, layouts and the engine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from images.base import no_engine
+from images.errors import EX_UNAVAILABLE, fail
+from images.inspect import gather, places
+from images.inspect.model import Image, shared
+from images.matrix import Matrix
+from images.oci import INDEXES, Layout, Manifest
+from images.publish import TEMPORARY
+from images.registry import HttpRepository, Reference
+from images.targets import REPOSITORY, Say
+
+LABEL = "ascend.platform"
+CONFIGS = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+
+
+def images(
+    matrix: Matrix,
+    repositories: Sequence[str],
+    layouts: Sequence[str],
+    engine: bool,
+    brief: bool,
+    certificates: str,
+    say: Say,
+) -> list[Image]:
+    """Every image that has this project's labels. Raises UserError (64, 65, 69)."""
+    if not (repositories or layouts or engine):
+        fix = "--registry REGISTRY/NAME, --layout DIR or --engine"
+        raise fail("invoke site", "is given no place to look for images", fix)
+    found: list[Image] = []
+    for place, references in (
+        (
+            places.REGISTRY,
+            [one for name in repositories for one in _in_repository(name, certificates)],
+        ),
+        (places.LAYOUT, [one for name in layouts for one in _in_layout(Path(name))]),
+        (places.ENGINE, _in_engine() if engine else []),
+    ):
+        if references:
+            found += gather.images(
+                matrix, references, at=place, brief=brief, certificates=certificates, say=say
+            )
+    ours = [replace(one, reference=_pulled(one)) for one in found if LABEL in one.labels]
+    for other in dict.fromkeys(one.reference for one in found if LABEL not in one.labels):
+        say(f"left out {other}: it has no label {LABEL}")
+    if not ours:
+        where = ", ".join([*repositories, *layouts, *(["the engine"] if engine else [])])
+        raise fail(where, "has no image of this project", "invoke publish", EX_UNAVAILABLE)
+    return shared(ours)
+
+
+def _in_repository(name: str, certificates: str) -> Iterator[str]:
+    repository = HttpRepository(
+        Reference.parse(name, "--registry").repository, certificates=certificates
+    )
+    for tag in repository.tags():
+        if not TEMPORARY.fullmatch(tag) and _is_image(repository.manifest(tag)):
+            yield f"{repository.name}:{tag}"
+
+
+def _in_layout(directory: Path) -> Iterator[str]:
+    store = places.LayoutStore(Layout(directory))
+    for tag in store.tags():
+        if _is_image(store.manifest(tag)):
+            yield f"{directory}:{tag}"
+
+
+def _is_image(manifest: Manifest | None) -> bool:
+    """Whether there is something to run: no signature, attestation or list of contents."""
+    if manifest is None:
+        return False
+    if manifest.media_type in INDEXES:
+        return bool(manifest.arches)
+    return (manifest.document.get("config") or {}).get("mediaType") in CONFIGS
+
+
+def _in_engine() -> list[str]:
+    form = ("--format", "{{.Repository}}:{{.Tag}}")
+    answer = subprocess.run(
+        ["docker", "images", "--filter", f"label={LABEL}", *form], capture_output=True, text=True
+    )
+    if answer.returncode:
+        raise no_engine(answer.stderr)
+    return sorted(line for line in answer.stdout.splitlines() if "<none>" not in line)
+
+
+def _pulled(image: Image) -> str:
+    """What to write after `docker run`: the tag in a layout, under the name that builds give."""
+    if image.place != places.LAYOUT:
+        return image.reference
+    tag = places.familiar(places.split(image.reference)[1])
+    return tag if ":" in tag else f"{REPOSITORY}:{tag}"

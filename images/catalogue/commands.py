@@ -1,0 +1,133 @@
+"""How each role of an image is started: docker run commands, from its recipes and the roles."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrypoints import data, recipes, stack
+from entrypoints.launch import Launch, plan
+from entrypoints.preflight import docker
+from entrypoints.preflight.look import Look, Needs
+from entrypoints.preflight.machine import MACHINE
+from entrypoints.problems import Refused
+from entrypoints.recipes import SIDES, Block, Recipe
+from entrypoints.roles import ROLES, Role
+from images.inspect.model import Image
+
+FUNCTION = "ascend"
+NIC = "eth0"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a recipe. `problems` stand in for the command of one that cannot start."""
+
+    role: str
+    where: str
+    command: str
+    ports: Mapping[str, int | list[int]]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A recipe and its nodes; without nodes where it cannot be read, and `problems` say why."""
+
+    recipe: str
+    description: str
+    nodes: tuple[Node, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def function(image: Image) -> str:
+    """A shell function that gives a container what it takes from a host; empty if not known."""
+    platform = stack.platform(image.labels.get("ascend.platform"), [])
+    if platform is None:
+        return ""
+    release = stack.release(image.environment.get("VLLM_ASCEND_RELEASE"), [])
+    if release is None:
+        return ""
+    needs = Needs(platform, release, platform.devices, None, True, None, None, {}, "", {})
+    look = Look(needs, MACHINE, data.read(data.path_of("preflight.yaml")), ())
+    given = ["--net=host --shm-size=16g", *docker.options(look), "-v /data/weights:/weights:ro"]
+    lines = " \\\n".join(f"    {option}" for option in given)
+    return f'{FUNCTION}() {{\n  docker run -d \\\n{lines} \\\n    "$@"\n}}'
+
+
+def deployments(image: Image) -> list[Deployment]:
+    """Every recipe in the image that is for its platform."""
+    platform = image.labels.get("ascend.platform", "")
+    found = (_deployment(image, name, text) for name, text in (image.recipes or {}).items())
+    return [one for one, platforms in found if not platforms or platform in platforms]
+
+
+def _deployment(image: Image, name: str, text: str) -> tuple[Deployment, tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            recipe = recipes.load(str(path))._replace(name=name)
+        except Refused as refused:
+            lines = tuple(one.line().replace(str(path), name) for one in refused.problems)
+            return Deployment(name, "", problems=lines), ()
+        nodes = tuple(_Planner(image, recipe, path).nodes())
+    return Deployment(name, recipe.description, nodes), recipe.platforms
+
+
+class _Planner:
+    """The nodes of a recipe, each planned as its container would plan it."""
+
+    def __init__(self, image: Image, recipe: Recipe, path: Path) -> None:
+        self.image, self.recipe, self.path = image, recipe, path
+
+    def nodes(self) -> Iterator[Node]:
+        apis: dict[str, str] = {}
+        for index, (group, block) in enumerate(self.recipe.groups.items()):
+            leader, *others = [f"10.0.0.{10 * index + 11 + n}" for n in range(block.nodes or 1)]
+            first = self._node(ROLES[group], leader, self._leads(ROLES[group], block))
+            apis[group] = f"{leader}:{first.ports.get('api', '')}"
+            yield first
+            for rank, address in enumerate(others, 1):
+                role = ROLES["ray-worker" if ROLES[group].ray else "headless"]
+                yield self._node(role, address, self._follows(role, group, rank, leader))
+        if all(side in apis for side in SIDES):
+            proxy = {f"{side.upper()}_ENDPOINTS": apis[side] for side in SIDES}
+            yield self._node(
+                ROLES["proxy"], "anywhere, without devices", {"ROLE": "proxy", **proxy}
+            )
+
+    def _leads(self, role: Role, block: Block) -> dict[str, str]:
+        model = f"/weights/{self.recipe.model.rpartition('/')[2]}"
+        given = {"ROLE": role.name, "RECIPE": self.recipe.name, "MODEL": model}
+        return {**given, "NIC": NIC} if role.networked else given
+
+    def _follows(self, role: Role, group: str, rank: int, leader: str) -> dict[str, str]:
+        given = {**self._leads(role, Block()), "LEADER_IP": leader}
+        if role.headless:
+            given |= {"NODE_RANK": str(rank), **({"GROUP": group} if group in SIDES else {})}
+        return given
+
+    def _node(self, role: Role, where: str, given: Mapping[str, str]) -> Node:
+        program = FUNCTION if role.program != "proxy" else "docker run -d --net=host"
+        words = [f"-e {name}={shlex.quote(value)}" for name, value in given.items()]
+        command = " \\\n  ".join([program, *words, shlex.quote(self.image.reference)])
+        try:
+            launch = self._plan(where, given)
+        except Refused as refused:
+            lines = [
+                one.line().replace(str(self.path), self.recipe.name) for one in refused.problems
+            ]
+            return Node(role.name, where, command, {}, tuple(lines))
+        return Node(role.name, where, command, launch.ports)
+
+    def _plan(self, where: str, given: Mapping[str, str]) -> Launch:
+        environ = {**self.image.environment, **given}
+        if "RECIPE" in given:
+            environ["RECIPE"] = str(self.path)
+        if "NIC" in given:
+            environ["LOCAL_IP"] = where
+        return plan(environ)

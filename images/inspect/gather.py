@@ -1,0 +1,191 @@
+"""Images as they are where they are: manifest and configuration, and what their layers hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.inspect import layers
+from images.inspect.model import LAYERS, Health, Image, Layer, Sbom, shared
+from images.inspect.places import Found, Say, Store, opened
+from images.matrix import Matrix
+from images.oci import Descriptor, Manifest
+
+NANOSECONDS = 1_000_000_000
+LARGEST = 64_000_000  # bytes of an SBOM
+SBOMS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the media type
+
+
+def images(
+    matrix: Matrix,
+    references: Sequence[str],
+    *,
+    arches: Sequence[str] = (),
+    at: str = "",
+    brief: bool = False,
+    certificates: str = "",
+    say: Say,
+) -> list[Image]:
+    """Every architecture of `references`, their layers compared with one another.
+
+    With `brief` only manifests are read, no layer. Raises UserError (64, 65, 69).
+    """
+    options: dict[str, Any] = {"arches": arches, "at": at, "brief": brief}
+    return compared(matrix, [], references, **options, certificates=certificates, say=say)[1]
+
+
+def compared(
+    matrix: Matrix,
+    before: Sequence[str],
+    references: Sequence[str],
+    *,
+    arches: Sequence[str] = (),
+    at: str = "",
+    brief: bool = False,
+    beside: Sequence[str] = (),
+    certificates: str = "",
+    say: Say,
+) -> tuple[list[Image], list[Image]]:
+    """The images of `before` and those of `references`; the layers of all are compared, also with
+    those of `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
+    with opened([*before, *references, *beside], at, certificates, say) as found:
+        read = partial(_images, matrix, arches=arches, brief=brief, say=say)
+        old = [image for one in found[: len(before)] for image in read(one)]
+        rest = found[len(before) :]
+        new = [image for one in rest[: len(references)] for image in read(one)]
+        others = [
+            image
+            for one in rest[len(references) :]
+            for image in _images(matrix, one, arches=(), brief=True, say=say)
+        ]
+    marked = shared([*old, *new], others)
+    return marked[: len(old)], marked[len(old) :]
+
+
+def _images(
+    matrix: Matrix, found: Found, *, arches: Sequence[str], brief: bool, say: Say
+) -> list[Image]:
+    top = found.store.manifest(found.key)
+    if top is None:  # it was there a moment ago
+        raise fail(found.reference, "is not there any more", "", EX_UNAVAILABLE)
+    if not top.is_index:
+        parts = {"": top}
+    else:
+        named = {
+            f"{one['platform']['os']}/{one['platform']['architecture']}": one["digest"]
+            for one in top.document["manifests"]
+            if one.get("platform", {}).get("architecture", "unknown") != "unknown"
+        }
+        # The engine lists architectures that it has not pulled.
+        there = {name: found.store.manifest(digest) for name, digest in named.items()}
+        parts = {name: manifest for name, manifest in there.items() if manifest is not None}
+    read = [
+        _image(matrix, found, top, manifest, tuple(parts), brief, arches, say)
+        for manifest in parts.values()
+    ]
+    images = [image for image in read if image is not None]
+    missing = [arch for arch in arches if arch not in [image.arch for image in images]]
+    if missing:
+        have = ", ".join(name for name in parts if name) or "one of another architecture"
+        raise UserError(
+            [Problem(found.reference, f"has no {arch} image", f"it has {have}") for arch in missing]
+        )
+    return images
+
+
+def _image(
+    matrix: Matrix,
+    found: Found,
+    top: Manifest,
+    manifest: Manifest,
+    platforms: tuple[str, ...],
+    brief: bool,
+    arches: Sequence[str],
+    say: Say,
+) -> Image | None:
+    """One architecture, None for one that is not among `arches`."""
+    config = _config(found, manifest)
+    platform = f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
+    if arches and platform.partition("/")[2] not in arches:
+        return None
+    settings = config.get("config") or {}
+    labels = settings.get("Labels") or {}
+    descriptors = [Descriptor.of(raw) for raw in manifest.document["layers"]]
+    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
+    if len(diff_ids) != len(descriptors):
+        what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
+        raise fail(found.reference, what, "build it again", EX_DATAERR)
+    known = layers.kept(descriptors) if brief else [*layers.read(found, descriptors, say)]
+    names = layers.names(matrix, labels.get(LAYERS, "").split(), known)
+    read = [one for one in known if one is not None]
+    whole = layers.whole(names, read) if len(read) == len(names) else None
+    return Image(
+        reference=found.reference,
+        place=found.place,
+        digest=top.digest,
+        manifest=manifest.digest,
+        platform=platform,
+        platforms=platforms if any(platforms) else (platform,),
+        labels=dict(sorted(labels.items())),
+        layers=tuple(
+            Layer(name, one.digest, diff_id, one.media_type, one.size,
+                  content.unpacked if content else None)
+            for name, one, diff_id, content in zip(names, descriptors, diff_ids, known, strict=True)
+        ),
+        environment=dict(one.split("=", 1) for one in settings.get("Env") or []),
+        entrypoint=tuple(settings.get("Entrypoint") or ()),
+        command=tuple(settings.get("Cmd") or ()),
+        health=_health(settings.get("Healthcheck") or {}),
+        stop_signal=settings.get("StopSignal") or "",
+        workdir=settings.get("WorkingDir") or "",
+        user=settings.get("User") or "",
+        python_packages=whole.python_packages if whole else None,
+        os_packages=whole.os_packages if whole else None,
+        roles=whole.roles if whole else None,
+        recipes=whole.recipes if whole else None,
+        sboms=tuple(_sboms(found.store, top, manifest)),
+    )  # fmt: skip
+
+
+def _config(found: Found, manifest: Manifest) -> dict[str, Any]:
+    try:
+        digest = manifest.document["config"]["digest"]
+        with found.store.open_blob(digest) as file:
+            return dict(json.loads(file.read()))
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{manifest.digest} is no image: {error!r}"
+        raise fail(found.reference, what, exit_code=EX_DATAERR) from None
+
+
+def _health(raw: Mapping[str, Any]) -> Health | None:
+    test = raw.get("Test") or []
+    if not test or test == ["NONE"]:
+        return None
+    words = test[1:] if test[0] in ("CMD", "CMD-SHELL") else test
+    interval, timeout, start = (
+        raw.get(name, 0) / NANOSECONDS for name in ("Interval", "Timeout", "StartPeriod")
+    )
+    return Health(tuple(words), interval, timeout, start, raw.get("Retries", 0))
+
+
+def _sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
+    """What is attached to the image or to its index as a list of contents."""
+    for subject in dict.fromkeys(subjects):
+        for digest in _referrers(store, subject.digest):
+            manifest = store.manifest(digest)
+            for raw in manifest.document.get("layers", []) if manifest else []:
+                kind = next((k for k in SBOMS if k in raw["mediaType"]), "")
+                if kind and raw["size"] <= LARGEST:
+                    with store.open_blob(raw["digest"]) as file:
+                        yield Sbom(SBOMS[kind], raw["digest"], file.read())
+
+
+def _referrers(store: Store, digest: str) -> list[str]:
+    """From the interface, and from the tag that stands for it in registries without one."""
+    found = [one.digest for one in store.referrers(digest) or []]
+    instead = store.manifest(digest.replace(":", "-"))
+    found += [one.digest for one in instead.children] if instead else []
+    return list(dict.fromkeys(found))

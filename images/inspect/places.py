@@ -1,0 +1,260 @@
+"""Where images are: an OCI layout, the engine, a registry; each opened as a store of blobs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from images.base import no_engine
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
+from images.oci import Descriptor, Layout, Manifest
+from images.registry import HttpRepository, Reference
+from images.targets import WORK
+
+LAYOUT, ENGINE, REGISTRY = PLACES = ("layout", "engine", "registry")
+KEPT = WORK / "inspect" / "engine"
+SMALL = 1_000_000  # bytes: manifests and configurations, no layers worth mentioning
+NAME = "org.opencontainers.image.ref.name"
+ENGINE_NAME = "io.containerd.image.name"
+
+Say = Callable[[str], None]
+
+
+class Store(Protocol):
+    """What is read of a registry's repository, and of a layout as of one."""
+
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def tags(self) -> list[str]: ...
+
+    def referrers(self, digest: str) -> list[Descriptor] | None: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image by its name for people, where it is, and its tag or digest there."""
+
+    reference: str
+    place: str
+    store: Store
+    key: str
+
+
+@dataclass(frozen=True)
+class LayoutStore:
+    """An OCI layout, its tags as its index names them."""
+
+    layout: Layout
+
+    def tags(self) -> list[str]:
+        return sorted(name for raw in self._entries() if (name := _name(raw)))
+
+    def manifest(self, reference: str) -> Manifest | None:
+        entries = self._entries()
+        digests = [raw["digest"] for raw in entries if reference in (_name(raw), raw["digest"])]
+        if not digests and not self.layout.path(reference).is_file():
+            return None
+        return self.layout.manifest(digests[0] if digests else reference)
+
+    @contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        try:
+            file = self.layout.path(digest).open("rb")
+        except OSError as error:
+            raise fail(
+                str(self.layout.path(digest)), f"cannot be read: {error.strerror}", "", EX_DATAERR
+            ) from None
+        with file:
+            yield file
+
+    def referrers(self, digest: str) -> list[Descriptor]:
+        listed = (Descriptor.of(raw) for raw in self._entries())
+        return [one for one in listed if _subject(self.layout.manifest(one.digest)) == digest]
+
+    def _entries(self) -> list[dict[str, Any]]:
+        path = self.layout.directory / "index.json"
+        try:
+            return list(json.loads(path.read_text())["manifests"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise fail(str(path), f"is no OCI layout's: {error!r}", "", EX_DATAERR) from None
+
+
+class EngineStore:
+    """The engine as a store. It has no way to give one blob: an image is written out as a whole,
+    when something of it is asked for that was not kept from the last time."""
+
+    def __init__(self, names: Mapping[str, str], scratch: Path, say: Say) -> None:
+        self.names = names  # digest → an image's name in the engine
+        self._say = say
+        self._kept = Layout(KEPT)
+        self._saved = LayoutStore(Layout(scratch))
+
+    def manifest(self, reference: str) -> Manifest | None:
+        if self._kept.path(reference).is_file():
+            return self._kept.manifest(reference)
+        self._save()
+        tags = {familiar(tag): tag for tag in self._saved.tags()}
+        name = tags.get(self.names.get(reference, ""), reference)
+        return self._saved.manifest(name)
+
+    @contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        kept = LayoutStore(self._kept)
+        if not self._kept.path(digest).is_file():
+            self._save()
+            kept = self._saved
+        with kept.open_blob(digest) as file:
+            yield file
+
+    def tags(self) -> list[str]:
+        return sorted(self.names.values())
+
+    def referrers(self, digest: str) -> list[Descriptor]:
+        return []
+
+    def _save(self) -> None:
+        """Write out all images, once: layers that they share are written once."""
+        layout = self._saved.layout.directory
+        if (layout / "index.json").is_file():
+            return
+        new = [name for key, name in self.names.items() if not self._kept.path(key).is_file()]
+        names = new or list(self.names.values())
+        self._say(f"reading from the engine: {', '.join(names)}")
+        with subprocess.Popen(
+            ["docker", "save", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as save:
+            unpack = subprocess.run(
+                ["tar", "-x", "-C", str(layout)], stdin=save.stdout, capture_output=True, text=True
+            )
+            _, errors = save.communicate()
+        if save.returncode or unpack.returncode:
+            words = " ".join(f"{errors.decode(errors='replace')} {unpack.stderr}".split())
+            raise fail("docker save", words, "", EX_UNAVAILABLE)
+        for blob in (layout / "blobs" / "sha256").iterdir():
+            if blob.stat().st_size < SMALL:
+                kept = self._kept.path(f"sha256:{blob.name}")
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(blob, kept)
+
+
+def _name(raw: dict[str, Any]) -> str:
+    """The tag that an index gives one of its manifests: the engine's whole name where there is."""
+    names: dict[str, str] = raw.get("annotations") or {}
+    return names.get(ENGINE_NAME) or names.get(NAME) or ""
+
+
+def _subject(manifest: Manifest) -> str:
+    return str((manifest.document.get("subject") or {}).get("digest", ""))
+
+
+@contextmanager
+def opened(
+    references: Sequence[str], at: str, certificates: str, say: Say
+) -> Iterator[list[Found]]:
+    """Find images and hold them open. Without `at`: a layout's directory, the engine, a registry.
+
+    What the engine has is written to a scratch directory. Raises UserError (64, 65, 69) with every
+    reference that is nowhere.
+    """
+    if at and at not in PLACES:
+        raise fail("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
+    problems: list[Problem] = []
+    code = 0
+    found: dict[str, Found | None] = {}
+    for reference in references:
+        try:
+            found[reference] = _find(reference, at, certificates)
+        except UserError as error:
+            problems += error.problems
+            code = max(code, error.exit_code)
+    if problems:
+        raise UserError(dict.fromkeys(problems), code)
+    in_engine = {reference: _id(reference) for reference, one in found.items() if one is None}
+    with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
+        names = {digest: reference for reference, digest in in_engine.items()}
+        engine = EngineStore(names, Path(scratch), say)
+        yield [found[name] or Found(name, ENGINE, engine, in_engine[name]) for name in references]
+
+
+def _find(reference: str, at: str, certificates: str) -> Found | None:
+    """Where an image is; None for one that the engine has."""
+    if reference.startswith("-"):
+        raise fail("IMAGE", f"'{reference}' is no image", "invoke --help inspect")
+    if at in ("", LAYOUT):
+        directory, key = split(reference)
+        if (directory / "index.json").is_file():
+            return _in_layout(reference, directory, key)
+        if at == LAYOUT:
+            raise fail(reference, "is no OCI layout", "DIR, DIR:TAG or DIR@DIGEST")
+    if at in ("", ENGINE) and _id(reference):
+        return None
+    if at == ENGINE:
+        fix = "docker images lists what it has"
+        raise fail(reference, "is not in the engine", fix, EX_UNAVAILABLE)
+    if at == "" and "/" not in reference:
+        fix = "docker images; a registry's image is named REGISTRY/NAME:TAG"
+        raise fail(reference, "is neither in the engine nor a layout", fix, EX_UNAVAILABLE)
+    named = Reference.parse(reference, "IMAGE")
+    key = named.digest or named.tag or "latest"
+    repository = HttpRepository(named.repository, certificates=certificates)
+    if repository.manifest(key) is None:
+        fix = _other_tags(repository, key)
+        raise fail(reference, "is not in the registry", fix, EX_UNAVAILABLE)
+    return Found(reference, REGISTRY, repository, key)
+
+
+def _other_tags(store: Store, key: str) -> str:
+    tags = store.tags()
+    return did_you_mean(key, tags) if tags else "it has no tags"
+
+
+def split(reference: str) -> tuple[Path, str]:
+    """The directory and the tag or digest of `DIR`, `DIR:TAG`, `DIR@DIGEST`."""
+    for at, sign in enumerate(reference):
+        if sign in ":@" and Path(reference[:at]).is_dir():
+            return Path(reference[:at]), reference[at + 1 :]
+    return Path(reference), ""
+
+
+def _in_layout(reference: str, directory: Path, key: str) -> Found:
+    store = LayoutStore(Layout(directory))
+    tags = store.tags()
+    if not key and len(tags) != 1:
+        what = f"has {len(tags)} tags" if tags else "has no tags"
+        raise fail(reference, what, f"{directory}:TAG of {', '.join(tags) or 'none'}, or @DIGEST")
+    key = key or tags[0]
+    if store.manifest(key) is None:
+        raise fail(reference, "is not in the layout", did_you_mean(key, tags), EX_DATAERR)
+    return Found(reference, LAYOUT, store, key)
+
+
+def familiar(name: str) -> str:
+    """A name as the engine shows it."""
+    return name.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _id(reference: str) -> str:
+    """What the engine calls an image: its digest."""
+    return _docker("image", "inspect", "--format", "{{.Id}}", reference)
+
+
+def _docker(*arguments: str) -> str:
+    """What docker says; nothing where it knows no such image. Raises UserError (69)."""
+    try:
+        answer = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        return ""
+    if "Cannot connect" in answer.stderr or "permission denied" in answer.stderr:
+        raise no_engine(answer.stderr)
+    return answer.stdout.strip() if answer.returncode == 0 else ""
