@@ -319,14 +319,15 @@ class HttpRepository:
 
     def _refuse(self, answer: requests.Response, path: str) -> NoReturn:
         words = f"{answer.status_code} {_words(answer)}".strip()
+        where = self.name  # of what concerns all of it; once is enough
         if answer.status_code in (401, 403):
             what = f"the registry refuses these credentials: {words}"
-            fix = f"docker login {self.host}, with an account that may do this in {self.path}"
+            fix = f"docker login {self.host}, with an account that may do this"
         elif _full(answer):
             what, fix = f"the registry is full: {words}", "free space there, then run this again"
         else:
-            what, fix = f"the registry refuses: {words}", ""
-        raise fail(self._at(path), what, fix, EX_UNAVAILABLE)
+            where, what, fix = self._at(path), f"the registry refuses: {words}", ""
+        raise fail(where, what, fix, EX_UNAVAILABLE)
 
     def _at(self, path: str) -> str:
         reference = path.partition("?")[0].rstrip("/").rpartition("/")[2]

@@ -23,6 +23,12 @@ from typing import Any
 
 import pytest
 
+from images import publish, push
+from images.bake import bake
+from images.inputs import LABEL, Inputs
+from images.oci import MEDIA_TYPES, Layout
+from images.progress import Progress
+from images.registry import HttpRepository
 from tests.e2e.conftest import NATIVE, PROJECT, docker, invoke
 from tests.images.publish_fakes import small_release
 
@@ -437,3 +443,69 @@ def test_prune_leaves_what_people_use(registry: Registry, small: Path, final: An
     assert set(after) == {*kept, young}
     registry.check(name, {**final[1], **{tag: {digest} for tag, digest in kept.items()}})
     assert [one["action"] for one in _publish(where, small)] == ["skip", "skip"]
+
+
+# ---- what BuildKit writes ------------------------------------------------------------------------
+
+
+def test_what_buildkit_writes_is_published(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two architectures in one bake, with the label: layout, registry, engine."""
+    monkeypatch.setattr(push, "LAYOUT", tmp_path / "oci")
+    digest = "5" * 64
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    target = {
+        "context": str(tmp_path),
+        "platforms": ["linux/arm64", "linux/amd64"],
+        "labels": {LABEL: digest},
+        "attest": ["type=provenance,disabled=true"],
+        "output": [push.output("zstd", True)],
+    }
+    made = bake({"image": target}, tmp_path / "bake", Progress())
+    layout = Layout(push.LAYOUT)
+    arches = layout.arches(made["image"]["containerimage.digest"], "none")
+    assert sorted(arches) == ["amd64", "arm64"]
+
+    where = f"{registry.host}/buildkit/vllm-ascend"
+    repository = HttpRepository(where)
+    image = publish.Image("v1", Inputs(digest), ("arm64", "amd64"))
+    parts = [publish.Part("v1", arch, found, digest) for arch, found in arches.items()]
+    steps = publish.plan(repository, [image], parts, MEDIA_TYPES["oci"])
+    (done,) = publish.publish(repository, steps, layout, MEDIA_TYPES["oci"], print)
+    try:
+        docker("pull", f"{where}:{done.immutable_tag}")
+        shown = json.loads(docker("image", "inspect", f"{where}:{done.immutable_tag}").stdout)[0]
+        assert (shown["Config"]["Labels"][LABEL], shown["Architecture"]) == (digest, NATIVE)
+    finally:
+        docker("rmi", f"{where}:{done.immutable_tag}", check=False)
+
+
+def test_the_plan_of_a_release(registry: Registry) -> None:
+    where = ("publish", f"--registry={registry.host}/plan", "--platform=a3", "--base=stand-in")
+    answer = invoke(*where, "--plan", "--format=json")
+    assert answer.returncode == 0, answer.stderr
+    steps = {step["tag"]: step for step in json.loads(answer.stdout)}
+    assert steps["v0.13.0rc1-a3-standin"]["why"] == "not published yet"
+    assert steps["v0.13.0rc1-a3-standin"]["arches"] == ["arm64", "amd64"]
+    assert steps["v0.13.0rc1-openeuler-standin"]["action"] == "missing"
+    assert len(steps) == 6
+
+
+def test_a_release_that_is_not_whole_is_refused_before_anything_is_built(
+    registry: Registry,
+) -> None:
+    answer = invoke(
+        *("publish", f"--registry={registry.host}/part", "--platform=a3", "--base=stand-in")
+    )
+    assert answer.returncode == 65
+    lines = answer.stderr.splitlines()
+    assert [line.partition(" (")[0] for line in lines if line.startswith("error: ")] == [
+        f"error: {registry.host}/part/vllm-ascend:{tag}-standin: "
+        "of release v0.13.0rc1 this is missing: arm64, amd64"
+        for tag in (
+            *("v0.13.0rc1", "v0.13.0rc1-openeuler", "v0.13.0rc1-a3-openeuler"),
+            *("v0.13.0rc1-310p", "v0.13.0rc1-310p-openeuler"),
+        )
+    ]
+    assert registry.tags("part/vllm-ascend") == {}
