@@ -510,6 +510,131 @@ def inspect(
 
 
 @task(
+    auto_shortflags=False,
+    help={
+        "image": "a tag in the engine or a registry, or an OCI layout: DIR, DIR:TAG, DIR@DIGEST",
+        "arch": "arm64, amd64 or both (default: all that the image has)",
+        "at": "look only there: layout, engine or registry (default: in this order)",
+        "output": "write one file an architecture into this directory, instead of printing",
+        "certificates": CERTIFICATES,
+    },
+)
+def sbom(
+    c: Context,
+    image: str,
+    arch: str = "",
+    at: str = "",
+    output: str = "",
+    certificates: str | None = None,
+) -> None:
+    """List what an image is made of, as CycloneDX 1.6: invoke sbom IMAGE --arch arm64
+
+    The same bytes for the same image.
+    """
+    with problems_in_plain_words():
+        from images import sbom as sboms
+        from images.inspect.places import opened
+        from images.matrix import load
+        from images.site import Site
+
+        matrix = load()
+        arches = [matrix.arch(name).name for name in words(arch)]
+        bundle = Site.of(_environ(), certificates=certificates).certificates
+        with opened([image], at, bundle, say) as (found,):
+            root = found.store.manifest(found.key)
+            assert root is not None
+            made = sboms.documents(matrix, found.store, root, arches, say)
+        if output:
+            print("\n".join(map(str, sboms.write(made, Path(output)))))
+        else:
+            print(sboms.one(made), end="")
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "image": "registry.example.com/team/vllm-ascend:TAG, or @DIGEST",
+        "key": "private key: a file, env://NAME, a KMS (default: the identity of the CI job)",
+        "offline": "leave the transparency log out; only with --key",
+        "certificates": CERTIFICATES,
+    },
+)
+def sign(
+    c: Context, image: str, key: str = "", offline: bool = False, certificates: str | None = None
+) -> None:
+    """Sign a published image, with its SBOM and provenance: invoke sign IMAGE
+
+    In CI without a key; elsewhere with --key and COSIGN_PASSWORD.
+    """
+    with problems_in_plain_words():
+        from images import sign as signing
+        from images.matrix import load
+        from images.registry import HttpRepository, Reference
+        from images.site import Site
+
+        bundle = Site.of(_environ(), certificates=certificates).certificates
+        signer = signing.Signer(key, offline, bundle)
+        at = Reference.parse(image, "IMAGE")
+        print(
+            signing.image(
+                load(), HttpRepository(at.repository, certificates=bundle), at, signer, say
+            )
+        )
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "image": "registry.example.com/team/vllm-ascend:TAG, or @DIGEST",
+        "key": "public key that must have signed: a file, env://NAME, a KMS",
+        "identity": "instead of a key: the CI workflow that must have signed",
+        "issuer": "who vouches for the identity: https://token.actions.githubusercontent.com",
+        "arch": "the architectures it must have (default: all of the matrix)",
+        "provenance": "--no-provenance accepts an image that does not say how it was built",
+        "offline": "do without the transparency log; only with --key",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+)
+def check(
+    c: Context,
+    image: str,
+    key: str = "",
+    identity: str = "",
+    issuer: str = "",
+    arch: str = "",
+    provenance: bool = True,
+    offline: bool = False,
+    certificates: str | None = None,
+    format: str = "text",
+) -> None:
+    """Check a published image before it runs: invoke check IMAGE --key cosign.pub
+
+    Signature, provenance, SBOM against contents, labels against the matrix, platforms, layers,
+    secrets. Exits with 65 when anything is wrong, and names all of it.
+    """
+    with problems_in_plain_words():
+        from images.check import run, show
+        from images.errors import EX_DATAERR, UserError
+        from images.matrix import load
+        from images.registry import HttpRepository, Reference
+        from images.sign import Trust
+        from images.site import Site
+
+        matrix = load()
+        bundle = Site.of(_environ(), certificates=certificates).certificates
+        trust = Trust(key, identity, issuer, offline, bundle)
+        arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
+        at = Reference.parse(image, "IMAGE")
+        repository = HttpRepository(at.repository, certificates=bundle)
+        wanted = run.Wanted(arches, trust, provenance)
+        report = run.check(matrix, repository, at, wanted, say)
+        data(format, show.report_data(report), lambda: show.report_text(report))
+        if report.problems:
+            raise UserError(report.problems, EX_DATAERR)
+
+
+@task(
     name="site",
     auto_shortflags=False,
     help={

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
+from urllib3.exceptions import HTTPError
 
-from images.errors import EX_DATAERR, Problem, UserError, fail
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.oci import Descriptor, Manifest
 from images.transfer import each
 
@@ -144,18 +145,21 @@ def wanted(path: str) -> bool:
 # ---- images --------------------------------------------------------------------------------------
 
 
-def manifests(blobs: Blobs, root: Manifest) -> dict[str, Manifest]:
-    """Architecture → manifest, as an index names them, or as the one image says itself.
+def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[str, Manifest]:
+    """Architecture → manifest, of an index or of one image; all of them, or `arches`.
 
-    Raises UserError (65) for one that is not there.
+    Raises UserError (65) for every one that is not there.
     """
-    if not root.is_index:
-        return {str(config(blobs, root).get("architecture", "")): root}
+    if root.is_index:
+        digests = root.arches
+    else:
+        digests = {str(config(blobs, root).get("architecture", "")): root.digest}
     found, problems = {}, []
-    for arch, digest in root.arches.items():
-        manifest = blobs.manifest(digest)
+    for arch in arches or digests:
+        manifest = blobs.manifest(digests[arch]) if arch in digests else None
         if manifest is None:
-            problems.append(Problem(f"{arch}: {digest}", "the manifest is not there"))
+            there = f"the image names {', '.join(digests) or 'none'}"
+            problems.append(Problem(f"manifest of {arch}", "is not there", there))
         else:
             found[arch] = manifest
     if problems:
@@ -163,14 +167,34 @@ def manifests(blobs: Blobs, root: Manifest) -> dict[str, Manifest]:
     return found
 
 
+def config_digest(manifest: Manifest) -> str:
+    """Raises UserError (65) when it is no manifest of an image."""
+    try:
+        layers = manifest.document.get("layers") or []
+        config, *_ = [Descriptor.of(raw) for raw in (manifest.document["config"], *layers)]
+        return config.digest
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"is no image's manifest: {error!r}"
+        raise fail(manifest.digest, what, exit_code=EX_DATAERR) from None
+
+
 def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
-    """Raises UserError (65) when it is not what its digest says."""
-    digest = manifest.document["config"]["digest"]
+    """Raises UserError (65) when it is no configuration, or not what its digest says."""
+    digest = config_digest(manifest)
     with blobs.open_blob(digest) as blob:
         content = blob.read()
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
         raise fail(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
-    return dict(json.loads(content))
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        what = f"is no configuration: {error}"
+        raise fail(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
+
+
+def image(blobs: Blobs, manifest: Manifest) -> Image:
+    """Read one architecture's image. Raises UserError (65, 69)."""
+    return Image(manifest, config(blobs, manifest), read(blobs, manifest))
 
 
 # ---- layers --------------------------------------------------------------------------------------
@@ -252,6 +276,9 @@ def layer(
             packed.drain()
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, OSError, EOFError) as error:
         raise _damaged(descriptor, f"is no layer: {error}") from None
+    except HTTPError as error:  # urllib3's: the registry's answer was cut
+        words = f"the connection was cut: {error}"
+        raise fail(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
     if packed.digest != descriptor.digest:
         raise _damaged(descriptor, f"the content has another digest, {packed.digest}")
     return Layer(

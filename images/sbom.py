@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
-from images import lock
+from images import contents, lock
 from images.contents import (
     OS_RELEASE,
+    Blobs,
     Image,
     OsPackage,
     PythonPackage,
@@ -36,7 +37,10 @@ from images.contents import (
 from images.errors import EX_DATAERR, EX_SOFTWARE, fail
 from images.lock import LOCKS, Pinned
 from images.matrix import STAND_IN, Matrix, Release
+from images.oci import Manifest
+from images.provenance import base_digest, buildkit
 from images.targets import REPOSITORY
+from images.transfer import Say
 
 NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
 SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")
@@ -48,10 +52,48 @@ LONGEST_LICENSE = 100  # some packages put the whole text where its name belongs
 COMPILED = "compiled from its sources for this image"
 
 
-def document(matrix: Matrix, image: Image, base_digest: str = "", locks: Path = LOCKS) -> str:
+def documents(
+    matrix: Matrix, store: Blobs, root: Manifest, arches: Sequence[str], say: Say
+) -> dict[str, tuple[Manifest, str]]:
+    """Architecture → manifest and SBOM, of all or of `arches`. Raises UserError (65, 69)."""
+    beside = buildkit(store, root) if root.is_index else {}
+    made: dict[str, tuple[Manifest, str]] = {}
+    for arch, manifest in contents.manifests(store, root, arches).items():
+        say(f"reading {arch}, {sum(blob.size for blob in manifest.blobs) / 1e6:,.1f} MB")
+        image = contents.image(store, manifest)
+        base = base_digest(beside.get(manifest.digest, []), image.labels.get(BASE_NAME, ""))
+        made[arch] = manifest, document(matrix, image, base)
+    return made
+
+
+def one(made: Mapping[str, tuple[Manifest, str]]) -> str:
+    """The only SBOM, to print it. Raises UserError (64) when there are several."""
+    if len(made) != 1:
+        what = f"the image has {', '.join(made)}: one list of contents each"
+        raise fail("--arch", what, f"--arch {next(iter(made))}, or --output DIR")
+    return next(iter(made.values()))[1]
+
+
+def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Path]:
+    """One file an architecture; raises UserError (64) for a directory that cannot be written."""
+    paths = []
+    for arch, (_, text) in made.items():
+        path = directory / f"{arch}.cdx.json"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(".new")
+            scratch.write_text(text)
+            scratch.replace(path)
+        except OSError as error:
+            raise fail("--output", f"{path} cannot be written: {error.strerror}") from None
+        paths.append(path)
+    return paths
+
+
+def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) -> str:
     """The SBOM of one architecture's image, in JSON.
 
-    `base_digest` is what the build's provenance says of the base, where no label does.
+    `base` is the digest that the build's provenance gives the base, where no label does.
     Raises UserError: 65 for an image that this project did not build, 70 when the document does not
     fit the schema.
     """
@@ -70,7 +112,7 @@ def document(matrix: Matrix, image: Image, base_digest: str = "", locks: Path = 
         components=[
             *_python(matrix, release, image, locks),
             *_system(image),
-            *_beneath(image, base_digest),
+            *_beneath(image, base),
             *_compiled(matrix, release, image),
         ],
     )
@@ -146,6 +188,7 @@ def _sha256(digest: str) -> HashType:
 
 def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iterable[Component]:
     slices = lock.read(matrix, release, image.arch, locks)
+    del slices[lock.SOURCES]  # what wheels are built from; the wheels are in a slice of their own
     locked = {one.name: (slice, one) for slice, pins in slices.items() for one in pins}
     compiled = _compiled_names(release, image)
     taken: set[str] = set()
@@ -250,13 +293,13 @@ def _os_purl(package: OsPackage, os: str, version: str) -> PackageURL:
     return PackageURL(package.kind, os.lower(), package.name, package.version, qualifiers)
 
 
-def _beneath(image: Image, base_digest: str) -> Iterable[Component]:
+def _beneath(image: Image, base: str) -> Iterable[Component]:
     """The base image and CANN."""
     labels = image.labels
     stand_in = labels.get("ascend.base") == STAND_IN
     name = labels.get(BASE_NAME, "")
     if labels.get("ascend.base") == "image" and name:
-        digest = labels.get(BASE_DIGEST) or base_digest
+        digest = labels.get(BASE_DIGEST) or base
         where, _, tag = name.partition("@")[0].rpartition(":")
         short = where.rpartition("/")[2]
         purl = PackageURL("oci", None, short, digest or None, {"repository_url": where, "tag": tag})

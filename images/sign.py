@@ -16,10 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from images import sbom as sboms
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
-from images.provenance import SLSA, Statement
+from images.matrix import Matrix
+from images.provenance import SLSA, Statement, buildkit
+from images.registry import Reference, Repository
+from images.transfer import Say
 
-SBOM = "https://cyclonedx.org/bom"
+SBOM = "cyclonedx"
 PROVENANCE = (f"{SLSA}v0.2", f"{SLSA}v1")
 UNREACHABLE = ("connection refused", "no such host", "i/o timeout", "TLS handshake")
 
@@ -39,6 +43,8 @@ class Signer:
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
             raise fail("--offline", what, "--key FILE")
+        if self.key and (wrong := _no_key(self.key)):
+            raise UserError(wrong)
 
     @property
     def options(self) -> list[str]:
@@ -67,6 +73,8 @@ class Trust:
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
             wrong.append(Problem("--offline", what, "--key FILE"))
+        if self.key:
+            wrong += _no_key(self.key)
         if wrong:
             raise UserError(wrong)
 
@@ -76,6 +84,13 @@ class Trust:
             return ["--key", self.key, f"--insecure-ignore-tlog={str(self.offline).lower()}"]
         identity = ["--certificate-identity", self.identity]
         return [*identity, "--certificate-oidc-issuer", self.issuer]
+
+
+def _no_key(key: str) -> list[Problem]:
+    """A key is a file, or an address like env://NAME or a KMS's."""
+    if "://" in key or Path(key).is_file():
+        return []
+    return [Problem("--key", f"no such file: {key}", "cosign generate-key-pair makes one")]
 
 
 def sign(reference: str, signer: Signer) -> None:
@@ -92,24 +107,42 @@ def attest(reference: str, kind: str, predicate: str, signer: Signer) -> None:
         _cosign(["attest", *options, *signer.options, reference], signer.certificates)
 
 
+def image(matrix: Matrix, repository: Repository, at: Reference, signer: Signer, say: Say) -> str:
+    """Sign what a tag or digest names, with SBOM and BuildKit's provenance; returns it by digest.
+
+    Raises UserError (65, 69, 70).
+    """
+    key = at.digest or at.tag or "latest"
+    root = repository.manifest(key)
+    if root is None:
+        raise fail(f"{at.repository}: {key}", "is not in the registry", "", EX_UNAVAILABLE)
+    made = sboms.documents(matrix, repository, root, (), say)
+    beside = buildkit(repository, root) if root.is_index else {}
+    reference = f"{at.repository}@{root.digest}"
+    say(f"signing {reference}")
+    publish(reference, {manifest.digest: text for manifest, text in made.values()}, beside, signer)
+    return reference
+
+
 def publish(
-    repository: str,
-    digest: str,
+    reference: str,
     sboms: Mapping[str, str],
     provenance: Mapping[str, Sequence[Statement]],
     signer: Signer,
 ) -> None:
-    """Sign an index and attest what is known of its images, by their digests.
+    """Attest what is known of an index's images, by manifest digest, and sign it last.
 
-    Run again, it replaces the attestations. Raises UserError (69, 70).
+    `reference` is the index by its digest. Run again, it replaces the attestations. Raises
+    UserError (69, 70).
     """
-    for image, sbom in sboms.items():
-        attest(f"{repository}@{image}", SBOM, sbom, signer)
-    for image, statements in provenance.items():
+    repository = reference.partition("@")[0]
+    for digest, sbom in sboms.items():
+        attest(f"{repository}@{digest}", SBOM, sbom, signer)
+    for digest, statements in provenance.items():
         for statement in statements:
             predicate = json.dumps(statement.predicate)
-            attest(f"{repository}@{image}", statement.kind, predicate, signer)
-    sign(f"{repository}@{digest}", signer)
+            attest(f"{repository}@{digest}", statement.kind, predicate, signer)
+    sign(reference, signer)
 
 
 def signed(reference: str, trust: Trust) -> str:
