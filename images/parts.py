@@ -51,7 +51,7 @@ def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
             Problem(
                 f"{job.repository.name}:{step.image.tag}",
                 step.why,
-                "publish it too (--all and every --os and --arch), or --allow-missing",
+                "publish it too: --all and every --arch, or --allow-missing",
             )
             for step in missing
         ]

@@ -243,7 +243,7 @@ def test_a_part_of_a_release_is_refused(job: Callable[..., Job], problems_of: Pr
     assert len(problems) == 5
     assert problems[0] == (
         f"{registry.name}:v0.13.0rc1: of release v0.13.0rc1 this is missing: arm64, amd64 "
-        "(publish it too (--all and every --os and --arch), or --allow-missing)"
+        "(publish it too: --all and every --arch, or --allow-missing)"
     )
     assert (registry.tagged, BUILDER.built) == ({}, [])
     (done,) = parts.run(part, True, print)
