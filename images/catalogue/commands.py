@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from images.inspect.model import Image
 
 FUNCTION = "ascend"
 NIC = "eth0"
+UNBROKEN = "\N{NO-BREAK SPACE}"  # keeps an option and its value on one line
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,14 @@ def function(image: Image) -> str:
     needs = Needs(platform, release, platform.devices, None, True, None, None, {}, "", {})
     look = Look(needs, MACHINE, data.read(data.path_of("preflight.yaml")), ())
     given = ["--net=host --shm-size=16g", *docker.options(look), "-v /data/weights:/weights:ro"]
-    lines = " \\\n".join(f"    {option}" for option in given)
-    return f'{FUNCTION}() {{\n  docker run -d \\\n{lines} \\\n    "$@"\n}}'
+    wrapped = textwrap.wrap(
+        " ".join(one.replace(" ", UNBROKEN) for one in (*given, '"$@"')),
+        90,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    lines = " \\\n".join(f"    {line.replace(UNBROKEN, ' ')}" for line in wrapped)
+    return f"{FUNCTION}() {{\n  docker run -d \\\n{lines}\n}}"
 
 
 def deployments(image: Image) -> list[Deployment]:

@@ -110,7 +110,8 @@ class Release:
 
 def releases(matrix: Matrix, images: Iterable[Image]) -> list[Release]:
     """The catalogue of `images`: newest release first, platforms as the matrix has them."""
-    pages = _pages(shared(list(images)))
+    in_order = sorted(images, key=lambda one: (one.reference, one.platform))
+    pages = _pages(shared(in_order))
     names = list(matrix.releases)
     order = sorted({page.release for page in pages}, key=lambda name: (-_at(names, name), name))
     return [
@@ -130,7 +131,7 @@ def platforms(matrix: Matrix, found: Iterable[Release]) -> list[dict[str, str]]:
 
 def _pages(images: Sequence[Image]) -> list[Page]:
     by_manifest: dict[str, list[Image]] = {}
-    for image in sorted(images, key=lambda one: (one.reference, one.platform)):
+    for image in images:
         by_manifest.setdefault(image.manifest, []).append(image)
     first = {manifest: same[0] for manifest, same in by_manifest.items()}
     names = _names(first)

@@ -71,29 +71,25 @@ def _images(
     top = found.store.manifest(found.key)
     if top is None:  # it was there a moment ago
         raise fail(found.reference, "is not there any more", "", EX_UNAVAILABLE)
-    if not top.is_index:
-        parts = {"": top}
-    else:
-        named = {
-            f"{one['platform']['os']}/{one['platform']['architecture']}": one["digest"]
-            for one in top.document["manifests"]
-            if one.get("platform", {}).get("architecture", "unknown") != "unknown"
-        }
+    manifests = [top]
+    if top.is_index:
         # The engine lists architectures that it has not pulled.
-        there = {name: found.store.manifest(digest) for name, digest in named.items()}
-        parts = {name: manifest for name, manifest in there.items() if manifest is not None}
-    read = [
-        _image(matrix, found, top, manifest, tuple(parts), brief, arches, say)
-        for manifest in parts.values()
-    ]
-    images = [image for image in read if image is not None]
-    missing = [arch for arch in arches if arch not in [image.arch for image in images]]
+        there = [found.store.manifest(digest) for digest in top.arches.values()]
+        manifests = [one for one in there if one is not None]
+    configs = [_config(found, one) for one in manifests]
+    platforms = tuple(f"{one.get('os')}/{one.get('architecture')}" for one in configs)
+    have = [platform.partition("/")[2] for platform in platforms]
+    missing = [arch for arch in arches if arch not in have]
     if missing:
-        have = ", ".join(name for name in parts if name) or "one of another architecture"
-        raise UserError(
-            [Problem(found.reference, f"has no {arch} image", f"it has {have}") for arch in missing]
+        fix = f"it has {', '.join(have)}"
+        raise UserError([Problem(found.reference, f"has no {arch} image", fix) for arch in missing])
+    return [
+        _image(matrix, found, top, manifest, config, platform, platforms, brief, say)
+        for manifest, config, platform, arch in zip(
+            manifests, configs, platforms, have, strict=True
         )
-    return images
+        if arch in (arches or have)
+    ]
 
 
 def _image(
@@ -101,16 +97,12 @@ def _image(
     found: Found,
     top: Manifest,
     manifest: Manifest,
+    config: Mapping[str, Any],
+    platform: str,
     platforms: tuple[str, ...],
     brief: bool,
-    arches: Sequence[str],
     say: Say,
-) -> Image | None:
-    """One architecture, None for one that is not among `arches`."""
-    config = _config(found, manifest)
-    platform = f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
-    if arches and platform.partition("/")[2] not in arches:
-        return None
+) -> Image:
     settings = config.get("config") or {}
     labels = settings.get("Labels") or {}
     descriptors = [Descriptor.of(raw) for raw in manifest.document["layers"]]
@@ -128,7 +120,7 @@ def _image(
         digest=top.digest,
         manifest=manifest.digest,
         platform=platform,
-        platforms=platforms if any(platforms) else (platform,),
+        platforms=platforms,
         labels=dict(sorted(labels.items())),
         layers=tuple(
             Layer(name, one.digest, diff_id, one.media_type, one.size,

@@ -99,6 +99,8 @@ class EngineStore:
         self._saved = LayoutStore(Layout(scratch))
 
     def manifest(self, reference: str) -> Manifest | None:
+        if not reference.startswith("sha256:"):
+            return None  # the engine has no tag for what refers to an image
         if self._kept.path(reference).is_file():
             return self._kept.manifest(reference)
         self._save()

@@ -85,8 +85,10 @@ def _image(image: Image) -> str:
 
 
 def weight(size: int | None) -> str:
-    """MB; of what is small kB, as 0.0 MB would say nothing."""
-    return megabytes(size) if size is None or size >= 100_000 else f"{size / 1e3:,.1f} kB"
+    """MB; of what is small kB or bytes, as 0.0 MB would say nothing."""
+    if size is None or size >= 100_000:
+        return megabytes(size)
+    return f"{size / 1e3:,.1f} kB" if size >= 100 else f"{size} B"
 
 
 def _layers(image: Image) -> str:
@@ -216,7 +218,7 @@ def _layer(layer: Growth) -> tuple[str, str, str, str]:
 
 
 def _signed(size: int) -> str:
-    return f"{size / 1e6:+,.1f} MB"
+    return f"{'-' if size < 0 else '+'}{weight(abs(size))}"
 
 
 def _changes(kind: str, changes: Sequence[Change] | None) -> list[str]:
