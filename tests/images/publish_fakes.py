@@ -129,6 +129,21 @@ class FakeRegistry:
         return _Operation(self, words)
 
 
+class ForgetfulRegistry(FakeRegistry):
+    """Loses a blob when the first manifest comes, and does not look at what a manifest needs."""
+
+    def __init__(self, lost: str) -> None:
+        super().__init__()
+        self.lost = lost
+
+    def push_manifest(self, reference: str, manifest: Manifest) -> bool:
+        self.blobs.pop(self.lost, None)
+        return super().push_manifest(reference, manifest)
+
+    def lacks(self, manifest: Manifest) -> Iterable[str]:
+        return ()
+
+
 class _Operation(AbstractContextManager[None]):
     """One at a time; counts down to the kill."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from publish_fakes import OCI, FakeRegistry, Killed, small_release
+from publish_fakes import OCI, FakeRegistry, ForgetfulRegistry, Killed, small_release
 
 from images import publish
 from images.errors import UserError
@@ -229,19 +229,8 @@ def test_an_immutable_tag_that_another_run_made_meanwhile(
 def test_what_is_missing_in_the_registry_is_told_and_no_tag_moves(
     release: Release, problems_of: Problems
 ) -> None:
-    class Forgetful(FakeRegistry):
-        """Loses a blob as soon as all have been pushed."""
-
-        def push_manifest(self, reference: str, manifest: object) -> bool:
-            done = super().push_manifest(reference, manifest)  # type: ignore[arg-type]
-            self.blobs.pop(lost, None)
-            return done
-
-        def lacks(self, manifest: object) -> list[str]:
-            return []
-
     lost = release[0].manifest(release[2][0].digest).blobs[1].digest
-    registry = Forgetful()
+    registry = ForgetfulRegistry(lost)
     (problem,) = problems_of(lambda: _publish(registry, release), 70)
     assert problem.startswith(f"{registry.name}@{lost}: the blob is not there")
     assert registry.real_tags() == {}

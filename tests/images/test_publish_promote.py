@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from publish_fakes import OCI, FakeRegistry, Killed, sha256, small_release
+from publish_fakes import OCI, FakeRegistry, ForgetfulRegistry, Killed, sha256, small_release
 
 from images import publish
 from images.oci import Descriptor, Manifest
@@ -165,6 +165,18 @@ def test_killed_again_and_again(
     there.left = None
     assert _promote(here, there).digest == there.tagged["v1-a3"] != older
     assert belongs <= set(there.manifests)
+
+
+def test_what_is_missing_in_the_target_is_told_and_no_tag_moves(
+    staging: tuple[FakeRegistry, set[str]], problems_of: Problems
+) -> None:
+    here, _ = staging
+    index = here.manifests[here.tagged["v1-a3"]]
+    lost = here.manifests[index.arches["amd64"]].blobs[1].digest
+    there = ForgetfulRegistry(lost)
+    (problem,) = problems_of(lambda: _promote(here, there), 70)
+    assert problem.startswith(f"{there.name}@{lost}: the blob is not there")
+    assert "v1-a3" not in there.tagged
 
 
 def test_no_such_image(staging: tuple[FakeRegistry, set[str]], problems_of: Problems) -> None:
