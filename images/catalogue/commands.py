@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from entrypoints import data, recipes, stack
-from entrypoints.launch import Launch, plan
+from entrypoints.inputs import data, recipes, stack
+from entrypoints.inputs.recipes import SIDES, Block, Recipe
+from entrypoints.inputs.roles import ROLES, Role
+from entrypoints.launch.plan import Launch, plan
 from entrypoints.preflight import docker
 from entrypoints.preflight.look import Look, Needs
 from entrypoints.preflight.machine import MACHINE
 from entrypoints.problems import Refused
-from entrypoints.recipes import SIDES, Block, Recipe
-from entrypoints.roles import ROLES, Role
 from images.inspect.model import Image
 
 FUNCTION = "ascend"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from entrypoints.roles import ROLES, Role
+from entrypoints.inputs.roles import ROLES, Role
 from images.catalogue import commands, picture
 from images.catalogue.picture import Bar, Block
 from images.inspect.model import Image, Layer, Package, shared

@@ -28,7 +28,7 @@ from images.transfer import each
 KEPT = WORK / "inspect"
 FORM = 1  # of a kept file; one of another form is read again
 RECIPES, SUFFIX = "opt/ascend/env/recipes/", ".yaml"
-ROLES = "opt/ascend/entrypoints/roles.py"
+ROLES = "opt/ascend/entrypoints/inputs/roles.py"
 VENV = "opt/vllm"
 # Our layers without Python packages, by a path that only each of them has.
 MARKS = {

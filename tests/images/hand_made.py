@@ -18,7 +18,7 @@ from images.inspect.model import Health, Image, Layer, Package
 
 PROJECT = Path(__file__).parents[2]
 RECIPES = PROJECT / "env" / "recipes"
-ROLES = PROJECT / "entrypoints" / "roles.py"
+ROLES = PROJECT / "entrypoints" / "inputs" / "roles.py"
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLATFORMS = {"a2": ("ascend910b1", ""), "a3": ("ascend910_9391", "-a3")}
 
@@ -173,7 +173,8 @@ class Layout:
     def tag(self, name: str, descriptor: dict[str, Any]) -> str:
         """Name an image; returns what to give to `invoke inspect`."""
         known = {key: descriptor[key] for key in ("mediaType", "digest", "size")}
-        self._entries.append({**known, "annotations": {"org.opencontainers.image.ref.name": name}})
+        key = "io.containerd.image.name" if "/" in name else "org.opencontainers.image.ref.name"
+        self._entries.append({**known, "annotations": {key: name}})
         self._write()
         return f"{self.directory}:{name}"
 
@@ -225,7 +226,7 @@ def dpkg(**versions: str) -> dict[str, str]:
 
 def entrypoint_layer() -> dict[str, str]:
     files = {f"opt/ascend/env/recipes/{name}.yaml": text for name, text in recipes().items()}
-    return {"opt/ascend/entrypoints/roles.py": ROLES.read_text(), **files}
+    return {"opt/ascend/entrypoints/inputs/roles.py": ROLES.read_text(), **files}
 
 
 def layers(platform: str = "a3", vllm: str = "0.13.0") -> list[Files]:

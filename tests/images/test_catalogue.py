@@ -13,7 +13,7 @@ import hand_made
 import html5lib
 import pytest
 
-from entrypoints.launch import plan
+from entrypoints.launch.plan import plan
 from images.catalogue import collect, commands, picture, write
 from images.inspect import layers
 from images.inspect.model import Image, Package, Sbom
