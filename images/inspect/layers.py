@@ -26,14 +26,14 @@ from images.targets import WORK
 from images.transfer import each
 
 KEPT = WORK / "inspect"
-FORM = 1  # of a kept file; one of another form is read again
+FORM = 2  # of a kept file; one of another form is read again
 RECIPES, SUFFIX = "opt/ascend/env/recipes/", ".yaml"
-ROLES = "opt/ascend/entrypoints/inputs/roles.py"
+ENTRYPOINT, ROLES = "opt/ascend/entrypoints", "/roles.py"
 VENV = "opt/vllm"
 # Our layers without Python packages, by a path that only each of them has.
 MARKS = {
     f"{VENV}/pyvenv.cfg": "venv",
-    ROLES: "entrypoint",
+    ENTRYPOINT: "entrypoint",
     "opt/ascend/proxy": "proxy",
     "workspace": "workdir",
 }
@@ -96,7 +96,7 @@ def whole(layer_names: Sequence[str], layers: Sequence[Content]) -> Whole:
             Package(one.name, one.version, by_digest[one.layer])
             for one in contents.os_packages(merged)
         ),
-        _roles(merged.kept.get(ROLES, b"")),
+        next((_roles(text) for path, text in merged.kept.items() if _is_roles(path)), ()),
         recipes,
     )
 
@@ -105,9 +105,14 @@ def _is_recipe(path: str) -> bool:
     return path.startswith(RECIPES) and path.endswith(SUFFIX)
 
 
+def _is_roles(path: str) -> bool:
+    """The module has been in more than one place of the package."""
+    return path.startswith(f"{ENTRYPOINT}/") and path.endswith(ROLES)
+
+
 def _wanted(path: str) -> bool:
     packages = contents.wanted(path) and not path.endswith("/RECORD")
-    return packages or path == ROLES or _is_recipe(path)
+    return packages or _is_roles(path) or _is_recipe(path)
 
 
 def _python(merged: contents.Contents) -> list[contents.PythonPackage]:

@@ -9,7 +9,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import zstandard
@@ -187,10 +187,12 @@ class Layout:
 
 
 def tarball(files: Files) -> bytes:
-    """The same bytes for the same files."""
+    """The same bytes for the same files; directories come before what is in them."""
     out = io.BytesIO()
+    parents = {str(parent): None for path in files for parent in PurePosixPath(path).parents}
+    entries = {**{path: None for path in sorted(parents) if path != "."}, **files}
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, content in files.items():
+        for path, content in entries.items():
             entry = tarfile.TarInfo(path)
             if content is None:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import hand_made
+import invoke
 import pytest
 import yaml
 
 from images import budgets
-from images.budgets import Budgets, Key
+from images.budgets import Budget, Budgets, Key
 from images.errors import UserError
+from images.inspect import layers
 from images.matrix import Matrix
 
 KEY = Key("v0.13.0rc1", "a3", "ubuntu22.04", "amd64", "stand-in", "zstd")
@@ -164,3 +168,23 @@ def test_a_limit_below_what_was_measured(
         "budgets.yaml: budgets[0].layers.torch: is below its baseline of 300.0 MB",
         "budgets.yaml: budgets[0].image: 350 MB is below its baseline of 360.0 MB",
     ]
+
+
+def test_the_command_ends_with_65_and_names_what_grew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = hand_made.Layout(tmp_path / "layout")
+    reference = layout.tag("v1", layout.image(hand_made.layers(), **hand_made.config()))
+    monkeypatch.setattr(layers, "KEPT", tmp_path / "kept")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    tasks = importlib.import_module("tasks")
+    limited = Budget(KEY, {"torch": 0.0001}, image=0.001)
+    monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
+    with pytest.raises(invoke.Exit) as ended:
+        tasks.inspect(invoke.Context(), image=reference, budget=True, format="json")
+    assert ended.value.code == 65
+    assert ended.value.message is not None
+    assert "over its budget of 0.0 MB" in ended.value.message
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["budget"] == 0.001
+    assert shown["problems"]
