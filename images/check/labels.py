@@ -57,7 +57,7 @@ def problems(
     base = render.Base(kind, image=labels.get(BASE_NAME, "") if kind == "image" else "")
     wanted = render.labels(matrix, variant, base)
     for name, value in wanted.items():
-        if name != BASE_NAME and labels.get(name) != value:
+        if name not in (BASE_NAME, "ascend.base") and labels.get(name) != value:
             said = f"is '{labels[name]}'" if name in labels else "is not there"
             yield Problem(name, f"{said}, the matrix says '{value}' for {variant.tag}")
     for name in sorted(labels):
