@@ -76,12 +76,15 @@ def _in_layout(directory: Path) -> Iterator[str]:
 
 
 def _is_image(manifest: Manifest | None) -> bool:
-    """Whether there is something to run: no signature, attestation or list of contents."""
+    """Whether there is something to run: no list of contents, and no signature, which cosign gives
+    the configuration of an image."""
     if manifest is None:
         return False
     if manifest.media_type in INDEXES:
         return bool(manifest.arches)
-    return (manifest.document.get("config") or {}).get("mediaType") in CONFIGS
+    kinds = [raw["mediaType"] for raw in manifest.document.get("layers") or []]
+    config = (manifest.document.get("config") or {}).get("mediaType")
+    return config in CONFIGS and all("tar" in kind for kind in kinds)
 
 
 def _in_engine() -> list[str]:

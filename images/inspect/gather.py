@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
-from images.inspect import layers
-from images.inspect.model import LAYERS, Health, Image, Layer, Sbom, shared
-from images.inspect.places import Found, Say, Store, opened
+from images.inspect import attached, layers
+from images.inspect.model import LAYERS, Health, Image, Layer, shared
+from images.inspect.places import Found, Say, opened
 from images.matrix import Matrix
 from images.oci import Descriptor, Manifest
 
 NANOSECONDS = 1_000_000_000
-LARGEST = 64_000_000  # bytes of an SBOM
-SBOMS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the media type
 
 
 def images(
@@ -138,7 +136,7 @@ def _image(
         os_packages=whole.os_packages if whole else None,
         roles=whole.roles if whole else None,
         recipes=whole.recipes if whole else None,
-        sboms=tuple(_sboms(found.store, top, manifest)),
+        sboms=tuple(attached.sboms(found.store, top, manifest)),
     )  # fmt: skip
 
 
@@ -161,23 +159,3 @@ def _health(raw: Mapping[str, Any]) -> Health | None:
         raw.get(name, 0) / NANOSECONDS for name in ("Interval", "Timeout", "StartPeriod")
     )
     return Health(tuple(words), interval, timeout, start, raw.get("Retries", 0))
-
-
-def _sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
-    """What is attached to the image or to its index as a list of contents."""
-    for subject in dict.fromkeys(subjects):
-        for digest in _referrers(store, subject.digest):
-            manifest = store.manifest(digest)
-            for raw in manifest.document.get("layers", []) if manifest else []:
-                kind = next((k for k in SBOMS if k in raw["mediaType"]), "")
-                if kind and raw["size"] <= LARGEST:
-                    with store.open_blob(raw["digest"]) as file:
-                        yield Sbom(SBOMS[kind], raw["digest"], file.read())
-
-
-def _referrers(store: Store, digest: str) -> list[str]:
-    """From the interface, and from the tag that stands for it in registries without one."""
-    found = [one.digest for one in store.referrers(digest) or []]
-    instead = store.manifest(digest.replace(":", "-"))
-    found += [one.digest for one in instead.children] if instead else []
-    return list(dict.fromkeys(found))

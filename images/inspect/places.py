@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class EngineStore:
     def __init__(self, names: Mapping[str, str], scratch: Path, say: Say) -> None:
         self.names = names  # digest → an image's name in the engine
         self._say = say
+        self._one = threading.Lock()  # layers are read by several threads
         self._kept = Layout(KEPT)
         self._saved = LayoutStore(Layout(scratch))
 
@@ -125,9 +127,12 @@ class EngineStore:
 
     def _save(self) -> None:
         """Write out all images, once: layers that they share are written once."""
+        with self._one:
+            if not (self._saved.layout.directory / "index.json").is_file():
+                self._write()
+
+    def _write(self) -> None:
         layout = self._saved.layout.directory
-        if (layout / "index.json").is_file():
-            return
         new = [name for key, name in self.names.items() if not self._kept.path(key).is_file()]
         names = new or list(self.names.values())
         self._say(f"reading from the engine: {', '.join(names)}")

@@ -156,18 +156,22 @@ class Layout:
         document = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
         return self.json(document, media_type)
 
-    def attach(self, subject: dict[str, Any], content: bytes, media_type: str) -> None:
-        """What refers to an image, such as a list of its contents."""
-        about = {key: subject[key] for key in ("mediaType", "digest", "size")}
+    def artifact(self, content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+        """The descriptor of a manifest that is no image's."""
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "artifactType": media_type,
             "config": self.blob(b"{}", "application/vnd.oci.empty.v1+json"),
             "layers": [self.blob(content, media_type)],
-            "subject": about,
+            **more,
         }
-        self._entries.append(self.json(manifest, manifest["mediaType"]))
+        return self.json(manifest, manifest["mediaType"])
+
+    def attach(self, subject: dict[str, Any], content: bytes, media_type: str) -> None:
+        """What refers to an image, such as a list of its contents."""
+        about = {key: subject[key] for key in ("mediaType", "digest", "size")}
+        self._entries.append(self.artifact(content, media_type, subject=about))
         self._write()
 
     def tag(self, name: str, descriptor: dict[str, Any]) -> str:

@@ -360,6 +360,11 @@ def test_the_images_of_a_layout(matrix: Matrix, layout: hand_made.Layout) -> Non
     layout.tag("other/name:v1", image)
     layout.tag("base", layout.image([{"etc/x": "1"}]))
     layout.attach(image, b"{}", "application/spdx+json")
+    config = layout.blob(b"{}", "application/vnd.oci.image.config.v1+json")
+    signature = layout.artifact(
+        b"{}", "application/vnd.dev.cosign.simplesigning.v1+json", config=config
+    )
+    layout.tag(image["digest"].replace(":", "-") + ".sig", signature)
     said: list[str] = []
     where = str(layout.directory)
     found = collect.images(matrix, [], [where], False, False, "", said.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Callable
@@ -202,6 +203,36 @@ def test_a_list_of_contents_that_is_attached(layout: Layout, read: Read) -> None
     assert [(one.kind, one.content) for one in found.sboms] == [
         ("SPDX", b'{"spdxVersion": "SPDX-2.3"}')
     ]
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_list_of_contents_that_is_signed(layout: Layout, read: Read, bundled: bool) -> None:
+    image = layout.image(hand_made.layers(), **hand_made.config())
+    predicate = {"bomFormat": "CycloneDX"}
+    statement = {"predicateType": "https://cyclonedx.org/bom", "predicate": predicate}
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    envelope = {"payloadType": "application/vnd.in-toto+json", "payload": payload}
+    if bundled:
+        content = json.dumps({"dsseEnvelope": envelope}).encode()
+        layout.attach(image, content, "application/vnd.dev.sigstore.bundle.v0.3+json")
+    else:
+        content = json.dumps(envelope).encode()
+        part = layout.artifact(content, "application/vnd.dsse.envelope.v1+json")
+        layout.tag(image["digest"].replace(":", "-") + ".att", part)
+    (found,) = read(layout.tag("v1", image))
+    assert [(one.kind, json.loads(one.content)) for one in found.sboms] == [
+        ("CycloneDX, signed", predicate)
+    ]
+
+
+def test_an_attestation_that_is_none(
+    layout: Layout, read: Read, problems_of: Callable[..., list[str]]
+) -> None:
+    image = layout.image(hand_made.layers())
+    layout.attach(image, b"[]", "application/vnd.dsse.envelope.v1+json")
+    reference = layout.tag("v1", image)
+    (problem,) = problems_of(lambda: read(reference), 65)
+    assert "is no attestation" in problem
 
 
 def test_an_image_of_someone_else(layout: Layout, read: Read) -> None:

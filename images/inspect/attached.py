@@ -1,0 +1,73 @@
+"""Lists of contents that are attached to an image, as they are or in a signed attestation.
+
+Nothing is verified here: `invoke check` does that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+from images.errors import EX_DATAERR, fail
+from images.inspect.model import Sbom
+from images.inspect.places import Store
+from images.oci import Manifest
+from images.provenance import Statement
+
+LARGEST = 64_000_000  # bytes of a list
+KINDS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the type's name
+ATTESTATIONS = ("dsse.envelope", "sigstore.bundle")
+COSIGN = ".att"  # of cosign's tag for attestations
+
+
+def sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
+    """The lists of an image or of its index, each once. Raises UserError (65, 69)."""
+    found: dict[str, Sbom] = {}
+    for subject in dict.fromkeys(subjects):
+        for manifest in _attached(store, subject.digest):
+            for raw in manifest.document.get("layers") or []:
+                sbom = _sbom(store, raw["digest"], raw["mediaType"], raw["size"])
+                if sbom:
+                    found.setdefault(sbom.digest, sbom)
+    yield from found.values()
+
+
+def _attached(store: Store, digest: str) -> list[Manifest]:
+    """From the interface, from the tag that stands for it in registries without one, and cosign's
+    own tag."""
+    instead = digest.replace(":", "-")
+    references = [one.digest for one in store.referrers(digest) or []]
+    listed = store.manifest(instead)
+    references += [one.digest for one in listed.children] if listed else []
+    manifests = [store.manifest(one) for one in (*references, f"{instead}{COSIGN}")]
+    return list(dict.fromkeys(one for one in manifests if one is not None))
+
+
+def _sbom(store: Store, digest: str, media_type: str, size: int) -> Sbom | None:
+    kind = _kind(media_type)
+    signed = any(name in media_type for name in ATTESTATIONS)
+    if size > LARGEST or not (kind or signed):
+        return None
+    with store.open_blob(digest) as file:
+        content = file.read()
+    if kind:
+        return Sbom(kind, digest, content)
+    statement = _statement(digest, content)
+    kind = _kind(statement.kind)
+    text = json.dumps(statement.predicate, indent=1, sort_keys=True) + "\n"
+    return Sbom(f"{kind}, signed", digest, text.encode()) if kind else None
+
+
+def _kind(name: str) -> str:
+    return next((kind for part, kind in KINDS.items() if part in name.lower()), "")
+
+
+def _statement(digest: str, content: bytes) -> Statement:
+    """What an attestation says: in an envelope, which newer versions of cosign put in a bundle."""
+    try:
+        document = json.loads(content)
+        payload = base64.b64decode(document.get("dsseEnvelope", document)["payload"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise fail(digest, f"is no attestation: {error!r}", exit_code=EX_DATAERR) from None
+    return Statement.parse(digest, payload)
