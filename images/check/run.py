@@ -88,7 +88,7 @@ class _Check:
             if arch and built_for != arch:
                 yield Problem(f"platforms: {arch}", f"the image is built for {built_for}", digest)
             self.manifests[arch or built_for] = manifest
-        there = ", ".join(filter(None, {**named, **self.manifests})) or "none"
+        there = ", ".join(dict.fromkeys(name for name in (*named, *self.manifests) if name))
         for arch in self.wanted.arches:
             if arch not in named and arch not in self.manifests:
                 yield Problem(f"platforms: {arch}", "is missing", f"there is {there}")
