@@ -85,7 +85,10 @@ class LayoutStore:
         path = self.layout.directory / "index.json"
         try:
             return list(json.loads(path.read_text())["manifests"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+            raise fail(str(path), what, "a directory with an OCI layout", EX_DATAERR) from None
+        except (ValueError, KeyError, TypeError) as error:
             raise fail(str(path), f"is no OCI layout's: {error!r}", "", EX_DATAERR) from None
 
 

@@ -396,3 +396,14 @@ def test_nothing_to_show(
     where = [] if tags is None else [str(layout.directory)]
     call = lambda: collect.images(matrix, [], where, False, False, "", print)  # noqa: E731
     assert problems_of(call, code) == [problem.format(where=layout.directory)]
+
+
+def test_a_layout_that_is_not_there(
+    matrix: Matrix, tmp_path: Path, problems_of: Callable[..., list[str]]
+) -> None:
+    where = str(tmp_path / "none")
+    call = lambda: collect.images(matrix, [], [where], False, False, "", print)  # noqa: E731
+    assert problems_of(call, 65) == [
+        f"{where}/index.json: cannot be read: No such file or directory "
+        "(a directory with an OCI layout)"
+    ]
