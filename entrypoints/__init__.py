@@ -1,5 +1,7 @@
-"""What runs in the container: environment variables in, one `vllm serve` command out.
+"""What runs in the container: environment variables in, one command out.
 
-settings -> recipe -> topology -> launch -> exec. Standard library and PyYAML only; the seams are
-named tuples (record.py), because importing `dataclasses` or `typing` costs as much as a plan.
+inputs (variables, arguments, recipe, facts of env/) -> launch (what would run here) -> rules (what
+cannot work) -> preflight (the machine) -> running (waiting, exec, supervising, health). Standard
+library and PyYAML only; the seams are named tuples (record.py), because importing `dataclasses` or
+`typing` costs as much as a plan.
 """

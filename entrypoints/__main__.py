@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from .problems import MACHINE, Problem, Refused, choose
+from entrypoints.problems import MACHINE, Problem, Refused, choose
 
 # What a command prints, and its exit code.
 Answer = tuple[str, int]
@@ -32,8 +32,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    from .launch import plan
-    from .start import start
+    from entrypoints.launch.plan import plan
+    from entrypoints.running.start import start
 
     launch = plan(environ, argv[1:] if argv[:1] == ["--"] else argv)
     return start(launch, environ, _say)
@@ -41,7 +41,7 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Any other command: 127 and 126 when it is not found or not runnable, as in a shell."""
-    from .process import become
+    from entrypoints.running.process import become
 
     become(argv, environ, missing=127, known=COMMANDS)
 
@@ -50,8 +50,8 @@ def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     if args[:1] in (["-h"], ["--help"]):
         return _help(), 0
     form, rest = _format(args, ("text", "json", "env"))
-    from . import show
-    from .launch import plan
+    from entrypoints import show
+    from entrypoints.launch.plan import plan
 
     launch = plan(environ, rest)
     text = {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
@@ -61,9 +61,9 @@ def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
 def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     """Every check of the machine for what would run; 78 when one fails."""
     form, rest = _format(args, ("text", "json"))
-    from . import preflight
-    from .launch import plan
-    from .preflight import finding
+    from entrypoints import preflight
+    from entrypoints.launch.plan import plan
+    from entrypoints.preflight import finding
 
     launch = plan(environ, rest)
     found = preflight.run(preflight.needs(launch, launch.environment(environ)))
@@ -77,8 +77,8 @@ def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
 def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     """What runs here is ready (0), or starting or broken (1)."""
     form = _only_format(args)
-    from . import health
-    from .launch import plan
+    from entrypoints.launch.plan import plan
+    from entrypoints.running import health
 
     found = health.now(lambda: health.watch(plan(environ)))
     code = 0 if found.state == "ready" else 1
@@ -87,7 +87,8 @@ def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
 
 def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form = _only_format(args)
-    from . import recipes, show
+    from entrypoints import show
+    from entrypoints.inputs import recipes
 
     problems: list[Problem] = []
     found = []
@@ -103,7 +104,7 @@ def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
 
 def _roles(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form = _only_format(args)
-    from . import show
+    from entrypoints import show
 
     return show.roles_json() if form == "json" else show.roles_text(), 0
 
@@ -118,7 +119,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], Answer]] = {
 
 
 def _help() -> str:
-    from . import show
+    from entrypoints import show
 
     return show.help_text()
 

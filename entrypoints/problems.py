@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .record import NamedTuple
+from entrypoints.record import NamedTuple
 
 USAGE = 64
 DATA = 65

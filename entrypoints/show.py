@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from .arguments import is_flag
-from .launch import Launch
-from .problems import Problem, Refused, one_line
-from .recipes import Recipe
-from .record import TYPE_CHECKING
-from .references import REFERENCE
-from .roles import ROLES
-from .settings import VARIABLES
+from entrypoints.inputs.arguments import is_flag
+from entrypoints.inputs.recipes import Recipe
+from entrypoints.inputs.references import REFERENCE
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch.plan import Launch
+from entrypoints.problems import Problem, Refused, one_line
+from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

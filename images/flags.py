@@ -4,7 +4,7 @@
 with a CPU build of that vLLM. `env/variables/{release}.json` has the environment variables: those
 of vLLM, those that vllm-ascend's source distribution defines in envs.py or reads elsewhere, and
 those that its documentation sets although nothing reads them. The container refuses what is in
-neither file (entrypoints/catalogue.py).
+neither file (entrypoints/inputs/catalogue.py).
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..record import TYPE_CHECKING
-from . import chips, devices, driver, fabric, host, weights
-from .finding import FAILED, Finding
-from .look import Check, Look, Needs, look
-from .machine import MACHINE, Machine
+from entrypoints.preflight import chips, devices, driver, fabric, host, weights
+from entrypoints.preflight.finding import FAILED, Finding
+from entrypoints.preflight.look import Check, Look, Needs, look
+from entrypoints.preflight.machine import MACHINE, Machine
+from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..launch import Launch
+    from entrypoints.launch.plan import Launch
 
 __all__ = ["CHECKS", "MACHINE", "Check", "Finding", "Machine", "Needs", "examine", "needs", "run"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Sequence
 
-from ..record import NamedTuple
-from . import parse
-from .finding import Finding
-from .look import Check, Look, several
+from entrypoints.preflight import parse
+from entrypoints.preflight.finding import Finding
+from entrypoints.preflight.look import Check, Look, several
+from entrypoints.record import NamedTuple
 
 
 class Chips(NamedTuple):

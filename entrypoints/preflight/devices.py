@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .docker import options
-from .finding import Finding
-from .look import Check, Look, several, visible
+from entrypoints.preflight.docker import options
+from entrypoints.preflight.finding import Finding
+from entrypoints.preflight.look import Check, Look, several, visible
 
 
 def _count(check: Check, look: Look) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .look import Look
+from entrypoints.preflight.look import Look
 
 
 def options(look: Look, existing: bool = False) -> list[str]:

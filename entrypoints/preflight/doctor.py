@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from .. import data, stack
-from ..problems import Problem, Refused
-from ..record import TYPE_CHECKING, NamedTuple
-from . import chips, devices, driver, examine, fabric, finding, host, weights
-from .docker import options
-from .finding import FAILED, WARNING, Finding
-from .look import Check, Look, Needs, look, several
-from .machine import MACHINE, Machine
+from entrypoints.inputs import data, stack
+from entrypoints.preflight import chips, devices, driver, examine, fabric, finding, host, weights
+from entrypoints.preflight.docker import options
+from entrypoints.preflight.finding import FAILED, WARNING, Finding
+from entrypoints.preflight.look import Check, Look, Needs, look, several
+from entrypoints.preflight.machine import MACHINE, Machine
+from entrypoints.problems import Problem, Refused
+from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator
 
-from . import parse
-from .finding import Finding
-from .look import Check, Look
+from entrypoints.preflight import parse
+from entrypoints.preflight.finding import Finding
+from entrypoints.preflight.look import Check, Look
 
 
 def _version(check: Check, look: Look) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..record import NamedTuple
-from . import parse
-from .finding import FAILED, WARNING, Finding
-from .look import Check, Look, several
+from entrypoints.preflight import parse
+from entrypoints.preflight.finding import FAILED, WARNING, Finding
+from entrypoints.preflight.look import Check, Look, several
+from entrypoints.record import NamedTuple
 
 
 class Port(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..problems import MACHINE, Problem, one_line
-from ..record import TYPE_CHECKING, NamedTuple
+from entrypoints.problems import MACHINE, Problem, one_line
+from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any

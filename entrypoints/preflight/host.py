@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .finding import FAILED, WARNING, Finding
-from .look import Check, Look, several
+from entrypoints.preflight.finding import FAILED, WARNING, Finding
+from entrypoints.preflight.look import Check, Look, several
 
 _MIB = 1 << 20
 

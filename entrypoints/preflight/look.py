@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .. import data
-from ..record import TYPE_CHECKING, NamedTuple
-from ..stack import Platform, Release
-from .finding import FAILED, OK, SKIPPED, WARNING, Finding
-from .machine import Machine, Output
+from entrypoints.inputs import data
+from entrypoints.inputs.stack import Platform, Release
+from entrypoints.preflight.finding import FAILED, OK, SKIPPED, WARNING, Finding
+from entrypoints.preflight.machine import Machine, Output
+from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any

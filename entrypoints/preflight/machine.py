@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from .. import network
-from ..record import NamedTuple
+from entrypoints.launch import network
+from entrypoints.record import NamedTuple
 
 
 class Output(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..record import NamedTuple
+from entrypoints.record import NamedTuple
 
 _RELEASE = re.compile(r"rc(\d{1,9})", re.IGNORECASE)
 

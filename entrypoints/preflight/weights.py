@@ -7,9 +7,9 @@ import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from .finding import Finding
-from .look import Check, Look
-from .machine import Machine
+from entrypoints.preflight.finding import Finding
+from entrypoints.preflight.look import Check, Look
+from entrypoints.preflight.machine import Machine
 
 _GIB = 1 << 30
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")

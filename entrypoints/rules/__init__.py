@@ -7,9 +7,9 @@ table of all checks.
 
 from __future__ import annotations
 
-from ..problems import Advice, Problem
-from . import batches, experts, machine, memory, parallel, ports, transfer
-from .facts import ERROR, Check, Facts
+from entrypoints.problems import Advice, Problem
+from entrypoints.rules import batches, experts, machine, memory, parallel, ports, transfer
+from entrypoints.rules.facts import ERROR, Check, Facts
 
 __all__ = ["CHECKS", "Check", "Facts", "check"]
 

@@ -1,6 +1,6 @@
 """Prints the table of docs/checks.md."""
 
-from . import CHECKS
+from entrypoints.rules import CHECKS
 
 
 def markdown() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .facts import ERROR, WARNING, Check, Facts, Found
+from entrypoints.rules.facts import ERROR, WARNING, Check, Facts, Found
 
 _ALLOW = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 _LENGTH = "--max-model-len"

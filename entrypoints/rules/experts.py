@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..arguments import value_of
-from .facts import ERROR, WARNING, Check, Facts, Found
+from entrypoints.inputs.arguments import value_of
+from entrypoints.rules.facts import ERROR, WARNING, Check, Facts, Found
 
 _DOCS = "vllm-ascend docs Qwen3-235B-A22B"
 _MC2 = "fused_mc2"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from ..arguments import Flags, json_of, value_of
-from ..kv import Transfer
-from ..model import Model
-from ..recipes import Recipe
-from ..record import TYPE_CHECKING, NamedTuple
-from ..stack import Platform, Release
-from ..topology import EXTERNAL, Place
+from entrypoints.inputs.arguments import Flags, json_of, value_of
+from entrypoints.inputs.model import Model
+from entrypoints.inputs.recipes import Recipe
+from entrypoints.inputs.stack import Platform, Release
+from entrypoints.launch.kv import Transfer
+from entrypoints.launch.topology import EXTERNAL, Place
+from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .facts import WARNING, Check, Facts, Found, number
+from entrypoints.rules.facts import WARNING, Check, Facts, Found, number
 
 _MODEL_TIMEOUT = "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"
 _HCCL_TIMEOUT = "HCCL_EXEC_TIMEOUT"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..arguments import value_of
-from .facts import WARNING, Check, Facts, Found
+from entrypoints.inputs.arguments import value_of
+from entrypoints.rules.facts import WARNING, Check, Facts, Found
 
 _GIB = 1 << 30
 

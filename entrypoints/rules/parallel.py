@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..arguments import value_of
-from ..topology import NODES
-from .facts import ERROR, Check, Facts, Found
+from entrypoints.inputs.arguments import value_of
+from entrypoints.launch.topology import NODES
+from entrypoints.rules.facts import ERROR, Check, Facts, Found
 
 _SERVE = "vllm: vllm/entrypoints/cli/serve.py"
 _ARGS = "vllm v0.13.0: vllm/engine/arg_utils.py:1448-1483"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..kv import Transfer
-from .facts import WARNING, Check, Facts, Found, Rule, number
+from entrypoints.launch.kv import Transfer
+from entrypoints.rules.facts import WARNING, Check, Facts, Found, Rule, number
 
 # A port of ours -> what sets it.
 SET_BY: Mapping[str, str] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..problems import choose
-from ..recipes import EXTRA, SIDES
-from ..record import TYPE_CHECKING
-from ..topology import NODES, RAY
-from .facts import ERROR, WARNING, Check, Facts, Found
+from entrypoints.inputs.recipes import EXTRA, SIDES
+from entrypoints.launch.topology import NODES, RAY
+from entrypoints.problems import choose
+from entrypoints.record import TYPE_CHECKING
+from entrypoints.rules.facts import ERROR, WARNING, Check, Facts, Found
 
 if TYPE_CHECKING:
     from typing import Any

@@ -95,7 +95,7 @@ def keep_data(home: Path) -> None:
         os.utime(file, (EPOCH, EPOCH))
     # The byte code of this run would name the time of the build.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": tempfile.gettempdir()}
-    command = [sys.executable, "-m", "entrypoints.data"]
+    command = [sys.executable, "-m", "entrypoints.inputs.data"]
     subprocess.run(command, cwd=home, env=environment, check=True)
 
 

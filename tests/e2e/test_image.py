@@ -245,7 +245,7 @@ def test_the_start_reads_its_data_without_yaml(a3: Image) -> None:
     """The cache is valid in the image: the times of its files came through the layer."""
     code = """
 import sys; sys.path.insert(0, "/opt/ascend"); sys.path.append(sys.argv[1])
-from entrypoints import data
+from entrypoints.inputs import data
 for name in data.names(""):
     data.read(data.path_of(f"{name}.yaml"))
 print(len(data.names("")), "yaml" in sys.modules)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.network import Host
+from entrypoints.launch.network import Host
 
 RECORD = """#!{python}
 import json, os, sys

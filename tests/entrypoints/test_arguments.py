@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import catalogue, stack
-from entrypoints.arguments import Flag, from_value, is_flag, key_of, merge, parse, render
+from entrypoints.inputs import catalogue, stack
+from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of, merge, parse, render
 
 RELEASE = stack.release("v0.13.0", [])
 assert RELEASE

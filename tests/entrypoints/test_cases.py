@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from entrypoints import show
-from entrypoints.arguments import is_flag
-from entrypoints.launch import plan
+from entrypoints.inputs.arguments import is_flag
+from entrypoints.launch.plan import plan
 
 ROOT = Path(__file__).parents[2]
 CASES = json.loads((ROOT / "tests/cases/serve.json").read_text())

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from entrypoints import data, stack
-from entrypoints.features import Forms, forms
-from entrypoints.launch import plan
+from entrypoints.inputs import data, stack
+from entrypoints.launch.features import Forms, forms
+from entrypoints.launch.plan import plan
 from entrypoints.problems import Problem
 
 RELEASES = data.names("releases")

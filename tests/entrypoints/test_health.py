@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import pytest
 from servers import closed_port, listening, serving
 
-from entrypoints import health, procfs, reach, watched
-from entrypoints.health import Machine
-from entrypoints.launch import plan
-from entrypoints.procfs import Process
-from entrypoints.reach import Answer
-from entrypoints.watched import Backend, Watch
+from entrypoints.launch.plan import plan
+from entrypoints.running import health, procfs, reach, watched
+from entrypoints.running.health import Machine
+from entrypoints.running.procfs import Process
+from entrypoints.running.reach import Answer
+from entrypoints.running.watched import Backend, Watch
 
 HOST = "127.0.0.1"
 OK, DEAD = Answer(200), Answer(503, "HTTP 503")

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import data, show
-from entrypoints.arguments import is_flag
-from entrypoints.launch import Launch, plan
-from entrypoints.network import Host
+from entrypoints import show
+from entrypoints.inputs import data
+from entrypoints.inputs.arguments import is_flag
+from entrypoints.inputs.recipes import names
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch.network import Host
+from entrypoints.launch.plan import Launch, plan
 from entrypoints.problems import Refused
-from entrypoints.recipes import names
-from entrypoints.roles import ROLES
-from entrypoints.settings import VARIABLES
 
 MULTI = {"RECIPE": "qwen3-235b-a22b/multi-node"}
 PD = {"RECIPE": "qwen3-235b-a22b-w8a8/pd-3node-a3"}

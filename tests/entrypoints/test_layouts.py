@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import pytest
 
-from entrypoints import data
-from entrypoints.arguments import is_flag
-from entrypoints.launch import Launch, plan
+from entrypoints.inputs import data
+from entrypoints.inputs.arguments import is_flag
+from entrypoints.launch.plan import Launch, plan
 from entrypoints.problems import Refused
 
 HERE = {"LOCAL_IP": "10.0.0.22", "NIC": "eth0"}

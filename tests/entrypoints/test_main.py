@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from entrypoints.__main__ import main
-from entrypoints.recipes import names
-from entrypoints.roles import ROLES
+from entrypoints.inputs.recipes import names
+from entrypoints.inputs.roles import ROLES
 
 ROOT = Path(__file__).parents[2]
 SINGLE = {"ROLE": "single", "RECIPE": "qwen3-235b-a22b-w8a8/single-128k"}

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from entrypoints import model
-from entrypoints.arguments import Flag
+from entrypoints.inputs import model
+from entrypoints.inputs.arguments import Flag
 
 NAMED = "vllm-ascend/Qwen3-235B-A22B-w8a8"
 YARN = {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints import procfs
+from entrypoints.running import procfs
 
 
 def test_this_process():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypoints import show
-from entrypoints.launch import plan
+from entrypoints.launch.plan import plan
 from entrypoints.problems import Refused
 
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"

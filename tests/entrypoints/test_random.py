@@ -8,13 +8,14 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entrypoints import data, recipes, show
-from entrypoints.arguments import is_flag
-from entrypoints.launch import Launch, plan
-from entrypoints.network import Host
+from entrypoints import show
+from entrypoints.inputs import data, recipes
+from entrypoints.inputs.arguments import is_flag
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch.network import Host
+from entrypoints.launch.plan import Launch, plan
 from entrypoints.problems import Refused
-from entrypoints.roles import ROLES
-from entrypoints.settings import VARIABLES
 
 DEVICES = {"a2": 8, "a3": 16}
 HOST = Host(lambda: [("eth0", "10.0.0.1")], lambda _: "10.0.0.1")

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from entrypoints import ray, show
-from entrypoints.launch import plan
+from entrypoints import show
+from entrypoints.launch import ray
+from entrypoints.launch.plan import plan
 from entrypoints.problems import Refused
 
 HEAD = {

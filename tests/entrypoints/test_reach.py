@@ -10,8 +10,8 @@ import time
 import pytest
 from servers import closed_port, listening, serving
 
-from entrypoints import reach
-from entrypoints.reach import Answer, Target, attempt, attempts
+from entrypoints.running import reach
+from entrypoints.running.reach import Answer, Target, attempt, attempts
 
 HOST = "127.0.0.1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoints import data, recipes, stack
+from entrypoints.inputs import data, recipes, stack
 from entrypoints.problems import Refused
 
 GOOD = "model: m\nroles: {single: }\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints import catalogue, data, stack
+from entrypoints.inputs import catalogue, data, stack
 
 RELEASES = data.names("releases")
 ENV = Path(data.ENV_DIR)
@@ -85,6 +85,6 @@ def test_unknown_names_are_problems():
 
 @pytest.mark.parametrize("path", sorted(ENV.rglob("*.yaml")), ids=lambda p: str(p.relative_to(ENV)))
 def test_every_document_can_be_kept_as_json(path):
-    """Otherwise each start would parse YAML (entrypoints/data.py)."""
+    """Otherwise each start would parse YAML (entrypoints/inputs/data.py)."""
     document = data.read(str(path))
     assert json.loads(json.dumps(document)) == document

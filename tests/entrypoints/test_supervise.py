@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from servers import serving
 
-from entrypoints.launch import Peer
-from entrypoints.leader import Leader
-from entrypoints.reach import Answer
+from entrypoints.launch.plan import Peer
+from entrypoints.running.leader import Leader
+from entrypoints.running.reach import Answer
 
 PARENT = """
 import json, sys
-from entrypoints.launch import Peer
-from entrypoints.supervise import run
+from entrypoints.launch.plan import Peer
+from entrypoints.running.supervise import run
 options = json.loads(sys.argv[1])
 if "leader" in options:
     options["leader"] = Peer(*options["leader"])
@@ -289,13 +289,20 @@ def test_as_pid_1():
 # With a leader.
 
 
+def asked(server, times):
+    """Returns once the leader was asked so often; fails after ten seconds."""
+    end = time.monotonic() + 10
+    while len(server.asked) < times:
+        assert time.monotonic() < end, "the leader is not asked"
+        time.sleep(0.01)
+
+
 def test_a_leader_that_dies_takes_the_node_with_it(start):
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
         parent = start(OBEYS, leader=leader, patience=0.2, pause=0.05)
         assert parent.reads() == "up"
-        while not server.asked:
-            time.sleep(0.01)
+        asked(server, 1)
         time.sleep(0.1)
     code, lines = parent.end()
     assert code == 69
@@ -307,8 +314,7 @@ def test_a_node_that_does_not_obey_is_killed_when_the_leader_dies(start):
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
         parent = start(IGNORES, leader=leader, patience=0.1, pause=0.05, drain=0.1)
-        while len(server.asked) < 2:
-            time.sleep(0.01)
+        asked(server, 2)
         server.status = 503
         code, lines = parent.end()
     assert code == 69

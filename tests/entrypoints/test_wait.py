@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from servers import closed_port, listening, serving
 
-from entrypoints import wait
-from entrypoints.launch import Peer
+from entrypoints.launch.plan import Peer
 from entrypoints.problems import Refused
-from entrypoints.reach import Answer, Target
+from entrypoints.running import wait
+from entrypoints.running.reach import Answer, Target
 
 HOST = "127.0.0.1"
 LEADER = Peer("the leader", "10.0.0.1", 13389)
@@ -152,8 +152,8 @@ def test_nothing_is_asked_after_the_end():
 
 SCRIPT = """
 import sys
-from entrypoints.launch import Peer
-from entrypoints.wait import wait
+from entrypoints.launch.plan import Peer
+from entrypoints.running.wait import wait
 wait([Peer("the leader", "127.0.0.1", {port})], 60, lambda line: print(line, flush=True))
 """
 

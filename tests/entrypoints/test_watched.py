@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints import procfs, watched
-from entrypoints.watched import Backend, Watch
+from entrypoints.running import procfs, watched
+from entrypoints.running.watched import Backend, Watch
 
 OWN = Watch(
     role="proxy",

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from entrypoints import data, launch, recipes
+from entrypoints.inputs import data, recipes
+from entrypoints.inputs.recipes import Block
+from entrypoints.inputs.roles import ROLES
+from entrypoints.launch import plan as launch
 from entrypoints.problems import Problem, Refused
-from entrypoints.recipes import Block
-from entrypoints.roles import ROLES
 from images import flags
 
 ALWAYS = "0.13.0"  # the reference release's; the others where their environment is there

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from entrypoints import catalogue, stack
-from entrypoints.arguments import parse
-from entrypoints.catalogue import Catalogue
+from entrypoints.inputs import catalogue, stack
+from entrypoints.inputs.arguments import parse
+from entrypoints.inputs.catalogue import Catalogue
 from entrypoints.problems import Problem
 
 from .conftest import ALWAYS, DEFAULT, RELEASES, VERSIONS, commands, verdicts

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from entrypoints import stack
+from entrypoints.inputs import stack
 from entrypoints.preflight import CHECKS, Finding, Machine, Needs, examine
 from entrypoints.preflight.look import look
 from entrypoints.preflight.machine import Output, Space, User

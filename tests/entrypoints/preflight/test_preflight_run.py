@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from entrypoints import launch, preflight
-from entrypoints.network import Host
+from entrypoints import preflight
+from entrypoints.launch import plan as launch
+from entrypoints.launch.network import Host
 from entrypoints.preflight import finding
 from entrypoints.preflight.machine import MACHINE
 from entrypoints.problems import MACHINE as CODE

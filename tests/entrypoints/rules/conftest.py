@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from entrypoints import arguments, kv, model, recipes, rules, settings, stack, topology
-from entrypoints.arguments import Flag
+from entrypoints import rules
+from entrypoints.inputs import arguments, model, recipes, settings, stack
+from entrypoints.inputs.arguments import Flag
+from entrypoints.launch import kv, topology
 
 Setup = dict[str, Any]
 

@@ -12,9 +12,11 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 import entrypoints.rules.__main__ as table
-from entrypoints import arguments, data, kv, model, rules, settings, stack, topology
-from entrypoints.arguments import Flag
-from entrypoints.launch import plan
+from entrypoints import rules
+from entrypoints.inputs import arguments, data, model, settings, stack
+from entrypoints.inputs.arguments import Flag
+from entrypoints.launch import kv, topology
+from entrypoints.launch.plan import plan
 from entrypoints.problems import Refused
 from entrypoints.rules.facts import ERROR, WARNING, number
 

@@ -1,0 +1,345 @@
+"""Recipes: what one model's deployment needs, per group of nodes. Format: docs/run.md.
+
+A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
+leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from entrypoints.inputs import data
+from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of
+from entrypoints.inputs.roles import GROUPS
+from entrypoints.inputs.settings import NAMES
+from entrypoints.problems import DATA, Problem, Refused, choose
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+_HEAD = ("description", "model", "served_model_name", "platforms", "roles")
+_SETTINGS = (
+    "nodes",
+    "sizes",
+    "port",
+    "dp_rpc_port",
+    "concurrency",
+    "features",
+    "env",
+    "args",
+    "kv_transfer",
+)
+_SIZES = ("tp", "pp", "dp", "dp_local", "pcp")
+# vllm 0.13: vllm/config/kv_transfer.py
+_KV_TRANSFER = (
+    "kv_connector",
+    "kv_role",
+    "kv_port",
+    "engine_id",
+    "kv_ip",
+    "kv_rank",
+    "kv_parallel_size",
+    "kv_buffer_device",
+    "kv_buffer_size",
+    "kv_load_failure_policy",
+    "kv_connector_module_path",
+    "kv_connector_extra_config",
+)
+EXTRA = "kv_connector_extra_config"
+SIDES = ("prefill", "decode")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FLAG_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+# Flags that have a key of their own, and those which follow from a node's place in its group.
+_OWN_KEY = {
+    "--model": "model",
+    "--served-model-name": "served_model_name",
+    "--port": "port",
+    "--tensor-parallel-size": "sizes.tp",
+    "--pipeline-parallel-size": "sizes.pp",
+    "--data-parallel-size": "sizes.dp",
+    "--data-parallel-size-local": "sizes.dp_local",
+    "--prefill-context-parallel-size": "sizes.pcp",
+    "--data-parallel-rpc-port": "dp_rpc_port",
+    "--nnodes": "nodes",
+}
+_DERIVED = (
+    "--headless",
+    "--data-parallel-address",
+    "--data-parallel-rank",
+    "--master-addr",
+    "--node-rank",
+)
+
+
+class Sizes(NamedTuple):
+    """Parallel sizes; None where not given."""
+
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    dp_local: int | None = None
+    pcp: int | None = None
+
+    def over(self, other: Sizes) -> Sizes:
+        """These sizes, and the other's where these have none."""
+        return Sizes(*(b if a is None else a for a, b in zip(self, other, strict=True)))
+
+
+class Block(NamedTuple):
+    """The settings of a recipe or of one group. None in `env` or `args` takes the value away.
+
+    `features` is what the recipe wants by its name, whatever form a release has for it.
+    `concurrency` is the number of requests that are expected at once.
+    """
+
+    nodes: int | None = None
+    sizes: Sizes = Sizes()
+    port: int | None = None
+    dp_rpc_port: int | None = None
+    concurrency: int | None = None
+    features: Mapping[str, Any] = {}
+    env: Mapping[str, str | None] = {}
+    args: Mapping[str, Flag | None] = {}
+    kv_transfer: Mapping[str, Any] = {}
+
+    def over(self, other: Block) -> Block:
+        """This block laid over the other: mappings key by key, everything else as a whole."""
+        return Block(
+            nodes=self.nodes or other.nodes,
+            sizes=self.sizes.over(other.sizes),
+            port=self.port or other.port,
+            dp_rpc_port=self.dp_rpc_port or other.dp_rpc_port,
+            concurrency=self.concurrency or other.concurrency,
+            features=_overlay(other.features, self.features),
+            env={**other.env, **self.env},
+            args={**other.args, **self.args},
+            kv_transfer=_overlay(other.kv_transfer, self.kv_transfer),
+        )
+
+    def flags(self) -> list[Flag]:
+        """The flags of `args` without those taken away."""
+        return [flag for flag in self.args.values() if flag is not None]
+
+
+class Recipe(NamedTuple):
+    """A checked recipe. `groups` holds each group's settings laid over the recipe's."""
+
+    name: str
+    description: str
+    model: str
+    served_model_name: tuple[str, ...]
+    platforms: tuple[str, ...]
+    groups: Mapping[str, Block]
+
+
+def names() -> list[str]:
+    """The names of the recipes in the image."""
+    return data.names("recipes")
+
+
+def load(name: str) -> Recipe:
+    """The recipe by name, or by the path of a .yaml file.
+
+    Raises Refused: 64 when there is no such recipe, 65 with every problem in it.
+    """
+    by_path = name.endswith((".yaml", ".yml"))
+    path = name if by_path else data.path_of("recipes", f"{name}.yaml")
+    if by_path and "\0" not in path:
+        if not data.is_file(path):
+            fix = "mount the file, or give a name that `recipes` lists"
+            raise Refused([Problem("unknown-recipe", "RECIPE", f"{name!r} is no file", fix)])
+    elif name not in (known := names()):
+        message = f"{name!r} is not a recipe"
+        raise Refused([Problem("unknown-recipe", "RECIPE", message, choose(name, known))])
+    return _Reader(path).recipe(name, data.read(path))
+
+
+def _overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _overlay(old, value) if both and isinstance(old, Mapping) else value
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+class _Reader:
+    """Turns a YAML document into a Recipe, collecting what is wrong with it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self.sides_given = False
+
+    def wrong(self, key: str, message: str, fix: str, code: str = "bad-recipe") -> None:
+        where = f"{self.path}: {key}" if key else self.path
+        self.problems.append(Problem(code, where, message, fix, exit_code=DATA))
+
+    def recipe(self, name: str, raw: Any) -> Recipe:
+        raw = self.mapping("", raw, (*_HEAD, *_SETTINGS))
+        roles = self.mapping("roles", raw.get("roles"), GROUPS)
+        if "roles" in raw and not raw["roles"]:
+            self.wrong("roles", "names no role", f"give at least one of {', '.join(GROUPS)}")
+        for key in ("model", "roles"):
+            if key not in raw:
+                self.wrong(key, "is missing", f"add {key}:", "missing-key")
+        self.sides_given = all(side in roles for side in SIDES)
+        base = self.block("", {k: v for k, v in raw.items() if k in _SETTINGS})
+        recipe = Recipe(
+            name=name,
+            description=self.get("", raw, "description", self.text) or "",
+            model=self.get("", raw, "model", self.text) or "",
+            served_model_name=self.get("", raw, "served_model_name", self.texts) or (),
+            platforms=self.get("", raw, "platforms", self.texts) or (),
+            groups={k: self.block(f"roles.{k}", v).over(base) for k, v in roles.items()},
+        )
+        for platform in recipe.platforms:
+            if platform not in (known := data.names("platforms")):
+                self.wrong("platforms", f"{platform!r} is unknown", choose(platform, known))
+        if self.problems:
+            raise Refused(self.problems)
+        return recipe
+
+    def block(self, at: str, raw: Any) -> Block:
+        raw = self.mapping(at, raw, _SETTINGS)
+        return Block(
+            nodes=self.get(at, raw, "nodes", self.count),
+            sizes=self.get(at, raw, "sizes", self.sizes) or Sizes(),
+            port=self.get(at, raw, "port", self.count),
+            dp_rpc_port=self.get(at, raw, "dp_rpc_port", self.count),
+            concurrency=self.get(at, raw, "concurrency", self.count),
+            features=self.get(at, raw, "features", self.features) or {},
+            env=self.get(at, raw, "env", self.env) or {},
+            args=self.get(at, raw, "args", self.args) or {},
+            kv_transfer=self.get(at, raw, "kv_transfer", self.kv_transfer) or {},
+        )
+
+    def get(
+        self, at: str, raw: Mapping[str, Any], key: str, check: Callable[[str, Any], T]
+    ) -> T | None:
+        return None if raw.get(key) is None else check(f"{at}.{key}" if at else key, raw[key])
+
+    def mapping(self, at: str, raw: Any, allowed: Iterable[str] = ()) -> dict[str, Any]:
+        if raw is None and at:
+            return {}
+        if not isinstance(raw, dict):
+            self.wrong(at, "is not a mapping", "write `key: value` lines")
+            return {}
+        known = list(allowed)
+        good = {}
+        for key, value in raw.items():
+            if not isinstance(key, str) or (known and key not in known):
+                where = f"{at}.{key}" if at else str(key)
+                self.wrong(where, "unknown key", choose(str(key), known), "unknown-key")
+            else:
+                good[key] = value
+        return good
+
+    def text(self, at: str, raw: Any) -> str:
+        if isinstance(raw, str) and raw and "\0" not in raw and not raw.startswith("-"):
+            return raw
+        self.wrong(at, f"{raw!r} is not a name", "give text that does not start with a dash")
+        return ""
+
+    def texts(self, at: str, raw: Any) -> tuple[str, ...]:
+        return tuple(self.text(at, item) for item in (raw if isinstance(raw, list) else [raw]))
+
+    def count(self, at: str, raw: Any) -> int | None:
+        if type(raw) is int and 1 <= raw <= 65535:
+            return raw
+        self.wrong(at, f"{raw!r} is not a whole number", "give one from 1 to 65535")
+        return None
+
+    def sizes(self, at: str, raw: Any) -> Sizes:
+        raw = self.mapping(at, raw, _SIZES)
+        return Sizes(**{key: self.get(at, raw, key, self.count) for key in raw})
+
+    def features(self, at: str, raw: Any) -> dict[str, Any]:
+        """Which features there are, the release says when a plan is made."""
+        good = self.mapping(at, raw)
+        return good if self.json(at, good) else {}
+
+    def env(self, at: str, raw: Any) -> dict[str, str | None]:
+        good: dict[str, str | None] = {}
+        for name, value in self.mapping(at, raw).items():
+            where = f"{at}.{name}"
+            if not _ENV_NAME.fullmatch(name):
+                fix = "use letters, digits and underscores; other names are silently ignored"
+                self.wrong(where, "is not a variable's name", fix)
+            elif name in NAMES:
+                fix = "use the recipe's own keys (model, port, sizes, ...)"
+                self.wrong(where, "is a variable of the entrypoint, set by the operator", fix)
+            elif isinstance(value, (dict, list)) or "\0" in str(value):
+                self.wrong(where, "is not text", "give one line of text")
+            else:
+                good[name] = value if value is None or isinstance(value, str) else str(value)
+        return good
+
+    def args(self, at: str, raw: Any) -> dict[str, Flag | None]:
+        good: dict[str, Flag | None] = {}
+        for key, value in self.mapping(at, raw).items():
+            where, name = f"{at}.{key}", key.replace("_", "-")
+            if not _FLAG_NAME.fullmatch(name):
+                self.wrong(where, "is not a flag", "write its long name without the dashes")
+                continue
+            if not self.json(where, value):
+                continue
+            flag = from_value(name, True if value is None else value)
+            same = key_of(flag)
+            if same in _OWN_KEY:
+                self.wrong(where, "has a key of its own", f"write it as {_OWN_KEY[same]}")
+            elif same in _DERIVED or (same == "--data-parallel-start-rank" and value != 0):
+                fix = "take it out; it follows from the node's role and rank"
+                self.wrong(where, "belongs to one node", fix)
+            elif same in good:
+                self.wrong(where, "is the same flag as an earlier key", "keep one of them")
+            elif isinstance(value, list) and any(is_flag(v) for v in flag.values):
+                self.wrong(where, "has a value that looks like a flag", "give it as one text")
+            else:
+                good[same] = None if value is None else flag
+        return good
+
+    def kv_transfer(self, at: str, raw: Any) -> dict[str, Any]:
+        good = self.mapping(at, raw, _KV_TRANSFER)
+        if not self.json(at, good):
+            return {}
+        if good.get("kv_port") is not None:
+            port = good["kv_port"]
+            self.count(
+                f"{at}.kv_port", int(port) if re.fullmatch("[0-9]{1,5}", str(port)) else port
+            )
+        extra = self.mapping(f"{at}.{EXTRA}", good.get(EXTRA))
+        self.blocks(f"{at}.{EXTRA}", extra)
+        parts = extra.get("connectors")
+        for i, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and isinstance(part.get(EXTRA), dict):
+                self.blocks(f"{at}.{EXTRA}.connectors[{i}].{EXTRA}", part[EXTRA])
+        return good
+
+    def blocks(self, at: str, extra: Mapping[str, Any]) -> None:
+        for side in SIDES:
+            if side in extra and self.sides_given:
+                fix = f"take it out; it is made from the sizes of roles.{side}"
+                self.wrong(f"{at}.{side}", "is written by hand", fix)
+
+    def json(self, at: str, raw: Any, depth: int = 0) -> bool:
+        """Whether the value can be written as JSON; a problem when not."""
+        if depth > 32:
+            self.wrong(at, "is nested too deeply", "flatten it")
+            return False
+        if isinstance(raw, dict):
+            raw = self.mapping(at, raw)
+            return all(self.json(f"{at}.{k}", v, depth + 1) for k, v in raw.items())
+        if isinstance(raw, list):
+            return all(self.json(at, item, depth + 1) for item in raw)
+        if raw is None or isinstance(raw, (bool, int, float)):
+            return True
+        if isinstance(raw, str) and "\0" not in raw:
+            return True
+        self.wrong(at, f"{raw!r} has no place in JSON", "give text, numbers, lists or mappings")
+        return False

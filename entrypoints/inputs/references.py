@@ -1,0 +1,58 @@
+"""`$NAME` and `${NAME}` in a recipe.
+
+The node's own facts are filled in when the plan is made; any other name in `env:` is left for the
+start, when it refers to the container's environment as in a shell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from entrypoints.problems import DATA, Problem
+from entrypoints.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
+
+
+def names(text: str) -> set[str]:
+    """The names that a text refers to."""
+    return {m[1] or m[2] for m in REFERENCE.finditer(text)} if "$" in text else set()
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """The text with every reference replaced, by nothing where the name is not set."""
+    return REFERENCE.sub(lambda m: environ.get(m[1] or m[2], ""), text)
+
+
+def fill(value: Any, facts: Mapping[str, str | None], where: str, problems: list[Problem]) -> Any:
+    """A text, list or mapping with the node's facts filled in; other names stay.
+
+    A fact that is not known on this node (None) is a problem.
+    """
+    if isinstance(value, str):
+        return _fill(value, facts, where, problems) if "$" in value else value
+    if isinstance(value, Mapping):
+        return {key: fill(item, facts, where, problems) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(fill(item, facts, where, problems) for item in value)
+    return value
+
+
+def _fill(text: str, facts: Mapping[str, str | None], where: str, problems: list[Problem]) -> str:
+    def one(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in facts:
+            return match[0]
+        fact = facts[name]
+        if fact is None:
+            fix = f"set {name} on this node"
+            message = f"refers to ${name}, which is not known here"
+            problems.append(Problem("unknown-reference", where, message, fix, exit_code=DATA))
+            return ""
+        return fact
+
+    return REFERENCE.sub(one, text)

@@ -1,0 +1,148 @@
+"""What the image is made for: facts about its platform and its release, from env/.
+
+env/stack.yaml holds what is equal in every release, env/releases/<name>.yaml what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from entrypoints.inputs import data
+from entrypoints.problems import Problem, choose
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Platform(NamedTuple):
+    """env/platforms/<name>.yaml."""
+
+    name: str
+    description: str
+    soc: str
+    devices: int
+    hbm_gib: int
+    env: Mapping[str, str]
+
+
+class AdxlPorts(NamedTuple):
+    """Ports that Mooncake's ascend transport takes: `base + step * device` for each device."""
+
+    base: int
+    step: int
+    source: str
+
+    def of(self, platform: Platform) -> tuple[int, int]:
+        """First and last port on a node of the platform."""
+        return self.base, self.base + self.step * platform.devices - 1
+
+
+class Feature(NamedTuple):
+    """The form that a release has for what a recipe wants by name: a flag or a variable.
+
+    `arg`: flag without dashes, or one key inside a JSON flag (`hf-overrides.rope_parameters`).
+    `add`: merged with the recipe's mapping, of which only `keys` are taken (empty: all).
+    `values`: those that the release takes (empty: any). `default`: what it does by itself.
+    `was`: an older variable that still speaks for the feature when the operator sets it.
+    `missing`: why the release has no form for it.
+    """
+
+    arg: str = ""
+    env: str = ""
+    add: Mapping[str, Any] = {}
+    keys: tuple[str, ...] = ()
+    values: tuple[int, ...] = ()
+    was: str = ""
+    missing: str = ""
+    default: int | None = None
+    source: str = ""
+
+
+class ReservedPorts(NamedTuple):
+    """Ports that something takes unasked. `when`: always, mooncake, store or ray.
+
+    `moved_by`: the variable that gives another first port; `unless`: the one that replaces them.
+    """
+
+    name: str
+    first: int
+    last: int
+    when: str
+    source: str
+    moved_by: str = ""
+    unless: str = ""
+
+
+class Release(NamedTuple):
+    """env/stack.yaml with env/releases/<name>.yaml over it; the files say what each key means.
+
+    `kv_extra_config_unread`: key -> the source that says so. `connectors`: name -> source.
+    `connectors_gone`, `flags_gone`: name -> {instead, source}.
+    `variables_gone`: name -> {since, fix, source}. The others with a mapping hold a `source` too.
+    """
+
+    name: str
+    vllm: str
+    mooncake: str
+    kv_port: int
+    adxl_ports: AdxlPorts
+    kv_extra_config_unread: Mapping[str, str]
+    features: Mapping[str, Feature]
+    connectors: Mapping[str, str]
+    connectors_gone: Mapping[str, Mapping[str, str]]
+    flags_gone: Mapping[str, Mapping[str, str]]
+    variables_gone: Mapping[str, Mapping[str, str]]
+    headless_api_servers: Mapping[str, Any]
+    async_scheduling_refused: Mapping[str, Any]
+    kv_blocks_checked: Mapping[str, Any]
+    prefill_over_nodes: Mapping[str, Any]
+    flashcomm1_asserted: Mapping[str, Any]
+    fused_mc2_largest_ep: Mapping[str, Any]
+    dense_external_dp: Mapping[str, Any]
+    kv_engine_id_suffixed: Mapping[str, Any]
+    gpu_memory_utilization: float
+    reserved_ports: tuple[ReservedPorts, ...]
+    timeouts: Mapping[str, Any]
+    a2_expert_parallel: Mapping[str, Any]
+
+
+def platform(name: str | None, problems: list[Problem]) -> Platform | None:
+    """The platform by name; None when no name is given. An unknown one is a problem."""
+    raw = _load("platforms", "ASCEND_PLATFORM", name, problems) if name else None
+    return Platform(name=name, **raw) if name and raw else None
+
+
+def release(name: str | None, problems: list[Problem]) -> Release | None:
+    """The release by name, else the default of env/defaults.yaml. An unknown one is a problem."""
+    name = name or data.read(data.path_of("defaults.yaml"))["release"]
+    own = _load("releases", "VLLM_ASCEND_RELEASE", name, problems)
+    if not own:
+        return None
+    common = data.read(data.path_of("stack.yaml"))
+    raw = {**common, **own, "features": {**common["features"], **own["features"]}}
+    made = {
+        "adxl_ports": AdxlPorts(**raw["adxl_ports"]),
+        "features": {key: _feature(form) for key, form in raw["features"].items()},
+        "connectors": {
+            one: group["source"] for group in raw["connectors"].values() for one in group["names"]
+        },
+        "reserved_ports": tuple(ReservedPorts(**ports) for ports in raw["reserved_ports"]),
+    }
+    return Release(name=name, **{**raw, **made})
+
+
+def _feature(form: Mapping[str, Any]) -> Feature:
+    lists = {key: tuple(form[key]) for key in ("keys", "values") if key in form}
+    return Feature(**{**form, **lists})
+
+
+def _load(kind: str, variable: str, name: str, problems: list[Problem]) -> Any:
+    path = data.path_of(kind, f"{name}.yaml")
+    if name.startswith(".") or "/" in name or "\0" in name or not data.is_file(path):
+        message = f"no facts about {name!r}"
+        problems.append(
+            Problem(f"unknown-{kind[:-1]}", variable, message, choose(name, data.names(kind)))
+        )
+        return None
+    return data.read(path)

@@ -1,0 +1,1 @@
+"""From the inputs to what runs on this node: environment, command, ports."""

@@ -1,0 +1,92 @@
+"""The variables that are set for what runs on a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from entrypoints.inputs import data, references
+from entrypoints.launch import topology
+from entrypoints.launch.context import Context
+from entrypoints.launch.topology import Place
+from entrypoints.problems import Problem
+
+Facts = Mapping[str, "str | None"]
+
+_ADDRESS = ("HCCL_IF_IP", "VLLM_HOST_IP")
+_INTERFACE = ("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "HCCL_SOCKET_IFNAME")
+
+
+def facts(node: Context, place: Place, port: int) -> Facts:
+    """The names that a recipe may refer to as `$NAME`; None for what is not known here."""
+    leader = node.settings.leader_ip or (node.address.local_ip if place.leads else None)
+    return {
+        "LOCAL_IP": node.address.local_ip,
+        "NIC": node.address.nic,
+        "LEADER_IP": leader,
+        "PORT": str(port),
+        "NODE_RANK": str(place.rank),
+        "DP_RANK": str(place.start_rank),
+    }
+
+
+def environment(
+    node: Context, place: Place, wanted: Mapping[str, str], known: Facts, problems: list[Problem]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """What to set, and which of it refers to other variables.
+
+    From lowest to highest: the platform's, `wanted` (of features), the recipe's, the node's own
+    addresses. A variable that the container already has keeps its value, unless ours extends it.
+    VLLM_HOST_IP: vLLM would take the address of the default route (vllm#42023).
+    """
+    ours: dict[str, str | None] = {
+        **(node.platform.env if node.platform else {}),
+        **_devices(node, place),
+        **wanted,
+        **place.block.env,
+    }
+    for name in _ADDRESS:
+        ours[name] = node.address.local_ip or ours.get(name)
+    for name in _INTERFACE:
+        ours[name] = node.address.nic or ours.get(name)
+    if node.settings.jemalloc is not False:
+        ours.update(_jemalloc(node.environ))
+    env, expands = {}, set()
+    for name, value in ours.items():
+        if value is None:
+            continue
+        value = references.fill(value, known, f"{node.at_recipe}: env.{name}", problems)
+        refers = references.names(value)
+        if name in node.environ and name not in refers and name != "LD_PRELOAD":
+            env[name] = node.environ[name]
+        else:
+            env[name] = value
+            if refers:
+                expands.add(name)
+    return env, frozenset(expands)
+
+
+def _devices(node: Context, place: Place) -> dict[str, str]:
+    """Ray's workers, and the ranks of one node under external data parallel, are told theirs."""
+    if place.layout == topology.RAY:
+        # Ray would hide devices from its workers (vllm-ascend docs: tutorials/ray.md).
+        devices = range(node.platform.devices) if node.platform else ()
+        own = {"RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES": "1"}
+    elif place.layout == topology.EXTERNAL:
+        first = place.local_rank * place.each
+        devices, own = range(first, first + place.each), {}
+    else:
+        return {}
+    if devices:
+        own["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+    return own
+
+
+def _jemalloc(environ: Mapping[str, str]) -> dict[str, str]:
+    """jemalloc before the container's own preloads, for the server alone (vllm-ascend#5609)."""
+    have = environ.get("LD_PRELOAD", "")
+    if "jemalloc" in have:
+        return {}
+    for path in data.read(data.path_of("defaults.yaml"))["jemalloc"]:
+        if data.is_file(path):
+            return {"LD_PRELOAD": f"{path}:{have}" if have else path}
+    return {}

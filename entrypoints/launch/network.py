@@ -1,0 +1,94 @@
+"""This node's address and interface: from each other, or from the route to the leader.
+
+The default route is never taken: on a host with several interfaces it is often the wrong one
+(vllm#42023). IPv4 only (vllm-ascend#4103). Imports happen where a look-up does: mostly, both
+variables are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from entrypoints.inputs.settings import Settings
+from entrypoints.problems import Problem
+from entrypoints.record import NamedTuple
+
+_SIOCGIFCONF = 0x8912
+_IFREQ = 40
+_MOST = 128
+
+
+class Address(NamedTuple):
+    """What was given or found; None for what could not be."""
+
+    local_ip: str | None
+    nic: str | None
+
+
+class Host(NamedTuple):
+    """The machine's network as two questions, so that tests can answer them."""
+
+    addresses: Callable[[], list[tuple[str, str]]]
+    source_towards: Callable[[str], str | None]
+
+
+def _addresses() -> list[tuple[str, str]]:
+    """(interface, IPv4 address) of every interface, secondary addresses as well."""
+    try:
+        import array
+        import fcntl
+        import socket
+        import struct
+
+        buffer = array.array("B", bytes(_MOST * _IFREQ))
+        request = struct.pack("iP", len(buffer), buffer.buffer_info()[0])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            size = struct.unpack("iP", fcntl.ioctl(sock, _SIOCGIFCONF, request))[0]
+    except (ImportError, OSError):
+        return []
+    found = []
+    for at in range(0, size, _IFREQ):
+        name, address = struct.unpack_from("16s4x4s", buffer, at)
+        nic = name.split(b"\0")[0].decode(errors="replace").partition(":")[0]
+        found.append((nic, socket.inet_ntoa(address)))
+    return found
+
+
+def _source_towards(host: str) -> str | None:
+    """The address this machine would send from; connecting UDP sends nothing."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((host, 9))
+            source: str = sock.getsockname()[0]
+    except (OSError, UnicodeError):
+        return None
+    return None if source.startswith("127.") else source
+
+
+HOST = Host(_addresses, _source_towards)
+
+
+def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) -> Address:
+    """Address and interface. What is given is taken as it is; a missing one that is `needed`
+    and cannot be found is a problem. Without need, and with nothing given, nothing is looked up.
+    """
+    local_ip, nic = settings.local_ip, settings.nic
+    if (local_ip and nic) or not (needed or local_ip or nic):
+        return Address(local_ip, nic)
+    if not local_ip and not nic and settings.leader_ip:
+        local_ip = host.source_towards(settings.leader_ip)
+    addresses = host.addresses()
+    if nic and not local_ip:
+        local_ip = next((ip for name, ip in addresses if name == nic), None)
+    elif local_ip and not nic:
+        nic = next((name for name, ip in addresses if ip == local_ip), None)
+    already = {p.where for p in problems}
+    for variable, value in (("LOCAL_IP", local_ip), ("NIC", nic)):
+        if needed and not value and variable not in already:
+            have = ", ".join(f"{name} {ip}" for name, ip in addresses if name != "lo") or "none"
+            message = f"is not set and cannot be found (interfaces here: {have})"
+            fix = "set LOCAL_IP and NIC to the ones the nodes reach each other by"
+            problems.append(Problem("no-address", variable, message, fix))
+    return Address(local_ip, nic)

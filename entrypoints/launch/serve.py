@@ -1,0 +1,275 @@
+"""The command of a node that serves: the only place that writes `vllm serve`."""
+
+from __future__ import annotations
+
+from entrypoints import rules
+from entrypoints.inputs import arguments, catalogue, model, references
+from entrypoints.inputs.arguments import Flag, Flags
+from entrypoints.launch import features, kv, ray, topology
+from entrypoints.launch.context import Context
+from entrypoints.launch.environment import Facts, environment, facts
+from entrypoints.launch.plan import Launch, Peer, Ports
+from entrypoints.launch.topology import Place
+from entrypoints.problems import DATA, Advice, Problem, Refused
+
+# vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
+API_PORT = 8000
+DP_RPC_PORT = 29550
+MASTER_PORT = 29501
+
+# A recipe's flags for rank 0 only: a headless node has a start rank of its own, and vLLM refuses
+# it a number of API servers (vllm: vllm/entrypoints/cli/serve.py).
+_NOT_HEADLESS = ("--api-server-count", "--data-parallel-start-rank")
+# Under external data parallel the rank says it all.
+_NOT_EXTERNAL = ("--data-parallel-start-rank",)
+
+
+def launch(node: Context, place: Place) -> Launch:
+    """The launch of a node that serves, or runs engines for one that does.
+
+    Raises Refused with every problem that could be found.
+    """
+    problems: list[Problem] = []
+    recipe, release = node.recipe, node.release
+    wanted = _features(node, place, problems)
+    named = facts(node, place, api_port(node, place))
+    own = _recipe_flags(node, place, wanted.flags, named, problems)
+    flags = arguments.merge(_derived(node, place), own)
+    made = kv.config(node.settings, recipe, place, release.kv_port)
+    if made is not None:
+        made = references.fill(made, named, f"{node.at_recipe}: kv_transfer", problems)
+        flags = arguments.merge(flags, [Flag("--kv-transfer-config", (arguments.compact(made),))])
+    flags = arguments.merge(flags, node.appended, node.catalogue.repeatable)
+    transfer = _transfer(place, flags, problems)
+
+    env, expands = environment(node, place, wanted.env, named, problems)
+    ports = _ports(node, place, flags, transfer)
+    _check_ports(ports, problems)
+    seen = rules.Facts(
+        release=release,
+        platform=node.platform,
+        recipe=recipe,
+        place=place,
+        transfer=transfer,
+        ports=ports,
+        flags=flags,
+        env={**node.environ, **env},
+        model=model.find(node.model, flags),
+        concurrency=node.settings.concurrency or place.block.concurrency,
+    )
+    advice = rules.check(seen, problems)
+    if problems:
+        raise Refused(problems)
+    return Launch(
+        role=place.role.name,
+        title=_title(node, place),
+        env=env,
+        expands=expands,
+        argv=("vllm", "serve", node.model, *arguments.render(flags)),
+        ports=ports,
+        warnings=(*wanted.advice, *catalogue.unread(seen.env, node.catalogue), *advice),
+        before=(ray.start_head(node),) if place.layout == topology.RAY else (),
+        peers=_peers(node, place, flags),
+        leader=_leader(node, place),
+        scheme="https" if "--ssl-certfile" in flags else "http",
+        multi_node=place.nodes > 1 or transfer is not None or place.layout == topology.EXTERNAL,
+        npus=_npus(node, place),
+        context=node,
+        place=place,
+    )
+
+
+def _features(node: Context, place: Place, problems: list[Problem]) -> features.Forms:
+    """The recipe's features, with those that the node's variables and layout ask for."""
+    wanted = dict(place.block.features)
+    at = f"{node.at_recipe}: features"
+    drain = node.settings.drain_timeout
+    advice: tuple[Advice, ...] = ()
+    forms = node.release.features
+    if drain is not None and not forms["shutdown_timeout"].missing:
+        wanted["shutdown_timeout"] = drain
+    elif drain is not None and not node.settings.supervise:
+        lacks = forms["shutdown_timeout"]
+        message = f"DRAIN_TIMEOUT has no effect: {lacks.missing}"
+        advice = (Advice("no-drain", message, "set SUPERVISE=1 as well", lacks.source),)
+    made = features.forms(wanted, at, node.release, node.environ, problems)
+    return made._replace(advice=(*advice, *made.advice))
+
+
+def api_port(node: Context, place: Place) -> int:
+    """The API's port; under external data parallel a recipe's port is that of the first rank."""
+    if node.settings.port:
+        return node.settings.port
+    port = place.block.port or API_PORT
+    return port + place.local_rank if place.layout == topology.EXTERNAL else port
+
+
+def _derived(node: Context, place: Place) -> Flags:
+    """The flags that follow from variables, sizes and the node's place."""
+    given = node.settings
+    layout, follows = place.layout, place.role.follows
+    names = node.recipe.served_model_name if node.recipe else ()
+    if given.served_model_name:
+        names = (given.served_model_name,)
+    local = layout == topology.DATA_PARALLEL
+    external = layout == topology.EXTERNAL
+    nodes = layout == topology.NODES
+    leader = given.leader_ip if follows or (external and place.dp_rank) else node.address.local_ip
+    stated = given.port or place.block.port or external
+    rows: tuple[tuple[str, object, bool], ...] = (
+        ("--port", api_port(node, place), bool(stated)),
+        ("--headless", True, follows),
+        ("--tensor-parallel-size", place.sizes.tp, True),
+        ("--pipeline-parallel-size", place.sizes.pp, True),
+        ("--prefill-context-parallel-size", place.sizes.pcp, True),
+        ("--data-parallel-size", place.sizes.dp, True),
+        (
+            "--data-parallel-size-local",
+            place.dp_local,
+            local or (place.sizes.dp_local is not None and not external),
+        ),
+        ("--data-parallel-start-rank", place.start_rank, follows and local),
+        ("--data-parallel-rank", place.dp_rank, external),
+        ("--data-parallel-address", leader, local or external),
+        ("--data-parallel-rpc-port", _rpc_port(node, place), local or external),
+        ("--nnodes", place.nodes, nodes),
+        ("--node-rank", place.rank, nodes),
+        ("--master-addr", leader, nodes),
+        ("--distributed-executor-backend", "ray", layout == topology.RAY),
+    )
+    flags = [
+        Flag(name) if value is True else Flag(name, (str(value),))
+        for name, value, wanted in rows
+        if wanted and value is not None
+    ]
+    if names:
+        flags.append(Flag("--served-model-name", names))
+    return arguments.merge({}, flags)
+
+
+def _recipe_flags(
+    node: Context,
+    place: Place,
+    wanted: tuple[Flag, ...],
+    named: Facts,
+    problems: list[Problem],
+) -> list[Flag]:
+    """The recipe's flags with those of its features, for this node."""
+    drop: tuple[str, ...] = _NOT_HEADLESS if place.role.headless else ()
+    if place.layout != topology.DATA_PARALLEL:
+        drop = (*drop, *_NOT_EXTERNAL)
+    flags = []
+    for flag in (*place.block.flags(), *wanted):
+        if flag.name not in drop:
+            where = f"{node.at_recipe}: args.{flag.name.removeprefix('--')}"
+            values = tuple(references.fill(v, named, where, problems) for v in flag.values)
+            flags.append(Flag(flag.name, values))
+    catalogue.check_flags(flags, f"{node.at_recipe}: args", node.catalogue, problems, DATA)
+    catalogue.check_variables(
+        place.block.env, node.catalogue, problems, f"{node.at_recipe}: env", DATA
+    )
+    return [catalogue.resolve(flag, node.catalogue) for flag in flags]
+
+
+def _transfer(place: Place, flags: Flags, problems: list[Problem]) -> kv.Transfer | None:
+    if "--kv-transfer-config" in flags:
+        return kv.read(arguments.json_of(flags, "--kv-transfer-config"), problems)
+    if place.group.kv_role:
+        fix = "choose a recipe with kv_transfer, or append --kv-transfer-config"
+        message = f"ROLE {place.group.name} needs a KV transfer"
+        problems.append(Problem("missing-kv-transfer", "RECIPE", message, fix))
+    return None
+
+
+def _rpc_port(node: Context, place: Place) -> int:
+    return node.settings.dp_rpc_port or place.block.dp_rpc_port or DP_RPC_PORT
+
+
+def _master_port(flags: Flags) -> int:
+    text = arguments.value_of(flags, "--master-port") or ""
+    return int(text) if text.isascii() and text.isdigit() else MASTER_PORT
+
+
+def _ports(node: Context, place: Place, flags: Flags, transfer: kv.Transfer | None) -> Ports:
+    """The ports this node listens on.
+
+    kv: only a producer binds (vllm-ascend v0.13.0: mooncake_connector.py:931-945, 1138-1145).
+    """
+    ports: dict[str, int | list[int]] = {}
+    if not place.role.headless:
+        ports["api"] = api_port(node, place)
+    if place.leads:
+        if place.layout in (topology.DATA_PARALLEL, topology.EXTERNAL):
+            ports["dp_rpc"] = _rpc_port(node, place)
+        elif place.layout == topology.NODES:
+            ports["master"] = _master_port(flags)
+        elif place.layout == topology.RAY:
+            ports["ray"] = ray.port(node)
+    if transfer and transfer.mooncake:
+        if transfer.produces:
+            first = (transfer.port or node.release.kv_port) + place.start_rank * place.each
+            here = (
+                place.devices if place.layout == topology.NODES else place.ranks_here * place.each
+            )
+            first += place.rank * here if place.layout == topology.NODES else 0
+            ports["kv"] = [first, first + here - 1]
+        if node.platform:
+            ports["adxl"] = list(node.release.adxl_ports.of(node.platform))
+    return ports
+
+
+def _check_ports(ports: Ports, problems: list[Problem]) -> None:
+    """Ports of our own must not meet; those of the transport are a matter of warnings."""
+    taken = [
+        (name, *(port if isinstance(port, list) else (port, port)))
+        for name, port in ports.items()
+        if name != "adxl"
+    ]
+    for i, (name, first, last) in enumerate(taken):
+        if last > 65535:
+            message = f"the {name} ports {first}-{last} go beyond 65535"
+            problems.append(Problem("bad-ports", "KV_PORT", message, "set a smaller one"))
+        for other, low, high in taken[:i]:
+            if first <= high and last >= low:
+                message = f"the ports for {other} ({low}) and {name} ({first}) meet"
+                fix = "set PORT, DP_RPC_PORT and KV_PORT apart"
+                problems.append(Problem("bad-ports", "PORT", message, fix))
+
+
+def _peers(node: Context, place: Place, flags: Flags) -> tuple[Peer, ...]:
+    """Whom to wait for. The leader's coordinator listens until the group is complete."""
+    leader = node.settings.leader_ip
+    if not leader or place.leads or place.layout == topology.RAY:
+        return ()
+    if place.layout == topology.NODES:
+        return (Peer("the leader's rendezvous", leader, _master_port(flags)),)
+    return (Peer("the leader's data parallel coordinator", leader, _rpc_port(node, place)),)
+
+
+def _leader(node: Context, place: Place) -> Peer | None:
+    """The API of the leader that a headless node lives and dies with."""
+    leader = node.settings.leader_ip
+    if not place.role.headless or not leader:
+        return None
+    return Peer("the leader", leader, api_port(node, place), "/health")
+
+
+def _npus(node: Context, place: Place) -> int:
+    """With Ray, the NPUs that the cluster waits for: every node's, or those that are used."""
+    if place.layout != topology.RAY:
+        return 0
+    each = place.visible or (node.platform.devices if node.platform else 0)
+    return max(place.world, place.nodes * each)
+
+
+def _title(node: Context, place: Place) -> str:
+    who = place.role.name
+    if place.role.headless:
+        who += f" of {place.group.name}"
+    where = f" (node {place.rank} of {place.nodes})" if place.nodes > 1 else ""
+    if place.dp_rank is not None:
+        where = f" (data parallel rank {place.dp_rank} of {place.dp})"
+    elif place.layout == topology.RAY:
+        where = f" ({place.nodes} nodes)"
+    named = f"recipe {node.recipe.name}" if node.recipe else "no recipe"
+    return f"role {who}{where}, {named}, release {node.release.name}, model {node.model}"

@@ -1,0 +1,1 @@
+"""From a launch to the running server, and what watches over it."""

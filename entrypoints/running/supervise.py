@@ -1,0 +1,236 @@
+"""A thin parent for the server: passes signals on, bounds the drain, and tells failures.
+
+vLLM exits with 0 when its engine has died, and may hang for as long as a client stays connected
+after SIGTERM (measured with 0.13.0). So its exit code says nothing, and its end needs a bound.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from entrypoints.launch.plan import Peer
+from entrypoints.problems import PEER, Refused
+from entrypoints.running import process
+from entrypoints.running.leader import PATIENCE, PAUSE, Leader
+
+# sysexits' EX_SOFTWARE: the server ended with 0 and nobody had asked.
+SOFTWARE = 70
+# Seconds that open requests have after SIGTERM.
+DRAIN = 30
+# Seconds that the rest of the group has to end by itself: Python's resource tracker removes shared
+# memory after the server has ended.
+_REST = 2
+# Seconds that killed processes have to vanish; one that waits for a device may not.
+_VANISH = 5
+
+_ASKS = frozenset((signal.SIGTERM, signal.SIGINT))
+_PASSED_ON = _ASKS | {signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+_HANDLED = _PASSED_ON | {signal.SIGCHLD}
+_TICK = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+Say = Callable[[str], None]
+
+
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    drain: float | None,
+    leader: Peer | None = None,
+    say: Say,
+    scheme: str = "http",
+    patience: float = PATIENCE,
+    pause: float = PAUSE,
+) -> int:
+    """Runs the server in a session of its own and returns the exit code for the container.
+
+    0 only after a stop that was asked for, within `drain` seconds. 70 for a 0 that nobody asked
+    for, 128 + n when signal n ended the server (137: killed after the drain), 69 when the
+    `leader` was ready and is gone for `patience` seconds; otherwise the server's own code.
+    """
+    _adopt_orphans()
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Blocked signals stay pending until sigtimedwait takes them: none is lost, none interrupts.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    try:
+        server = _Server(_spawn(argv, env, before, say), DRAIN if drain is None else drain, say)
+        follows = Leader(leader, scheme, patience, pause) if leader else None
+        if follows:
+            follows.watch(lambda: os.kill(os.getpid(), signal.SIGCHLD))  # a reason to look
+        try:
+            return _attend(server, follows)
+        finally:
+            server.sweep()
+    finally:
+        while signal.sigtimedwait(_HANDLED, 0):  # what came while it ended would end us, too
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Server:
+    """The server's process, which leads a group; `asked` are the signals that ask it to end."""
+
+    def __init__(self, pid: int, drain: float, say: Say) -> None:
+        self.pid = pid
+        self.drain = drain
+        self.say = say
+        self.asked: set[int] = set()
+        self.kill_at: float | None = None
+        self.killed = False
+
+    def time_left(self) -> float:
+        """Seconds until the drain is over; otherwise until a signal comes, an hour at most."""
+        return 3600.0 if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
+
+    def stop(self, number: int) -> None:
+        """Asks the server to end, for the first time with a bound; the second time kills.
+
+        The signal goes to the server alone, as without a parent: it ends its own engines after
+        the open requests.
+        """
+        if self.asked:
+            self.say(f"supervise: {_name(number)} again, killing the server")
+            self.kill()
+            return
+        self.asked.add(number)
+        self.kill_at = time.monotonic() + self.drain
+        self.say(f"supervise: {_name(number)}, the server has {self.drain:.0f} s to end")
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group. The server itself is not reaped yet, so its PID is its."""
+        self.kill_at = None
+        self.killed = True
+        os.kill(self.pid, signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
+
+    def sweep(self) -> None:
+        """Ends what the server has left in its group; the server itself has ended."""
+        if not self.killed:
+            if self._empty_within(_REST):
+                return
+            self.say("supervise: killing the processes that the server has left behind")
+        self._signal_group(signal.SIGKILL)
+        if not self._empty_within(_VANISH):
+            self.say(f"supervise: some processes do not vanish {_VANISH} s after SIGKILL")
+
+    def _empty_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while True:
+            reap(self.pid)
+            if not self._signal_group(0):
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            signal.sigtimedwait({signal.SIGCHLD}, min(left, _TICK))
+
+    def _signal_group(self, number: int) -> bool:
+        """Whether anyone is in the group."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def code(self, status: int) -> int:
+        """The exit code for a wait status, with a line about what was not asked for."""
+        if self.killed:
+            return 128 + signal.SIGKILL
+        own = os.waitstatus_to_exitcode(status)
+        code = 128 - own if own < 0 else own
+        how = _name(-own) if own < 0 else f"code {own}"
+        if not self.asked:
+            code = code or SOFTWARE
+            self.say(f"supervise: the server ended with {how}, unasked; exit code {code}")
+        elif code in {0, *(128 + number for number in self.asked)}:
+            self.say("supervise: the server has ended")
+            return 0
+        else:
+            self.say(f"supervise: the server ended with {how} when asked to; exit code {code}")
+        return code
+
+
+def _attend(server: _Server, leader: Leader | None) -> int:
+    """Handles signals until the server has ended; returns the exit code."""
+    lost = False
+    while True:
+        caught = signal.sigtimedwait(_HANDLED, server.time_left())
+        number = caught.si_signo if caught else 0
+        if number in _ASKS:
+            server.stop(number)
+        elif number in _PASSED_ON:
+            os.kill(server.pid, number)
+        status = reap(server.pid)
+        if status is not None:
+            code = server.code(status)
+            return PEER if lost else code
+        if leader and leader.gone and not lost and not server.asked:
+            lost = True
+            server.say(f"supervise: the leader is gone: {leader.gone}; exit code {PEER}")
+            server.stop(signal.SIGTERM)
+        if server.kill_at is not None and time.monotonic() >= server.kill_at:
+            server.say(f"supervise: not ended after {server.drain:.0f} s, killing the server")
+            server.kill()
+
+
+def reap(pid: int) -> int | None:
+    """Reaps every child that has ended; the wait status of `pid` if it was among them."""
+    found = None
+    while True:
+        try:
+            child, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if child == 0:
+            return found
+        if child == pid:
+            found = status
+
+
+def _spawn(
+    argv: Sequence[str], env: Mapping[str, str], mask: Iterable[int | signal.Signals], say: Say
+) -> int:
+    """The PID of the server. It becomes the command just as without a parent."""
+    pid = os.fork()
+    if pid == 0:
+        _become(argv, env, mask, say)
+    return pid
+
+
+def _become(
+    argv: Sequence[str], env: Mapping[str, str], mask: Iterable[int | signal.Signals], say: Say
+) -> NoReturn:
+    code = SOFTWARE
+    try:
+        os.setsid()
+        for number in _HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        process.become(argv, env)
+    except Refused as refused:
+        code = refused.exit_code
+        for problem in refused.problems:
+            say(f"error: {problem.line()}")
+    finally:
+        os._exit(code)
+
+
+def _adopt_orphans() -> None:
+    """Processes whose parent ends become our children, so that they do not stay as zombies."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

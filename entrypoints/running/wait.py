@@ -1,0 +1,121 @@
+"""Waiting for peers: all at once, visibly, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+
+from entrypoints.launch.plan import Peer
+from entrypoints.problems import PEER, Problem, Refused
+from entrypoints.running import reach, stopping
+from entrypoints.running.reach import Answer, Target
+
+# Seconds: one attempt, between two attempts, and between two lines.
+ATTEMPT = 2.0
+PAUSE = 1.0
+_GAPS = (5, 10, 20, 30)
+_LAST_GAP = 60
+
+_FIXES = {
+    reach.REFUSED: "the host is up, nothing listens there: start the server or correct the port",
+    reach.SILENT: "start that node, or check its address and the firewall between",
+    reach.NO_ROUTE: "check the address and this node's interface",
+    reach.UNKNOWN: "check the name; in Kubernetes the headless Service needs"
+    " publishNotReadyAddresses: true",
+}
+_OTHERWISE = "see that server's log"
+# Measured: the coordinator's port closes once the group is complete.
+_REJOIN = "; when the leader serves already, restart the whole group: it takes no node back"
+
+
+class _State:
+    """What is known of a peer that is not there yet."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.error = reach.SILENT
+
+
+def wait(
+    peers: Sequence[Peer],
+    timeout: float,
+    say: Callable[[str], None],
+    *,
+    attempt: Callable[[Target, float], Answer] = reach.attempt,
+    clock: Callable[[], float] = time.monotonic,
+    pause: float = PAUSE,
+) -> None:
+    """Returns once every peer is there. For the main thread only: it handles signals.
+
+    Raises Refused (69) with one problem for each peer that is missing after `timeout` seconds,
+    and SystemExit (128 + signal) at SIGTERM or SIGINT.
+    """
+    import threading
+
+    start = clock()
+    missing = {peer: _State() for peer in peers}
+    answers: SimpleQueue[tuple[Peer, Answer]] = SimpleQueue()
+    over = threading.Event()
+
+    def ask(peer: Peer) -> None:
+        while not over.is_set():
+            answer = attempt(Target(peer.host, peer.port, peer.path), ATTEMPT)
+            answers.put((peer, answer))
+            if not answer.error:
+                return
+            over.wait(pause)
+
+    say(f"wait: up to {timeout:.0f} s for {', '.join(map(_named, missing))}")
+    lines = tell_at()
+    next_line = next(lines)
+    with stopping.at_once(say, "wait"):
+        try:
+            for peer in missing:
+                threading.Thread(target=ask, args=(peer,), daemon=True).start()
+            while missing:
+                try:
+                    peer, answer = answers.get(timeout=pause)
+                except Empty:
+                    pass
+                else:
+                    missing[peer].attempts += 1
+                    missing[peer].error = answer.error
+                    if not answer.error:
+                        del missing[peer]
+                        say(f"wait: {_named(peer)} is there after {clock() - start:.0f} s")
+                        continue
+                passed = clock() - start
+                if passed >= timeout:
+                    raise Refused([_problem(p, s, timeout) for p, s in missing.items()])
+                if passed >= next_line:
+                    texts = [f"{_named(p)}: {s.error}" for p, s in missing.items()]
+                    say(f"wait: {timeout - passed:.0f} s left; {'; '.join(texts)}")
+                    while next_line <= passed:
+                        next_line = next(lines)
+        finally:
+            over.set()
+
+
+def tell_at() -> Iterator[int]:
+    """Seconds after the start at which a line is due, ever further apart."""
+    at = 0
+    for gap in _GAPS:
+        at += gap
+        yield at
+    while True:
+        at += _LAST_GAP
+        yield at
+
+
+def _named(peer: Peer) -> str:
+    return f"{peer.name} ({Target(peer.host, peer.port, peer.path)})"
+
+
+def _problem(peer: Peer, state: _State, timeout: float) -> Problem:
+    message = f"not there after {timeout:.0f} s and {state.attempts} attempts: {state.error}"
+    fix = _FIXES.get(state.error, _OTHERWISE)
+    if state.error == reach.REFUSED and not peer.path:
+        fix += _REJOIN
+    fix += "; a larger WAIT_TIMEOUT waits longer"
+    return Problem("peer-unreachable", _named(peer), message, fix, exit_code=PEER)
