@@ -223,7 +223,7 @@ def test_the_entrypoint_is_the_same_each_time(entrypoints: tuple[Path, Path]) ->
 
 
 def test_the_data_is_kept_for_a_quick_start(entrypoints: tuple[Path, Path]) -> None:
-    """As entrypoints/data.py takes it: with the size and the time that the file has here."""
+    """As entrypoints/inputs/data.py takes it: with the size and the time that the file has here."""
     files = [*entrypoints[0].glob("opt/ascend/env/**/*.yaml")]
     assert len(files) > 5
     for file in files:
