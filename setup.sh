@@ -114,7 +114,7 @@ Package: *
 Pin: release n=trixie
 Pin-Priority: 100
 
-Package: docker.io docker-cli docker-buildx docker-compose containerd oras
+Package: docker.io docker-cli docker-buildx docker-compose containerd oras cosign
 Pin: release n=trixie
 Pin-Priority: 990
 PIN
@@ -175,6 +175,12 @@ oras_install() {
     apt_install oras
 }
 
+cosign_ready() { have cosign; }
+cosign_install() {
+    offer_debian_13
+    apt_install cosign
+}
+
 # ---- for the tests ------------------------------------------------------------------------------
 
 compose_ready() { docker compose version >/dev/null 2>&1; }
@@ -195,6 +201,16 @@ registry_install() {
     [ ! -d /run/systemd/system ] || as_root systemctl disable --now docker-registry
 }
 
+browser_ready() { have chromium-headless-shell || have chromium; }
+browser_install() {
+    apt_update
+    if apt-cache show chromium-headless-shell >/dev/null 2>&1; then
+        apt_install chromium-headless-shell fonts-dejavu-core
+    else
+        apt_install chromium fonts-dejavu-core
+    fi
+}
+
 makeself_ready() { have makeself; }
 makeself_install() { apt_install makeself; }
 
@@ -204,8 +220,10 @@ need "a Docker engine that answers" engine_answers engine_provide
 need "buildx $BUILDX_MINIMUM or later" buildx_ready buildx_install
 need "mmdebstrap (for --base stand-in)" mmdebstrap_ready mmdebstrap_install
 need "oras (for --push)" oras_ready oras_install
+need "cosign (for signatures)" cosign_ready cosign_install
 need "docker compose (for the tests)" compose_ready compose_install
 need "a registry (for the tests)" registry_ready registry_install
+need "a browser (for the tests)" browser_ready browser_install
 need "makeself (for the tests)" makeself_ready makeself_install
 
 if [ "$missing" -gt 0 ]; then
