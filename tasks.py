@@ -303,6 +303,9 @@ def flags(
         "builder": "a buildx builder with a node for each architecture",
         "compression": "zstd (default) or gzip; with docker's media types gzip",
         "source": "as build has it; repeatable",
+        "key": "sign with this private key: a file, env://NAME, a KMS",
+        "keyless": "sign with the identity of the CI job",
+        "offline": "leave the transparency log out; only with --key",
         "certificates": CERTIFICATES,
         "format": FORMAT,
     },
@@ -326,6 +329,9 @@ def publish(
     builder: str | None = None,
     compression: str = "zstd",
     source: list[str] | None = None,
+    key: str = "",
+    keyless: bool = False,
+    offline: bool = False,
     certificates: str | None = None,
     format: str = "text",
 ) -> None:
@@ -335,7 +341,7 @@ def publish(
     and run again, it goes on from where it was.
     """
     with problems_in_plain_words():
-        from images import oci, parts, targets
+        from images import oci, parts, sign, targets
         from images import publish_report as report
         from images.matrix import load
         from images.registry import HttpRepository, Reference
@@ -366,7 +372,10 @@ def publish(
             options,
             HttpRepository(name.repository, certificates=site.certificates),
             types,
+            sign.Signer(key, offline, site.certificates) if key or keyless or offline else None,
         )
+        if not (plan or job.signer):
+            say("nothing is signed: --key FILE, or --keyless in CI")
         if plan:
             steps = parts.plan(job)
             data(format, report.plan_data(steps), lambda: report.plan_text(steps))

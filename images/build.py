@@ -68,7 +68,7 @@ def into_layout(
     """
     provide_roots(matrix, targets, options, say)
     prints = {target: _fingerprints(matrix, target, options) for target in targets}
-    return _bake(matrix, prints, options, labels, Progress(), say)
+    return _bake(matrix, prints, options, labels, Progress(), say, provenance=True)
 
 
 def _bake(
@@ -78,12 +78,19 @@ def _bake(
     labels: Mapping[Target, Mapping[str, str]],
     progress: Progress,
     say: Say,
+    provenance: bool = False,
 ) -> dict[Target, str]:
-    """Capture what is to be baked in, build, and return the digest of every image."""
+    """Capture what is to be baked in, build, and return the digest of every image.
+
+    With `provenance` an image is an index: BuildKit puts its statement beside it.
+    """
     environments = _capture(matrix, prints, options, progress, say)
     images = {t.name: _image_target(matrix, t, environments[t], options) for t in prints}
     for target, own in labels.items():
         images[target.name]["labels"] = dict(own)
+    if provenance:
+        for image in images.values():
+            image["attest"] = ["type=provenance,mode=max"]
     metadata = bake(
         images, WORK / "bake", progress, builder=options.builder, no_cache=options.no_cache
     )

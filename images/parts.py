@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images import build as builds
-from images import publish, push
+from images import provenance, publish, push, sign
 from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import LABEL, Inputs, inputs
+from images.inspect.places import LayoutStore
 from images.matrix import Matrix, Release
-from images.oci import Layout, MediaTypes
+from images.oci import Layout, Manifest, MediaTypes
 from images.publish import Image, Part, Step
 from images.registry import Repository
 from images.targets import WORK, Options, Target
@@ -23,7 +24,10 @@ RECORDS = WORK / "parts"
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a publication needs to know, and the repository it goes to."""
+    """Everything that a publication needs to know, and the repository it goes to.
+
+    With a `signer` every image is signed, with SBOM and provenance, before its tag moves.
+    """
 
     matrix: Matrix
     release: Release
@@ -31,6 +35,7 @@ class Job:
     options: Options
     repository: Repository
     types: MediaTypes
+    signer: sign.Signer | None = None
 
 
 def plan(job: Job) -> list[Step]:
@@ -60,7 +65,17 @@ def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     for step in steps:
         say(f"{step.action:5} {step.image.tag}: {step.why}")
     steps = _build(job, steps, say)
-    result = publish.publish(job.repository, steps, Layout(push.LAYOUT), job.types, say)
+
+    def seal(step: Step, index: Manifest) -> None:
+        assert job.signer is not None
+        known = _statements(step.image, job.options)
+        beside = {digest: known.get(arch, []) for arch, digest in index.arches.items()}
+        sign.index(job.matrix, job.repository, index, beside, job.signer, say)
+
+    layout = Layout(push.LAYOUT)
+    result = publish.publish(
+        job.repository, steps, layout, job.types, say, seal=seal if job.signer else None
+    )
     if kept := [digest for step in steps for digest in step.local.values()]:
         push.keep(kept)
     return result
@@ -99,6 +114,32 @@ def _record(image: Image, options: Options) -> Path:
     return RECORDS / f"{image.inputs.digest}.{options.compression}.json"
 
 
+def _statements(image: Image, options: Options) -> dict[str, list[provenance.Statement]]:
+    """Architecture → the provenance that was kept when it was built here."""
+    try:
+        kept = json.loads(_record(image, options).with_suffix(".provenance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {
+        arch: [provenance.Statement(one["kind"], (), one["predicate"]) for one in statements]
+        for arch, statements in kept.items()
+    }
+
+
+def _keep_statements(image: Image, options: Options, digest: str, made: Mapping[str, str]) -> None:
+    store = LayoutStore(Layout(push.LAYOUT))
+    index = store.layout.manifest(digest)
+    if not index.is_index:
+        return
+    beside = provenance.buildkit(store, index)
+    kept = {
+        arch: [{"kind": one.kind, "predicate": one.predicate} for one in beside.get(digest, [])]
+        for arch, digest in made.items()
+    }
+    path = _record(image, options).with_suffix(".provenance.json")
+    path.write_text(json.dumps(kept))
+
+
 def _built(image: Image, options: Options) -> list[Part]:
     """What an earlier run built from the same inputs, as far as the layout still has all of it."""
     try:
@@ -126,6 +167,7 @@ def _build(job: Job, steps: list[Step], say: Say) -> list[Step]:
             made = Layout(push.LAYOUT).arches(digests[target], arches[0])
             built[step.image.tag] = local = {**step.local, **made}
             RECORDS.mkdir(parents=True, exist_ok=True)
+            _keep_statements(step.image, options, digests[target], made)
             _record(step.image, options).write_text(json.dumps(local))
     return [
         replace(step, local=built[step.image.tag]) if step.image.tag in built else step

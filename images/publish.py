@@ -208,8 +208,11 @@ def publish(
     types: MediaTypes,
     say: Say,
     now: datetime | None = None,
+    seal: Callable[[Step, Manifest], None] | None = None,
 ) -> list[Published]:
     """Carry out a plan; what is to be built must be in the layout by now.
+
+    `seal` is called with each index once it is there and before its tag moves.
 
     Raises UserError: 65 for a layout that does not fit, 69 for a registry that refuses, 70 when
     something is missing there in the end. No tag has moved then.
@@ -223,6 +226,9 @@ def publish(
     found = verify(repository, [*digests, *(step.digest for step in todo if step.digest)])
     indexes = {step.image.tag: _index(step, parts, found, types) for step in todo}
     _keep(repository, todo, indexes)
+    if seal:
+        for step in todo:
+            seal(step, indexes[step.image.tag])
     for step in todo:
         repository.push_manifest(step.image.tag, indexes[step.image.tag])
         say(f"moved {step.image.tag} to {indexes[step.image.tag].digest[:19]}")

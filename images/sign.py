@@ -19,6 +19,7 @@ from pathlib import Path
 from images import sbom as sboms
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
+from images.oci import Manifest
 from images.provenance import SLSA, Statement, buildkit
 from images.registry import Reference, Repository
 from images.transfer import Say
@@ -116,9 +117,22 @@ def image(matrix: Matrix, repository: Repository, at: Reference, signer: Signer,
     root = repository.manifest(key)
     if root is None:
         raise fail(f"{at.repository}: {key}", "is not in the registry", "", EX_UNAVAILABLE)
-    made = sboms.documents(matrix, repository, root, (), say)
     beside = buildkit(repository, root) if root.is_index else {}
-    reference = f"{at.repository}@{root.digest}"
+    return index(matrix, repository, root, beside, signer, say)
+
+
+def index(
+    matrix: Matrix,
+    repository: Repository,
+    root: Manifest,
+    beside: Mapping[str, Sequence[Statement]],
+    signer: Signer,
+    say: Say,
+) -> str:
+    """Sign an image that is in a repository, with an SBOM of what is in it and the provenance
+    `beside` its manifests (by digest); returns it by digest. Raises UserError (65, 69, 70)."""
+    made = sboms.documents(matrix, repository, root, (), say)
+    reference = f"{repository.name}@{root.digest}"
     say(f"signing {reference}")
     publish(reference, {manifest.digest: text for manifest, text in made.values()}, beside, signer)
     return reference

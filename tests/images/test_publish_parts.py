@@ -314,7 +314,7 @@ def test_cut_off_after_the_build_it_only_pushes(
     assert len(BUILDER.built) == 1
 
 
-def _interrupted(*_: object) -> None:
+def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
