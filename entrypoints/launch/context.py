@@ -51,7 +51,7 @@ def gather(
 ) -> tuple[Context, topology.Place | None]:
     """Reads variables, arguments, recipe and facts; the place is None for a proxy.
 
-    Raises Refused with every problem that could be found.
+    What is wrong goes to `problems`. Raises Refused with them when a launch cannot be made at all.
     """
     given = settings.read(environ, problems)
     role = topology.role_of(given, problems)
@@ -90,7 +90,8 @@ def gather(
         _check_leader(given, role, problems)
     if known:
         catalogue.check_variables(environ, known, problems)
-    if role is None or release is None or known is None or problems:
+    placed = place is not None or proxy
+    if role is None or release is None or known is None or not placed:
         raise Refused(problems)
     context = Context(
         environ, given, recipe, platform, release, role, address, known, tuple(appended)

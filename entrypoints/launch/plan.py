@@ -70,11 +70,11 @@ def plan(
     if place is None:
         from entrypoints.launch import proxy
 
-        return proxy.launch(node)
+        return proxy.launch(node, problems)
     if node.role.program == "ray":
         from entrypoints.launch import ray
 
-        return ray.worker(node, place)
+        return ray.worker(node, place, problems)
     from entrypoints.launch import serve
 
-    return serve.launch(node, place)
+    return serve.launch(node, place, problems)

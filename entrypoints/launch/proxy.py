@@ -27,13 +27,12 @@ _SIDES = (
 )
 
 
-def launch(node: Context) -> Launch:
+def launch(node: Context, problems: list[Problem]) -> Launch:
     """The launch of a proxy. Raises Refused with every problem that could be found."""
-    problems: list[Problem] = []
     prefill = node.settings.prefill_endpoints or ()
     decode = node.settings.decode_endpoints or ()
     for (name, _), endpoints in zip(_SIDES, (prefill, decode), strict=True):
-        if not endpoints:
+        if not endpoints and name not in {problem.where for problem in problems}:
             fix = "set it to the servers' host:port,host:port"
             problems.append(Problem("missing-endpoints", name, "is not set", fix))
     both = sorted(set(prefill) & set(decode))

@@ -26,9 +26,8 @@ def start_head(node: Context) -> list[str]:
     return ["ray", "start", "--head", "--port", str(port(node)), *own, *_further(node)]
 
 
-def worker(node: Context, place: Place) -> Launch:
+def worker(node: Context, place: Place, problems: list[Problem]) -> Launch:
     """Joins the head and stays until it is gone (`--block`)."""
-    problems: list[Problem] = []
     if node.appended:
         fix = "give arguments of `ray start` by RAY_ARGS, those of `vllm serve` to the head"
         where = node.appended[0].name

@@ -24,12 +24,11 @@ _NOT_HEADLESS = ("--api-server-count", "--data-parallel-start-rank")
 _NOT_EXTERNAL = ("--data-parallel-start-rank",)
 
 
-def launch(node: Context, place: Place) -> Launch:
+def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
     """The launch of a node that serves, or runs engines for one that does.
 
-    Raises Refused with every problem that could be found.
+    Raises Refused with every problem that could be found, those before included.
     """
-    problems: list[Problem] = []
     recipe, release = node.recipe, node.release
     wanted = _features(node, place, problems)
     named = facts(node, place, api_port(node, place))
@@ -172,8 +171,11 @@ def _recipe_flags(
 
 
 def _transfer(place: Place, flags: Flags, problems: list[Problem]) -> kv.Transfer | None:
-    if "--kv-transfer-config" in flags:
-        return kv.read(arguments.json_of(flags, "--kv-transfer-config"), problems)
+    name = "--kv-transfer-config"
+    if any(problem.where == name for problem in problems):
+        return None
+    if name in flags:
+        return kv.read(arguments.json_of(flags, name), problems)
     if place.group.kv_role:
         fix = "choose a recipe with kv_transfer, or append --kv-transfer-config"
         message = f"ROLE {place.group.name} needs a KV transfer"
