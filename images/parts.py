@@ -48,6 +48,69 @@ def plan(job: Job) -> list[Step]:
 
 def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     """Build what is lacking, and publish. Raises UserError, as `plan` and `publish.publish` do."""
+    steps = _whole(job, allow_missing, say)
+    steps = _build(job, steps, say)
+    result = _publish(job, steps, say)
+    _keep(steps)
+    return result
+
+
+def run_part(job: Job, arch: str, say: Say) -> list[Step]:
+    """Build and push one architecture of the images, on a machine of its own; `merge` ends it.
+
+    Provenance is signed here, by whoever built. Raises UserError, as `run` does.
+    """
+    builds.provide_roots(job.matrix, job.targets, job.options, say)
+    steps = [step.part(arch) for step in plan(job) if step.action != publish.MISSING]
+    _tell(steps, say)
+    todo = [step for step in steps if step.action in (publish.BUILD, publish.PUSH)]
+    built = _build(job, todo, say)
+    pushed = publish.push_part(job.repository, built, Layout(push.LAYOUT), job.types, say)
+    if job.signer:
+        for step in built:
+            reference = f"{job.repository.name}@{pushed[step.image.tag][arch]}"
+            for one in _statements(step.image, job.options).get(arch, []):
+                sign.attest(reference, one.kind, json.dumps(one.predicate), job.signer)
+    _keep(built)
+    return steps
+
+
+def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
+    """Make images of the architectures that `run_part` pushed; builds nothing.
+
+    Raises UserError, as `run` does, and 65 with every architecture that is not there.
+    """
+    steps = _whole(job, allow_missing, say)
+    problems = [
+        Problem(
+            f"{job.repository.name}:{step.image.tag}",
+            f"from these inputs the registry has no {arch}",
+            f"invoke publish --part {arch} with the same options",
+        )
+        for step in steps
+        if not step.digest
+        for arch in step.lacking
+    ]
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return _publish(job, steps, say)
+
+
+def _publish(job: Job, steps: list[Step], say: Say) -> list[publish.Published]:
+    def seal(step: Step, index: Manifest) -> None:
+        assert job.signer is not None
+        known = _statements(step.image, job.options)
+        beside = {digest: known.get(arch, []) for arch, digest in index.arches.items()}
+        sign.index(job.matrix, job.repository, index, beside, job.signer, say)
+
+    layout = Layout(push.LAYOUT)
+    return publish.publish(
+        job.repository, steps, layout, job.types, say, seal=seal if job.signer else None
+    )
+
+
+def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
+    """The plan, if nothing of the release is missing, or may be."""
     builds.provide_roots(job.matrix, job.targets, job.options, say)
     steps = plan(job)
     missing = [step for step in steps if step.action == publish.MISSING]
@@ -62,23 +125,18 @@ def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
         ]
         raise UserError(problems, EX_DATAERR)
     steps = [step for step in steps if step.action != publish.MISSING]
+    _tell(steps, say)
+    return steps
+
+
+def _tell(steps: Iterable[Step], say: Say) -> None:
     for step in steps:
         say(f"{step.action:5} {step.image.tag}: {step.why}")
-    steps = _build(job, steps, say)
 
-    def seal(step: Step, index: Manifest) -> None:
-        assert job.signer is not None
-        known = _statements(step.image, job.options)
-        beside = {digest: known.get(arch, []) for arch, digest in index.arches.items()}
-        sign.index(job.matrix, job.repository, index, beside, job.signer, say)
 
-    layout = Layout(push.LAYOUT)
-    result = publish.publish(
-        job.repository, steps, layout, job.types, say, seal=seal if job.signer else None
-    )
+def _keep(steps: Iterable[Step]) -> None:
     if kept := [digest for step in steps for digest in step.local.values()]:
         push.keep(kept)
-    return result
 
 
 def _image(job: Job, target: Target) -> Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import BinaryIO
@@ -72,6 +72,16 @@ class Step:
     def lacking(self) -> list[str]:
         """The architectures to push."""
         return [arch for arch in self.image.arches if arch not in self.parts]
+
+    def part(self, arch: str) -> Step:
+        """What is to be done for one architecture of it alone, before the tag can move."""
+        alone = replace(self, image=replace(self.image, arches=(arch,)))
+        if self.digest:
+            return alone
+        if arch in self.parts:
+            return replace(alone, action=SKIP, why=f"{arch} is there")
+        action = PUSH if arch in self.local else BUILD
+        return replace(alone, action=action, why=f"{arch} is not there")
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,24 @@ def publish(
         )
         for step in steps
     ]
+
+
+def push_part(
+    repository: Repository,
+    steps: Iterable[Step],
+    layout: Layout,
+    types: MediaTypes,
+    say: Say,
+    now: datetime | None = None,
+) -> dict[str, dict[str, str]]:
+    """Push what is lacking under temporary tags, and no more: no tag that people use moves.
+
+    Returns tag → architecture → digest. Raises UserError as `publish` does.
+    """
+    parts = _push(repository, steps, layout, types, now or datetime.now(timezone.utc), say)
+    say("looking up every manifest and blob in the registry")
+    verify(repository, [digest for one in parts.values() for digest in one.values()])
+    return parts
 
 
 def _push(

@@ -115,6 +115,22 @@ def matrix_data(matrix: Matrix, release: str | None) -> list[dict[str, Any]]:
     ]
 
 
+RUNNERS = {"arm64": "ubuntu-24.04-arm", "amd64": "ubuntu-24.04"}
+
+
+def matrix_jobs(rows: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """A job of a GitHub workflow for each image and architecture, on a runner of that one."""
+    return [
+        {
+            **{name: row[name] for name in ("release", "platform", "os", "tag")},
+            "arch": arch,
+            "runner": RUNNERS[arch],
+        }
+        for row in rows
+        for arch in row["arches"]
+    ]
+
+
 def matrix_text(rows: list[dict[str, Any]]) -> str:
     head = ("tag", "CANN base", *rows[0]["pins"])
     body = [(row["tag"], row["cann_image"], *row["pins"].values()) for row in rows]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from publish_fakes import OCI, FakeRegistry, write_image
 
-from images import build, inputs, lock, parts, publish, push, targets
+from images import build, inputs, lock, parts, provenance, publish, push, sign, targets
 from images.base import FoundBase
 from images.inputs import LABEL
 from images.matrix import STAND_IN, Matrix, Variant
@@ -355,3 +355,72 @@ def test_an_image_is_the_same_whatever_the_order_of_the_options(job: Callable[..
     there, back = (job(("a3",), arches=arches) for arches in (BOTH, BOTH[::-1]))
     first: list[Image] = [step.image for step in parts.plan(there)]
     assert first == [step.image for step in parts.plan(back)]
+
+
+# ---- one machine for each architecture -----------------------------------------------------------
+
+
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, machine: str) -> None:
+    """Go on as on another machine: nothing is built there yet."""
+    monkeypatch.setattr(push, "LAYOUT", tmp_path / name / "oci")
+    monkeypatch.setattr(parts, "RECORDS", tmp_path / name / "parts")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+
+
+def test_two_machines_make_what_one_makes(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, registry = FakeRegistry(), FakeRegistry()
+    parts.run(job(("a3",), repository=alone), True, print)
+    BUILDER.built.clear()
+    for arch, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        _elsewhere(tmp_path, monkeypatch, arch, machine)
+        (step,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        assert (step.action, step.why) == ("build", f"{arch} is not there")
+        (again,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        assert again.action == "skip"
+        assert registry.real_tags() == {}
+    assert [arches for _, arches, _ in BUILDER.built] == [("amd64",), ("arm64",)]
+    _elsewhere(tmp_path, monkeypatch, "third", "x86_64")
+    parts.merge(job(("a3",), repository=registry), True, print)
+    assert registry.real_tags() == alone.real_tags()
+    assert len(BUILDER.built) == 2
+    parts.merge(job(("a3",), repository=registry), True, print)
+
+
+def test_a_merge_names_every_part_that_is_not_there(
+    job: Callable[..., Job], problems_of: Problems
+) -> None:
+    registry = FakeRegistry()
+    both = job(("a2", "a3"), repository=registry)
+    parts.run_part(both, "arm64", print)
+    problems = problems_of(lambda: parts.merge(both, True, print), 65)
+    assert problems == [
+        f"{registry.name}:{tag}: from these inputs the registry has no amd64 "
+        "(invoke publish --part amd64 with the same options)"
+        for tag in ("v0.13.0rc1", "v0.13.0rc1-a3")
+    ]
+    assert registry.real_tags() == {}
+
+
+def test_a_merge_of_a_part_of_a_release_is_refused(
+    job: Callable[..., Job], problems_of: Problems
+) -> None:
+    one = job(("a3",))
+    for arch in BOTH:
+        parts.run_part(one, arch, print)
+    assert len(problems_of(lambda: parts.merge(one, False, print), 65)) == 5
+
+
+def test_whoever_builds_signs_the_provenance(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attested: list[tuple[str, str]] = []
+    statement = provenance.Statement("https://slsa.dev/provenance/v0.2", (), {"builder": {}})
+    monkeypatch.setattr(parts, "_statements", lambda *_: {"arm64": [statement]})
+    monkeypatch.setattr(sign, "attest", lambda at, kind, *_: attested.append((at, kind)))
+    registry = FakeRegistry()
+    signing = dataclasses.replace(job(("a3",), repository=registry), signer=sign.Signer())
+    parts.run_part(signing, "arm64", print)
+    (digest,) = registry.tagged.values()
+    assert attested == [(f"{registry.name}@{digest}", statement.kind)]
