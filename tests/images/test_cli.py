@@ -45,7 +45,11 @@ def test_the_commands_are_listed() -> None:
             ["--release: 'v1' is not in the matrix (known: v0.11.0, v0.13.0rc1, v0.13.0, "
              "v0.15.0rc1, v0.18.0, v0.23.0)"],
         ),
-        (("matrix", "--format", "yaml"), 64, ["--format: 'yaml' is not known (text or json or github)"]),
+        (
+            ("matrix", "--format", "yaml"),
+            64,
+            ["--format: 'yaml' is not known (text or json or github)"],
+        ),
         (
             ("build",),
             64,
