@@ -83,6 +83,7 @@ FORMAT = "text (default) or json"
         "registry-mirror": "MIRROR put before image names, or HOST=MIRROR (or REGISTRY_MIRROR)",
         "certificates": "CA bundle for downloads (default: SSL_CERT_FILE, or the host's)",
         "netrc": "credentials for the indexes (default: NETRC or ~/.netrc)",
+        "offline": "a directory that invoke fetch made: build from it, without any network",
         "no-cache": "build every stage again",
         "dry-run": "show what would be built and what is there already; build nothing",
         "format": FORMAT,
@@ -112,6 +113,7 @@ def build(
     registry_mirror: str | None = None,
     certificates: str | None = None,
     netrc: str | None = None,
+    offline: str | None = None,
     no_cache: bool = False,
     dry_run: bool = False,
     format: str = "text",
@@ -125,11 +127,20 @@ def build(
     """
     with problems_in_plain_words():
         from images import build as builds
-        from images import report, targets
+        from images import needs, report, targets
+        from images import offline as bundles
         from images.matrix import load
         from images.site import Site
 
         matrix = load()
+        asking = {
+            "pip_index": pip_index,
+            "torch_index": torch_index,
+            "apt_mirror": apt_mirror,
+            "dnf_mirror": dnf_mirror,
+            "registry_mirror": registry_mirror,
+        }
+        bundle = bundles.opened(Path(offline), asking) if offline else None
         options = targets.Options(
             arches=targets.arches(matrix, words(arch)),
             base=base,
@@ -142,19 +153,15 @@ def build(
             compression=compression,
             no_cache=no_cache,
             sources=targets.sources(source or []),
-            site=Site.of(
-                _environ(),
-                pip_index=pip_index,
-                torch_index=torch_index,
-                apt_mirror=apt_mirror,
-                dnf_mirror=dnf_mirror,
-                registry_mirror=registry_mirror,
-                certificates=certificates,
-                netrc=netrc,
-            ),
+            site=bundle.site
+            if bundle
+            else Site.of(_environ(), **asking, certificates=certificates, netrc=netrc),
+            offline=bundle,
         )
         variants = targets.chosen(matrix, release, words(platform), words(os), all)
         chosen = targets.resolve(matrix, variants, options, say)
+        if bundle:
+            needs.check(matrix, chosen, options, bundle, say)
         if dry_run:
             planned = builds.planned(matrix, chosen, options)
             data(format, report.plan_data(planned), lambda: report.plan_text(planned))
@@ -165,6 +172,82 @@ def build(
 
 def _environ() -> dict[str, str]:
     return dict(os.environ)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "directory": "where the bundle goes, or is completed",
+        "platform": PLATFORM,
+        "release": RELEASE,
+        "os": OS,
+        "arch": "arm64, amd64 or both (default: this machine's)",
+        "all": "every platform and OS of the release",
+        "base": BASE + "; default: the published CANN image",
+        "cann-packages": "as build has it; the directory does not go into the bundle",
+        "share-cann": "as build has it",
+        "tools": "as build has it",
+        "builder": "as build has it",
+        "source": "as build has it; repeatable",
+        "pip-index": "as build has it",
+        "torch-index": "as build has it",
+        "registry-mirror": "as build has it; apt's and dnf's mirrors come from the environment",
+        "certificates": CERTIFICATES,
+        "format": FORMAT,
+    },
+    iterable=["source"],
+)
+def fetch(
+    c: Context,
+    directory: str,
+    platform: str = "",
+    release: str | None = None,
+    os: str = "ubuntu22.04",
+    arch: str = "",
+    all: bool = False,
+    base: str | None = None,
+    cann_packages: str | None = None,
+    share_cann: bool = False,
+    tools: str | None = None,
+    builder: str | None = None,
+    source: list[str] | None = None,
+    pip_index: str | None = None,
+    torch_index: str | None = None,
+    registry_mirror: str | None = None,
+    certificates: str | None = None,
+    format: str = "text",
+) -> None:
+    """Bring what a build needs from the network into DIR: invoke fetch DIR --platform a3
+
+    invoke build --offline DIR then needs none. Cut off and run again, it completes.
+    """
+    with problems_in_plain_words():
+        from images import fetch as fetching
+        from images import targets
+        from images.matrix import load
+        from images.site import Site
+
+        matrix = load()
+        options = targets.Options(
+            arches=targets.arches(matrix, words(arch)),
+            base=base,
+            cann_packages=Path(cann_packages) if cann_packages else None,
+            share_cann=share_cann,
+            tools=tools,
+            builder=builder,
+            sources=targets.sources(source or []),
+            site=Site.of(
+                _environ(),
+                pip_index=pip_index,
+                torch_index=torch_index,
+                registry_mirror=registry_mirror,
+                certificates=certificates,
+            ),
+        )
+        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        chosen = targets.resolve(matrix, variants, options, say)
+        made = fetching.fetch(matrix, chosen, options, Path(directory), say)
+        data(format, fetching.fetched_data(made), lambda: fetching.fetched_text(made))
 
 
 @task(

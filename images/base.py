@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,11 @@ def find(
     arches: Iterable[Arch],
     builder: str | None,
     say: Say,
+    known: Mapping[str, str] | None = None,
 ) -> FoundBase:
-    """Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
+    """`known` are the images of a bundle, in place of what an engine or a registry has.
+
+    Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
     image that nobody has."""
     os_image = site.image(matrix.images["os"][variant.os.name])
     if image == STAND_IN:
@@ -62,11 +65,11 @@ def find(
     if packages:
         installers = check_installers(packages, variant, arches, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
-        found = identify(image, builder) if image else None
+        found = identify(image, builder, known) if image else None
         identity = f"{installers.identity} on {found.identity if found else 'debian'}"
         return FoundBase(base, identity, found.pinned if found else "")
     reference = image or site.image(matrix.cann_image(variant))
-    found = identify(reference, builder)
+    found = identify(reference, builder, known)
     return FoundBase(
         Base("image", image=reference, os_image=os_image), found.identity, found.pinned
     )
@@ -81,8 +84,14 @@ class Identity:
     pinned: str = ""
 
 
-def identify(reference: str, builder: str | None) -> Identity:
+def identify(
+    reference: str, builder: str | None, known: Mapping[str, str] | None = None
+) -> Identity:
     """The digest of an image that the engine has, or else its registry. Raises UserError (69)."""
+    if known is not None:
+        if reference not in known:
+            raise fail(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
+        return Identity(known[reference])
     if builder is None:
         local = _docker("image", "inspect", "--format", "{{.Id}}", reference)
         if local.returncode == 0:

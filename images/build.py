@@ -141,6 +141,8 @@ def _up_to_date(prints: dict[Target, Prints], options: Options) -> dict[Target, 
 
 def provide_roots(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> None:
     """Make the root file systems that the targets and their stages stand on."""
+    if options.offline:
+        return
     roots = WORK / "roots"
     if any(target.found.base.debian for target in targets):
         for arch in options.arches:
@@ -156,17 +158,18 @@ def common_target(
     """The part of a bake target that the environment stage and the image share."""
     path = WORK / "dockerfiles" / f"{name}.Dockerfile"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(options.offline.dockerfile(text) if options.offline else text)
     places = {name: str(place) for name, place in contexts(matrix, target, options).items()}
     if target.found.pinned:
         places[target.found.base.image] = f"docker-image://{target.found.pinned}"
-    return {
+    made = {
         "context": places.pop(""),
         "dockerfile": str(path),
         "contexts": places,
         "secret": options.site.secrets(WORK / "secrets"),
         "attest": ["type=provenance,disabled=true"],
     }
+    return options.offline.target(made, target.name, WORK) if options.offline else made
 
 
 def _capture(

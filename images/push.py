@@ -53,14 +53,14 @@ def resolve(tag: str) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def keep(digests: list[str]) -> None:
-    """Drop from the layout what none of `digests` is made of: it serves the next build, no more."""
-    blobs = LAYOUT / "blobs" / "sha256"
+def keep(digests: list[str], layout: Path = LAYOUT) -> None:
+    """Drop from a layout what none of `digests` is made of: it serves the next build, no more."""
+    blobs = layout / "blobs" / "sha256"
     kept = {name for digest in digests for name in _reachable(blobs, digest)}
     for blob in blobs.iterdir():
         if blob.name not in kept:
             blob.unlink()
-    (LAYOUT / "index.json").unlink(missing_ok=True)
+    (layout / "index.json").unlink(missing_ok=True)
 
 
 def _reachable(blobs: Path, digest: str) -> set[str]:

@@ -32,8 +32,8 @@ def provide(
     target = directory / f"{name}-{arch.name}.tar"
     stamp = target.with_suffix(".sha256")
     command = _command(debian, arch)
-    fingerprint = hashlib.sha256("\0".join([*command, debian.suite]).encode()).hexdigest()
-    if target.is_file() and stamp.is_file() and stamp.read_text() == fingerprint:
+    made_of = fingerprint(debian, arch)
+    if target.is_file() and stamp.is_file() and stamp.read_text() == made_of:
         return target
     if shutil.which("mmdebstrap") is None:
         raise fail("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
@@ -61,8 +61,13 @@ def provide(
             )
         stamp.unlink(missing_ok=True)
         made.rename(target)
-        stamp.write_text(fingerprint)
+        stamp.write_text(made_of)
     return target
+
+
+def fingerprint(debian: Debian, arch: Arch) -> str:
+    """What identifies a root file system: how it is made."""
+    return hashlib.sha256("\0".join([*_command(debian, arch), debian.suite]).encode()).hexdigest()
 
 
 def _command(debian: Debian, arch: Arch) -> list[str]:

@@ -26,6 +26,7 @@ class Site:
     certificates: str = ""
     netrc: str = ""
     proxies: tuple[tuple[str, str], ...] = ()
+    wheels: str = ""  # a directory in the stages that stands for every index
 
     @classmethod
     def of(cls, environ: Mapping[str, str], **given: str | None) -> Site:
@@ -62,8 +63,10 @@ class Site:
             )
         return f"{host}/{reference}" if host else reference
 
-    def secrets(self, directory: Path) -> list[str]:
-        """Write the secrets' files; returns them as bake's `secret` entries."""
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables by which pip, uv and the scripts know the place."""
+        offline = "1" if self.wheels else ""
         settings = {
             "PIP_INDEX_URL": self.pip_index,
             "UV_DEFAULT_INDEX": self.pip_index,
@@ -71,9 +74,17 @@ class Site:
             "UV_INDEX_STRATEGY": "unsafe-best-match" if self.torch_index else "",
             "APT_MIRROR": self.apt_mirror,
             "DNF_MIRROR": self.dnf_mirror,
+            "PIP_FIND_LINKS": self.wheels,
+            "UV_FIND_LINKS": self.wheels,
+            "PIP_NO_INDEX": offline,
+            "UV_OFFLINE": offline,
             **dict(self.proxies),
         }
-        lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items() if value]
+        return {name: value for name, value in settings.items() if value}
+
+    def secrets(self, directory: Path) -> list[str]:
+        """Write the secrets' files; returns them as bake's `secret` entries."""
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.settings.items()]
         directory.mkdir(parents=True, exist_ok=True)
         site = directory / "site"
         descriptor = os.open(site, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

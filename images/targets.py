@@ -13,6 +13,7 @@ from images import graph, lock
 from images.base import FoundBase
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.matrix import SOURCES, STAND_IN, Arch, Matrix, Variant
+from images.offline import Bundle
 from images.render import Environment, dockerfile
 from images.site import Site
 
@@ -41,6 +42,7 @@ class Options:
     no_cache: bool = False
     sources: dict[str, str] = field(default_factory=dict)
     site: Site = field(default_factory=Site)
+    offline: Bundle | None = None
 
 
 @dataclass(frozen=True, eq=False)  # a key by identity: a base holds mappings
@@ -156,6 +158,7 @@ def resolve(
                 arches=options.arches,
                 builder=options.builder,
                 say=say,
+                known=options.offline.bases if options.offline else None,
             )
         except UserError as error:
             if error.exit_code not in (EX_DATAERR, EX_UNAVAILABLE):
@@ -219,7 +222,7 @@ def render(
 def contexts(matrix: Matrix, target: Target, options: Options) -> dict[str, graph.Context]:
     """The directories and addresses that the stages take files from; "" is the main context."""
     result: dict[str, graph.Context] = {
-        "": WORK / "roots",
+        "": options.offline.roots_directory if options.offline else WORK / "roots",
         "stages": IMAGES / "stages",
         "locks": lock.LOCKS,
         "entrypoints": PROJECT / "entrypoints",

@@ -1,0 +1,427 @@
+"""Make a bundle: bring everything that a build needs from the network into one directory."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+import tomli
+
+from images import base as bases
+from images import lock, needs, push, rootfs
+from images.bake import bake
+from images.build import common_target
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.matrix import Matrix
+from images.needs import Needs, Slice
+from images.offline import IMAGES, INDEX, ROOTS, SOURCES, WHEELS, Bundle, File, Image, Package, read
+from images.progress import Progress
+from images.site import Site
+from images.targets import WORK, Options, Target, render
+
+ATTEMPTS = 4  # of one download, each going on where the last was cut off
+PAUSE = 2.0
+TIMEOUT = (10, 120)
+AT_ONCE = 4
+LARGE = 50_000_000  # a file that is worth a line of its own
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of an index, as the lock knows it."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int = 0
+
+
+Resolver = Callable[[Slice, Site], dict[str, list[Remote]]]
+Downloader = Callable[[Remote, Path, threading.Event], None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    bundle: Bundle
+    kept: int
+    seconds: float
+
+
+@dataclass
+class _Made:
+    """What has been put into the bundle so far."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    slices: dict[str, dict[str, Package]] = field(default_factory=dict)
+    stages: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept: int = 0
+
+
+def fetch(
+    matrix: Matrix,
+    targets: list[Target],
+    options: Options,
+    directory: Path,
+    say: Say,
+    resolver: Resolver | None = None,
+    downloader: Downloader | None = None,
+) -> Fetched:
+    """Bring the bundle in `directory` to what the targets need; what is there and whole stays.
+
+    Raises UserError: 65 for a file that is not what the lock says, 69 when something cannot be had.
+    The index is written last, so that a directory with one is complete.
+    """
+    began = time.monotonic()
+    directory = directory.resolve()
+    before = _before(directory)
+    wanted = needs.needed(matrix, targets, options)
+    made = _Made()
+    _packages(wanted, options.site, directory / WHEELS, made, say, resolver, downloader)
+    _roots(matrix, wanted, directory, made, say)
+    _sources(wanted, before, directory, made, say)
+    _stages(matrix, targets, wanted, options, directory, made, say)
+    images = {t.found.base.image for t in targets if t.found.base.image}
+    bundle = Bundle(
+        directory,
+        wanted.builder,
+        options.site.registry_mirror,
+        {
+            name: Image(one.digest, one.stages, wanted.pins[name])
+            for name, one in wanted.inputs.items()
+        },
+        {image: bases.identify(image, options.builder).identity for image in sorted(images)},
+        needs.fingerprints(matrix, wanted),
+        made.stages,
+        wanted.sources,
+        made.slices,
+        made.files,
+    )
+    bundle.write()
+    for name in before.files.keys() - made.files.keys() if before else ():
+        (directory / name).unlink(missing_ok=True)
+    return Fetched(bundle, made.kept, time.monotonic() - began)
+
+
+def _before(directory: Path) -> Bundle | None:
+    """The bundle that the directory held. Raises UserError for a directory of something else."""
+    if (directory / INDEX).is_file():
+        with suppress(UserError):
+            return read(directory)
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        others = {path.name for path in directory.iterdir()}
+    except OSError as error:
+        raise fail(str(directory), f"cannot be used: {error.strerror}", "another DIR") from None
+    if others - {WHEELS, ROOTS, IMAGES, SOURCES, f".{INDEX}.part"}:
+        raise fail(str(directory), "has other files in it", "an empty or new directory")
+    return None
+
+
+# ---- packages ------------------------------------------------------------------------------------
+
+
+def _packages(
+    wanted: Needs,
+    site: Site,
+    directory: Path,
+    made: _Made,
+    say: Say,
+    resolver: Resolver | None,
+    downloader: Downloader | None,
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda one: (resolver or resolve)(one, site), wanted.slices))
+    problems: list[Problem] = []
+    remotes: dict[str, Remote] = {}
+    for one, packages in zip(wanted.slices, found, strict=True):
+        made.slices[one.path] = {}
+        for pin in one.pinned():
+            files = [f for f in packages.get(pin.name, []) if f"sha256:{f.sha256}" in pin.hashes]
+            if not files:
+                kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
+                what = f"the index has no {kind} of {pin.name} {pin.version} that is locked"
+                problems.append(Problem(f"locks/{one.path}", what, "--pip-index, --torch-index"))
+            remotes |= {file.name: file for file in files}
+            names = tuple(sorted(file.name for file in files))
+            made.slices[one.path][pin.name] = Package(pin.version, names)
+    if problems:
+        raise UserError(problems, EX_UNAVAILABLE)
+    _download(remotes.values(), directory, made, say, downloader or Http(site))
+    made.files |= {
+        f"{WHEELS}/{name}": File((directory / name).stat().st_size, remote.sha256)
+        for name, remote in sorted(remotes.items())
+    }
+
+
+def resolve(one: Slice, site: Site) -> dict[str, list[Remote]]:
+    """The files that uv would choose from for a slice, package → files. Raises UserError (69).
+
+    All that fit, not only the best: so the choice is left to the build, offline as online.
+    """
+    options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
+    answer = subprocess.run(
+        [
+            *(lock.UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
+            *("--format", "pylock.toml", "--python-version", one.python),
+            *("--python-platform", f"{one.machine}-{lock.MANYLINUX}"),
+            str(lock.LOCKS / one.path),
+        ],
+        env={**os.environ, **site.settings, **_certificates(site)},
+        capture_output=True,
+        text=True,
+    )
+    if answer.returncode:
+        words = " ".join(answer.stderr.split()) or "failed without a word"
+        fix = "--pip-index, --torch-index"
+        raise fail(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
+    found: dict[str, list[Remote]] = {}
+    for package in tomli.loads(answer.stdout).get("packages", []):
+        entries = [package["sdist"]] if one.from_source else package.get("wheels", [])
+        found[package["name"]] = [
+            Remote(
+                entry.get("name") or unquote(urlsplit(url).path).rpartition("/")[2],
+                url,
+                entry["hashes"]["sha256"],
+                entry.get("size", 0),
+            )
+            for entry in entries
+            if (url := entry.get("url") or Path(entry["path"]).resolve().as_uri())
+        ]
+    return found
+
+
+def _certificates(site: Site) -> dict[str, str]:
+    return {"SSL_CERT_FILE": site.certificates} if site.certificates else {}
+
+
+def _download(
+    remotes: Iterable[Remote], directory: Path, made: _Made, say: Say, downloader: Downloader
+) -> None:
+    """Bring every file that is not there and whole; each gets its name when its hash is right."""
+    waiting = []
+    for remote in remotes:
+        path = directory / remote.name
+        if path.is_file() and File.of(path).sha256 == remote.sha256:
+            made.kept += 1
+        else:
+            waiting.append(remote)
+    megabytes = sum(remote.size for remote in waiting) / 1e6
+    say(f"{made.kept} packages are there, {len(waiting)} to fetch: {megabytes:.0f} MB")
+    stop = threading.Event()
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        running = [
+            pool.submit(_one, remote, directory, downloader, stop, say) for remote in waiting
+        ]
+        try:
+            for future in as_completed(running):
+                problems += future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if problems:
+        wrong = any("sha256" in problem.what for problem in problems)
+        raise UserError(sorted(problems, key=str), EX_DATAERR if wrong else EX_UNAVAILABLE)
+
+
+def _one(
+    remote: Remote, directory: Path, downloader: Downloader, stop: threading.Event, say: Say
+) -> list[Problem]:
+    part = directory / f".{remote.name}.part"
+    try:
+        downloader(remote, part, stop)
+    except (requests.RequestException, OSError) as error:
+        fix = "invoke fetch again goes on from here"
+        return [Problem(remote.name, f"cannot be fetched: {error}", fix)]
+    found = File.of(part)
+    if found.sha256 != remote.sha256:
+        part.unlink()
+        what = f"its sha256 is {found.sha256}, the lock says {remote.sha256}"
+        return [Problem(remote.name, what, "do not trust an index that changes packages")]
+    part.replace(directory / remote.name)
+    if found.size > LARGE:
+        say(f"{remote.name}: {found.size / 1e6:.0f} MB")
+    return []
+
+
+class Http:
+    """Downloads over HTTP, going on where an earlier attempt was cut off."""
+
+    def __init__(self, site: Site) -> None:
+        self.certificates = site.certificates or True
+
+    def __call__(self, remote: Remote, path: Path, stop: threading.Event) -> None:
+        if remote.url.startswith("file:"):
+            shutil.copyfile(unquote(urlsplit(remote.url).path), path)
+            return
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._attempt(remote, path, stop)
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                if attempt == ATTEMPTS - 1 or stop.wait(PAUSE * 2**attempt):
+                    raise
+
+    def _attempt(self, remote: Remote, path: Path, stop: threading.Event) -> None:
+        had = path.stat().st_size if path.is_file() else 0
+        if had and had == remote.size:
+            return
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
+        with requests.get(
+            remote.url, stream=True, headers=headers, timeout=TIMEOUT, verify=self.certificates
+        ) as answer:
+            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                path.unlink()  # longer than the file: of another one
+                raise requests.ConnectionError("what was there is longer than the file")
+            answer.raise_for_status()
+            goes_on = answer.status_code == requests.codes.partial_content
+            with path.open("ab" if goes_on else "wb") as file:
+                for chunk in answer.iter_content(1 << 20):
+                    if stop.is_set():
+                        raise requests.ConnectionError("stopped")
+                    file.write(chunk)
+
+
+# ---- root file systems, sources, stages ----------------------------------------------------------
+
+
+def _roots(matrix: Matrix, wanted: Needs, directory: Path, made: _Made, say: Say) -> None:
+    for name, (debian, arch_name) in wanted.roots.items():
+        arch = matrix.arch(arch_name)
+        kind = name.removesuffix(f"-{arch_name}.tar")
+        archive = rootfs.provide(debian, arch, kind, WORK / "roots", say)
+        stamp = archive.with_suffix(".sha256")
+        made.kept += _copied(archive, directory / ROOTS / name)
+        made.kept += _copied(stamp, directory / ROOTS / stamp.name)
+        for one in (name, stamp.name):
+            made.files[f"{ROOTS}/{one}"] = File.of(directory / ROOTS / one)
+
+
+def _copied(source: Path, target: Path) -> bool:
+    """Copy a file unless it is there; whether it was."""
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return True
+    target.parent.mkdir(exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)
+    return False
+
+
+def _sources(wanted: Needs, before: Bundle | None, directory: Path, made: _Made, say: Say) -> None:
+    for name, address in wanted.sources.items():
+        file = f"{SOURCES}/{name}.tar"
+        path = directory / file
+        known = before and before.sources.get(name) == address and before.files.get(file)
+        if known and path.is_file() and File.of(path) == known:
+            made.files[file] = known
+            made.kept += 1
+            continue
+        say(f"{name}: {address}")
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            _clone(address, Path(scratch) / name)
+            part = Path(scratch) / path.name
+            with tarfile.open(part, "w") as archive:
+                archive.add(Path(scratch) / name, arcname=".", filter=_without_git)
+            part.replace(path)
+        made.files[file] = File.of(path)
+
+
+def _clone(address: str, target: Path) -> None:
+    url, _, reference = address.partition("#")
+    branch = ["--branch", reference] if reference else []
+    answer = subprocess.run(
+        [
+            *("git", "clone", "--quiet", "--depth=1", *branch),
+            *("--recurse-submodules", "--shallow-submodules", url, str(target)),
+        ],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if answer.returncode:
+        words = " ".join(answer.stderr.split())
+        raise fail(address, f"cannot be cloned: {words}", "--source NAME=DIR|URL", EX_UNAVAILABLE)
+
+
+def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if ".git" in Path(member.name).parts else member
+
+
+def _stages(
+    matrix: Matrix,
+    targets: list[Target],
+    wanted: Needs,
+    options: Options,
+    directory: Path,
+    made: _Made,
+    say: Say,
+) -> None:
+    """Build what takes an image or runs a package manager, into the bundle's layout."""
+    if not wanted.stages:
+        return
+    layout = directory / IMAGES
+    layout.mkdir(exist_ok=True)
+    exported = {}
+    for target in targets:
+        common = common_target(
+            matrix, target, render(matrix, target, options), f"{target.name}.fetch", options
+        )
+        for stage in wanted.stages.get(target.name, ()):
+            say(f"{target.name}: {stage}")
+            exported[f"{stage}-{target.name}"] = {
+                **common,
+                "target": stage,
+                "platforms": [arch.oci_platform for arch in options.arches],
+                "output": [f"type=oci,tar=false,dest={layout},oci-mediatypes=true"],
+            }
+    metadata = bake(exported, WORK / "bake-fetch", Progress(), builder=options.builder)
+    for target_name, stages in wanted.stages.items():
+        made.stages[target_name] = {
+            stage: metadata[f"{stage}-{target_name}"]["containerimage.digest"] for stage in stages
+        }
+    push.keep([digest for found in made.stages.values() for digest in found.values()], layout)
+    for path in sorted(path for path in layout.rglob("*") if path.is_file()):
+        made.files[str(path.relative_to(directory))] = File.of(path)
+
+
+# ---- what is said of it --------------------------------------------------------------------------
+
+
+def fetched_data(fetched: Fetched) -> dict[str, object]:
+    bundle = fetched.bundle
+    return {
+        "directory": str(bundle.directory),
+        "files": len(bundle.files),
+        "kept": fetched.kept,
+        "bytes": bundle.size,
+        "seconds": round(fetched.seconds, 1),
+        "images": {name: one.inputs for name, one in bundle.images.items()},
+    }
+
+
+def fetched_text(fetched: Fetched) -> str:
+    bundle = fetched.bundle
+    return (
+        f"{bundle.directory}: {len(bundle.files)} files, {bundle.size / 1e6:.0f} MB, "
+        f"{fetched.kept} of them were there; {fetched.seconds:.0f} s\n"
+        f"invoke build --offline {bundle.directory}, with the same options, needs no network"
+    )

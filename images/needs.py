@@ -1,0 +1,194 @@
+"""What the chosen images need from the network, told without one; and what a bundle lacks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from images import graph, lock, rootfs
+from images.errors import EX_DATAERR, Problem, UserError
+from images.inputs import Inputs, inputs
+from images.matrix import Debian, Matrix
+from images.offline import REMEDY, Bundle
+from images.targets import Options, Target, contexts, native_arch, render
+
+FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
+UNPINNED = ("packages.sh", "pip wheel")  # steps that take what no lock names
+MADE_HERE = ("vllm.txt",)  # a wheel built in a stage
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A requirements file below locks/, and for which interpreter its packages are."""
+
+    path: str
+    machine: str
+    python: str
+
+    @property
+    def from_source(self) -> bool:
+        return PurePosixPath(self.path).name in FROM_SOURCE
+
+    def pinned(self) -> list[lock.Pinned]:
+        return list(lock.parse((lock.LOCKS / self.path).read_text()))
+
+
+@dataclass(frozen=True)
+class Needs:
+    builder: str
+    slices: tuple[Slice, ...]
+    roots: dict[str, tuple[Debian, str]]  # archive → its packages, its architecture
+    stages: dict[str, tuple[str, ...]]  # target → stages that need a registry or a package manager
+    sources: dict[str, str]  # name → address
+    inputs: dict[str, Inputs]  # target → …
+    pins: dict[str, dict[str, str]]  # target → …
+
+
+def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
+    builder = native_arch(matrix)
+    slices: dict[str, Slice] = {}
+    roots: dict[str, tuple[Debian, str]] = {}
+    stages: dict[str, tuple[str, ...]] = {}
+    sources: dict[str, str] = {}
+    for target in targets:
+        rendered = graph.parse(render(matrix, target, options))
+        stages[target.name] = _beyond_locks(rendered)
+        cut = {
+            name: replace(stage, parents=(), files=()) if name in stages[target.name] else stage
+            for name, stage in rendered.items()
+        }
+        used = {*graph.used_by(cut, "image"), *graph.used_by(cut, "environment")}
+        files = [file for name in used for file in cut[name].files]
+        python = target.variant.release.python
+        for _, path in (file for file in files if file[0] == "locks"):
+            if PurePosixPath(path).name in MADE_HERE:
+                continue
+            for arch in options.arches if "${TARGETARCH}" in path else [builder]:
+                one = Slice(path.replace("${TARGETARCH}", arch.name), arch.machine, python)
+                slices[one.path] = one
+        if target.found.base.debian:
+            roots |= {f"base-{a.name}.tar": (matrix.stand_in, a.name) for a in options.arches}
+        if target.tools_image is None:
+            roots[f"tools-{builder.name}.tar"] = (matrix.tools, builder.name)
+        taken = {context for context, _ in files}
+        for name, place in contexts(matrix, target, options).items():
+            if name in taken and name.endswith("-source") and isinstance(place, str):
+                sources[name.removesuffix("-source")] = place
+    return Needs(
+        builder.name,
+        tuple(slices[path] for path in sorted(slices)),
+        roots,
+        {name: found for name, found in stages.items() if found},
+        sources,
+        {target.name: inputs(matrix, target, options) for target in targets},
+        {target.name: target.variant.release.pins for target in targets},
+    )
+
+
+def _beyond_locks(stages: dict[str, graph.Stage]) -> tuple[str, ...]:
+    """The stages that take an image, or run a package manager or a build of unpinned helpers.
+
+    What is compiled in such a stage is taken by a `layer-…`: that is what is kept of it.
+    """
+    used = {*graph.used_by(stages, "image"), *graph.used_by(stages, "environment")}
+    return tuple(
+        name.replace("build-", "layer-")
+        for name, stage in stages.items()
+        if name in used and (stage.image or any(word in stage.text for word in UNPINNED))
+    )
+
+
+def fingerprints(matrix: Matrix, needs: Needs) -> dict[str, str]:
+    return {
+        name: rootfs.fingerprint(debian, matrix.arch(arch))
+        for name, (debian, arch) in needs.roots.items()
+    }
+
+
+# ---- what a bundle lacks -------------------------------------------------------------------------
+
+
+def check(
+    matrix: Matrix, targets: list[Target], options: Options, bundle: Bundle, say: Say
+) -> None:
+    """Hold a bundle to its own index and to the present tree. Raises UserError (65)."""
+    needs = needed(matrix, targets, options)
+    say(f"checking {len(bundle.files)} files of {bundle.directory}")
+    problems = [*bundle.verify(), *differences(matrix, needs, bundle)]
+    if problems:
+        raise UserError(dict.fromkeys(problems), EX_DATAERR)
+    for name, now in needs.inputs.items():
+        made = bundle.images.get(name)
+        if made and made.inputs != now.digest:
+            before = Inputs(made.inputs, made.stages).annotations
+            changed = ", ".join(now.changed(before)) or "the architectures"
+            say(f"{name}: since the bundle was made changed {changed}; it has what they need")
+
+
+def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Problem]:
+    """Where the present tree needs something else than what was fetched."""
+    problems = []
+    if bundle.builder != needs.builder:
+        what = f"was made for building on {bundle.builder}, this is {needs.builder}"
+        problems.append(Problem(str(bundle.directory), what, REMEDY))
+    for target, pins in needs.pins.items():
+        if image := bundle.images.get(target):
+            problems += _pins(target, pins, dict(image.pins))
+    for one in needs.slices:
+        problems += _slice(one, bundle)
+    present = fingerprints(matrix, needs)
+    problems += [
+        Problem(f"roots/{name}", _other(name in bundle.roots, "Debian packages"), REMEDY)
+        for name, fingerprint in present.items()
+        if bundle.roots.get(name) != fingerprint
+    ]
+    problems += [
+        Problem(f"{target}: {stage}", _other(False, "stage"), REMEDY)
+        for target, stages in needs.stages.items()
+        for stage in stages
+        if stage not in bundle.stages.get(target, {})
+    ]
+    problems += [
+        Problem(f"source {name}", f"is {address}, the bundle has {found or 'none'}", REMEDY)
+        for name, address in needs.sources.items()
+        if (found := bundle.sources.get(name)) != address
+    ]
+    return list(dict.fromkeys(problems))
+
+
+def _other(there: bool, what: str) -> str:
+    return f"was made of other {what}" if there else "is not in the bundle"
+
+
+def _pins(target: str, pins: dict[str, str], fetched: dict[str, str]) -> list[Problem]:
+    return [
+        Problem(
+            f"pin {name} of {target}",
+            f"is {pins.get(name, 'gone')}, the bundle was made for {fetched.get(name, 'none')}",
+            REMEDY,
+        )
+        for name in sorted(pins.keys() | fetched.keys())
+        if pins.get(name) != fetched.get(name)
+    ]
+
+
+def _slice(one: Slice, bundle: Bundle) -> list[Problem]:
+    where = f"locks/{one.path}"
+    if one.path not in bundle.slices:
+        return [Problem(where, _other(False, "packages"), REMEDY)]
+    problems = []
+    for pin in one.pinned():
+        package = bundle.slices[one.path].get(pin.name)
+        version = package.version if package else "none"
+        if package is None or version != pin.version:
+            what = f"{pin.name} is {pin.version}, the bundle has {version}"
+            problems.append(Problem(where, what, REMEDY))
+            continue
+        hashes = {f"sha256:{bundle.files[f'wheels/{name}'].sha256}" for name in package.files}
+        if not hashes or not hashes <= set(pin.hashes):
+            what = f"{pin.name} {version} in the bundle is none of the files that are locked"
+            problems.append(Problem(where, what, REMEDY))
+    return problems
