@@ -36,6 +36,7 @@ ATTEMPTS = 4  # of one download, each going on where the last was cut off
 PAUSE = 2.0
 TIMEOUT = (10, 120)
 AT_ONCE = 4
+CHUNK = 1 << 20
 LARGE = 50_000_000  # a file that is worth a line of its own
 
 Say = Callable[[str], None]
@@ -293,7 +294,7 @@ class Http:
             answer.raise_for_status()
             goes_on = answer.status_code == requests.codes.partial_content
             with path.open("ab" if goes_on else "wb") as file:
-                for chunk in answer.iter_content(1 << 20):
+                for chunk in answer.iter_content(CHUNK):
                     if stop.is_set():
                         raise requests.ConnectionError("stopped")
                     file.write(chunk)

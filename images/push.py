@@ -53,8 +53,9 @@ def resolve(tag: str) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def keep(digests: list[str], layout: Path = LAYOUT) -> None:
+def keep(digests: list[str], layout: Path | None = None) -> None:
     """Drop from a layout what none of `digests` is made of: it serves the next build, no more."""
+    layout = layout or LAYOUT
     blobs = layout / "blobs" / "sha256"
     kept = {name for digest in digests for name in _reachable(blobs, digest)}
     for blob in blobs.iterdir():
