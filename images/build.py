@@ -166,7 +166,8 @@ def common_target(
         "context": places.pop(""),
         "dockerfile": str(path),
         "contexts": places,
-        "secret": options.site.secrets(WORK / "secrets"),
+        # Apart, so that a build that goes on beside this one does not change where it looks.
+        "secret": options.site.secrets(WORK / "secrets" / ("offline" if options.offline else "")),
         "attest": ["type=provenance,disabled=true"],
     }
     return options.offline.target(made, target.name, WORK) if options.offline else made
