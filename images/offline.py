@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -114,11 +115,15 @@ class Bundle:
         return self.directory / ROOTS
 
     def dockerfile(self, text: str) -> str:
-        """The Dockerfile with the wheels mounted wherever a step would ask an index."""
-        return text.replace(SECRET, f"{SECRET} --mount=type=bind,from={WHEELS},target={MOUNT}")
+        """The Dockerfile with no network in any step, and the wheels where one asks an index.
+
+        Bake's own `network` is read by newer releases of buildx alone; older ones pass over it.
+        """
+        closed = re.sub(r"^RUN ", "RUN --network=none ", text, flags=re.MULTILINE)
+        return closed.replace(SECRET, f"{SECRET} --mount=type=bind,from={WHEELS},target={MOUNT}")
 
     def target(self, made: Mapping[str, Any], name: str, work: Path) -> dict[str, Any]:
-        """A bake target that no step of which reaches a network."""
+        """A bake target that takes from the bundle what it would take from a network."""
         places = dict(made["contexts"])
         places[WHEELS] = str(self.directory / WHEELS)
         layout = self.directory / IMAGES
@@ -127,7 +132,7 @@ class Bundle:
         for source in self.sources:
             if f"{source}-source" in places:
                 places[f"{source}-source"] = str(self._unpacked(source, work))
-        return {**made, "contexts": places, "network": "none"}
+        return {**made, "contexts": places}
 
     def _unpacked(self, source: str, work: Path) -> Path:
         archive = f"{SOURCES}/{source}.tar"

@@ -65,15 +65,15 @@ def test_a_step_has_no_network(bundle: Path, tmp_path: Path) -> None:
         "FROM scratch\n"
         "COPY --from=look /out/ /\n"
     )
-    (tmp_path / "Dockerfile").write_text(seen)
+    given = offline.read(bundle)
+    (tmp_path / "Dockerfile").write_text(given.dockerfile(seen))
     made = {
         "context": str(bundle / "roots"),
         "dockerfile": str(tmp_path / "Dockerfile"),
         "contexts": {},
         "output": [f"type=local,dest={tmp_path / 'seen'}"],
     }
-    target = offline.read(bundle).target(made, "any", tmp_path)
-    bake({"look": target}, tmp_path / "bake", Progress())
+    bake({"look": given.target(made, "any", tmp_path)}, tmp_path / "bake", Progress())
     assert (tmp_path / "seen" / "devices").read_text().split() == ["lo"]
 
 

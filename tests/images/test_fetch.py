@@ -453,9 +453,10 @@ def test_every_step_that_asks_an_index_has_the_wheels(
     steps = [step for step in mounted.split("\nRUN ") if "site.sh python3" in step]
     assert len(steps) > 5
     assert all("from=wheels,target=/bundle" in step for step in steps)
+    assert mounted.count("\nRUN --network=none ") == text.count("\nRUN ") > len(steps)
 
 
-def test_a_bake_target_reaches_no_network(tmp_path: Path) -> None:
+def test_a_bake_target_takes_from_the_bundle(tmp_path: Path) -> None:
     archive = tmp_path / "sources" / "mooncake.tar"
     archive.parent.mkdir()
     source = tmp_path / "mooncake"
@@ -473,7 +474,6 @@ def test_a_bake_target_reaches_no_network(tmp_path: Path) -> None:
     made = {"contexts": {"locks": "/locks", "mooncake-source": "https://example.com/m.git#v1"}}
     target = bundle.target(made, "a3", tmp_path / "work")
     places = target["contexts"]
-    assert target["network"] == "none"
     assert places["sdk"] == f"oci-layout://{tmp_path}/images@sha256:1"
     assert (Path(places["mooncake-source"]) / "CMakeLists.txt").read_text() == "project"
     assert (places["locks"], places["wheels"]) == ("/locks", f"{tmp_path}/wheels")
