@@ -31,6 +31,7 @@ from images.offline import IMAGES, INDEX, ROOTS, SOURCES, WHEELS, Bundle, File, 
 from images.progress import Progress
 from images.site import Site
 from images.targets import WORK, Options, Target, render
+from images.uv import UV
 
 ATTEMPTS = 4  # of one download, each going on where the last was cut off
 PAUSE = 2.0
@@ -179,7 +180,7 @@ def resolve(one: Slice, site: Site) -> dict[str, list[Remote]]:
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
     answer = subprocess.run(
         [
-            *(lock.UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
+            *(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
             *("--format", "pylock.toml", "--python-version", one.python),
             *("--python-platform", f"{one.machine}-{lock.MANYLINUX}"),
             str(lock.LOCKS / one.path),

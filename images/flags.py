@@ -28,9 +28,10 @@ from typing import Any
 import yaml
 
 from images.errors import EX_DATAERR, EX_SOFTWARE, EX_UNAVAILABLE, Problem, fail
-from images.lock import UV, Say
+from images.lock import Say
 from images.matrix import Matrix, Release
 from images.probes.vllm_parser import READS
+from images.uv import uv
 
 ROOT = Path(__file__).parents[1]
 ENV = ROOT / "env"
@@ -327,7 +328,7 @@ def source_distribution(package: str, version: str) -> Path:
     if archive.is_file():
         return archive
     # Of all of uv's answers only this one has an address; the package is not built for it.
-    answer = _uv(
+    answer = uv(
         *("pip", "compile", "--quiet", "--no-deps", "--format=pylock.toml", "--no-header", "-"),
         stdin=f"{package}=={version}",
     )
@@ -364,10 +365,10 @@ def environment(version: str, wheels: Wheels, say: Say) -> Path:
         if is_ready(version):
             return python
         say(f"vLLM {version}: making build/flags/{version} (a minute or so)")
-        _uv("venv", "--quiet", "--clear", "--python", settings.python, str(folder))
+        uv("venv", "--quiet", "--clear", "--python", settings.python, str(folder))
         overrides = folder / "overrides.txt"
         overrides.write_text("\n".join(wanted["overrides"]))
-        _uv(
+        uv(
             *("pip", "install", "--quiet", "--python", str(python), "--overrides", str(overrides)),
             *("--exclude-newer", f"{settings.as_of}T23:59:59Z", *wheels.options()),
             *wanted["packages"],
@@ -430,12 +431,3 @@ def _alone(folder: Path) -> Iterator[None]:
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _uv(*arguments: str, stdin: str = "") -> str:
-    answer = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True)
-    if answer.returncode:
-        words = " ".join(answer.stderr.split())
-        where = f"uv {' '.join(arguments[:2])}"
-        raise fail(where, words or "failed without a word", exit_code=EX_UNAVAILABLE)
-    return answer.stdout

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,11 +27,11 @@ from packaging.utils import canonicalize_name
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
 from images.stages import wheel
+from images.uv import UV, uv
 
 LOCKS = Path(__file__).parent / "locks"
 RECORD = "lock.json"
 SOURCES = "sources"  # the slice of source distributions that wheels are built from
-UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 
 # triton and triton-ascend own the same directory; an NPU has no use for the nvidia libraries, which
 # torch asks for by name on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
@@ -194,9 +193,9 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     pins = work / f"{SOURCES}.txt"
     pins.write_text(render(sources))
     venv = work / "venv"
-    _uv("venv", "--quiet", str(venv))
+    uv("venv", "--quiet", str(venv))
     python = str(venv / "bin" / "python")
-    _uv(
+    uv(
         "pip",
         "install",
         "--quiet",
@@ -257,7 +256,7 @@ def _compile(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(overrides))
         file.flush()
-        return _uv(
+        return uv(
             *(
                 "pip",
                 "compile",
@@ -271,18 +270,6 @@ def _compile(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()
             *options,
             stdin="\n".join(wanted),
         )
-
-
-def _uv(*arguments: str, stdin: str = "") -> str:
-    answer = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True)
-    if answer.returncode:
-        words = " ".join(answer.stderr.split())
-        raise fail(
-            f"uv {' '.join(arguments[:2])}",
-            words or "failed without a word",
-            exit_code=EX_UNAVAILABLE,
-        )
-    return answer.stdout
 
 
 # ---- checking ------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes, s
         answer = (
             f'sdist = {{ url = "{file.as_uri()}", size = 1, hashes = {{ sha256 = "{stated}" }} }}'
         )
-        monkeypatch.setattr(flags, "_uv", lambda *_, **__: f"[[packages]]\n{answer}\n")
+        monkeypatch.setattr(flags, "uv", lambda *_, **__: f"[[packages]]\n{answer}\n")
 
     monkeypatch.setattr(flags, "BUILD", tmp_path / "build")
     return make
@@ -139,7 +139,7 @@ def test_an_index_without_a_source_distribution(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, problems_of: Callable[..., list[str]]
 ) -> None:
     monkeypatch.setattr(flags, "BUILD", tmp_path)
-    monkeypatch.setattr(flags, "_uv", lambda *_, **__: '[[packages]]\nname = "p"\nwheels = []\n')
+    monkeypatch.setattr(flags, "uv", lambda *_, **__: '[[packages]]\nname = "p"\nwheels = []\n')
     (line,) = problems_of(lambda: flags.source_distribution("p", "1"), EX_UNAVAILABLE)
     assert "no source distribution" in line
 
@@ -312,7 +312,7 @@ def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]
         return ""
 
     monkeypatch.setattr(flags, "BUILD", tmp_path)
-    monkeypatch.setattr(flags, "_uv", run)
+    monkeypatch.setattr(flags, "uv", run)
     return calls
 
 
@@ -444,6 +444,6 @@ def test_verdicts() -> None:
 
 
 def test_problems_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flags, "UV", "/bin/false")
+    monkeypatch.setattr("images.uv.UV", "/bin/false")
     with pytest.raises(UserError, match=r"uv pip compile: failed without a word"):
-        flags._uv("pip", "compile", "x")
+        flags.uv("pip", "compile", "x")
