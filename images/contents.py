@@ -32,8 +32,8 @@ import zstandard
 from urllib3.exceptions import HTTPError
 
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
-from images.oci import Descriptor, Manifest
-from images.transfer import each
+from images.registry.oci import Descriptor, Manifest
+from images.registry.transfer import each
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 DPKG, DPKG_PARTS = "var/lib/dpkg/status", "var/lib/dpkg/status.d/"

@@ -13,7 +13,7 @@ from images import graph, lock
 from images.base import FoundBase
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.matrix import SOURCES, STAND_IN, Arch, Matrix, Variant
-from images.offline import Bundle
+from images.offline.bundle import Bundle
 from images.render import Environment, dockerfile
 from images.site import Site
 

@@ -12,9 +12,9 @@ from images.errors import EX_UNAVAILABLE, fail
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
 from images.matrix import Matrix
-from images.oci import INDEXES, Layout, Manifest
-from images.publish import TEMPORARY
-from images.registry import HttpRepository, Reference
+from images.publishing.publish import TEMPORARY
+from images.registry.client import HttpRepository, Reference
+from images.registry.oci import INDEXES, Layout, Manifest
 from images.targets import REPOSITORY, Say
 
 LABEL = "ascend.platform"

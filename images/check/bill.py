@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
 
-from images import sbom
+from images.attestations import sbom
+from images.attestations.provenance import Statement
 from images.contents import Image, os_packages, packages
 from images.errors import Problem
-from images.provenance import Statement
 
 SHOWN = 3  # files of one package that are named
 # Made or rewritten when the layer is: byte code, and the records themselves.

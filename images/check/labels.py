@@ -9,10 +9,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images import render
+from images.attestations.sbom import BASE_NAME, SITE_PACKAGES
 from images.contents import PythonPackage
 from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.matrix import STAND_IN, Matrix, Variant
-from images.sbom import BASE_NAME, SITE_PACKAGES
 
 KINDS = ("image", "packages", STAND_IN)
 RELEASE = "org.opencontainers.image.version"

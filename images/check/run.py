@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from images import contents, sign
+from images import contents
+from images.attestations import sign
+from images.attestations.provenance import Statement, buildkit
+from images.attestations.sign import Trust
 from images.check import bill, labels, secrets
 from images.check.model import Outcome, Report, looked, merged
 from images.contents import Image
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
-from images.oci import Manifest
-from images.provenance import Statement, buildkit
-from images.registry import Reference, Repository
-from images.sign import Trust
-from images.transfer import Say
+from images.registry.client import Reference, Repository
+from images.registry.oci import Manifest
+from images.registry.transfer import Say
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import base64
 import json
 from collections.abc import Iterator
 
+from images.attestations.provenance import Statement
 from images.errors import EX_DATAERR, fail
 from images.inspect.model import Sbom
 from images.inspect.places import Store
-from images.oci import Manifest
-from images.provenance import Statement
+from images.registry.oci import Manifest
 
 LARGEST = 64_000_000  # bytes of a list
 KINDS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the type's name

@@ -12,7 +12,7 @@ from images.inspect import attached, layers
 from images.inspect.model import LAYERS, Health, Image, Layer, shared
 from images.inspect.places import Found, Say, opened
 from images.matrix import Matrix
-from images.oci import Descriptor, Manifest
+from images.registry.oci import Descriptor, Manifest
 
 NANOSECONDS = 1_000_000_000
 

@@ -21,9 +21,9 @@ from images.contents import Layer as Content
 from images.inspect.model import Package
 from images.inspect.places import Found, Say
 from images.matrix import Matrix
-from images.oci import Descriptor
+from images.registry.oci import Descriptor
+from images.registry.transfer import each
 from images.targets import WORK
-from images.transfer import each
 
 KEPT = WORK / "inspect"
 FORM = 2  # of a kept file; one of another form is read again

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Protocol
 
 from images.base import no_engine
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
-from images.oci import Descriptor, Layout, Manifest
-from images.registry import HttpRepository, Reference
+from images.registry.client import HttpRepository, Reference
+from images.registry.oci import Descriptor, Layout, Manifest
 from images.targets import WORK
 
 LAYOUT, ENGINE, REGISTRY = PLACES = ("layout", "engine", "registry")

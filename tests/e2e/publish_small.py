@@ -9,12 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-from images import publish
 from images.errors import UserError
 from images.inputs import Inputs
-from images.oci import MEDIA_TYPES, Layout
-from images.publish import Image, Part
-from images.registry import HttpRepository
+from images.publishing import publish
+from images.publishing.publish import Image, Part
+from images.registry.client import HttpRepository
+from images.registry.oci import MEDIA_TYPES, Layout
 
 
 def main(name: str, directory: str, types: str = "oci") -> int:

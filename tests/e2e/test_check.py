@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from images import sbom, sign
+from images.attestations import sbom, sign
+from images.attestations.sign import Signer
 from images.contents import manifests
-from images.registry import HttpRepository
-from images.sign import Signer
+from images.registry.client import HttpRepository
 from tests.e2e.conftest import invoke
 from tests.e2e.test_publish import Registry
 from tests.images.hand_made import Layout

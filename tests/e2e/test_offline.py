@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from images import offline
 from images.bake import bake
+from images.offline import bundle as offline
 from images.progress import Progress
 
 from .conftest import NATIVE, Image, docker, image, invoke

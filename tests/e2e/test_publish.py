@@ -23,12 +23,13 @@ from typing import Any
 
 import pytest
 
-from images import publish, push
+from images import push
 from images.bake import bake
 from images.inputs import LABEL, Inputs
-from images.oci import MEDIA_TYPES, Layout
 from images.progress import Progress
-from images.registry import HttpRepository
+from images.publishing import publish
+from images.registry.client import HttpRepository
+from images.registry.oci import MEDIA_TYPES, Layout
 from tests.e2e.conftest import NATIVE, PROJECT, docker, invoke
 from tests.images.publish_fakes import small_release
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from images.inputs import Inputs
-from images.oci import MEDIA_TYPES, Descriptor, Layout, Manifest
-from images.publish import Image, Part
-from images.registry import Source
+from images.publishing.publish import Image, Part
+from images.registry.client import Source
+from images.registry.oci import MEDIA_TYPES, Descriptor, Layout, Manifest
 
 OCI = MEDIA_TYPES["oci"]
 

@@ -8,8 +8,9 @@ from hand_made import Layout
 from publish_fakes import FakeRegistry
 from small_images import Small
 
-from images import contents, oci
+from images import contents
 from images.contents import Image
+from images.registry import oci
 
 
 def filled(directory: Path, tag: str = "", digest: str = "") -> FakeRegistry:

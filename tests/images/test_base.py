@@ -357,7 +357,7 @@ def test_options_that_a_stand_in_excludes(
 
 
 def test_the_other_ways_are_options_of_the_build() -> None:
-    tasks = (Path(__file__).parents[2] / "tasks.py").read_text()
+    tasks = (Path(__file__).parents[2] / "commands/building.py").read_text()
     for option in ("base", "registry_mirror", "cann_packages"):
         assert f"--{option.replace('_', '-')}" in base.OTHER_WAYS
         assert f"\n    {option}: " in tasks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import invoke
 import pytest
 import yaml
 
+from commands import looking
 from images import budgets
 from images.budgets import Budget, Budgets, Key
 from images.errors import UserError
@@ -176,12 +176,10 @@ def test_the_command_ends_with_65_and_names_what_grew(
     layout = hand_made.Layout(tmp_path / "layout")
     reference = layout.tag("v1", layout.image(hand_made.layers(), **hand_made.config()))
     monkeypatch.setattr(layers, "KEPT", tmp_path / "kept")
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    tasks = importlib.import_module("tasks")
     limited = Budget(KEY, {"torch": 0.0001}, image=0.001)
     monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
     with pytest.raises(invoke.Exit) as ended:
-        tasks.inspect(invoke.Context(), image=reference, budget=True, format="json")
+        looking.inspect(invoke.Context(), image=reference, budget=True, format="json")
     assert ended.value.code == 65
     assert ended.value.message is not None
     assert "over its budget of 0.0 MB" in ended.value.message

@@ -14,15 +14,16 @@ from hand_made import Layout
 from small_images import A2, A3, MATRIX, SITE, Small, attestation, index, package, pair
 from small_registry import filled, image
 
-from images import contents, render, sbom, sign
+from images import contents, render
+from images.attestations import sbom, sign
+from images.attestations.provenance import Statement
+from images.attestations.sign import Trust
 from images.check import bill, labels, secrets, show
 from images.check.model import Report
 from images.check.run import Wanted, check
 from images.contents import packages
 from images.errors import EX_UNAVAILABLE, UserError, fail
-from images.provenance import Statement
-from images.registry import Reference
-from images.sign import Trust
+from images.registry.client import Reference
 
 NAME = "registry.example.com/team/vllm-ascend"
 TRUST = Trust("env://KEY")

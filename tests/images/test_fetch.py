@@ -15,13 +15,15 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from images import fetch, graph, lock, needs, offline, rootfs, targets
+from images import graph, lock, rootfs, targets
 from images.base import FoundBase
 from images.errors import UserError
-from images.fetch import Remote
 from images.matrix import STAND_IN, Debian, Matrix, Variant
-from images.needs import Slice
-from images.offline import Bundle, File, Image, Package
+from images.offline import bundle as offline
+from images.offline import fetch, needs
+from images.offline.bundle import Bundle, File, Image, Package
+from images.offline.fetch import Remote
+from images.offline.needs import Slice
 from images.render import Base
 from images.site import Site
 from images.targets import Options, Target

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from publish_fakes import OCI, FakeRegistry, ForgetfulRegistry, Killed, small_release
 
-from images import publish
 from images.errors import UserError
 from images.inputs import LABEL
-from images.oci import MEDIA_TYPES, Layout
-from images.publish import TEMPORARY, Image, Part, Published, Step
-from images.transfer import verify
+from images.publishing import publish
+from images.publishing.publish import TEMPORARY, Image, Part, Published, Step
+from images.registry.oci import MEDIA_TYPES, Layout
+from images.registry.transfer import verify
 
 Problems = Callable[..., list[str]]
 Release = tuple[Layout, list[Image], list[Part]]

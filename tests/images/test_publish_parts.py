@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from publish_fakes import OCI, FakeRegistry, write_image
 
-from images import build, inputs, lock, parts, provenance, publish, push, sign, targets
+from images import build, inputs, lock, push, targets
+from images.attestations import provenance, sign
 from images.base import FoundBase
 from images.inputs import LABEL
 from images.matrix import STAND_IN, Matrix, Variant
-from images.oci import Layout, Manifest
-from images.parts import Job
-from images.publish import Image, Step
-from images.registry import Repository
+from images.publishing import parts, publish
+from images.publishing.parts import Job
+from images.publishing.publish import Image, Step
+from images.registry.client import Repository
+from images.registry.oci import Layout, Manifest
 from images.render import Base
 from images.targets import Options, Target
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from publish_fakes import OCI, FakeRegistry, ForgetfulRegistry, Killed, sha256, small_release
 
-from images import publish
-from images.oci import Descriptor, Manifest
-from images.promote import Promoted, promote
-from images.registry import Reference, bytes_source
+from images.publishing import publish
+from images.publishing.promote import Promoted, promote
+from images.registry.client import Reference, bytes_source
+from images.registry.oci import Descriptor, Manifest
 
 Problems = Callable[..., list[str]]
 HERE = Reference("staging.example.com/vllm-ascend", "v1-a3")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from publish_fakes import OCI, FakeRegistry, small_release
 
-from images import prune, publish
-from images.oci import Manifest
+from images.publishing import prune, publish
+from images.registry.oci import Manifest
 
 Problems = Callable[..., list[str]]
 NOW = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)

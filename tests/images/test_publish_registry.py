@@ -15,8 +15,8 @@ import pytest
 from publish_fakes import sha256
 
 from images.errors import UserError
-from images.oci import Descriptor, Manifest
-from images.registry import HttpRepository, Reference, bytes_source
+from images.registry.client import HttpRepository, Reference, bytes_source
+from images.registry.oci import Descriptor, Manifest
 
 Answer = tuple[int, dict[str, str], bytes]
 CONTENT = b"some layer" * 1000
@@ -217,7 +217,7 @@ def test_a_password(server: Server, repository: HttpRepository, tmp_path: Path) 
 
 
 def test_many_at_once_log_in(server: Server, repository: HttpRepository, tmp_path: Path) -> None:
-    from images.transfer import each
+    from images.registry.transfer import each
 
     _login(server, tmp_path, {"auth": base64.b64encode(b"ci:secret").decode()})
     server.check = _basic

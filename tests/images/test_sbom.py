@@ -11,9 +11,11 @@ from hand_made import Layout
 from small_images import A2, A3, BASE_DIGEST, MATRIX, SITE, Small, index, package, pair
 from small_registry import filled, image
 
-from images import render, sbom
+from images import render
+from images.attestations import sbom
 from images.contents import packages
 from images.errors import UserError
+from images.lock import LOCKS
 from images.render import Base
 
 
@@ -65,7 +67,7 @@ def test_it_is_about_the_image_by_digest(tmp_path: Path) -> None:
 def test_python_packages_have_the_hashes_that_the_lock_admits(tmp_path: Path) -> None:
     made = document(tmp_path, Small())
     torch = component(made, "torch")
-    lock = (Path(sbom.__file__).parent / "locks/v0.13.0rc1/arm64/torch.txt").read_text()
+    lock = (LOCKS / "v0.13.0rc1/arm64/torch.txt").read_text()
     own = lock.partition("torch==2.8.0")[2].partition("torch-npu==")[0]
     assert torch["purl"] == "pkg:pypi/torch@2.8.0"
     assert torch["hashes"]

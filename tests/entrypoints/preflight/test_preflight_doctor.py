@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 from invoke import MockContext
 from invoke.exceptions import Exit
 
+from commands import running
 from entrypoints.preflight import doctor
 from entrypoints.problems import Refused
 
@@ -97,28 +96,19 @@ def test_unknown_names():
     assert [p.where for p in refused.value.problems] == ["ASCEND_PLATFORM", "VLLM_ASCEND_RELEASE"]
 
 
-@pytest.fixture
-def tasks():
-    path = Path(__file__).parents[3] / "tasks.py"
-    spec = importlib.util.spec_from_file_location("tasks_of_the_project", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_task(monkeypatch, tasks, fake, capsys):
+def test_the_task(monkeypatch, fake, capsys):
     real = doctor.run
     monkeypatch.setattr(doctor, "run", lambda *chosen: real(*chosen, {}, fake.machine()))
-    tasks.doctor(MockContext(), platform="a3", format="json")
+    running.doctor(MockContext(), platform="a3", format="json")
     assert json.loads(capsys.readouterr().out)["failed"] is False
     with pytest.raises(Exit) as left:
-        tasks.doctor(MockContext(), platform="a2")
+        running.doctor(MockContext(), platform="a2")
     assert left.value.code == 78
     assert "failed   platform: " in capsys.readouterr().out
 
 
-def test_the_task_with_an_unknown_platform(tasks):
+def test_the_task_with_an_unknown_platform():
     with pytest.raises(Exit) as left:
-        tasks.doctor(MockContext(), platform="a9")
+        running.doctor(MockContext(), platform="a9")
     assert left.value.code == 64
     assert "no facts about 'a9'" in left.value.message

@@ -25,6 +25,7 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from images import contents, lock
+from images.attestations.provenance import base_digest, buildkit
 from images.contents import (
     OS_RELEASE,
     Blobs,
@@ -37,10 +38,9 @@ from images.contents import (
 from images.errors import EX_DATAERR, EX_SOFTWARE, fail
 from images.lock import LOCKS, Pinned
 from images.matrix import STAND_IN, Matrix, Release
-from images.oci import Manifest
-from images.provenance import base_digest, buildkit
+from images.registry.oci import Manifest
+from images.registry.transfer import Say
 from images.targets import REPOSITORY
-from images.transfer import Say
 
 NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
 SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")

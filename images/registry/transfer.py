@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import BinaryIO, TypeVar, cast
 
 from images.errors import EX_SOFTWARE, Problem, UserError
-from images.oci import Descriptor, Manifest
-from images.registry import CONNECTIONS, Repository, Source, Stopped
+from images.registry.client import CONNECTIONS, Repository, Source, Stopped
+from images.registry.oci import Descriptor, Manifest
 from images.report import megabytes
 
 Say = Callable[[str], None]

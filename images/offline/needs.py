@@ -10,7 +10,7 @@ from images import graph, lock, rootfs
 from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import Inputs, inputs
 from images.matrix import Debian, Matrix
-from images.offline import REMEDY, Bundle
+from images.offline.bundle import REMEDY, Bundle
 from images.targets import Options, Target, contexts, native_arch, render
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from images.promote import Promoted
-from images.prune import Temporary
-from images.publish import Published, Step
+from images.publishing.promote import Promoted
+from images.publishing.prune import Temporary
+from images.publishing.publish import Published, Step
 from images.report import megabytes, table
 
 

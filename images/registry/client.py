@@ -21,8 +21,8 @@ from docker import auth
 from requests.adapters import HTTPAdapter
 
 from images.errors import EX_UNAVAILABLE, fail
-from images.login import Header, Login
-from images.oci import MANIFESTS, Descriptor, Manifest
+from images.registry.login import Header, Login
+from images.registry.oci import MANIFESTS, Descriptor, Manifest
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
 TIMEOUT = (10, 300)  # to connect, and for each piece of an answer

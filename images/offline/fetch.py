@@ -21,13 +21,25 @@ import requests
 import tomli
 
 from images import base as bases
-from images import lock, needs, push, rootfs
+from images import lock, push, rootfs
 from images.bake import bake
 from images.build import common_target
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
-from images.needs import Needs, Slice
-from images.offline import IMAGES, INDEX, ROOTS, SOURCES, WHEELS, Bundle, File, Image, Package, read
+from images.offline import needs
+from images.offline.bundle import (
+    IMAGES,
+    INDEX,
+    ROOTS,
+    SOURCES,
+    WHEELS,
+    Bundle,
+    File,
+    Image,
+    Package,
+    read,
+)
+from images.offline.needs import Needs, Slice
 from images.progress import Progress
 from images.site import Site
 from images.targets import WORK, Options, Target, render

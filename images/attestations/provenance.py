@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from images.errors import EX_DATAERR, fail
-from images.oci import Manifest
+from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"
 OF = "vnd.docker.reference.digest"

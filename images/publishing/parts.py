@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images import build as builds
-from images import provenance, publish, push, sign
+from images import push
+from images.attestations import provenance, sign
 from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import LABEL, Inputs, inputs
 from images.inspect.places import LayoutStore
 from images.matrix import Matrix, Release
-from images.oci import Layout, Manifest, MediaTypes
-from images.publish import Image, Part, Step
-from images.registry import Repository
+from images.publishing import publish
+from images.publishing.publish import Image, Part, Step
+from images.registry.client import Repository
+from images.registry.oci import Layout, Manifest, MediaTypes
+from images.registry.transfer import Say, each
 from images.targets import WORK, Options, Target
-from images.transfer import Say, each
 
 RECORDS = WORK / "parts"
 

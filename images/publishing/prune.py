@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from images.errors import EX_SOFTWARE, fail
-from images.oci import MEDIA_TYPES, Descriptor, Manifest
-from images.publish import TEMPORARY, TIME
-from images.registry import Repository, bytes_source
-from images.transfer import Say, each
+from images.publishing.publish import TEMPORARY, TIME
+from images.registry.client import Repository, bytes_source
+from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
+from images.registry.transfer import Say, each
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
-from images.oci import MEDIA_TYPES, Descriptor, Manifest
-from images.registry import Reference, Repository, Source
-from images.transfer import Blobs, Say, each, verify
+from images.registry.client import Reference, Repository, Source
+from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
+from images.registry.transfer import Blobs, Say, each, verify
 
 COSIGN = (".sig", ".att", ".sbom")
 

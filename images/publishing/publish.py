@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.inputs import LABEL, Inputs
-from images.oci import Descriptor, Layout, Manifest, MediaTypes, index, published
-from images.registry import Repository
-from images.transfer import Blobs, Say, each, verify
+from images.registry.client import Repository
+from images.registry.oci import Descriptor, Layout, Manifest, MediaTypes, index, published
+from images.registry.transfer import Blobs, Say, each, verify
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"

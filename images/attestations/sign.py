@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import sbom as sboms
+from images.attestations import sbom as sboms
+from images.attestations.provenance import SLSA, Statement, buildkit
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
-from images.oci import Manifest
-from images.provenance import SLSA, Statement, buildkit
-from images.registry import Reference, Repository
-from images.transfer import Say
+from images.registry.client import Reference, Repository
+from images.registry.oci import Manifest
+from images.registry.transfer import Say
 
 SBOM = "cyclonedx"
 PROVENANCE = (f"{SLSA}v0.2", f"{SLSA}v1")

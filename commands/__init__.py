@@ -1,0 +1,1 @@
+"""Invoke's commands: each parses its options, calls one function and prints what it returns."""

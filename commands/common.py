@@ -1,0 +1,61 @@
+"""What the commands share: how problems are told, how data is printed, what options mean."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from invoke import Exit
+
+
+@contextmanager
+def problems_in_plain_words() -> Iterator[None]:
+    """Show every problem of a UserError, one a line, and end with its exit code."""
+    from images.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        lines = "\n".join(f"error: {problem}" for problem in error.problems)
+        raise Exit(lines, code=error.exit_code) from None
+    except KeyboardInterrupt:
+        raise Exit("interrupted", code=130) from None
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def words(text: str | None) -> list[str]:
+    return [word for word in (text or "").split(",") if word]
+
+
+def data(
+    format: str, value: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
+) -> None:
+    """Print `value` as JSON or as text; with `jobs` also as the matrix of a GitHub workflow."""
+    from images.errors import fail
+
+    known = ("text", "json", "github") if jobs else ("text", "json")
+    if format not in known:
+        raise fail("--format", f"'{format}' is not known", " or ".join(known))
+    if format == "github" and jobs:
+        print(json.dumps({"include": jobs()}))
+    else:
+        print(json.dumps(value, indent=1) if format == "json" else text())
+
+
+PLATFORM = "platforms of the matrix, separated by commas: a2, a3, …"
+RELEASE = "a release of the matrix (default: the reference, v0.13.0rc1)"
+OS = "ubuntu22.04 (default) or openeuler24.03; several separated by commas"
+BASE = "where CANN comes from: an image, or 'stand-in' (no CANN: imports and plans, serves nothing)"
+CERTIFICATES = "CA bundle (default: SSL_CERT_FILE, or the host's)"
+FORMAT = "text (default) or json"
+
+
+def environ() -> dict[str, str]:
+    return dict(os.environ)

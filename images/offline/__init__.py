@@ -1,0 +1,1 @@
+"""Builds without a network: what they need, and the bundle that has it."""

@@ -1,0 +1,1 @@
+"""From built images to tags in a registry."""
