@@ -1,0 +1,71 @@
+"""What a cluster file comes to: containers, and the groups in which they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clusters.findings import Finding
+from clusters.model import Cluster, Node, Path
+from entrypoints.launch.plan import Launch
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container on one node.
+
+    `env` are the entrypoint's variables and the operator's own, `arguments` what follows the image.
+    `command`: replaces role and arguments. `devices`: the NPUs it gets, by number.
+    `whole`: it has all of its node's devices. `secrets`: names of variables given by reference.
+    `rank`: its place in its group. `after`: names of containers that have to be there first.
+    `origins`: where in the file a variable, or an argument by its flag, comes from.
+    `launch`: what its entrypoint will run, None where it refuses.
+    """
+
+    name: str
+    node: Node
+    instance: str
+    replica: int
+    rank: int
+    role: str
+    image: str
+    env: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()
+    whole: bool = True
+    secrets: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    origins: Mapping[str, Path] | None = None
+    launch: Launch | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """One replica of an instance: the containers that together are one server.
+
+    Under external data parallel each container is a server. `endpoints`: host and port of each API.
+    """
+
+    name: str
+    instance: str
+    replica: int
+    role: str
+    containers: tuple[Container, ...]
+    endpoints: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A compiled cluster. `findings` are those of the compiler and of every node's entrypoint."""
+
+    cluster: Cluster
+    groups: tuple[Group, ...]
+    proxy: Container | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """All containers, in the order in which they start: the proxy last."""
+        served = tuple(one for group in self.groups for one in group.containers)
+        return (*served, self.proxy) if self.proxy else served
