@@ -66,10 +66,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Proxy:
-    """The proxy before prefill and decode. `kind`: vllm-router or example."""
+    """The proxy before prefill and decode. `replicas`: under Kubernetes, which has no `node`."""
 
     node: str
-    kind: str = "vllm-router"
+    kind: str = "vllm-router"  # or example
+    replicas: int = 1
     port: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
