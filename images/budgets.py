@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
-from images.matrix import STAND_IN, Matrix, _kind, _Loader, _Reader
+from images.errors import EX_DATAERR, Problem, UserError, did_you_mean
+from images.matrix import STAND_IN, Matrix
+from images.reading import Reader, document, kind
 
 if TYPE_CHECKING:
     from images.inspect.model import Image
@@ -68,15 +69,8 @@ Budgets = Mapping[Key, Budget]
 
 def load(matrix: Matrix, path: Path = PATH) -> Budgets:
     """Read and check the budgets. Raises UserError (65) with every problem found."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
-    except (yaml.YAMLError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise fail(str(path), f"is not YAML: {words}", exit_code=EX_DATAERR) from None
     reader = _BudgetReader(path.name, matrix)
-    budgets = reader.budgets(document)
+    budgets = reader.budgets(document(path))
     if reader.problems:
         raise UserError(reader.problems, EX_DATAERR)
     return budgets
@@ -152,21 +146,21 @@ def entries_text(entries: list[dict[str, Any]]) -> str:
     return yaml.safe_dump(entries, sort_keys=False, width=95).rstrip()
 
 
-class _BudgetReader(_Reader):
+class _BudgetReader(Reader):
     """Reads budgets.yaml as the matrix is read: every problem noted, names as the matrix has."""
 
     def __init__(self, file: str, matrix: Matrix) -> None:
         super().__init__(file)
         self.pins = matrix
 
-    def budgets(self, document: Any) -> Budgets:
-        top = self.mapping("(top)", document)
+    def budgets(self, value: Any) -> Budgets:
+        top = self.mapping("(top)", value)
         for name in top:
             if name != "budgets":
                 self.note(name, "unknown key", "known: budgets")
         entries = top.get("budgets")
         if not isinstance(entries, list):
-            self.note("budgets", f"must be a list, is {_kind(entries)}")
+            self.note("budgets", f"must be a list, is {kind(entries)}")
             return {}
         result: dict[Key, Budget] = {}
         for index, item in enumerate(entries):
@@ -234,5 +228,5 @@ class _BudgetReader(_Reader):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         good = number and math.isfinite(value) and value >= 0
         if not good:
-            self.note(at, f"must be a number of MB, is {_kind(value)}")
+            self.note(at, f"must be a number of MB, is {kind(value)}")
         return good

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from images.reading import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
@@ -24,7 +23,6 @@ SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 # The Dockerfile has a place for each; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
 
-Words = tuple[str, ...]
 T = TypeVar("T")
 
 
@@ -218,30 +216,10 @@ class Matrix:
         return known[name]
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Refuses a key given twice: YAML itself would take the last one and say nothing."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                problem = f"the key '{key.value}' is there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path = PATH) -> Matrix:
     """Read and check the matrix. Raises UserError (65) with every problem found."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a day like 2025-02-30
-        raise fail(
-            str(path), f"is not YAML: {' '.join(str(error).split())}", exit_code=EX_DATAERR
-        ) from None
-    reader = _Reader(path.name)
-    matrix = reader.matrix(document)
+    reader = _MatrixReader(path.name)
+    matrix = reader.matrix(document(path))
     if not reader.problems:
         reader.problems += _contradictions(matrix, path.name)
     if reader.problems:
@@ -249,105 +227,8 @@ def load(path: Path = PATH) -> Matrix:
     return matrix
 
 
-class _Reader:
-    """Turns plain YAML into the dataclasses above, noting every problem and going on."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.problems: list[Problem] = []
-
-    def note(self, key: str, what: str, fix: str = "") -> None:
-        self.problems.append(Problem(f"{self.file}: {key}", what, fix))
-
-    def fields(
-        self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()
-    ) -> dict[str, Any]:
-        """`value` as the keyword arguments of `cls`, less the fields the caller gives itself."""
-        fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}
-        mapping = self.mapping(key, value)
-        for name in mapping:
-            if name not in fields:
-                self.note(f"{key}.{name}", "unknown key", did_you_mean(name, fields))
-        for name, field in fields.items():
-            optional = (
-                field.default is not dataclasses.MISSING
-                or field.default_factory is not dataclasses.MISSING
-            )
-            if name not in mapping and not optional:
-                self.note(f"{key}.{name}", "is missing")
-        return {name: mapping[name] for name in fields if name in mapping}
-
-    def mapping(self, key: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return {str(name): item for name, item in value.items()}
-        self.note(key, f"must be a mapping, is {_kind(value)}")
-        return {}
-
-    def words(self, key: str, value: Any) -> Words:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            repeated = {item for item in value if value.count(item) > 1}
-            for item in sorted(repeated):
-                self.note(key, f"'{item}' twice")
-            return tuple(value)
-        self.note(key, f"must be a list of words, is {_kind(value)}")
-        return ()
-
-    def texts(self, key: str, raw: dict[str, Any], *names: str) -> None:
-        """Hold each of `names` to be a text: YAML reads an unquoted 3.12 as a number."""
-        for name in names:
-            if name in raw and not (isinstance(raw[name], str) and raw[name] == raw[name].strip()):
-                self.note(f"{key}.{name}", f"must be a text, is {_kind(raw[name])}", "quote it")
-                raw[name] = str(raw[name])
-
-    def named(self, key: str, value: Any, names: Iterable[str]) -> dict[str, Any]:
-        """A mapping of exactly `names` to texts."""
-        mapping, names = self.mapping(key, value), list(names)
-        for name in mapping:
-            if name not in names:
-                self.note(f"{key}.{name}", "unknown key", did_you_mean(name, names))
-        for name in names:
-            if name not in mapping:
-                self.note(f"{key}.{name}", "is missing")
-        self.texts(key, mapping, *names)
-        return mapping
-
-    def dates(self, key: str, value: Any) -> None:
-        """Hold `value` to be a mapping of names to days."""
-        for name, date in self.mapping(key, value).items():
-            if type(date) is not datetime.date:
-                self.note(f"{key}.{name}", f"must be a date like 2025-12-28, is {_kind(date)}")
-
-    def requirements(self, key: str, value: Any) -> Words:
-        """A list of what a resolver understands."""
-        words = self.words(key, value)
-        for word in words:
-            try:
-                Requirement(word)
-            except InvalidRequirement as error:
-                self.note(key, f"'{word}' is no requirement: {str(error).splitlines()[0]}")
-        return words
-
-    def table(self, key: str, value: Any, cls: type) -> dict[str, Any]:
-        """A mapping name → `cls` whose fields are all texts or booleans with a default."""
-        result = {}
-        for name, item in self.mapping(key, value).items():
-            raw = self.fields(f"{key}.{name}", item, cls, given=("name",))
-            booleans = [f.name for f in dataclasses.fields(cls) if isinstance(f.default, bool)]
-            for boolean in booleans:
-                if not isinstance(raw.get(boolean, False), bool):
-                    self.note(f"{key}.{name}.{boolean}", "must be true or false")
-            self.texts(f"{key}.{name}", raw, *(n for n in raw if n not in booleans))
-            result[name] = self.make(cls, name=name, **raw)
-        return result
-
-    def make(self, cls: type, **fields: Any) -> Any:
-        """`cls`, with None for what was missing: the problem is noted, the reading goes on."""
-        required = {
-            f.name: None
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        }
-        return cls(**{**required, **fields})
+class _MatrixReader(Reader):
+    """Turns plain YAML into the dataclasses above."""
 
     def utilities(self, key: str, value: Any) -> Utilities:
         raw = self.fields(key, value, Utilities)
@@ -361,12 +242,6 @@ class _Reader:
         for name in ("packages", "requirements"):
             raw[name] = self.words(f"{key}.{name}", raw.get(name, []))
         return self.make(Debian, **raw)  # type: ignore[no-any-return]
-
-    def packages(self, key: str, value: Any) -> dict[str, Words]:
-        return {
-            name: self.words(f"{key}.{name}", item)
-            for name, item in self.mapping(key, value).items()
-        }
 
     def release(self, name: str, value: Any) -> Release:
         key = f"releases.{name}"
@@ -393,8 +268,8 @@ class _Reader:
         raw["mooncake"] = Mooncake(mooncake.get("version", ""), mooncake.get("from", ""))
         return self.make(Release, name=name, **raw)  # type: ignore[no-any-return]
 
-    def matrix(self, document: Any) -> Matrix:
-        raw = self.fields("(top)", document, Matrix)
+    def matrix(self, value: Any) -> Matrix:
+        raw = self.fields("(top)", value, Matrix)
         self.texts("(top)", raw, "default_release")
         raw["arches"] = self.table("arches", raw.get("arches", {}), Arch)
         raw["oses"] = self.table("oses", raw.get("oses", {}), Os)
@@ -420,7 +295,7 @@ class _Reader:
         raw["images"] = {**self.named("images", images, ("cann", "tools")), "os": os_images}
         pairs = raw.get("pairs")
         if not isinstance(pairs, list):
-            self.note("pairs", f"must be a list, is {_kind(pairs)}")
+            self.note("pairs", f"must be a list, is {kind(pairs)}")
             pairs = []
         raw["pairs"] = tuple(self.pair(f"pairs[{index}]", pair) for index, pair in enumerate(pairs))
         raw["releases"] = {
@@ -434,10 +309,6 @@ class _Reader:
         self.texts(key, raw, "torch", "torch_npu")
         raw["cann"] = self.words(f"{key}.cann", raw.get("cann", []))
         return self.make(Pair, **raw)  # type: ignore[no-any-return]
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"{value!r} ({type(value).__name__})"
 
 
 def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
@@ -462,12 +333,12 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
             )
         if not platform.cann_tag:
             note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for it")
-    for kind, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
+    for group, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
         suffixes = [item.tag_suffix for item in table.values()]
         for name, item in table.items():
             if suffixes.count(item.tag_suffix) > 1:
                 note(
-                    f"{kind}.{name}.tag_suffix",
+                    f"{group}.{name}.tag_suffix",
                     f"'{item.tag_suffix}' is another's too: their images would share a tag",
                 )
     for name, os in matrix.oses.items():
