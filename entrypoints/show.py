@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.inputs.recipes import Recipe
@@ -51,18 +51,22 @@ def help_text() -> str:
 
 
 def plan_json(launch: Launch) -> str:
-    """The plan for programs; secrets are masked. `before` is there where something runs first."""
-    env = {name: MASK if is_secret(name) else value for name, value in launch.env.items()}
+    """The plan for programs."""
+    return _dump(plan_data(launch))
+
+
+def plan_data(launch: Launch) -> dict[str, Any]:
+    """The plan as data; secrets are masked. `before` is there where something runs first."""
     document: dict[str, Any] = {
         "role": launch.role,
-        "env": env,
-        "argv": list(_masked(launch.argv)),
+        "env": masked_env(launch.env),
+        "argv": list(masked(launch.argv)),
         "ports": launch.ports,
         "warnings": [warning._asdict() for warning in launch.warnings],
     }
     if launch.before:
         document["before"] = [list(command) for command in launch.before]
-    return _dump(document)
+    return document
 
 
 def plan_text(launch: Launch) -> str:
@@ -79,19 +83,24 @@ def plan_text(launch: Launch) -> str:
     lines += [_command(command) for command in launch.before]
     if launch.npus:
         lines.append(f"# waits until `ray status` shows {launch.npus} NPUs")
-    lines.append(_command(_masked(launch.argv)))
+    lines.append(_command(masked(launch.argv)))
     return "\n".join(lines) + "\n"
 
 
 def _command(argv: Iterable[str]) -> str:
     """A command for a shell, each flag on a line of its own."""
+    return " \\\n  ".join(command_lines(argv))
+
+
+def command_lines(argv: Iterable[str]) -> list[str]:
+    """A command quoted for a shell, each flag with its values in one text."""
     command: list[str] = []
     for token in argv:
         if is_flag(token) or not command:
             command.append(quote(token))
         else:
             command[-1] += f" {quote(token)}"
-    return " \\\n  ".join(command)
+    return command
 
 
 def plan_env(launch: Launch) -> str:
@@ -153,6 +162,23 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def masked_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables, with the values of secrets masked."""
+    return {name: MASK if is_secret(name) else value for name, value in env.items()}
+
+
+def masked(argv: Iterable[str]) -> Iterator[str]:
+    """The arguments, with the values of flags that take a secret masked."""
+    secret = False
+    for token in argv:
+        name, joined, _ = token.partition("=")
+        if is_flag(token):
+            secret = name in _SECRET_FLAGS
+            yield f"{name}={MASK}" if secret and joined else token
+        else:
+            yield MASK if secret else token
+
+
 def _recipe(recipe: Recipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
@@ -167,17 +193,6 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
             for name, block in recipe.groups.items()
         },
     }
-
-
-def _masked(argv: Iterable[str]) -> Iterator[str]:
-    secret = False
-    for token in argv:
-        name, joined, _ = token.partition("=")
-        if is_flag(token):
-            secret = name in _SECRET_FLAGS
-            yield f"{name}={MASK}" if secret and joined else token
-        else:
-            yield MASK if secret else token
 
 
 def quote(text: str) -> str:
