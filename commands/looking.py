@@ -62,7 +62,6 @@ def inspect(
         known = budgets.load(matrix)
         arches = [matrix.arch(name).name for name in words(arch)]
         before, found = gather.compared(
-            matrix,
             [diff] if diff else [],
             [image],
             arches=arches,
@@ -209,7 +208,7 @@ def write_site(
 
         matrix = load()
         trusted = Site.of(environ(), certificates=certificates).certificates
-        found = collect.images(matrix, registry or [], layout or [], engine, brief, trusted, say)
+        found = collect.images(registry or [], layout or [], engine, brief, trusted, say)
         print(write.write(write.rendered(matrix, found), Path(out)))
 
 

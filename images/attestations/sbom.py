@@ -19,23 +19,23 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import License
 from cyclonedx.output.json import JsonV1Dot6
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
-from images import contents, lock
+from images import lock
 from images.attestations.provenance import base_digest, buildkit
-from images.contents import (
+from images.contents import image as contents
+from images.contents.image import Image
+from images.contents.layers import Blobs
+from images.contents.packages import (
     OS_RELEASE,
-    Blobs,
-    Image,
     OsPackage,
     PythonPackage,
     os_packages,
     packages,
 )
 from images.errors import EX_DATAERR, EX_SOFTWARE, fail
+from images.labels import BASE, BASE_DIGEST, BASE_NAME, RELEASE
 from images.lock import LOCKS, Pinned
 from images.matrix import STAND_IN, Matrix, Release
 from images.registry.oci import Manifest
@@ -44,10 +44,6 @@ from images.targets import REPOSITORY
 
 NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
 SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")
-BASE_NAME, BASE_DIGEST = (
-    "org.opencontainers.image.base.name",
-    "org.opencontainers.image.base.digest",
-)
 LONGEST_LICENSE = 100  # some packages put the whole text where its name belongs
 COMPILED = "compiled from its sources for this image"
 
@@ -127,6 +123,10 @@ def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) 
 
 def invalid(text: str) -> str:
     """What the schema of CycloneDX 1.6 has against a document; empty when nothing."""
+    # Here, for it takes a second: whoever publishes nothing new should not wait for it.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     try:
         json.loads(text)
     except ValueError as error:
@@ -153,7 +153,7 @@ def subject(text: str) -> str:
 
 
 def _release(matrix: Matrix, image: Image) -> Release:
-    name = image.labels.get("org.opencontainers.image.version", "")
+    name = image.labels.get(RELEASE, "")
     if name not in matrix.releases:
         what = f"the label of the release says '{name}'"
         raise fail("IMAGE", what, "an image that invoke build made", EX_DATAERR)
@@ -222,7 +222,7 @@ def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iter
 
 def _compiled_names(release: Release, image: Image) -> set[str]:
     """What was built from sources: the lock's hashes say nothing of it."""
-    if image.labels.get("ascend.base") == STAND_IN:
+    if image.labels.get(BASE) == STAND_IN:
         return set()
     own = ["vllm-ascend", *release.compiled]
     own += [release.mooncake.package] if release.mooncake.origin == "source" else []
@@ -296,9 +296,9 @@ def _os_purl(package: OsPackage, os: str, version: str) -> PackageURL:
 def _beneath(image: Image, base: str) -> Iterable[Component]:
     """The base image and CANN."""
     labels = image.labels
-    stand_in = labels.get("ascend.base") == STAND_IN
+    stand_in = labels.get(BASE) == STAND_IN
     name = labels.get(BASE_NAME, "")
-    if labels.get("ascend.base") == "image" and name:
+    if labels.get(BASE) == "image" and name:
         digest = labels.get(BASE_DIGEST) or base
         where, _, tag = name.partition("@")[0].rpartition(":")
         short = where.rpartition("/")[2]

@@ -11,7 +11,6 @@ from images.base import no_engine
 from images.errors import EX_UNAVAILABLE, fail
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
-from images.matrix import Matrix
 from images.publishing.publish import TEMPORARY
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import INDEXES, Layout, Manifest
@@ -25,7 +24,6 @@ CONFIGS = (
 
 
 def images(
-    matrix: Matrix,
     repositories: Sequence[str],
     layouts: Sequence[str],
     engine: bool,
@@ -48,7 +46,7 @@ def images(
     ):
         if references:
             found += gather.images(
-                matrix, references, at=place, brief=brief, certificates=certificates, say=say
+                references, at=place, brief=brief, certificates=certificates, say=say
             )
     ours = [replace(one, reference=_pulled(one)) for one in found if LABEL in one.labels]
     for other in dict.fromkeys(one.reference for one in found if LABEL not in one.labels):

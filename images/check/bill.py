@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 from images.attestations import sbom
 from images.attestations.provenance import Statement
-from images.contents import Image, os_packages, packages
+from images.contents.image import Image
+from images.contents.packages import os_packages, packages
 from images.errors import Problem
 
 SHOWN = 3  # files of one package that are named

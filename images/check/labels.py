@@ -9,9 +9,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images import render
-from images.attestations.sbom import BASE_NAME, SITE_PACKAGES
-from images.contents import PythonPackage
+from images.attestations.sbom import SITE_PACKAGES
+from images.contents.packages import PythonPackage
 from images.errors import EX_DATAERR, Problem, UserError, fail
+from images.labels import BASE_NAME
 from images.matrix import STAND_IN, Matrix, Variant
 
 KINDS = ("image", "packages", STAND_IN)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from images import contents
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
 from images.check import bill, labels, secrets
 from images.check.model import Outcome, Report, looked, merged
-from images.contents import Image
+from images.contents import image as images
+from images.contents import layers, packages
+from images.contents.image import Image
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
 from images.registry.client import Reference, Repository
@@ -96,10 +97,10 @@ class _Check:
 
     def _built_for(self, manifest: Manifest) -> str:
         """The architecture that the configuration names. Raises UserError."""
-        digest = contents.config_digest(manifest)
+        digest = images.config_digest(manifest)
         if self.repository.blob_size(digest) is None:
             raise fail("config", f"the configuration {digest} is not in the registry")
-        return str(contents.config(self.repository, manifest).get("architecture", ""))
+        return str(images.config(self.repository, manifest).get("architecture", ""))
 
     def _beside(self, root: Manifest) -> Iterator[Problem]:
         """BuildKit's statements in the index: its signature covers them."""
@@ -125,14 +126,16 @@ class _Check:
             return
         self.say(f"reading {arch}, {sum(blob.size for blob in manifest.blobs) / 1e6:,.1f} MB")
         try:
-            inside = contents.read(self.repository, manifest, visit=search.visit)
+            inside = layers.read(
+                self.repository, manifest, keep=packages.wanted, visit=search.visit
+            )
         except UserError as error:
             if error.exit_code == EX_UNAVAILABLE:
                 raise
             yield Outcome("layers", tuple(_within(f"layers {arch}", error.problems)))
             return
-        image = Image(manifest, contents.config(self.repository, manifest), inside)
-        python = contents.packages(inside)
+        image = Image(manifest, images.config(self.repository, manifest), inside)
+        python = packages.packages(inside)
         named = labels.problems(self.matrix, image.labels, self.tag, python)
         looks = {
             "layers": _others(image),

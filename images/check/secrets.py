@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from images.contents import File
+from images.contents.layers import File
 from images.errors import Problem
 
 PATH = Path(__file__).parent / "secrets.yaml"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from images.errors import fail
-from images.inspect.model import PIN, Image, Package
+from images.inspect.model import Image, Package
+from images.labels import PIN
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
+from images.contents import kept, own, packages
+from images.contents.layers import Contents, merged
+from images.contents.layers import Layer as Content
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
-from images.inspect import attached, layers
-from images.inspect.model import LAYERS, Health, Image, Layer, shared
+from images.inspect import attached
+from images.inspect.model import Health, Image, Layer, Package, shared
 from images.inspect.places import Found, Say, opened
-from images.matrix import Matrix
+from images.labels import LAYERS, layer_names
 from images.registry.oci import Descriptor, Manifest
 
 NANOSECONDS = 1_000_000_000
 
 
 def images(
-    matrix: Matrix,
     references: Sequence[str],
     *,
     arches: Sequence[str] = (),
@@ -32,11 +35,10 @@ def images(
     With `brief` only manifests are read, no layer. Raises UserError (64, 65, 69).
     """
     options: dict[str, Any] = {"arches": arches, "at": at, "brief": brief}
-    return compared(matrix, [], references, **options, certificates=certificates, say=say)[1]
+    return compared([], references, **options, certificates=certificates, say=say)[1]
 
 
 def compared(
-    matrix: Matrix,
     before: Sequence[str],
     references: Sequence[str],
     *,
@@ -50,22 +52,20 @@ def compared(
     """The images of `before` and those of `references`; the layers of all are compared, also with
     those of `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
     with opened([*before, *references, *beside], at, certificates, say) as found:
-        read = partial(_images, matrix, arches=arches, brief=brief, say=say)
+        read = partial(_images, arches=arches, brief=brief, say=say)
         old = [image for one in found[: len(before)] for image in read(one)]
         rest = found[len(before) :]
         new = [image for one in rest[: len(references)] for image in read(one)]
         others = [
             image
             for one in rest[len(references) :]
-            for image in _images(matrix, one, arches=(), brief=True, say=say)
+            for image in _images(one, arches=(), brief=True, say=say)
         ]
     marked = shared([*old, *new], others)
     return marked[: len(old)], marked[len(old) :]
 
 
-def _images(
-    matrix: Matrix, found: Found, *, arches: Sequence[str], brief: bool, say: Say
-) -> list[Image]:
+def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> list[Image]:
     top = found.store.manifest(found.key)
     if top is None:  # it was there a moment ago
         raise fail(found.reference, "is not there any more", "", EX_UNAVAILABLE)
@@ -82,7 +82,7 @@ def _images(
         fix = f"it has {', '.join(have)}"
         raise UserError([Problem(found.reference, f"has no {arch} image", fix) for arch in missing])
     return [
-        _image(matrix, found, top, manifest, config, platform, platforms, brief, say)
+        _image(found, top, manifest, config, platform, platforms, brief, say)
         for manifest, config, platform, arch in zip(
             manifests, configs, platforms, have, strict=True
         )
@@ -91,7 +91,6 @@ def _images(
 
 
 def _image(
-    matrix: Matrix,
     found: Found,
     top: Manifest,
     manifest: Manifest,
@@ -108,10 +107,11 @@ def _image(
     if len(diff_ids) != len(descriptors):
         what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
         raise fail(found.reference, what, "build it again", EX_DATAERR)
-    known = layers.kept(descriptors) if brief else [*layers.read(found, descriptors, say)]
-    names = layers.names(matrix, labels.get(LAYERS, "").split(), known)
+    known = kept.known(descriptors) if brief else [*_read(found, descriptors, say)]
+    names = layer_names(labels.get(LAYERS, "").split(), len(descriptors))
+    by_digest = {one.digest: name for name, one in zip(names, descriptors, strict=True)}
     read = [one for one in known if one is not None]
-    whole = layers.whole(names, read) if len(read) == len(names) else None
+    contents = merged(read) if len(read) == len(known) else None
     return Image(
         reference=found.reference,
         place=found.place,
@@ -132,12 +132,34 @@ def _image(
         stop_signal=settings.get("StopSignal") or "",
         workdir=settings.get("WorkingDir") or "",
         user=settings.get("User") or "",
-        python_packages=whole.python_packages if whole else None,
-        os_packages=whole.os_packages if whole else None,
-        roles=whole.roles if whole else None,
-        recipes=whole.recipes if whole else None,
+        python_packages=_python(contents, by_digest) if contents else None,
+        os_packages=_distribution(contents, by_digest) if contents else None,
+        roles=own.roles(contents) if contents else None,
+        recipes=own.recipes(contents) if contents else None,
         sboms=tuple(attached.sboms(found.store, top, manifest)),
     )  # fmt: skip
+
+
+def _read(found: Found, descriptors: Sequence[Descriptor], say: Say) -> list[Content]:
+    def tell(count: int, megabytes: float) -> None:
+        say(f"reading {count} layers of {found.reference}, {megabytes:,.1f} MB")
+
+    return kept.read(found.store, descriptors, tell)
+
+
+def _python(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
+    """What Python would import, without what packages carry within themselves."""
+    return tuple(
+        Package(one.name, one.version, names[one.layer])
+        for one in packages.packages(contents)
+        if PurePosixPath(one.directory).name in ("site-packages", "dist-packages")
+    )
+
+
+def _distribution(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
+    return tuple(
+        Package(one.name, one.version, names[one.layer]) for one in packages.os_packages(contents)
+    )
 
 
 def _config(found: Found, manifest: Manifest) -> dict[str, Any]:

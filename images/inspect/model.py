@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from images.budgets import Key
-
-PIN = "ascend.pin."
-LAYERS = "ascend.layers"  # the names of our layers from the bottom up, without the base's
+from images.labels import BASE, PIN, RELEASE
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,11 @@ class Image:
         label = self.labels.get
         largest = max(self.layers, key=lambda layer: layer.size, default=None)
         return Key(
-            release=label("org.opencontainers.image.version", ""),
+            release=label(RELEASE, ""),
             platform=label("ascend.platform", ""),
             os=label("ascend.os", ""),
             arch=self.arch,
-            base=label("ascend.base", ""),
+            base=label(BASE, ""),
             compression=largest.compression if largest else "none",
         )
 

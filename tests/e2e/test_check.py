@@ -13,7 +13,7 @@ import pytest
 
 from images.attestations import sbom, sign
 from images.attestations.sign import Signer
-from images.contents import manifests
+from images.contents.image import manifests
 from images.registry.client import HttpRepository
 from tests.e2e.conftest import invoke
 from tests.e2e.test_publish import Registry

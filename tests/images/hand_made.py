@@ -32,6 +32,7 @@ def digest(text: str | bytes) -> str:
 def labels(platform: str = "a3", release: str = "v0.13.0rc1") -> dict[str, str]:
     return {
         "ascend.base": "stand-in",
+        "ascend.layers": "venv workdir torch dependencies vllm vllm-ascend entrypoint",
         "ascend.os": "ubuntu22.04",
         "ascend.pin.torch": "2.8.0",
         "ascend.pin.vllm": "0.13.0",

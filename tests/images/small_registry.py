@@ -8,8 +8,8 @@ from hand_made import Layout
 from publish_fakes import FakeRegistry
 from small_images import Small
 
-from images import contents
-from images.contents import Image
+from images.contents import image as images
+from images.contents.image import Image
 from images.registry import oci
 
 
@@ -31,4 +31,4 @@ def image(directory: Path, small: Small) -> Image:
     """A small image as it is read."""
     descriptor = small.write(Layout(directory))
     registry = filled(directory)
-    return contents.image(registry, registry.manifests[descriptor["digest"]])
+    return images.image(registry, registry.manifests[descriptor["digest"]])

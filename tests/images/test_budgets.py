@@ -14,8 +14,8 @@ import yaml
 from commands import looking
 from images import budgets
 from images.budgets import Budget, Budgets, Key
+from images.contents import kept
 from images.errors import UserError
-from images.inspect import layers
 from images.matrix import Matrix
 
 KEY = Key("v0.13.0rc1", "a3", "ubuntu22.04", "amd64", "stand-in", "zstd")
@@ -175,7 +175,7 @@ def test_the_command_ends_with_65_and_names_what_grew(
 ) -> None:
     layout = hand_made.Layout(tmp_path / "layout")
     reference = layout.tag("v1", layout.image(hand_made.layers(), **hand_made.config()))
-    monkeypatch.setattr(layers, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
     limited = Budget(KEY, {"torch": 0.0001}, image=0.001)
     monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
     with pytest.raises(invoke.Exit) as ended:

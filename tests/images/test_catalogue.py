@@ -15,7 +15,7 @@ import pytest
 
 from entrypoints.launch.plan import plan
 from images.catalogue import collect, commands, picture, write
-from images.inspect import layers
+from images.contents import kept
 from images.inspect.model import Image, Package, Sbom
 from images.matrix import Matrix
 
@@ -350,11 +350,11 @@ def test_what_cannot_be_written(tmp_path: Path, problems_of: Callable[..., list[
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> hand_made.Layout:
-    monkeypatch.setattr(layers, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
     return hand_made.Layout(tmp_path / "layout")
 
 
-def test_the_images_of_a_layout(matrix: Matrix, layout: hand_made.Layout) -> None:
+def test_the_images_of_a_layout(layout: hand_made.Layout) -> None:
     image = layout.image(hand_made.layers(), **hand_made.config())
     layout.tag("v1-a3", image)
     layout.tag("other/name:v1", image)
@@ -367,7 +367,7 @@ def test_the_images_of_a_layout(matrix: Matrix, layout: hand_made.Layout) -> Non
     layout.tag(image["digest"].replace(":", "-") + ".sig", signature)
     said: list[str] = []
     where = str(layout.directory)
-    found = collect.images(matrix, [], [where], False, False, "", said.append)
+    found = collect.images([], [where], False, False, "", said.append)
     assert [one.reference for one in found] == ["other/name:v1", "vllm-ascend:v1-a3"]
     assert said[-1] == f"left out {where}:base: it has no label ascend.platform"
     assert found[0].sboms
@@ -383,7 +383,6 @@ def test_the_images_of_a_layout(matrix: Matrix, layout: hand_made.Layout) -> Non
     ],
 )  # fmt: skip
 def test_nothing_to_show(
-    matrix: Matrix,
     layout: hand_made.Layout,
     problems_of: Callable[..., list[str]],
     tags: list[str] | None,
@@ -394,15 +393,13 @@ def test_nothing_to_show(
     for tag in tags or []:
         layout.tag(tag, layout.image([{"etc/x": "1"}]))
     where = [] if tags is None else [str(layout.directory)]
-    call = lambda: collect.images(matrix, [], where, False, False, "", print)  # noqa: E731
+    call = lambda: collect.images([], where, False, False, "", print)  # noqa: E731
     assert problems_of(call, code) == [problem.format(where=layout.directory)]
 
 
-def test_a_layout_that_is_not_there(
-    matrix: Matrix, tmp_path: Path, problems_of: Callable[..., list[str]]
-) -> None:
+def test_a_layout_that_is_not_there(tmp_path: Path, problems_of: Callable[..., list[str]]) -> None:
     where = str(tmp_path / "none")
-    call = lambda: collect.images(matrix, [], [where], False, False, "", print)  # noqa: E731
+    call = lambda: collect.images([], [where], False, False, "", print)  # noqa: E731
     assert problems_of(call, 65) == [
         f"{where}/index.json: cannot be read: No such file or directory "
         "(a directory with an OCI layout)"

@@ -14,14 +14,15 @@ from hand_made import Layout
 from small_images import A2, A3, MATRIX, SITE, Small, attestation, index, package, pair
 from small_registry import filled, image
 
-from images import contents, render
+from images import render
 from images.attestations import sbom, sign
 from images.attestations.provenance import Statement
 from images.attestations.sign import Trust
 from images.check import bill, labels, secrets, show
 from images.check.model import Report
 from images.check.run import Wanted, check
-from images.contents import packages
+from images.contents import layers
+from images.contents.packages import packages, wanted
 from images.errors import EX_UNAVAILABLE, UserError, fail
 from images.registry.client import Reference
 
@@ -472,7 +473,8 @@ def test_secrets_in_layers(tmp_path: Path, path: str, content: str, name: str | 
     layout = Layout(tmp_path)
     descriptor = small.write(layout)
     registry = filled(tmp_path)
-    contents.read(registry, registry.manifests[descriptor["digest"]], visit=search.visit)
+    manifest = registry.manifests[descriptor["digest"]]
+    layers.read(registry, manifest, keep=wanted, visit=search.visit)
     said = [str(problem) for problem in search.problems()]
     if name is None:
         assert said == []

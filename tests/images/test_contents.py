@@ -16,15 +16,18 @@ from hand_made import package as bare
 from small_images import Small
 from small_registry import filled
 
-from images import contents
-from images.contents import Contents, OsPackage
+from images.contents import layers, packages
+from images.contents.image import manifests
+from images.contents.layers import Contents
+from images.contents.packages import OsPackage
 from images.errors import UserError
+from images.registry.oci import Descriptor
 
 
-def read(directory: Path, *layers: dict[str, Any], packed: str = "zstd") -> Contents:
-    descriptor = Small(layers=list(layers), packed=packed).write(Layout(directory))
+def read(directory: Path, *parts: dict[str, Any], packed: str = "zstd") -> Contents:
+    descriptor = Small(layers=list(parts), packed=packed).write(Layout(directory))
     registry = filled(directory)
-    return contents.read(registry, registry.manifests[descriptor["digest"]])
+    return layers.read(registry, registry.manifests[descriptor["digest"]], keep=packages.wanted)
 
 
 @pytest.mark.parametrize("packed", ["zstd", "gzip", ""])
@@ -60,7 +63,7 @@ def test_what_a_later_layer_takes_away(
 def test_a_package_that_a_later_layer_replaces_or_removes(tmp_path: Path) -> None:
     lower = {**bare("one", "1"), **bare("two", "1")}
     upper = {f"{SITE}/.wh.one-1.dist-info": "", **bare("one", "2"), f"{SITE}/two-1.dist-info": "x"}
-    found = contents.packages(read(tmp_path, lower, upper))
+    found = packages.packages(read(tmp_path, lower, upper))
     assert [(one.name, one.version) for one in found] == [("one", "2")]
 
 
@@ -72,7 +75,7 @@ def test_every_damaged_layer_is_named(tmp_path: Path) -> None:
     registry.blobs[digests[0]] = b"no layer at all"
     registry.blobs[digests[1]] = registry.blobs[digests[2]]
     with pytest.raises(UserError) as refused:
-        contents.read(registry, manifest)
+        layers.read(registry, manifest, keep=packages.wanted)
     said = "\n".join(map(str, refused.value.problems))
     assert refused.value.exit_code == 65
     assert f"layer {digests[0][:19]}: is no layer" in said
@@ -87,19 +90,20 @@ def test_a_layer_that_ends_in_the_middle(tmp_path: Path) -> None:
     digest = manifest.document["layers"][0]["digest"]
     registry.blobs[digest] = registry.blobs[digest][:-9]
     with pytest.raises(UserError, match=digest[:19]):
-        contents.read(registry, manifest)
+        layers.read(registry, manifest, keep=packages.wanted)
 
 
 def test_visit_sees_what_a_later_layer_removes_and_large_files_without_content(
     tmp_path: Path,
 ) -> None:
-    layers = [{"secret": "s", "large": "l" * 100}, {".wh.secret": ""}]
-    descriptor = Small(layers=layers).write(Layout(tmp_path))
+    made = [{"secret": "s", "large": "l" * 100}, {".wh.secret": ""}]
+    descriptor = Small(layers=made).write(Layout(tmp_path))
     registry = filled(tmp_path)
     seen: dict[str, bytes | None] = {}
-    contents.read(
+    layers.read(
         registry,
         registry.manifests[descriptor["digest"]],
+        keep=packages.wanted,
         visit=lambda file, content: seen.update({file.path: content}),
         small=10,
     )
@@ -117,21 +121,21 @@ def test_a_hard_link_has_the_content_of_what_it_links_to(tmp_path: Path) -> None
         tar.addfile(link)
     layout = Layout(tmp_path)
     raw = layout.blob(out.getvalue(), "application/vnd.oci.image.layer.v1.tar")
-    descriptor = contents.Descriptor.of(raw)
-    found = contents.layer(filled(tmp_path), descriptor)
+    descriptor = Descriptor.of(raw)
+    found = layers.layer(filled(tmp_path), descriptor, keep=packages.wanted)
     assert found.files["two"].kind == "hardlink"
     assert found.files["two"].sha256 == found.files["one"].sha256 != ""
 
 
 def test_the_packages_of_dpkg(tmp_path: Path) -> None:
-    found = contents.os_packages(read(tmp_path, Small().layers[0]))
+    found = packages.os_packages(read(tmp_path, Small().layers[0]))
     layer = found[0].layer
     assert found == [OsPackage("deb", "libc6", "2.35-0ubuntu3", "arm64", layer, "glibc")]
 
 
 def header(**values: str | int) -> bytes:
     """An entry of rpm's database: numbers of tags, and their values behind one another."""
-    tags = {name: tag for tag, name in contents.RPM_TAGS.items()}
+    tags = {name: tag for tag, name in packages.RPM_TAGS.items()}
     entries, data = b"", b""
     for name, value in values.items():
         if isinstance(value, int):
@@ -163,7 +167,7 @@ def test_the_packages_of_rpm(tmp_path: Path) -> None:
         header(name="shadow", version="4.14", release="3", epoch=2, license="BSD", arch="aarch64"),
         header(name="gpg-pubkey", version="b25e7f66", release="5c4d2bca"),
     )
-    found = contents.os_packages(
+    found = packages.os_packages(
         read(tmp_path / "image", {"usr/lib/sysimage/rpm/rpmdb.sqlite": database})
     )
     assert [(one.kind, one.name, one.version, one.arch, one.license) for one in found] == [
@@ -176,7 +180,7 @@ def test_the_packages_of_rpm(tmp_path: Path) -> None:
 def test_a_broken_database_of_rpm(tmp_path: Path, database: bytes) -> None:
     found = read(tmp_path, {"var/lib/rpm/rpmdb.sqlite": database})
     with pytest.raises(UserError, match=r"rpmdb\.sqlite: is no database of rpm"):
-        contents.os_packages(found)
+        packages.os_packages(found)
 
 
 def test_an_index_that_lacks_an_architecture(tmp_path: Path) -> None:
@@ -184,6 +188,6 @@ def test_an_index_that_lacks_an_architecture(tmp_path: Path) -> None:
     index = layout.index([Small().write(layout)])
     registry = filled(tmp_path)
     root = registry.manifests[index["digest"]]
-    assert list(contents.manifests(registry, root)) == ["arm64"]
+    assert list(manifests(registry, root)) == ["arm64"]
     with pytest.raises(UserError, match="manifest of amd64: is not there"):
-        contents.manifests(registry, root, ["arm64", "amd64"])
+        manifests(registry, root, ["arm64", "amd64"])

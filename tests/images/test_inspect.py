@@ -14,9 +14,9 @@ import hand_made
 import pytest
 from hand_made import Layout
 
-from images.inspect import diff, gather, layers, places, show
+from images.contents import kept as kept_layers
+from images.inspect import diff, gather, places, show
 from images.inspect.model import Image, Package, brief, shared
-from images.matrix import Matrix
 
 Read = Callable[..., list[Image]]
 
@@ -25,7 +25,7 @@ Read = Callable[..., list[Image]]
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is kept of layers stays within a test."""
     directory = tmp_path / "kept"
-    monkeypatch.setattr(layers, "KEPT", directory)
+    monkeypatch.setattr(kept_layers, "KEPT", directory)
     monkeypatch.setattr(places, "KEPT", directory / "engine")
     return directory
 
@@ -36,12 +36,12 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def read(matrix: Matrix) -> Read:
+def read() -> Read:
     """gather.images, with everything that it says in `said`."""
 
     def call(*references: str, **options: Any) -> list[Image]:
         said: list[str] = options.pop("said", [])
-        return gather.images(matrix, references, say=said.append, **options)
+        return gather.images(references, say=said.append, **options)
 
     return call
 
@@ -102,27 +102,23 @@ def test_other_compressions(layout: Layout, read: Read, packed: str, known: str)
     assert names(image)[-1] == "entrypoint"
 
 
-def test_layers_go_by_what_they_hold(a3: str, read: Read) -> None:
-    (image,) = read(a3)
+@pytest.mark.parametrize("brief", [False, True])
+def test_layers_have_the_names_that_the_image_says(a3: str, read: Read, brief: bool) -> None:
+    (image,) = read(a3, brief=brief)
     assert names(image) == [
         *("base 1", "venv", "workdir", "torch", "dependencies", "vllm", "vllm-ascend"),
         "entrypoint",
     ]
 
 
-def test_packages_of_the_base_name_no_layer(layout: Layout, read: Read) -> None:
-    base = hand_made.package("numpy", "1.26.4", "usr/local/lib/python3.11/site-packages")
-    made = [base, {"etc/x": "1"}, *hand_made.layers(), {"etc/y": "2"}]
-    (image,) = read(layout.tag("v1", layout.image(made, **hand_made.config())))
-    assert names(image)[:4] == ["base 1", "base 2", "base 3", "venv"]
-    assert names(image)[-1] == "layer 1"
-
-
-def test_names_that_the_image_says_itself(layout: Layout, read: Read) -> None:
+@pytest.mark.parametrize("said", ["", " ".join(f"layer-{n}" for n in range(9))])
+def test_layers_of_an_image_that_says_no_names_have_numbers(
+    layout: Layout, read: Read, said: str
+) -> None:
     config = hand_made.config()
-    config["Labels"]["ascend.layers"] = "one two"
-    (image,) = read(layout.tag("v1", layout.image(hand_made.layers(), **config)), brief=True)
-    assert names(image)[-3:] == ["base 6", "one", "two"]
+    config["Labels"]["ascend.layers"] = said
+    (image,) = read(layout.tag("v1", layout.image(hand_made.layers(), **config)))
+    assert names(image) == [f"layer {n}" for n in range(1, 9)]
 
 
 def test_what_a_layer_removes_is_gone(layout: Layout, read: Read) -> None:

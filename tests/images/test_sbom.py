@@ -13,7 +13,7 @@ from small_registry import filled, image
 
 from images import render
 from images.attestations import sbom
-from images.contents import packages
+from images.contents.packages import packages
 from images.errors import UserError
 from images.lock import LOCKS
 from images.render import Base

@@ -1,0 +1,83 @@
+"""One architecture's image: found in an index, its configuration, and its contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from images.contents.layers import Blobs, Contents, read
+from images.contents.packages import wanted
+from images.errors import EX_DATAERR, Problem, UserError, fail
+from images.registry.oci import Descriptor, Manifest
+
+
+@dataclass(frozen=True)
+class Image:
+    """One architecture's image: its manifest, its configuration and what is inside."""
+
+    manifest: Manifest
+    config: Mapping[str, Any]
+    contents: Contents
+
+    @property
+    def arch(self) -> str:
+        return str(self.config.get("architecture", ""))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict((self.config.get("config") or {}).get("Labels") or {})
+
+
+def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[str, Manifest]:
+    """Architecture → manifest, of an index or of one image; all of them, or `arches`.
+
+    Raises UserError (65) for every one that is not there.
+    """
+    if root.is_index:
+        digests = root.arches
+    else:
+        digests = {str(config(blobs, root).get("architecture", "")): root.digest}
+    found, problems = {}, []
+    for arch in arches or digests:
+        manifest = blobs.manifest(digests[arch]) if arch in digests else None
+        if manifest is None:
+            there = f"the image names {', '.join(digests) or 'none'}"
+            problems.append(Problem(f"manifest of {arch}", "is not there", there))
+        else:
+            found[arch] = manifest
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return found
+
+
+def config_digest(manifest: Manifest) -> str:
+    """Raises UserError (65) when it is no manifest of an image."""
+    try:
+        layers = manifest.document.get("layers") or []
+        config, *_ = [Descriptor.of(raw) for raw in (manifest.document["config"], *layers)]
+        return config.digest
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"is no image's manifest: {error!r}"
+        raise fail(manifest.digest, what, exit_code=EX_DATAERR) from None
+
+
+def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
+    """Raises UserError (65) when it is no configuration, or not what its digest says."""
+    digest = config_digest(manifest)
+    with blobs.open_blob(digest) as blob:
+        content = blob.read()
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        raise fail(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        what = f"is no configuration: {error}"
+        raise fail(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
+
+
+def image(blobs: Blobs, manifest: Manifest) -> Image:
+    """Read one architecture's image. Raises UserError (65, 69)."""
+    return Image(manifest, config(blobs, manifest), read(blobs, manifest, keep=wanted))

@@ -1,0 +1,96 @@
+"""What was read of layers, kept by digest: packages, roles and recipes, and no other file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from images.contents import own, packages
+from images.contents.layers import Blobs, File, Layer, layer, layers
+from images.registry.oci import Descriptor
+from images.targets import WORK
+
+KEPT = WORK / "inspect"
+FORM = 3  # of a kept file; one of another form is read again
+
+
+def known(descriptors: Sequence[Descriptor]) -> list[Layer | None]:
+    """What was read of layers before."""
+    return [_kept(one) for one in descriptors]
+
+
+def read(
+    blobs: Blobs, descriptors: Sequence[Descriptor], tell: Callable[[int, float], None]
+) -> list[Layer]:
+    """Read every layer that was not read before; `tell` is told how many those are, and their MB.
+
+    Raises UserError (65, 69).
+    """
+    before = {one.digest: found for one in descriptors if (found := _kept(one))}
+    new = [one for one in dict.fromkeys(descriptors) if one.digest not in before]
+    if new:
+        tell(len(new), sum(one.size for one in new) / 1e6)
+    return layers(descriptors, lambda one: before.get(one.digest) or _read(blobs, one))
+
+
+def _wanted(path: str) -> bool:
+    return own.wanted(path) or (packages.wanted(path) and not path.endswith("/RECORD"))
+
+
+def _read(blobs: Blobs, descriptor: Descriptor) -> Layer:
+    whole = layer(blobs, descriptor, keep=_wanted)
+    found = replace(
+        whole,
+        files={path: file for path, file in whole.files.items() if path in whole.kept},
+        kept={path: _head(path, text) for path, text in whole.kept.items()},
+    )
+    _keep(found)
+    return found
+
+
+def _head(path: str, content: bytes) -> bytes:
+    """The fields of a package's METADATA: its description would be most of what is kept."""
+    return content.partition(b"\n\n")[0] if path.endswith("/METADATA") else content
+
+
+def _path(digest: str) -> Path:
+    return KEPT / f"{digest.rpartition(':')[2]}.json"
+
+
+def _keep(found: Layer) -> None:
+    path = _path(found.digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "form": FORM,
+        "diff_id": found.diff_id,
+        "unpacked": found.unpacked,
+        "files": [asdict(file) for file in found.files.values()],
+        "kept": {name: base64.b64encode(text).decode() for name, text in found.kept.items()},
+        "removed": sorted(found.removed),
+        "emptied": sorted(found.emptied),
+    }
+    scratch = path.with_suffix(f".{threading.get_ident()}")
+    scratch.write_text(json.dumps(document))
+    scratch.replace(path)
+
+
+def _kept(descriptor: Descriptor) -> Layer | None:
+    try:
+        raw: dict[str, Any] = json.loads(_path(descriptor.digest).read_text())
+        return Layer(
+            digest=descriptor.digest,
+            diff_id=raw["diff_id"],
+            size=descriptor.size,
+            unpacked=raw["unpacked"],
+            files={one["path"]: File(**one) for one in raw["files"]},
+            kept={name: base64.b64decode(text) for name, text in raw["kept"].items()},
+            removed=frozenset(raw["removed"]),
+            emptied=frozenset(raw["emptied"]),
+        ) if raw["form"] == FORM else None  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

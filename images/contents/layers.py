@@ -1,0 +1,288 @@
+"""The files of an image, layer by layer and as a container sees them.
+
+Layers are streamed from where they are, nothing is unpacked to disk; each is held to its digest.
+
+    contents = read(store, store.manifest("v0.13.0rc1"), keep=packages.wanted)
+    contents.files["etc/passwd"], contents.kept["etc/os-release"]
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import posixpath
+import tarfile
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import BinaryIO, Protocol, cast
+
+import zstandard
+from urllib3.exceptions import HTTPError
+
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.registry.oci import Descriptor, Manifest
+from images.registry.transfer import each
+
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+PIECE = 1 << 20
+AT_ONCE = 2
+
+Visit = Callable[["File", bytes | None], None]
+Keep = Callable[[str], bool]
+
+
+class Blobs(Protocol):
+    """Where images come from: a registry's repository, an OCI layout."""
+
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
+
+
+@dataclass(frozen=True)
+class File:
+    """One entry of a layer: `path` without a leading slash, `sha256` where it has content."""
+
+    path: str
+    kind: str  # file, directory, link, hardlink, other
+    size: int
+    mode: int
+    layer: str
+    target: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as it was read; `kept` are the contents that were asked for."""
+
+    digest: str
+    diff_id: str
+    size: int
+    unpacked: int
+    files: Mapping[str, File]
+    kept: Mapping[str, bytes]
+    removed: frozenset[str]
+    emptied: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """An image's layers, and the files that a container sees."""
+
+    layers: tuple[Layer, ...]
+    files: Mapping[str, File]
+    kept: Mapping[str, bytes]
+
+
+def read(
+    blobs: Blobs,
+    manifest: Manifest,
+    *,
+    keep: Keep,
+    visit: Visit | None = None,
+    small: int = PIECE,
+) -> Contents:
+    """Read all layers of one architecture's image.
+
+    `visit` gets every file of every layer, with the content of those up to `small` bytes.
+    Raises UserError: 65 with every layer that is not what its digest says, 69 from a registry.
+    """
+    descriptors = [Descriptor.of(raw) for raw in manifest.document.get("layers") or []]
+    action = partial(layer, blobs, keep=keep, visit=visit, small=small)
+    return merged(layers(descriptors, action))
+
+
+def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Layer]) -> list[Layer]:
+    """What `action` reads of each, some at a time, and one that is there twice once.
+
+    Raises UserError as `read`.
+    """
+    found = each(dict.fromkeys(descriptors), partial(_caught, action), threading.Event(), AT_ONCE)
+    if problems := [one for one in found if isinstance(one, Problem)]:
+        raise UserError(problems, EX_DATAERR)
+    by_digest = {one.digest: one for one in found if isinstance(one, Layer)}
+    return [by_digest[one.digest] for one in descriptors]
+
+
+def _caught(action: Callable[[Descriptor], Layer], descriptor: Descriptor) -> Layer | Problem:
+    """One damaged layer must not hide another."""
+    try:
+        return action(descriptor)
+    except UserError as error:
+        if error.exit_code != EX_DATAERR:
+            raise
+        return error.problems[0]
+
+
+def layer(
+    blobs: Blobs,
+    descriptor: Descriptor,
+    *,
+    keep: Keep,
+    visit: Visit | None = None,
+    small: int = PIECE,
+) -> Layer:
+    """Read one layer. Raises UserError (65) when it is damaged or has another digest."""
+    files: dict[str, File] = {}
+    kept: dict[str, bytes] = {}
+    removed, emptied = set(), set()
+    try:
+        with blobs.open_blob(descriptor.digest) as blob:
+            packed = _Hashed(blob)
+            with _unpacked(packed) as stream:
+                plain = _Hashed(stream)
+                with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=PIECE) as tar:
+                    for member in tar:
+                        directory, name = posixpath.split(_path(member.name))
+                        if name == OPAQUE:
+                            emptied.add(directory)
+                        elif name.startswith(WHITEOUT):
+                            removed.add(posixpath.join(directory, name.removeprefix(WHITEOUT)))
+                        elif name:
+                            file, content = _entry(tar, member, descriptor.digest, keep, small)
+                            if file.kind == "hardlink" and file.target in files:
+                                same = files[file.target]
+                                file = replace(file, size=same.size, sha256=same.sha256)
+                            files[file.path] = file
+                            if content is not None and keep(file.path):
+                                kept[file.path] = content
+                            if visit:
+                                within = content is not None and file.size <= small
+                                visit(file, content if within else None)
+                plain.drain()
+            packed.drain()
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, OSError, EOFError) as error:
+        raise _damaged(descriptor, f"is no layer: {error}") from None
+    except HTTPError as error:  # urllib3's: the registry's answer was cut
+        words = f"the connection was cut: {error}"
+        raise fail(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
+    if packed.digest != descriptor.digest:
+        raise _damaged(descriptor, f"the content has another digest, {packed.digest}")
+    return Layer(
+        *(descriptor.digest, plain.digest, descriptor.size, plain.size),
+        *(files, kept, frozenset(removed), frozenset(emptied)),
+    )
+
+
+def _damaged(descriptor: Descriptor, what: str) -> UserError:
+    return fail(f"layer {descriptor.digest[:19]}", what, exit_code=EX_DATAERR)
+
+
+def _path(name: str) -> str:
+    path = posixpath.normpath(name).lstrip("/")
+    return "" if path == "." else path
+
+
+def _entry(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, layer: str, keep: Keep, small: int
+) -> tuple[File, bytes | None]:
+    """An entry, and its content when that is small or to be kept."""
+    path = _path(member.name)
+    kinds = (
+        (member.isfile(), "file"),
+        (member.isdir(), "directory"),
+        (member.issym(), "link"),
+        (member.islnk(), "hardlink"),
+    )
+    kind = next((name for fits, name in kinds if fits), "other")
+    target = _path(member.linkname) if kind == "hardlink" else member.linkname
+    if kind != "file":
+        return File(path, kind, 0, member.mode, layer, target), None
+    source = tar.extractfile(member)
+    assert source is not None
+    digest = hashlib.sha256()
+    if member.size <= small or keep(path):
+        content = source.read()
+        digest.update(content)
+    else:
+        content = None
+        while piece := source.read(PIECE):
+            digest.update(piece)
+    return File(path, kind, member.size, member.mode, layer, "", digest.hexdigest()), content
+
+
+class _Hashed:
+    """Counts and hashes what is read through it."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._source.read(size)
+        self._hash.update(piece)
+        self.size += len(piece)
+        return piece
+
+    def drain(self) -> None:
+        while self.read(PIECE):
+            pass
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class _Again:
+    """A stream whose first bytes were looked at already."""
+
+    def __init__(self, head: bytes, source: _Hashed) -> None:
+        self._head = head
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            return self._source.read(size)
+        size = len(self._head) if size < 0 else size
+        piece, self._head = self._head[:size], self._head[size:]
+        return piece
+
+
+@contextmanager
+def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
+    """By the first bytes: a media type may name a compression that is not there."""
+    head = packed.read(4)
+    stream = cast(BinaryIO, _Again(head, packed))
+    if head.startswith(b"\x1f\x8b"):
+        with gzip.GzipFile(fileobj=stream) as plain:
+            yield cast(BinaryIO, plain)
+    elif head == b"\x28\xb5\x2f\xfd":
+        decompressor = zstandard.ZstdDecompressor()
+        with decompressor.stream_reader(stream, read_across_frames=True) as plain:
+            yield cast(BinaryIO, plain)
+    else:
+        yield stream
+
+
+def merged(layers: Sequence[Layer]) -> Contents:
+    """What a container sees: each layer over those before it, without what it takes away."""
+    files: dict[str, File] = {}
+    kept: dict[str, bytes] = {}
+    for one in layers:
+        over = {path for path, file in one.files.items() if file.kind != "directory"}
+        gone = one.removed | over
+        if gone or one.emptied:
+            files = {
+                path: file
+                for path, file in files.items()
+                if not (path in one.removed or _under(path, gone, one.emptied))
+            }
+        files.update(one.files)
+        kept.update(one.kept)
+    visible = {p: content for p, content in kept.items() if p in files and files[p].kind == "file"}
+    return Contents(tuple(layers), files, visible)
+
+
+def _under(path: str, gone: set[str] | frozenset[str], emptied: frozenset[str]) -> bool:
+    above = posixpath.dirname(path)
+    while above:
+        if above in gone or above in emptied:
+            return True
+        above = posixpath.dirname(above)
+    return "" in emptied

@@ -1,0 +1,142 @@
+"""The packages of an image: Python's from their dist-info, the distribution's from its database."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import sqlite3
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+
+from images.contents.layers import Contents
+from images.errors import EX_DATAERR, fail
+
+DPKG, DPKG_PARTS = "var/lib/dpkg/status", "var/lib/dpkg/status.d/"
+RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
+OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
+RPM_TAGS = {1000: "name", 1001: "version", 1002: "release", 1003: "epoch", 1014: "license"}
+RPM_TAGS |= {1022: "arch"}
+
+
+@dataclass(frozen=True)
+class PythonPackage:
+    """A dist-info directory: `directory` is the one that it and its modules are in."""
+
+    name: str
+    version: str
+    directory: str
+    layer: str
+    metadata: Message = field(compare=False, repr=False)
+    record: str = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class OsPackage:
+    """An entry of dpkg's or rpm's database; `kind` is deb or rpm, `license` only rpm tells."""
+
+    kind: str
+    name: str
+    version: str
+    arch: str
+    layer: str
+    source: str = ""
+    license: str = ""
+
+
+def wanted(path: str) -> bool:
+    """The files that packages are read from."""
+    if path == DPKG or path.startswith(DPKG_PARTS) or path in (*RPM, *OS_RELEASE):
+        return True
+    directory, _, name = path.rpartition("/")
+    return name in ("METADATA", "RECORD") and directory.endswith(".dist-info")
+
+
+def packages(contents: Contents) -> list[PythonPackage]:
+    """Every dist-info of the image, by name and place."""
+    found = []
+    for path, content in contents.kept.items():
+        place, _, name = path.rpartition("/")
+        if name == "METADATA" and place.endswith(".dist-info"):
+            metadata = HeaderParser().parsestr(content.decode("utf-8", "replace"))
+            record = contents.kept.get(f"{place}/RECORD", b"").decode("utf-8", "replace")
+            found.append(
+                PythonPackage(
+                    str(metadata.get("Name", "")),
+                    str(metadata.get("Version", "")),
+                    posixpath.dirname(place),
+                    contents.files[path].layer,
+                    metadata,
+                    record,
+                )
+            )
+    return sorted(found, key=lambda one: (one.name.lower(), one.directory, one.version))
+
+
+def os_packages(contents: Contents) -> list[OsPackage]:
+    """The distribution's packages: of dpkg, and of rpm where its database is SQLite.
+
+    Raises UserError (65) for a database that cannot be read.
+    """
+    found: list[OsPackage] = []
+    for path, content in contents.kept.items():
+        layer = contents.files[path].layer
+        if path == DPKG or path.startswith(DPKG_PARTS):
+            found += _dpkg(content.decode("utf-8", "replace"), layer)
+        elif path in RPM:
+            found += _rpm(content, path, layer)
+    return sorted(found, key=lambda one: (one.name, one.arch, one.version))
+
+
+def _dpkg(status: str, layer: str) -> Iterator[OsPackage]:
+    for paragraph in status.split("\n\n"):
+        fields = HeaderParser().parsestr(paragraph.lstrip("\n"))
+        state = fields.get("Status", "install ok installed").split()
+        if fields.get("Package") and state[-1] == "installed":
+            name, version = fields["Package"], fields.get("Version", "")
+            source = fields.get("Source", name).split()[0]
+            yield OsPackage("deb", name, version, fields.get("Architecture", ""), layer, source)
+
+
+def _rpm(database: bytes, path: str, layer: str) -> Iterator[OsPackage]:
+    with tempfile.NamedTemporaryFile(suffix=".sqlite") as scratch:
+        Path(scratch.name).write_bytes(database)
+        try:
+            with closing(sqlite3.connect(f"file:{scratch.name}?immutable=1", uri=True)) as opened:
+                blobs = [row[0] for row in opened.execute("SELECT blob FROM Packages")]
+            headers = [_rpm_header(blob) for blob in blobs]
+        except (sqlite3.Error, struct.error, ValueError, IndexError) as error:
+            what = f"is no database of rpm: {error}"
+            raise fail(path, what, exit_code=EX_DATAERR) from None
+    for header in headers:
+        epoch = f"{header['epoch']}:" if header.get("epoch") else ""
+        version = f"{epoch}{header['version']}-{header['release']}"
+        if header["name"] != "gpg-pubkey":
+            yield OsPackage(
+                *("rpm", header["name"], version, header.get("arch", "noarch"), layer),
+                license=header.get("license", ""),
+            )
+
+
+def _rpm_header(blob: bytes) -> dict[str, str]:
+    """The tags that matter of a header: two lengths, entries (tag, type, offset, count), data."""
+    entries, _ = struct.unpack_from(">II", blob)
+    data = io.BytesIO(blob[8 + 16 * entries :]).getbuffer()
+    header = {}
+    for number in range(entries):
+        tag, kind, offset, _ = struct.unpack_from(">IIiI", blob, 8 + 16 * number)
+        if tag in RPM_TAGS:
+            if kind == 4:
+                value = str(struct.unpack_from(">I", data, offset)[0])
+            else:
+                value = bytes(data[offset:]).partition(b"\0")[0].decode("utf-8", "replace")
+            header[RPM_TAGS[tag]] = value
+    missing = {"name", "version", "release"} - header.keys()
+    if missing:
+        raise ValueError(f"a header without {', '.join(sorted(missing))}")
+    return header
