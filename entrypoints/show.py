@@ -162,6 +162,15 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def is_secret_key(name: str) -> bool:
+    """The same for a key of a recipe: a variable, or a flag without its dashes."""
+    return is_secret(name) or _is_secret_flag(f"--{name}")
+
+
+def _is_secret_flag(name: str) -> bool:
+    return name.replace("_", "-") in _SECRET_FLAGS
+
+
 def masked_env(env: Mapping[str, str]) -> dict[str, str]:
     """The variables, with the values of secrets masked."""
     return {name: MASK if is_secret(name) else value for name, value in env.items()}
@@ -173,7 +182,7 @@ def masked(argv: Iterable[str]) -> Iterator[str]:
     for token in argv:
         name, joined, _ = token.partition("=")
         if is_flag(token):
-            secret = name in _SECRET_FLAGS
+            secret = _is_secret_flag(name)
             yield f"{name}={MASK}" if secret and joined else token
         else:
             yield MASK if secret else token

@@ -41,6 +41,27 @@ def read(path: str) -> Any:
     raise Refused([Problem("unreadable-file", path, why, fix, exit_code=DATA)])
 
 
+def parse(text: str, where: str) -> Any:
+    """The document in a text that was given as `where`: JSON or YAML.
+
+    Raises Refused (65) when it is not one document.
+    """
+    try:
+        if text.startswith("{"):
+            try:
+                return json.loads(text)
+            except ValueError:
+                pass  # YAML has braces, too
+        from entrypoints.inputs import yaml12
+
+        return yaml12.parse(text)
+    except (ValueError, RecursionError) as error:
+        fix = "give one document of JSON or YAML"
+        raise Refused(
+            [Problem("unreadable-text", where, str(error), fix, exit_code=DATA)]
+        ) from None
+
+
 def _text(path: str) -> str:
     with open(path, "rb") as file:
         return file.read().decode("utf-8-sig")

@@ -2,6 +2,7 @@
 
 A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
 leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
+With `extends` it is laid over another recipe.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from entrypoints.inputs import data
-from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of
+from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of, scalar
 from entrypoints.inputs.roles import GROUPS
 from entrypoints.inputs.settings import NAMES
 from entrypoints.problems import DATA, Problem, Refused, choose
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_HEAD = ("description", "model", "served_model_name", "platforms", "roles")
+_HEAD = ("extends", "description", "model", "served_model_name", "platforms", "roles")
 _SETTINGS = (
     "nodes",
     "sizes",
@@ -121,13 +122,21 @@ class Block(NamedTuple):
             kv_transfer=_overlay(other.kv_transfer, self.kv_transfer),
         )
 
+    def settled(self) -> Block:
+        """The block without the nulls that have done their work."""
+        features, kv_transfer = _without_nulls(self.features), _without_nulls(self.kv_transfer)
+        return self._replace(features=features, kv_transfer=kv_transfer)
+
     def flags(self) -> list[Flag]:
         """The flags of `args` without those taken away."""
         return [flag for flag in self.args.values() if flag is not None]
 
 
 class Recipe(NamedTuple):
-    """A checked recipe. `groups` holds each group's settings laid over the recipe's."""
+    """A checked recipe. `groups` holds each group's settings laid over the recipe's.
+
+    `name`: RECIPE when the variable holds the recipe itself. `extends`: what it is laid over.
+    """
 
     name: str
     description: str
@@ -135,6 +144,12 @@ class Recipe(NamedTuple):
     served_model_name: tuple[str, ...]
     platforms: tuple[str, ...]
     groups: Mapping[str, Block]
+    extends: str = ""
+
+    @property
+    def title(self) -> str:
+        """The recipe's name, or what it changes."""
+        return f"{self.extends} with changes" if self.extends else self.name
 
 
 def names() -> list[str]:
@@ -143,10 +158,25 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Recipe:
-    """The recipe by name, or by the path of a .yaml file.
+    """The recipe by name, by the path of a .yaml file, or from a text that is the recipe itself.
 
     Raises Refused: 64 when there is no such recipe, 65 with every problem in it.
     """
+    return _load(name, ())
+
+
+def is_text(name: str) -> bool:
+    """Whether this is a recipe itself and not the name of one: it is JSON, or has several lines."""
+    return "\n" in name or name.startswith("{")
+
+
+def _load(name: str, under: tuple[str, ...]) -> Recipe:
+    if is_text(name):
+        return _Reader("RECIPE", under).recipe("RECIPE", data.parse(name, "RECIPE"))
+    if name in under:
+        message = f"{name} extends itself"
+        fix = "take one `extends` out"
+        raise Refused([Problem("bad-recipe", under[-1], message, fix, exit_code=DATA)])
     by_path = name.endswith((".yaml", ".yml"))
     path = name if by_path else data.path_of("recipes", f"{name}.yaml")
     if by_path and "\0" not in path:
@@ -156,7 +186,7 @@ def load(name: str) -> Recipe:
     elif name not in (known := names()):
         message = f"{name!r} is not a recipe"
         raise Refused([Problem("unknown-recipe", "RECIPE", message, choose(name, known))])
-    return _Reader(path).recipe(name, data.read(path))
+    return _Reader(path, (*under, name)).recipe(name, data.read(path))
 
 
 def _overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,14 +195,23 @@ def _overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = _overlay(old, value) if both and isinstance(old, Mapping) else value
-    return {key: value for key, value in merged.items() if value is not None}
+    return merged
+
+
+def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in raw.items()
+        if value is not None
+    }
 
 
 class _Reader:
     """Turns a YAML document into a Recipe, collecting what is wrong with it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, under: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.under = under
         self.problems: list[Problem] = []
         self.sides_given = False
 
@@ -185,18 +224,27 @@ class _Reader:
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
         if "roles" in raw and not raw["roles"]:
             self.wrong("roles", "names no role", f"give at least one of {', '.join(GROUPS)}")
+        extends = self.get("", raw, "extends", self.text) or ""
+        under = self.extended(extends) if extends else Recipe("", "", "", (), (), {})
         for key in ("model", "roles"):
-            if key not in raw:
+            if key not in raw and not extends:
                 self.wrong(key, "is missing", f"add {key}:", "missing-key")
-        self.sides_given = all(side in roles for side in SIDES)
+        every = {**under.groups, **roles}
+        self.sides_given = all(side in every for side in SIDES)
         base = self.block("", {k: v for k, v in raw.items() if k in _SETTINGS})
+        groups = {
+            k: self.block(f"roles.{k}", roles.get(k)).over(base).over(under.groups.get(k, Block()))
+            for k in every
+        }
         recipe = Recipe(
             name=name,
-            description=self.get("", raw, "description", self.text) or "",
-            model=self.get("", raw, "model", self.text) or "",
-            served_model_name=self.get("", raw, "served_model_name", self.texts) or (),
-            platforms=self.get("", raw, "platforms", self.texts) or (),
-            groups={k: self.block(f"roles.{k}", v).over(base) for k, v in roles.items()},
+            description=self.get("", raw, "description", self.text) or under.description,
+            model=self.get("", raw, "model", self.text) or under.model,
+            served_model_name=self.get("", raw, "served_model_name", self.texts)
+            or under.served_model_name,
+            platforms=self.get("", raw, "platforms", self.texts) or under.platforms,
+            groups={k: block.settled() for k, block in groups.items()},
+            extends=extends,
         )
         for platform in recipe.platforms:
             if platform not in (known := data.names("platforms")):
@@ -204,6 +252,16 @@ class _Reader:
         if self.problems:
             raise Refused(self.problems)
         return recipe
+
+    def extended(self, name: str) -> Recipe:
+        """The recipe that this one is laid over; what is wrong with it is a problem here."""
+        try:
+            return _load(name, self.under)
+        except Refused as refused:
+            for problem in refused.problems:
+                where = f"{self.path}: extends" if problem.where == "RECIPE" else problem.where
+                self.problems.append(problem._replace(where=where, exit_code=DATA))
+        return Recipe("", "", "", (), (), {})
 
     def block(self, at: str, raw: Any) -> Block:
         raw = self.mapping(at, raw, _SETTINGS)
@@ -277,7 +335,7 @@ class _Reader:
             elif isinstance(value, (dict, list)) or "\0" in str(value):
                 self.wrong(where, "is not text", "give one line of text")
             else:
-                good[name] = value if value is None or isinstance(value, str) else str(value)
+                good[name] = None if value is None else scalar(value)
         return good
 
     def args(self, at: str, raw: Any) -> dict[str, Flag | None]:

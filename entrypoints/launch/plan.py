@@ -8,7 +8,7 @@ from entrypoints.inputs import references
 from entrypoints.launch import context, network
 from entrypoints.launch.context import Context
 from entrypoints.launch.topology import Place
-from entrypoints.problems import Advice, Problem
+from entrypoints.problems import Advice, Problem, Refused
 from entrypoints.record import NamedTuple
 
 # The ports a node listens on: a number, or a list of the first and the last.
@@ -65,7 +65,27 @@ def plan(
 
     Raises Refused with every problem that could be found.
     """
+    launch, problems = draft(environ, tokens, host)
+    if problems or launch is None:
+        raise Refused(problems)
+    return launch
+
+
+def draft(
+    environ: Mapping[str, str], tokens: Sequence[str] = (), host: network.Host = network.HOST
+) -> tuple[Launch | None, tuple[Problem, ...]]:
+    """The launch as far as it can be told, and everything that speaks against starting it."""
     problems: list[Problem] = []
+    try:
+        launch = _draft(environ, tokens, host, problems)
+    except Refused as refused:
+        return None, refused.problems
+    return launch, tuple(problems)
+
+
+def _draft(
+    environ: Mapping[str, str], tokens: Sequence[str], host: network.Host, problems: list[Problem]
+) -> Launch:
     node, place = context.gather(environ, tokens, host, problems)
     if place is None:
         from entrypoints.launch import proxy

@@ -14,7 +14,7 @@ from entrypoints.inputs.settings import Endpoint
 from entrypoints.launch import kv
 from entrypoints.launch.context import Context
 from entrypoints.launch.plan import Launch, Peer
-from entrypoints.problems import Problem, Refused
+from entrypoints.problems import Problem
 
 # The port of the reference deployment.
 PORT = 12347
@@ -28,7 +28,7 @@ _SIDES = (
 
 
 def launch(node: Context, problems: list[Problem]) -> Launch:
-    """The launch of a proxy. Raises Refused with every problem that could be found."""
+    """The launch of a proxy. What is wrong goes to `problems`."""
     prefill = node.settings.prefill_endpoints or ()
     decode = node.settings.decode_endpoints or ()
     for (name, _), endpoints in zip(_SIDES, (prefill, decode), strict=True):
@@ -46,8 +46,6 @@ def launch(node: Context, problems: list[Problem]) -> Launch:
     ports = {"api": node.settings.port or PORT}
     make = _router if kind == "vllm-router" else _example
     argv = make(node, ports, prefill, decode, connector, proxies[kind], problems)
-    if problems:
-        raise Refused(problems)
     peers = [
         Peer(what, endpoint.host, endpoint.port, "/health")
         for (_, what), endpoints in zip(_SIDES, (prefill, decode), strict=True)

@@ -27,15 +27,13 @@ def start_head(node: Context) -> list[str]:
 
 
 def worker(node: Context, place: Place, problems: list[Problem]) -> Launch:
-    """Joins the head and stays until it is gone (`--block`)."""
+    """Joins the head and stays until it is gone (`--block`). What is wrong goes to `problems`."""
     if node.appended:
         fix = "give arguments of `ray start` by RAY_ARGS, those of `vllm serve` to the head"
         where = node.appended[0].name
         message = "a Ray worker takes no argument of `vllm serve`"
         problems.append(Problem("bad-argument", where, message, fix))
     env, expands = environment(node, place, {}, facts(node, place, 0), problems)
-    if problems:
-        raise Refused(problems)
     head, own = node.settings.leader_ip or "", node.address.local_ip or ""
     return Launch(
         role=node.role.name,

@@ -10,7 +10,7 @@ from entrypoints.launch.context import Context
 from entrypoints.launch.environment import Facts, environment, facts
 from entrypoints.launch.plan import Launch, Peer, Ports
 from entrypoints.launch.topology import Place
-from entrypoints.problems import DATA, Advice, Problem, Refused
+from entrypoints.problems import DATA, Advice, Problem
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
 API_PORT = 8000
@@ -27,7 +27,7 @@ _NOT_EXTERNAL = ("--data-parallel-start-rank",)
 def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
     """The launch of a node that serves, or runs engines for one that does.
 
-    Raises Refused with every problem that could be found, those before included.
+    What is wrong goes to `problems`.
     """
     recipe, release = node.recipe, node.release
     wanted = _features(node, place, problems)
@@ -57,8 +57,6 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
         concurrency=node.settings.concurrency or place.block.concurrency,
     )
     advice = rules.check(seen, problems)
-    if problems:
-        raise Refused(problems)
     return Launch(
         role=place.role.name,
         title=_title(node, place),
@@ -273,5 +271,5 @@ def _title(node: Context, place: Place) -> str:
         where = f" (data parallel rank {place.dp_rank} of {place.dp})"
     elif place.layout == topology.RAY:
         where = f" ({place.nodes} nodes)"
-    named = f"recipe {node.recipe.name}" if node.recipe else "no recipe"
+    named = f"recipe {node.recipe.title}" if node.recipe else "no recipe"
     return f"role {who}{where}, {named}, release {node.release.name}, model {node.model}"

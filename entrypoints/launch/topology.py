@@ -85,11 +85,10 @@ def find(
     visible: str | None,
     problems: list[Problem],
 ) -> Place | None:
-    """This node's place, None when a problem leaves it open.
+    """This node's place, None when its group is not known. What is wrong goes to `problems`.
 
     `visible` is ASCEND_RT_VISIBLE_DEVICES: when given, it says how many devices there are.
     """
-    before = len(problems)
     group = _group(settings, role, recipe, problems)
     if group is None:
         return None
@@ -127,7 +126,7 @@ def find(
         pcp=sizes.pcp or 1,
     )
     _check_devices(place, platform, problems)
-    return place if len(problems) == before else None
+    return place
 
 
 def role_of(settings: Settings, problems: list[Problem]) -> Role | None:

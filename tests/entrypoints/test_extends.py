@@ -1,0 +1,114 @@
+"""Recipes laid over others, and RECIPE as the recipe itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from entrypoints.inputs import recipes
+from entrypoints.launch.plan import draft, plan
+from entrypoints.problems import Refused
+
+PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
+NODE = {"ROLE": "prefill", "LOCAL_IP": "10.0.0.11", "NIC": "eth0"}
+
+
+def test_only_what_is_written_changes() -> None:
+    text = json.dumps({"extends": PD, "roles": {"decode": {"args": {"max-num-seqs": 96}}}})
+    base, changed = recipes.load(PD), recipes.load(text)
+    assert changed.groups["prefill"] == base.groups["prefill"]
+    assert changed.groups["decode"].args["--max-num-seqs"].values == ("96",)
+    assert changed.model == base.model
+    assert changed.platforms == base.platforms
+    assert changed.title == f"{PD} with changes"
+
+
+def test_the_top_level_is_laid_over_every_role_of_the_other() -> None:
+    changed = recipes.load(f"extends: {PD}\nargs: {{max-num-seqs: 7}}\n")
+    for block in changed.groups.values():
+        assert block.args["--max-num-seqs"].values == ("7",)
+
+
+def test_null_takes_away_what_the_other_has() -> None:
+    taken = {
+        "extends": PD,
+        "features": {"fused_mc2": None},
+        "env": {"OMP_NUM_THREADS": None},
+        "kv_transfer": {"kv_connector_extra_config": {"use_ascend_direct": None}},
+        "args": {"seed": None},
+    }
+    launch = plan({**NODE, "RECIPE": json.dumps(taken)})
+    assert "VLLM_ASCEND_ENABLE_FUSED_MC2" not in launch.env
+    assert "OMP_NUM_THREADS" not in launch.env
+    assert "--seed" not in launch.argv
+    assert "use_ascend_direct" not in " ".join(launch.argv)
+
+
+def test_sizes_of_one_side_reach_the_other() -> None:
+    text = json.dumps({"extends": PD, "roles": {"prefill": {"sizes": {"tp": 4, "dp": 4}}}})
+    decode = plan({**NODE, "ROLE": "decode", "RECIPE": text})
+    config = json.loads(decode.argv[decode.argv.index("--kv-transfer-config") + 1])
+    assert config["kv_connector_extra_config"]["prefill"] == {"dp_size": 4, "tp_size": 4}
+
+
+def test_a_whole_recipe_as_text_is_the_recipe() -> None:
+    text = Path("env/recipes/qwen3-235b-a22b/multi-node.yaml").read_text()
+    whole = recipes.load(text)
+    named = recipes.load("qwen3-235b-a22b/multi-node")
+    assert whole.groups == named.groups
+    assert whole.title == "RECIPE"
+
+
+def test_a_file_extends_another_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: {PD}\nport: 9000\n")
+    assert recipes.load(str(path)).groups["decode"].port == 9000
+
+
+def test_truth_in_json_is_written_as_in_yaml() -> None:
+    text = '{"model": "m", "env": {"A": true, "B": 1}, "roles": {"single": {}}}'
+    assert recipes.load(text).groups["single"].env == {"A": "true", "B": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ('{"extends": "nothing"}', "RECIPE: extends", "'nothing' is not a recipe"),
+        (f'{{"extends": "{PD}", "role": {{}}}}', "RECIPE: role", "unknown key"),
+        ("a: [\n", "RECIPE", "at line"),
+        ("{", "RECIPE", "expected"),
+        (f"extends: {PD}\nroles: {{prefill: {{sizes: {{tp: x}}}}}}\n", "RECIPE: roles.", "whole"),
+    ],
+)
+def test_what_is_wrong_in_a_text_is_refused(text: str, where: str, message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        recipes.load(text)
+    (problem,) = refused.value.problems
+    assert problem.where.startswith(where)
+    assert message in problem.line()
+    assert refused.value.exit_code == 65
+
+
+def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(f"extends: {second}\n")
+    second.write_text(f"extends: {first}\n")
+    with pytest.raises(Refused, match="extends itself"):
+        recipes.load(str(first))
+
+
+def test_a_draft_shows_the_command_together_with_what_speaks_against_it() -> None:
+    launch, problems = draft({**NODE, "RECIPE": PD, "TP_SIZE": "16"}, ["--no-such-flag", "1"])
+    assert launch is not None
+    assert "16" in launch.argv
+    assert "--no-such-flag" in launch.argv
+    codes = {problem.code for problem in problems}
+    assert {"too-few-devices", "unknown-flag"} <= codes
+
+
+def test_there_is_no_draft_without_a_role() -> None:
+    launch, problems = draft({"RECIPE": PD})
+    assert launch is None
+    assert [problem.code for problem in problems] == ["missing-role"]
