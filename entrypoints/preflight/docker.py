@@ -1,22 +1,43 @@
-"""What `docker run` must take from a host."""
+"""What a container must take from its host."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from entrypoints.preflight.look import Look
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Host(NamedTuple):
+    """Device nodes, and what is mounted read-only at the path that it has on the host."""
+
+    devices: list[str]
+    mounts: list[str]
+
+
+def host(facts: Mapping[str, Any], numbers: Iterable[int], multi_node: bool = True) -> Host:
+    """The part of a host that the NPUs with these numbers need; `facts` is env/preflight.yaml.
+
+    `multi_node`: they talk to those of other nodes.
+    """
+    devices = [f"/dev/davinci{n}" for n in numbers]
+    devices += [f"/dev/{name}" for name in facts["control_nodes"]]
+    unneeded = () if multi_node else (facts["fabric"]["file"],)
+    return Host(devices, [mount for mount in facts["mounts"] if mount not in unneeded])
 
 
 def options(look: Look, existing: bool = False) -> list[str]:
     """--device and -v options: for the platform, or for what exists on this very host."""
     platform = look.needs.platform
     count = platform.devices if platform else look.needs.devices
-    numbers = look.nodes if existing else tuple(range(count))
-    nodes = [f"/dev/davinci{n}" for n in numbers]
-    nodes += [f"/dev/{name}" for name in look.facts["control_nodes"]]
-    mounts = list(look.facts["mounts"])
+    devices, mounts = host(look.facts, look.nodes if existing else range(count))
     if existing:
-        nodes = [node for node in nodes if look.machine.exists(node)]
+        devices = [node for node in devices if look.machine.exists(node)]
         mounts = [mount for mount in mounts if look.machine.exists(mount)]
     return [
-        *(f"--device {node}" for node in nodes),
+        *(f"--device {node}" for node in devices),
         *(f"-v {mount}:{mount}:ro" for mount in mounts),
     ]
