@@ -113,13 +113,15 @@ class Run:
 class Kubernetes:
     """What the manifests of this cluster's Kubernetes need beside the rest.
 
-    `resource`: name of the NPU resource. `pod`: merged into every pod's spec as it stands.
+    `resource`: name of the NPU resource. `host_network`: pods have the network of their node.
+    `pod`: merged into every pod's spec as it stands.
     """
 
     namespace: str = ""
     resource: str = "huawei.com/Ascend910"
     node_selector: Mapping[str, str] = field(default_factory=dict)
     pull_secrets: tuple[str, ...] = ()
+    host_network: bool = False
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 
