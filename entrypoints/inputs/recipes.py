@@ -2,7 +2,7 @@
 
 A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
 leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
-With `extends` it is laid over another recipe.
+With `extends` it is laid over another recipe, a named one or one that is written there.
 """
 
 from __future__ import annotations
@@ -152,6 +152,9 @@ class Recipe(NamedTuple):
         return f"{self.extends} with changes" if self.extends else self.name
 
 
+_NOTHING = Recipe("", "", "", (), (), {})
+
+
 def names() -> list[str]:
     """The names of the recipes in the image."""
     return data.names("recipes")
@@ -224,10 +227,10 @@ class _Reader:
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
         if "roles" in raw and not raw["roles"]:
             self.wrong("roles", "names no role", f"give at least one of {', '.join(GROUPS)}")
-        extends = self.get("", raw, "extends", self.text) or ""
-        under = self.extended(extends) if extends else Recipe("", "", "", (), (), {})
+        extends = raw.get("extends")
+        under = self.extended(extends) if extends is not None else _NOTHING
         for key in ("model", "roles"):
-            if key not in raw and not extends:
+            if key not in raw and extends is None:
                 self.wrong(key, "is missing", f"add {key}:", "missing-key")
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
@@ -244,7 +247,7 @@ class _Reader:
             or under.served_model_name,
             platforms=self.get("", raw, "platforms", self.texts) or under.platforms,
             groups={k: block.settled() for k, block in groups.items()},
-            extends=extends,
+            extends=under.title,
         )
         for platform in recipe.platforms:
             if platform not in (known := data.names("platforms")):
@@ -253,15 +256,18 @@ class _Reader:
             raise Refused(self.problems)
         return recipe
 
-    def extended(self, name: str) -> Recipe:
+    def extended(self, raw: Any) -> Recipe:
         """The recipe that this one is laid over; what is wrong with it is a problem here."""
         try:
-            return _load(name, self.under)
+            if isinstance(raw, dict):
+                return _Reader(f"{self.path}: extends", self.under).recipe("", raw)
+            name = self.text("extends", raw)
+            return _load(name, self.under) if name else _NOTHING
         except Refused as refused:
             for problem in refused.problems:
                 where = f"{self.path}: extends" if problem.where == "RECIPE" else problem.where
                 self.problems.append(problem._replace(where=where, exit_code=DATA))
-        return Recipe("", "", "", (), (), {})
+        return _NOTHING
 
     def block(self, at: str, raw: Any) -> Block:
         raw = self.mapping(at, raw, _SETTINGS)

@@ -112,3 +112,17 @@ def test_there_is_no_draft_without_a_role() -> None:
     launch, problems = draft({"RECIPE": PD})
     assert launch is None
     assert [problem.code for problem in problems] == ["missing-role"]
+
+
+def test_the_recipe_below_may_be_written_there() -> None:
+    text = '{"extends": {"model": "m", "roles": {"single": {"sizes": {"tp": 2}}}}, "port": 9000}'
+    (block,) = recipes.load(text).groups.values()
+    assert (block.sizes.tp, block.port) == (2, 9000)
+    with pytest.raises(Refused) as refused:
+        recipes.load('{"extends": {"model": "m", "rolls": {}}}')
+    assert {problem.where for problem in refused.value.problems} >= {"RECIPE: extends: rolls"}
+
+
+def test_what_is_extended_must_be_a_name_or_a_recipe() -> None:
+    with pytest.raises(Refused, match="is not a name"):
+        recipes.load('{"extends": 7}')
