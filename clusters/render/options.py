@@ -1,0 +1,162 @@
+"""Arguments of `docker run` in the words of a Compose file and of the engine's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from docker.errors import DockerException
+from docker.utils import parse_bytes, parse_devices
+
+from entrypoints.inputs import data
+from images.errors import EX_DATAERR, Problem, UserError, did_you_mean
+
+TABLE = Path(__file__).parent / "options.yaml"
+COMPOSE = "compose"
+ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How Compose and the engine want a value. Lists are joined, mappings merged."""
+
+    compose: Callable[[str], Any]
+    engine: Callable[[str], Any]
+
+
+def translated(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
+    """The options as nested keys of `form`: COMPOSE or ENGINE; `where` names them in a problem.
+
+    Raises UserError (65) with every option that has no such key, or a value that cannot be one.
+    """
+    result: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for flag, text in _given(options, where, problems):
+        entry = _table()[flag]
+        try:
+            value = getattr(KINDS[entry["kind"]], form)(text)
+        except (ValueError, LookupError, DockerException):
+            what = f"{flag}: '{text}' is no value for it"
+            problems.append(Problem(where, what, "see `docker run --help`"))
+            continue
+        for key in reversed(entry[form].split(".")):
+            value = {key: value}
+        result = merged(result, value)
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return result
+
+
+def merged(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both: mappings merged at every depth, lists joined, of anything else the latter."""
+    result = dict(one)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            result[key] = [*old, *value]
+        else:
+            result[key] = value
+    return result
+
+
+def _given(
+    options: Sequence[str], where: str, problems: list[Problem]
+) -> Iterator[tuple[str, str]]:
+    """Flag by its long name, and value: `--flag value`, `--flag=value`, `-f value`."""
+    short = {entry["short"]: flag for flag, entry in _table().items() if "short" in entry}
+    words = list(options)
+    while words:
+        word = words.pop(0)
+        flag, joined, value = word.partition("=")
+        flag = short.get(flag, flag)
+        if flag not in _table():
+            hint = f"{did_you_mean(flag, _table())}; " if flag.startswith("-") else ""
+            fix = f"{hint}--to docker takes every option of docker run"
+            problems.append(Problem(where, f"'{word}' has no translation", fix))
+            while words and not words[0].startswith("-"):
+                words.pop(0)  # its value
+        elif joined:
+            yield flag, value
+        elif _table()[flag]["kind"] == "switch":
+            yield flag, "true"
+        elif words:
+            yield flag, words.pop(0)
+        else:
+            problems.append(Problem(where, f"{flag} has no value", "put one after it"))
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, str]]:
+    table: Mapping[str, Mapping[str, str]] = data.read(str(TABLE))
+    return table
+
+
+def _size(text: str) -> int:
+    return int(parse_bytes(text))
+
+
+def _cpus(text: str) -> int:
+    return round(float(text) * 1_000_000_000)
+
+
+def _switch(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+def _pair(text: str) -> dict[str, str]:
+    key, _, value = text.partition("=")
+    return {key: value}
+
+
+def _tmpfs(text: str) -> dict[str, str]:
+    path, _, options = text.partition(":")
+    return {path: options}
+
+
+def _ulimit(text: str) -> tuple[str, int, int]:
+    name, _, limits = text.partition("=")
+    soft, joined, hard = limits.partition(":")
+    return name, int(soft), int(hard if joined else soft)
+
+
+def _ulimit_of_compose(text: str) -> dict[str, dict[str, int]]:
+    name, soft, hard = _ulimit(text)
+    return {name: {"soft": soft, "hard": hard}}
+
+
+def _ulimit_of_engine(text: str) -> list[dict[str, Any]]:
+    name, soft, hard = _ulimit(text)
+    return [{"Name": name, "Soft": soft, "Hard": hard}]
+
+
+def _kept(check: Callable[[str], object]) -> Callable[[str], str]:
+    """The text as it stands, once `check` has taken it."""
+
+    def keep(text: str) -> str:
+        check(text)
+        return text
+
+    return keep
+
+
+def _listed(text: str) -> list[str]:
+    return [text]
+
+
+KINDS = {
+    "text": Kind(str, str),
+    "number": Kind(int, int),
+    "size": Kind(_kept(_size), _size),
+    "cpus": Kind(_kept(_cpus), _cpus),
+    "switch": Kind(_switch, _switch),
+    "list": Kind(_listed, _listed),
+    "pair": Kind(_pair, _pair),
+    "device": Kind(_listed, lambda text: list(parse_devices([text]))),
+    "tmpfs": Kind(_listed, _tmpfs),
+    "ulimit": Kind(_ulimit_of_compose, _ulimit_of_engine),
+}

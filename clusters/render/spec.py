@@ -1,0 +1,145 @@
+"""One container as a Docker engine is to run it, whatever tells the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from clusters.deployment import Container, Deployment
+from clusters.model import Cluster, Secret
+from clusters.render.devices import Taken, taken
+from entrypoints.running.supervise import DRAIN
+from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+
+CLUSTER = "ascend.cluster"  # labels of every container
+NODE = "ascend.node"
+DIGEST = "ascend.configuration"
+# Seconds that a container has after the drain, for what remains before the engine kills it.
+AFTER_DRAIN = 30
+
+
+@dataclass(frozen=True)
+class Spec:
+    """`words` follow the image. `after`: containers of the same node that start before it.
+
+    `options`: of docker run, as they stand. `shm_gib`: 0 leaves it to the engine.
+    """
+
+    name: str
+    image: str
+    env: Mapping[str, str]
+    secrets: tuple[Secret, ...]
+    taken: Taken
+    shm_gib: int
+    restart: str
+    stop_timeout: int
+    words: tuple[str, ...]
+    options: tuple[str, ...]
+    after: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
+    """Container's name → spec, in the order of the start.
+
+    Raises UserError (65) for what only Kubernetes can give.
+    """
+    cluster = deployment.cluster
+    problems = list(_kubernetes_only(deployment))
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return {one.name: _spec(cluster, one, deployment, npus) for one in in_order(deployment)}
+
+
+def nodes(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
+    """Node's name → its containers in the order of the start; only nodes that have some."""
+    result: dict[str, tuple[Container, ...]] = {}
+    for one in in_order(deployment):
+        result[one.node.name] = (*result.get(one.node.name, ()), one)
+    return {name: result[name] for name in deployment.cluster.nodes if name in result}
+
+
+def in_order(deployment: Deployment) -> tuple[Container, ...]:
+    """Every container behind those it has to start after, otherwise in the file's order."""
+    known = {one.name: one for one in deployment.containers}
+    result: dict[str, Container] = {}
+
+    def put(one: Container, waiting: tuple[str, ...] = ()) -> None:
+        for name in one.after:
+            if name in known and name not in waiting:
+                put(known[name], (*waiting, one.name))
+        result.setdefault(one.name, one)
+
+    for one in known.values():
+        put(one)
+    return tuple(result.values())
+
+
+def on_node(deployment: Deployment, name: str) -> Deployment:
+    """What of the deployment is on one node. Raises UserError (64) for one that is not there."""
+    if name not in nodes(deployment):
+        known = did_you_mean(name, nodes(deployment))
+        raise fail("--node", f"no container is on a node '{name}'", known)
+    groups = (
+        replace(one, containers=tuple(c for c in one.containers if c.node.name == name))
+        for one in deployment.groups
+    )
+    proxy = deployment.proxy
+    return replace(
+        deployment,
+        groups=tuple(one for one in groups if one.containers),
+        proxy=proxy if proxy and proxy.node.name == name else None,
+    )
+
+
+def _spec(cluster: Cluster, one: Container, deployment: Deployment, npus: bool) -> Spec:
+    run = cluster.run
+    here = {other.name for other in deployment.containers if other.node.name == one.node.name}
+    drain = DRAIN if run.drain_timeout is None else run.drain_timeout
+    spec = Spec(
+        name=one.name,
+        image=one.image,
+        env={name: value for name, value in one.env.items() if name not in one.secrets},
+        secrets=tuple(secret for secret in cluster.secrets if secret.variable in one.secrets),
+        taken=taken(one, cluster.volumes, npus),
+        shm_gib=0 if one.role == "proxy" else run.shm_gib,
+        restart=run.restart,
+        stop_timeout=drain + AFTER_DRAIN,
+        words=one.command or one.arguments,
+        options=cluster.options,
+        after=tuple(name for name in one.after if name in here),
+    )
+    labels = {
+        CLUSTER: cluster.name,
+        "ascend.instance": one.instance,
+        "ascend.replica": str(one.replica),
+        "ascend.rank": str(one.rank),
+        "ascend.role": one.role,
+        NODE: one.node.name,
+        DIGEST: _digest(spec),
+    }
+    return replace(spec, labels=labels)
+
+
+def _digest(spec: Spec) -> str:
+    """The same for what the engine is told alike; secrets are in it by reference only."""
+    text = json.dumps(asdict(replace(spec, after=())), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _kubernetes_only(deployment: Deployment) -> Iterator[Problem]:
+    cluster = deployment.cluster
+    if any(one.node.placed for one in deployment.containers):
+        fix = "name nodes in the file, or render it --to lws"
+        yield Problem(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix)
+    for volume in cluster.volumes:
+        if volume.claim:
+            what = f"'{volume.claim}' at {volume.mount} is a claim, which only Kubernetes has"
+            yield Problem(f"{cluster.file}: weights", what, "give the path on the host")
+    for secret in cluster.secrets:
+        if secret.secret:
+            where = f"{cluster.file}: secrets.{secret.variable}"
+            what = f"'{secret.secret}' is a Secret of Kubernetes"
+            yield Problem(where, what, "give `env: NAME` or `file: PATH`")
