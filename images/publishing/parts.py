@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from images import build as builds
 from images import push
-from images.attestations import provenance, sign
+from images.attestations import sign
 from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import LABEL, Inputs, inputs
-from images.inspect.places import LayoutStore
 from images.matrix import Matrix, Release
-from images.publishing import publish
+from images.publishing import built, publish
 from images.publishing.publish import Image, Part, Step
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes
 from images.registry.transfer import Say, each
-from images.targets import WORK, Options, Target
-
-RECORDS = WORK / "parts"
+from images.targets import Options, Target
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ def plan(job: Job) -> list[Step]:
     """A step for every tag wanted, and one for every tag of the release that would be missing."""
     images = [_image(job, target) for target in job.targets]
     parts = [part for image in images for part in _built(image, job.options)]
-    steps = publish.plan(job.repository, images, parts, job.types)
+    steps = publish.plan(job.repository, images, parts, job.types, proven=job.signer is not None)
     return steps + _missing(job, images)
 
 
@@ -66,14 +62,11 @@ def run_part(job: Job, arch: str, say: Say) -> list[Step]:
     steps = [step.part(arch) for step in plan(job) if step.action != publish.MISSING]
     _tell(steps, say)
     todo = [step for step in steps if step.action in (publish.BUILD, publish.PUSH)]
-    built = _build(job, todo, say)
-    pushed = publish.push_part(job.repository, built, Layout(push.LAYOUT), job.types, say)
-    if job.signer:
-        for step in built:
-            reference = f"{job.repository.name}@{pushed[step.image.tag][arch]}"
-            for one in _statements(step.image, job.options).get(arch, []):
-                sign.attest(reference, one.kind, json.dumps(one.predicate), job.signer)
-    _keep(built)
+    made = _build(job, todo, say)
+    publish.push_part(
+        job.repository, made, Layout(push.LAYOUT), job.types, say, attest=_attest(job)
+    )
+    _keep(made)
     return steps
 
 
@@ -83,10 +76,11 @@ def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     Raises UserError, as `run` does, and 65 with every architecture that is not there.
     """
     steps = _whole(job, allow_missing, say)
+    proven = " with a signed provenance" if job.signer else ""
     problems = [
         Problem(
             f"{job.repository.name}:{step.image.tag}",
-            f"from these inputs the registry has no {arch}",
+            f"from these inputs the registry has no {arch}{proven}",
             f"invoke publish --part {arch} with the same options",
         )
         for step in steps
@@ -99,16 +93,34 @@ def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
 
 
 def _publish(job: Job, steps: list[Step], say: Say) -> list[publish.Published]:
-    def seal(step: Step, index: Manifest) -> None:
-        assert job.signer is not None
-        known = _statements(step.image, job.options)
-        beside = {digest: known.get(arch, []) for arch, digest in index.arches.items()}
-        sign.index(job.matrix, job.repository, index, beside, job.signer, say)
-
     layout = Layout(push.LAYOUT)
     return publish.publish(
-        job.repository, steps, layout, job.types, say, seal=seal if job.signer else None
+        job.repository, steps, layout, job.types, say, attest=_attest(job), seal=_seal(job, say)
     )
+
+
+def _attest(job: Job) -> publish.Attest | None:
+    """Sign the provenance of an architecture, which only who built it has."""
+    if (signer := job.signer) is None:
+        return None
+
+    def attest(image: Image, arch: str, digest: str) -> None:
+        for one in built.read(image, job.options)[arch].provenance:
+            reference = f"{job.repository.name}@{digest}"
+            sign.attest(reference, one.kind, json.dumps(one.predicate), signer)
+
+    return attest
+
+
+def _seal(job: Job, say: Say) -> publish.Seal | None:
+    """Sign an index, with an SBOM of each architecture."""
+    if (signer := job.signer) is None:
+        return None
+
+    def seal(index: Manifest) -> None:
+        sign.index(job.matrix, job.repository, index, {}, signer, say)
+
+    return seal
 
 
 def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
@@ -170,44 +182,11 @@ def _missing(job: Job, images: list[Image]) -> list[Step]:
 # ---- what is built -------------------------------------------------------------------------------
 
 
-def _record(image: Image, options: Options) -> Path:
-    return RECORDS / f"{image.inputs.digest}.{options.compression}.json"
-
-
-def _statements(image: Image, options: Options) -> dict[str, list[provenance.Statement]]:
-    """Architecture → the provenance that was kept when it was built here."""
-    try:
-        kept = json.loads(_record(image, options).with_suffix(".provenance.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {
-        arch: [provenance.Statement(one["kind"], (), one["predicate"]) for one in statements]
-        for arch, statements in kept.items()
-    }
-
-
-def _keep_statements(image: Image, options: Options, digest: str, made: Mapping[str, str]) -> None:
-    store = LayoutStore(Layout(push.LAYOUT))
-    index = store.layout.manifest(digest)
-    if not index.is_index:
-        return
-    beside = provenance.buildkit(store, index)
-    kept = {
-        arch: [{"kind": one.kind, "predicate": one.predicate} for one in beside.get(digest, [])]
-        for arch, digest in made.items()
-    }
-    path = _record(image, options).with_suffix(".provenance.json")
-    path.write_text(json.dumps(kept))
-
-
 def _built(image: Image, options: Options) -> list[Part]:
-    """What an earlier run built from the same inputs, as far as the layout still has all of it."""
-    try:
-        digests: Mapping[str, str] = json.loads(_record(image, options).read_text())
-        found = {a: d for a, d in digests.items() if Layout(push.LAYOUT).whole(d)}
-    except (OSError, ValueError, AttributeError, TypeError, UserError):
-        return []
-    return [Part(image.tag, arch, digest, image.inputs.digest) for arch, digest in found.items()]
+    return [
+        Part(image.tag, arch, one.digest, image.inputs.digest)
+        for arch, one in built.read(image, options).items()
+    ]
 
 
 def _build(job: Job, steps: list[Step], say: Say) -> list[Step]:
@@ -217,22 +196,16 @@ def _build(job: Job, steps: list[Step], say: Say) -> list[Step]:
         if step.action == publish.BUILD:
             arches = tuple(arch for arch in step.lacking if arch not in step.local)
             todo.setdefault(arches, []).append(step)
-    built: dict[str, Mapping[str, str]] = {}
+    made: dict[str, dict[str, str]] = {}
     for arches, group in todo.items():
         options = replace(job.options, arches=tuple(job.matrix.arch(name) for name in arches))
         targets = _targets(job, group)
         labels = {target: {LABEL: step.image.inputs.digest} for target, step in targets.items()}
         digests = builds.into_layout(job.matrix, list(targets), options, labels, say)
         for target, step in targets.items():
-            made = Layout(push.LAYOUT).arches(digests[target], arches[0])
-            built[step.image.tag] = local = {**step.local, **made}
-            RECORDS.mkdir(parents=True, exist_ok=True)
-            _keep_statements(step.image, options, digests[target], made)
-            _record(step.image, options).write_text(json.dumps(local))
-    return [
-        replace(step, local=built[step.image.tag]) if step.image.tag in built else step
-        for step in steps
-    ]
+            known = built.remember(step.image, options, digests[target])
+            made[step.image.tag] = {arch: one.digest for arch, one in known.items()}
+    return [replace(step, local=made.get(step.image.tag, step.local)) for step in steps]
 
 
 def _targets(job: Job, steps: Iterable[Step]) -> dict[Target, Step]:

@@ -3,6 +3,8 @@
 The order makes it safe to be cut off anywhere: blobs, then each architecture's manifest under a
 temporary tag, then a look at every manifest and blob in the registry, then the index under its
 immutable tag, and the tag that people use last. What runs again finds what is there already.
+
+Signed, an architecture gets its temporary tag after its provenance: so none is without.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from images.registry.transfer import Blobs, Say, each, verify
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"
-TEMPORARY = re.compile(r"tmp-(?P<inputs>[0-9a-f]{32})-(?P<arch>\w+)-(?P<time>\d{8}T\d{6}Z)")
+TEMPORARY = re.compile(
+    r"tmp-(?P<inputs>[0-9a-f]{32})-(?P<arch>\w+)-(?P<time>\d{8}T\d{6}Z)(?P<proven>-proven)?"
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,11 @@ class Image:
     def immutable_tag(self) -> str:
         return f"{self.tag}-{self.inputs.digest[:12]}"
 
-    def temporary_tag(self, arch: str, now: datetime) -> str:
-        """Keeps an architecture from a registry's garbage collection until the index has it."""
-        return f"tmp-{self.inputs.digest[:32]}-{arch}-{now.strftime(TIME)}"
+    def temporary_tag(self, arch: str, now: datetime, proven: bool) -> str:
+        """Keeps an architecture from a registry's garbage collection until the index has it, and
+        says whether its provenance is attested."""
+        tag = f"tmp-{self.inputs.digest[:32]}-{arch}-{now.strftime(TIME)}"
+        return f"{tag}-proven" if proven else tag
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class Step:
         return replace(alone, action=action, why=f"{arch} is not there")
 
 
+Attest = Callable[[Image, str, str], None]  # an architecture's manifest, by digest
+Seal = Callable[[Manifest], None]  # an index
+
+
 @dataclass(frozen=True)
 class Published:
     """A tag as it is now in the registry."""
@@ -99,14 +109,21 @@ class Published:
 
 
 def plan(
-    repository: Repository, images: Iterable[Image], parts: Iterable[Part], types: MediaTypes
+    repository: Repository,
+    images: Iterable[Image],
+    parts: Iterable[Part],
+    types: MediaTypes,
+    proven: bool = False,
 ) -> list[Step]:
     """Compare what is wanted with the registry and with what is built. Changes nothing.
+
+    With `proven`, an architecture without an attested provenance counts as one that is not there.
 
     Raises UserError (65) when an immutable tag belongs to something else.
     """
     images = list(images)
-    temporary = [found for tag in repository.tags() if (found := TEMPORARY.fullmatch(tag))]
+    found = [match for tag in repository.tags() if (match := TEMPORARY.fullmatch(tag))]
+    temporary = [tag for tag in found if tag["proven"] or not proven]
     steps: list[Step] = []
     problems: list[Problem] = []
     local: dict[tuple[str, str], dict[str, str]] = {}
@@ -218,18 +235,20 @@ def publish(
     types: MediaTypes,
     say: Say,
     now: datetime | None = None,
-    seal: Callable[[Step, Manifest], None] | None = None,
+    attest: Attest | None = None,
+    seal: Seal | None = None,
 ) -> list[Published]:
     """Carry out a plan; what is to be built must be in the layout by now.
 
-    `seal` is called with each index once it is there and before its tag moves.
+    `attest` is called with each architecture that is pushed, before it gets its temporary tag, and
+    `seal` with each index once it is there and before its tag moves.
 
     Raises UserError: 65 for a layout that does not fit, 69 for a registry that refuses, 70 when
     something is missing there in the end. No tag has moved then.
     """
     steps = list(steps)
     todo = [step for step in steps if step.action != SKIP]
-    parts = _push(repository, todo, layout, types, now or datetime.now(timezone.utc), say)
+    parts = _push(repository, todo, layout, types, say, now, attest)
     if todo:
         say("looking up every manifest and blob in the registry")
     digests = [digest for step in todo for digest in parts.get(step.image.tag, {}).values()]
@@ -238,7 +257,7 @@ def publish(
     _keep(repository, todo, indexes)
     if seal:
         for step in todo:
-            seal(step, indexes[step.image.tag])
+            seal(indexes[step.image.tag])
     for step in todo:
         repository.push_manifest(step.image.tag, indexes[step.image.tag])
         say(f"moved {step.image.tag} to {indexes[step.image.tag].digest[:19]}")
@@ -261,15 +280,15 @@ def push_part(
     types: MediaTypes,
     say: Say,
     now: datetime | None = None,
-) -> dict[str, dict[str, str]]:
+    attest: Attest | None = None,
+) -> None:
     """Push what is lacking under temporary tags, and no more: no tag that people use moves.
 
-    Returns tag → architecture → digest. Raises UserError as `publish` does.
+    Raises UserError as `publish` does.
     """
-    parts = _push(repository, steps, layout, types, now or datetime.now(timezone.utc), say)
+    parts = _push(repository, steps, layout, types, say, now, attest)
     say("looking up every manifest and blob in the registry")
     verify(repository, [digest for one in parts.values() for digest in one.values()])
-    return parts
 
 
 def _push(
@@ -277,12 +296,14 @@ def _push(
     steps: Iterable[Step],
     layout: Layout,
     types: MediaTypes,
-    now: datetime,
     say: Say,
+    now: datetime | None,
+    attest: Attest | None,
 ) -> dict[str, dict[str, str]]:
     """Push what is lacking under temporary tags; returns tag → architecture → digest."""
+    now = now or datetime.now(timezone.utc)
     blobs = Blobs(repository, say)
-    manifests: list[tuple[str, Manifest]] = []
+    lacking: list[tuple[Image, str, Manifest]] = []
     parts: dict[str, dict[str, str]] = {}
     for step in steps:
         if step.digest:
@@ -293,11 +314,20 @@ def _push(
             manifest = published(layout, step.local[arch], arch, types, annotations)
             for blob in manifest.blobs:
                 blobs.add(blob, _file(layout, blob))
-            manifests.append((image.temporary_tag(arch, now), manifest))
+            lacking.append((image, arch, manifest))
             digests[arch] = manifest.digest
         parts[image.tag] = {arch: digests[arch] for arch in image.arches}
     blobs.push()
-    each(manifests, lambda one: repository.push_manifest(*one), repository.stop)
+
+    def push(one: tuple[Image, str, Manifest]) -> None:
+        image, arch, manifest = one
+        if attest:
+            repository.push_manifest(manifest.digest, manifest)
+            attest(image, arch, manifest.digest)
+        tag = image.temporary_tag(arch, now, proven=attest is not None)
+        repository.push_manifest(tag, manifest)
+
+    each(lacking, push, repository.stop)
     return parts
 
 

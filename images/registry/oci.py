@@ -165,11 +165,6 @@ class Layout:
                 str(self.path(digest)), f"is no manifest: {error!r}", "build again", EX_DATAERR
             ) from None
 
-    def arches(self, digest: str, single: str) -> dict[str, str]:
-        """Architecture → manifest digest; an image that is no index is of the `single` one."""
-        found = self.manifest(digest)
-        return found.arches if found.is_index else {single: digest}
-
     def whole(self, digest: str) -> bool:
         """Whether a manifest is there with all its blobs."""
         return self.path(digest).is_file() and all(

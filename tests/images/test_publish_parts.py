@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from publish_fakes import OCI, FakeRegistry, write_image
 from images import build, inputs, lock, push, targets
 from images.attestations import provenance, sign
 from images.base import FoundBase
+from images.errors import EX_UNAVAILABLE, fail
 from images.inputs import LABEL
 from images.matrix import STAND_IN, Matrix, Variant
-from images.publishing import parts, publish
+from images.publishing import built, parts, publish
 from images.publishing.parts import Job
 from images.publishing.publish import Image, Step
 from images.registry.client import Repository
@@ -61,11 +64,7 @@ def test_the_digest_is_the_same_in_any_order(
 
 
 def test_every_input_makes_another_digest(
-    matrix: Matrix,
-    target: Callable[..., Target],
-    options: Options,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    matrix: Matrix, target: Callable[..., Target], options: Options
 ) -> None:
     one = target()
     release = one.variant.release
@@ -123,8 +122,6 @@ def test_a_lock_names_its_layer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import shutil
-
     before = inputs.inputs(matrix, target(), options)
     shutil.copytree(lock.LOCKS, tmp_path / "locks")
     for file in (tmp_path / "locks").glob("v0.13.0rc1/*/vllm.txt"):
@@ -155,8 +152,7 @@ def job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Job]:
     """A job for a registry in memory, whose images are built by a few bytes for each layer."""
-    monkeypatch.setattr(push, "LAYOUT", tmp_path / "oci")
-    monkeypatch.setattr(parts, "RECORDS", tmp_path / "parts")
+    _machine(monkeypatch, tmp_path)
     monkeypatch.setattr(build, "provide_roots", lambda *_: None)
     monkeypatch.setattr(build, "into_layout", BUILDER)
     BUILDER.built.clear()
@@ -174,6 +170,12 @@ def job(
         return Job(matrix, matrix.release(None), chosen, own, registry, OCI)
 
     return make
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Go on as on a machine that has built what is in `directory`."""
+    monkeypatch.setattr(push, "LAYOUT", directory / "oci")
+    monkeypatch.setattr(built, "RECORDS", directory / "parts")
 
 
 class Builder:
@@ -195,9 +197,6 @@ class Builder:
             arches = tuple(arch.name for arch in options.arches)
             self.built.append((one.tag.rpartition(":")[2], arches, labels[one]))
             made = {arch: write_image(layout, arch, {one.name: arch.encode()}) for arch in arches}
-            if len(made) == 1:
-                result[one] = made[arches[0]]
-                continue
             entries = [
                 {
                     **layout.manifest(digest).descriptor.raw,
@@ -298,14 +297,21 @@ def test_what_is_missing_is_told_of_the_stand_in_s_own_tags(
 # ---- what is built is not built again ------------------------------------------------------------
 
 
+def _built_and_cut_off(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "publish", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            parts.run(job, True, print)
+    return job
+
+
 def test_cut_off_after_the_build_it_only_pushes(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = job(("a3",))
-    with monkeypatch.context() as patch:
-        patch.setattr(publish, "publish", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            parts.run(one, True, print)
+    one = _built_and_cut_off(job(("a3",)), monkeypatch)
     assert len(BUILDER.built) == 1
     (step, *_) = parts.plan(one)
     assert (step.action, step.why) == (
@@ -316,21 +322,13 @@ def test_cut_off_after_the_build_it_only_pushes(
     assert len(BUILDER.built) == 1
 
 
-def _interrupted(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
-
-
 def test_a_layout_that_lost_a_blob_is_built_again(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = job(("a3",))
-    with monkeypatch.context() as patch:
-        patch.setattr(publish, "publish", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            parts.run(one, True, print)
+    one = _built_and_cut_off(job(("a3",)), monkeypatch)
     layout = Layout(push.LAYOUT)
-    record = json.loads(next(parts.RECORDS.glob("*.json")).read_text())
-    layout.path(layout.manifest(record["amd64"]).blobs[1].digest).unlink()
+    (step, *_) = parts.plan(one)
+    layout.path(layout.manifest(step.local["amd64"]).blobs[1].digest).unlink()
     (step, *_) = parts.plan(one)
     assert (step.action, sorted(step.local)) == ("build", ["arm64"])
     parts.run(one, True, print)
@@ -362,13 +360,6 @@ def test_an_image_is_the_same_whatever_the_order_of_the_options(job: Callable[..
 # ---- one machine for each architecture -----------------------------------------------------------
 
 
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, machine: str) -> None:
-    """Go on as on another machine: nothing is built there yet."""
-    monkeypatch.setattr(push, "LAYOUT", tmp_path / name / "oci")
-    monkeypatch.setattr(parts, "RECORDS", tmp_path / name / "parts")
-    monkeypatch.setattr("platform.machine", lambda: machine)
-
-
 def test_two_machines_make_what_one_makes(
     job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,14 +367,15 @@ def test_two_machines_make_what_one_makes(
     parts.run(job(("a3",), repository=alone), True, print)
     BUILDER.built.clear()
     for arch, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
-        _elsewhere(tmp_path, monkeypatch, arch, machine)
+        _machine(monkeypatch, tmp_path / arch)
+        monkeypatch.setattr("platform.machine", partial(str, machine))
         (step,) = parts.run_part(job(("a3",), repository=registry), arch, print)
         assert (step.action, step.why) == ("build", f"{arch} is not there")
         (again,) = parts.run_part(job(("a3",), repository=registry), arch, print)
         assert again.action == "skip"
         assert registry.real_tags() == {}
     assert [arches for _, arches, _ in BUILDER.built] == [("amd64",), ("arm64",)]
-    _elsewhere(tmp_path, monkeypatch, "third", "x86_64")
+    _machine(monkeypatch, tmp_path / "third")
     parts.merge(job(("a3",), repository=registry), True, print)
     assert registry.real_tags() == alone.real_tags()
     assert len(BUILDER.built) == 2
@@ -414,15 +406,103 @@ def test_a_merge_of_a_part_of_a_release_is_refused(
     assert len(problems_of(lambda: parts.merge(one, False, print), 65)) == 5
 
 
+# ---- signed --------------------------------------------------------------------------------------
+
+
+class Signatures:
+    """In the place of cosign: which architecture has its provenance; it may fail."""
+
+    def __init__(self) -> None:
+        self.attested: list[tuple[str, str]] = []
+        self.fails = False
+
+    def attest(self, at: str, kind: str, predicate: str, signer: object) -> None:
+        if self.fails:
+            raise fail("cosign attest", "the log does not answer", exit_code=EX_UNAVAILABLE)
+        self.attested.append((at, json.loads(predicate)["of"]))
+
+
+@pytest.fixture
+def signatures(monkeypatch: pytest.MonkeyPatch) -> Signatures:
+    """Signing without cosign, and provenance without BuildKit."""
+    made = Signatures()
+
+    def said(layout: object, index: Manifest) -> dict[str, list[provenance.Statement]]:
+        kind = f"{provenance.SLSA}v0.2"
+        return {
+            digest: [provenance.Statement(kind, (), {"of": arch})]
+            for arch, digest in index.arches.items()
+        }
+
+    monkeypatch.setattr(provenance, "buildkit", said)
+    monkeypatch.setattr(sign, "attest", made.attest)
+    monkeypatch.setattr(sign, "index", lambda *_: None)
+    return made
+
+
+def _signed(job: Job) -> Job:
+    return dataclasses.replace(job, signer=sign.Signer())
+
+
 def test_whoever_builds_signs_the_provenance(
-    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    job: Callable[..., Job], signatures: Signatures
 ) -> None:
-    attested: list[tuple[str, str]] = []
-    statement = provenance.Statement("https://slsa.dev/provenance/v0.2", (), {"builder": {}})
-    monkeypatch.setattr(parts, "_statements", lambda *_: {"arm64": [statement]})
-    monkeypatch.setattr(sign, "attest", lambda at, kind, *_: attested.append((at, kind)))
     registry = FakeRegistry()
-    signing = dataclasses.replace(job(("a3",), repository=registry), signer=sign.Signer())
-    parts.run_part(signing, "arm64", print)
+    parts.run(_signed(job(("a3",), repository=registry)), True, print)
+    tags = {arch: digest for tag, digest in registry.tagged.items() for arch in BOTH
+            if tag.endswith("-proven") and arch in tag}  # fmt: skip
+    assert sorted(signatures.attested) == sorted(
+        (f"{registry.name}@{tags[arch]}", arch) for arch in BOTH
+    )
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_part_whose_provenance_was_not_signed_is_not_there(
+    job: Callable[..., Job],
+    signatures: Signatures,
+    problems_of: Problems,
+    elsewhere: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = FakeRegistry()
+    one = _signed(job(("a3",), repository=registry))
+    signatures.fails = True
+    problems_of(lambda: parts.run_part(one, "arm64", print), 69)
+    assert registry.tagged == {}
+    signatures.fails = False
+    if elsewhere:
+        _machine(monkeypatch, tmp_path / "elsewhere")
+    registry.stop.clear()
+    uploads = registry.uploads()
+    (step,) = parts.run_part(one, "arm64", print)
+    assert step.action == ("build" if elsewhere else "push")
+    assert registry.uploads() == uploads
     (digest,) = registry.tagged.values()
-    assert attested == [(f"{registry.name}@{digest}", statement.kind)]
+    assert signatures.attested == [(f"{registry.name}@{digest}", "arm64")]
+
+
+def test_what_one_part_recorded_the_next_one_leaves(
+    job: Callable[..., Job], signatures: Signatures, problems_of: Problems
+) -> None:
+    one = _signed(job(("a3",)))
+    signatures.fails = True
+    for arch in BOTH:
+        problems_of(lambda arch=arch: parts.run_part(one, arch, print), 69)
+        one.repository.stop.clear()
+    signatures.fails = False
+    assert [parts.run_part(one, arch, print)[0].action for arch in BOTH] == ["push", "push"]
+    assert [arch for _, arch in signatures.attested] == list(BOTH)
+
+
+def test_an_unsigned_part_is_not_enough_for_a_signed_image(
+    job: Callable[..., Job], signatures: Signatures, problems_of: Problems
+) -> None:
+    one = job(("a3",))
+    for arch in BOTH:
+        parts.run_part(one, arch, print)
+    problems = problems_of(lambda: parts.merge(_signed(one), True, print), 65)
+    assert ["no arm64 with a signed provenance" in line for line in problems] == [True, False]
+    (step,) = parts.run_part(_signed(one), "arm64", print)
+    assert step.action == "push"
+    parts.merge(one, True, print)

@@ -1,0 +1,54 @@
+"""The project's commands with small images in the place of what BuildKit would build, and a working
+directory of its own, as another machine has one.
+
+python -m tests.e2e.invoke_small DIRECTORY publish …
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from invoke.main import program
+
+from images import build, push
+from images.matrix import Matrix
+from images.publishing import built
+from images.render import labels
+from images.targets import Options, Target
+from tests.images.hand_made import Layout
+from tests.images.small_images import Small, index
+
+
+def into_layout(
+    matrix: Matrix,
+    targets: list[Target],
+    options: Options,
+    own: Mapping[Target, Mapping[str, str]],
+    say: object,
+) -> dict[Target, str]:
+    """As `images.build.into_layout`: an index of each image with its provenance."""
+    made: dict[Target, dict[str, str]] = {}
+    for target in targets:
+        told = {**labels(matrix, target.variant, target.found.base), **own[target]}
+        smalls = [
+            Small(arch=arch.name, variant=target.variant, labels=dict(told))
+            for arch in options.arches
+        ]
+        layout = Layout(push.LAYOUT)
+        made[target] = index(layout, smalls)
+        layout.tag("made", made[target])
+    return {target: descriptor["digest"] for target, descriptor in made.items()}
+
+
+def main(directory: str, *command: str) -> None:
+    push.LAYOUT = Path(directory) / "oci"
+    built.RECORDS = Path(directory) / "parts"
+    build.provide_roots = lambda *_: None
+    build.into_layout = into_layout
+    program.run(["invoke", *command])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
