@@ -1,0 +1,89 @@
+"""From a cluster file to what each container gets, and what its entrypoint makes of it.
+
+Everything that nodes must agree in is derived here: ranks, leaders, devices, ports, the sizes of
+both sides of a transfer, the proxy's endpoints. The command itself is the entrypoint's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from clusters.compile import recipe
+from clusters.compile.locate import finding
+from clusters.compile.planning import Planned, addressed, plan
+from clusters.compile.ports import Taken
+from clusters.compile.seats import Seat, seats
+from clusters.compile.variables import proxy_variables, variables
+from clusters.deployment import Container, Deployment, Group
+from clusters.findings import ERROR, WARNING, Finding
+from clusters.model import Cluster
+from entrypoints.problems import Problem
+
+
+def deployment(cluster: Cluster) -> Deployment:
+    """The compiled cluster. What is wrong or risky is in its findings; nothing is raised."""
+    cluster = replace(cluster, nodes=addressed(cluster.nodes))
+    problems: list[Problem] = []
+    roles = recipe.roles(cluster, problems)
+    texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
+    findings = [finding(cluster, None, problem, ERROR) for problem in problems]
+    taken = Taken()
+    groups = [
+        _group(cluster, those, texts[those[0].instance.name], taken, findings)
+        for those in seats(cluster, roles, texts)
+    ]
+    proxy = _proxy(cluster, groups, texts, taken, findings) if cluster.proxy else None
+    return Deployment(cluster, tuple(groups), proxy, tuple(sorted(set(findings))))
+
+
+def _group(
+    cluster: Cluster, those: Sequence[Seat], text: str, taken: Taken, findings: list[Finding]
+) -> Group:
+    """One replica, with ports that those before it on the same hosts have left."""
+    instance = those[0].instance
+    planned = [plan(cluster, variables(cluster, seat, text)) for seat in those]
+    moves = taken.moves(planned, instance.ports)
+    if moves:
+        planned = [plan(cluster, variables(cluster, seat, text, moves)) for seat in those]
+    taken.add(planned)
+    findings += _found(cluster, planned)
+    first = planned[0].container
+    served = planned if instance.external else planned[:1]
+    return Group(
+        name=first.name.rpartition("-")[0],
+        instance=first.instance,
+        replica=first.replica,
+        role=those[0].role,
+        containers=tuple(one.container for one in planned),
+        endpoints=tuple((one.address, one.ports["api"][0]) for one in served if "api" in one.ports),
+    )
+
+
+def _proxy(
+    cluster: Cluster,
+    groups: Sequence[Group],
+    texts: Mapping[str, str],
+    taken: Taken,
+    findings: list[Finding],
+) -> Container:
+    """The proxy, before the servers of every prefill and decode group."""
+    planned = plan(cluster, proxy_variables(cluster, groups, texts))
+    fixed = ("api",) if cluster.proxy and cluster.proxy.port else ()
+    moves = taken.moves([planned], fixed)
+    if moves:
+        planned = plan(cluster, proxy_variables(cluster, groups, texts, moves))
+    taken.add([planned])
+    findings += _found(cluster, [planned])
+    return planned.container
+
+
+def _found(cluster: Cluster, planned: Sequence[Planned]) -> list[Finding]:
+    found = []
+    for one in planned:
+        launch = one.container.launch
+        found += [finding(cluster, one.container, problem, ERROR) for problem in one.problems]
+        for advice in launch.warnings if launch else ():
+            problem = Problem(advice.code, "", advice.message, advice.fix, advice.source)
+            found.append(finding(cluster, one.container, problem, WARNING))
+    return found

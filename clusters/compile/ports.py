@@ -1,0 +1,77 @@
+"""Ports that follow by themselves: where groups share a host, the later ones move up."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Protocol
+
+from entrypoints.launch.plan import Ports
+
+Span = tuple[int, int]  # first and last
+
+# A port's name in a plan and in the cluster file -> the variable that sets it.
+VARIABLES = {"api": "PORT", "dp_rpc": "DP_RPC_PORT", "kv": "KV_PORT", "ray": "RAY_PORT"}
+
+
+class Listening(Protocol):
+    """A planned container, as far as its ports go."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def ports(self) -> Mapping[str, Span]: ...
+
+
+class Taken:
+    """The ports of every host, as one group after the other takes them."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[Span]] = {}
+
+    def moves(self, group: Sequence[Listening], fixed: Container[str]) -> dict[str, int]:
+        """The first ports that a group takes in place of its own, by name; never a `fixed` one."""
+        moves = {}
+        own: dict[str, list[Span]] = {}
+        for name in VARIABLES:
+            places = [(one.host, one.ports[name]) for one in group if name in one.ports]
+            step = 0 if name in fixed else self._step(places, own)
+            for host, span in places:
+                own.setdefault(host, []).append(_up(span, step))
+            if step:
+                moves[name] = places[0][1][0] + step
+        return moves
+
+    def add(self, group: Sequence[Listening]) -> None:
+        """The group has its ports."""
+        for one in group:
+            self._taken.setdefault(one.host, []).extend(one.ports.values())
+
+    def _step(self, places: Sequence[tuple[str, Span]], own: Mapping[str, Sequence[Span]]) -> int:
+        """How far the places have to move until none meets what is taken on its host."""
+        step = 0
+        while beyond := [
+            other[1] - span[0] - step + 1
+            for host, span in places
+            for other in (*self._taken.get(host, ()), *own.get(host, ()))
+            if meet(_up(span, step), other)
+        ]:
+            step += max(beyond)
+        return step
+
+
+def spans(ports: Ports) -> dict[str, Span]:
+    """Each port as its first and last one."""
+    return {
+        name: (port[0], port[1]) if isinstance(port, list) else (port, port)
+        for name, port in ports.items()
+    }
+
+
+def meet(one: Span, other: Span) -> bool:
+    """Whether two ranges have a port in common."""
+    return one[0] <= other[1] and one[1] >= other[0]
+
+
+def _up(span: Span, step: int) -> Span:
+    return span[0] + step, span[1] + step

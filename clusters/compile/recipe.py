@@ -1,0 +1,63 @@
+"""What a container gets as RECIPE: a recipe's name, or what the cluster file lays over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clusters.model import Cluster, Instance
+from entrypoints.inputs import recipes
+from entrypoints.inputs.recipes import SIDES
+from entrypoints.problems import Problem, Refused
+
+# What a single name stands for, by preference: for one node, and for several.
+_SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head", "single")}
+
+
+def roles(cluster: Cluster, problems: list[Problem]) -> dict[str, str]:
+    """The recipe's role of every instance: `serve` is the one that recipe and nodes come to."""
+    have: Iterable[str] = ()
+    if cluster.recipe is not None:
+        try:
+            have = recipes.load(_written(cluster.recipe)).groups
+        except Refused as refused:
+            problems += refused.problems
+    return {name: _role(one, tuple(have)) for name, one in cluster.instances.items()}
+
+
+def _role(instance: Instance, have: tuple[str, ...]) -> str:
+    if instance.role != "serve":
+        return instance.role
+    wanted = _SERVES[instance.each > 1]
+    return next((role for role in wanted if role in have), wanted[0])
+
+
+def text(cluster: Cluster, instance: Instance, roles: Mapping[str, str]) -> str:
+    """The value of RECIPE for an instance.
+
+    Prefill and decode get the sizes of both sides, of which their kv-transfer-config is made
+    (vllm-ascend#8344, #8345, #8442).
+    """
+    role = roles[instance.name]
+    own: dict[str, Any] = {role: instance.settings} if instance.settings else {}
+    if role in SIDES:
+        for other in cluster.instances.values():
+            side = roles[other.name]
+            if side in SIDES and side not in own and other.settings.get("sizes"):
+                own[side] = {"sizes": other.settings["sizes"]}
+    over: dict[str, Any] = dict(cluster.settings)
+    if own:
+        over["roles"] = own
+    if cluster.recipe is None:
+        both = {side for side in roles.values() if side in SIDES} if role in SIDES else {role}
+        every = {name: own.get(name, {}) for name in sorted(both, reverse=True)}
+        made = {"model": cluster.model, **over, "roles": every}
+        return _written(made)
+    if not over:
+        return _written(cluster.recipe)
+    return _written({"extends": cluster.recipe, **over})
+
+
+def _written(recipe: str | Mapping[str, Any]) -> str:
+    return recipe if isinstance(recipe, str) else json.dumps(recipe, ensure_ascii=False)

@@ -1,0 +1,118 @@
+"""Who is where: every replica of every instance, and its containers' nodes, ranks and devices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from clusters.model import Cluster, Instance, Node
+from entrypoints.inputs import data, recipes
+from entrypoints.inputs.recipes import Block
+from entrypoints.problems import Refused
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A container's place. `rank`: in its group. `leader`: the node of rank 0.
+
+    `local`: among the containers of its group on its node.
+    `devices`: the NPUs it gets, `whole` when they are all of its node's.
+    `group`: number of this replica among all that do the same, over all instances.
+    """
+
+    instance: Instance
+    role: str
+    replica: int
+    rank: int
+    local: int
+    node: Node
+    leader: Node
+    devices: tuple[int, ...]
+    whole: bool
+    group: int
+    groups: int
+
+
+def seats(
+    cluster: Cluster, roles: Mapping[str, str], texts: Mapping[str, str]
+) -> Iterator[list[Seat]]:
+    """The seats of one replica after the other, in the file's order."""
+    blocks = {name: _block(texts[name], role) for name, role in roles.items()}
+    shares = Counter(
+        node
+        for one in cluster.instances.values()
+        for node in one.nodes
+        for _ in range(_containers(one, blocks[one.name]))
+    )
+    groups = Counter(
+        roles[one.name] for one in cluster.instances.values() for _ in range(one.replicas)
+    )
+    free = {name: list(_devices(node)) for name, node in cluster.nodes.items()}
+    before: Counter[str] = Counter()
+    for instance in cluster.instances.values():
+        role, block = roles[instance.name], blocks[instance.name]
+        here = _containers(instance, block)
+        for replica in range(instance.replicas):
+            names = instance.nodes[replica * instance.each : (replica + 1) * instance.each]
+            made = []
+            for rank in range(len(names) * here):
+                node = cluster.nodes[names[rank // here]]
+                own = list(instance.devices or _devices(node))
+                if shares[node.name] > 1:
+                    need = _need(block, instance)
+                    own = [device for device in free[node.name] if device in own][:need]
+                    free[node.name] = [d for d in free[node.name] if d not in own]
+                made.append(
+                    Seat(
+                        instance,
+                        role,
+                        replica,
+                        rank,
+                        rank % here,
+                        node,
+                        cluster.nodes[names[0]],
+                        tuple(own),
+                        len(own) == len(_all(node)),
+                        before[role],
+                        groups[role],
+                    )
+                )
+            before[role] += 1
+            yield made
+
+
+def _block(text: str, role: str) -> Block:
+    """The role's settings in a recipe that other places have found right or wrong."""
+    try:
+        return recipes.load(text).groups.get(role, Block())
+    except Refused:
+        return Block()
+
+
+def _local(block: Block, nodes: int) -> int:
+    """Data parallel ranks on one node."""
+    return block.sizes.dp_local or max((block.sizes.dp or 1) // nodes, 1)
+
+
+def _containers(instance: Instance, block: Block) -> int:
+    """How many containers of a replica are on each of its nodes."""
+    return _local(block, instance.each) if instance.external else 1
+
+
+def _need(block: Block, instance: Instance) -> int:
+    """Devices of one container."""
+    sizes = block.sizes
+    each = (sizes.tp or 1) * (sizes.pp or 1) * (sizes.pcp or 1)
+    if instance.external:
+        return each
+    return max(each * (sizes.dp or 1) // instance.each, 1)
+
+
+def _all(node: Node) -> tuple[int, ...]:
+    path = data.path_of("platforms", f"{node.platform}.yaml")
+    return tuple(range(data.read(path)["devices"] if data.is_file(path) else 0))
+
+
+def _devices(node: Node) -> tuple[int, ...]:
+    return _all(node) if node.devices is None else node.devices
