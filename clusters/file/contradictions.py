@@ -1,0 +1,279 @@
+"""What is well-formed and still cannot be: names of nothing, and keys that do not go together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clusters.file import recipe as recipes
+from clusters.file.devices import numbers
+from clusters.file.positions import Document
+from clusters.file.schema import schema
+from clusters.findings import WARNING, Finding
+from clusters.model import Path
+from entrypoints.inputs import data
+from entrypoints.inputs.settings import NAMES
+from entrypoints.problems import choose
+from images.errors import did_you_mean
+
+# Nodes of one instance where Kubernetes chooses them; more is a slip of the finger.
+MOST = 10_000
+# Variables of the entrypoint that no key of the file stands for.
+_FREE = frozenset({"JEMALLOC", "RAY_ARGS"})
+
+
+def find(document: Document, raw: Mapping[str, Any]) -> list[Finding]:
+    """All of them. `raw` is the document without what the schema refuses."""
+    looking = _Looking(document, raw)
+    looking.top()
+    looking.nodes()
+    for name, instance in raw.get("instances", {}).items():
+        looking.instance(name, instance)
+    looking.proxy()
+    looking.images()
+    looking.volumes()
+    looking.secrets()
+    looking.unused()
+    return looking.findings
+
+
+class _Looking:
+    """Whether a thing exists is asked of the whole document: a wrong one is there nevertheless."""
+
+    def __init__(self, document: Document, raw: Mapping[str, Any]) -> None:
+        self.document = document
+        self.raw = raw
+        self.names = self.at("nodes").keys()
+        self.placed = "nodes" not in document.value
+        self.platforms: dict[str, int] = {
+            name: data.read(data.path_of("platforms", f"{name}.yaml"))["devices"]
+            for name in data.names("platforms")
+        }
+        self.recipe = recipes.given(document, raw.get("recipe"))
+        self.findings = list(self.recipe.findings)
+
+    def at(self, *path: str) -> dict[str, Any]:
+        """The mapping at a path of the whole document; empty where there is none."""
+        value = self.document.value
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, dict) else {}
+
+    def wrong(self, path: Path, code: str, message: str, fix: str) -> None:
+        self.findings.append(self.document.error(path, code, message, fix))
+
+    def known(self, path: Path, name: str | None, known: Iterable[str]) -> None:
+        if name is not None and name not in (names := list(known)):
+            code = f"unknown-{path[-1]}"
+            self.wrong(path, code, f"{name!r} is unknown", choose(name, names))
+
+    def settings(self, path: Path, raw: Mapping[str, Any]) -> None:
+        self.findings += recipes.check_settings(self.document, path, raw, self.recipe.groups)
+
+    def top(self) -> None:
+        self.known(("release",), self.raw.get("release"), data.names("releases"))
+        self.known(("platform",), self.raw.get("platform"), self.platforms)
+        if "os" in self.raw:
+            from images.matrix import load
+
+            self.known(("os",), self.raw["os"], load().oses)
+        if not {"recipe", "model"} & self.document.value.keys():
+            fix = "add recipe:, or model: and sizes:"
+            self.wrong((), "missing-key", "has no recipe and no model", fix)
+        self.settings((), self.raw)
+
+    def nodes(self) -> None:
+        seen: dict[str, str] = {}
+        bare = []
+        for name, raw in self.raw.get("nodes", {}).items():
+            path = ("nodes", name)
+            node = raw if isinstance(raw, dict) else {"address": raw}
+            address = node.get("address")
+            if address in seen:
+                message = f"has the address {address}, as {seen[address]} has"
+                self.wrong(path, "same-address", message, "give each node its own")
+            elif address:
+                seen[address] = name
+            self.known((*path, "platform"), node.get("platform"), self.platforms)
+            if "platform" not in self.at(*path):
+                bare.append(name)
+            there = self.there(node)
+            if there:
+                self.devices(path, node, range(there), f"its platform has {there}")
+        if "platform" not in self.document.value and (bare or self.placed):
+            whose = f" for {', '.join(bare[:3])}{' …' if bare[3:] else ''}" if bare else ""
+            fix = "add platform: at the top" + (", or to each node" if bare else "")
+            self.wrong(("platform",), "missing-key", f"is missing{whose}", fix)
+
+    def there(self, node: Mapping[str, Any]) -> int:
+        """How many devices a node of that platform has; 0 where the platform is not known."""
+        return self.platforms.get(str(node.get("platform", self.raw.get("platform"))), 0)
+
+    def devices(self, path: Path, raw: Mapping[str, Any], there: Iterable[int], why: str) -> None:
+        """`devices` of a node or an instance, all of which have to be there."""
+        given = numbers(raw.get("devices"))
+        if given is None:
+            return
+        path = (*path, "devices")
+        if not given:
+            message = f"{raw['devices']!r} has a range whose end is before its start"
+            self.wrong(path, "bad-devices", message, "write the smaller number first")
+        elif len(set(given)) < len(given):
+            self.wrong(path, "bad-devices", "names a device twice", "name each one once")
+        elif beyond := sorted(set(given) - set(there)):
+            message = f"there is no device {', '.join(map(str, beyond))}: {why}"
+            self.wrong(path, "no-device", message, "give devices that are there")
+
+    def instance(self, name: str, raw: Mapping[str, Any]) -> None:
+        path = ("instances", name)
+        roles = schema()["$defs"]["instance"]["properties"]["role"]["enum"]
+        if "role" not in self.at(*path) and name not in roles:
+            message = f"is missing, and {name!r} is no role"
+            self.wrong((*path, "role"), "missing-key", message, f"give one of {', '.join(roles)}")
+        self.settings(path, raw)
+        names: list[str] = []
+        if isinstance(raw.get("nodes"), list):
+            names = raw["nodes"]
+            self.node_names((*path, "nodes"), names, raw.get("replicas", 1))
+        elif "nodes" in raw:
+            self.count((*path, "nodes"), raw["nodes"], raw.get("replicas", 1))
+        self.instance_devices(path, raw, names)
+        for node, override in raw.get("overrides", {}).items():
+            at = (*path, "overrides", node)
+            if names and node not in names:
+                message = f"{node!r} is no node of this instance"
+                self.wrong(at, "unknown-node", message, did_you_mean(node, names))
+            self.variables((*at, "env"), override.get("env", {}))
+
+    def node_names(self, path: Path, names: list[str], replicas: int) -> None:
+        if self.placed:
+            message = "are named, and there is no nodes: at the top"
+            fix = "add nodes:, or give the number of nodes of one replica"
+            self.wrong(path, "mixed-nodes", message, fix)
+            return
+        for index, name in enumerate(names):
+            if name not in self.names:
+                message = f"{name!r} is no node"
+                self.wrong((*path, index), "unknown-node", message, did_you_mean(name, self.names))
+        if len(names) % replicas:
+            message = f"{len(names)} nodes cannot be divided into {replicas} replicas"
+            self.wrong(path, "uneven-nodes", message, "give each replica equally many")
+
+    def count(self, path: Path, each: int, replicas: int) -> None:
+        if not self.placed:
+            message = "is a number, and nodes have names at the top"
+            self.wrong(path, "mixed-nodes", message, "list the names of this instance's nodes")
+        elif each * replicas > MOST:
+            message = f"comes to {each * replicas} nodes"
+            self.wrong(path, "too-many-nodes", message, f"give at most {MOST}, with all replicas")
+
+    def instance_devices(self, path: Path, raw: Mapping[str, Any], names: Iterable[str]) -> None:
+        nodes = self.raw.get("nodes", {})
+        for name in dict.fromkeys(names) or [""]:
+            node = nodes.get(name)
+            node = node if isinstance(node, dict) else {}
+            there = self.there(node)
+            own = numbers(node.get("devices"))
+            why = f"{name or 'its platform'} has {there if own is None else len(own)}"
+            before = len(self.findings)
+            if there:
+                self.devices(path, raw, range(there) if own is None else own, why)
+            if len(self.findings) > before:
+                return  # said once, not for every node
+
+    def variables(self, path: Path, env: Mapping[str, Any]) -> None:
+        """Variables of one container, which go past the recipe."""
+        for name in env:
+            if name in NAMES - _FREE:
+                message = "is a variable of the entrypoint, which follows from this file"
+                self.wrong((*path, name), "own-variable", message, "use the file's own keys")
+        others = {name: value for name, value in env.items() if name not in NAMES}
+        self.findings += recipes.check_settings(self.document, path[:-1], {"env": others}, ())
+
+    def proxy(self) -> None:
+        raw = self.raw.get("proxy")
+        if raw is None:
+            return
+        path = ("proxy",)
+        node = raw.get("node")
+        if self.placed and node:
+            message = "is named, and there is no nodes: at the top"
+            self.wrong((*path, "node"), "mixed-nodes", message, "add nodes:, or take it out")
+        elif node and node not in self.names:
+            message = f"{node!r} is no node"
+            self.wrong((*path, "node"), "unknown-node", message, did_you_mean(node, self.names))
+        elif not self.placed and "node" not in self.at(*path):
+            self.wrong((*path, "node"), "missing-key", "is missing", "add node: with a node's name")
+        if not self.placed and raw.get("replicas", 1) > 1:
+            message = "is for Kubernetes, which has no nodes: at the top"
+            self.wrong((*path, "replicas"), "bad-value", message, "take it out")
+        other = self.raw.get("ports", {}).get("proxy")
+        if other and raw.get("port", other) != other:
+            message = f"is {raw['port']}, and ports.proxy is {other}"
+            self.wrong((*path, "port"), "two-ports", message, "keep one of them")
+        self.variables((*path, "env"), raw.get("env", {}))
+
+    def images(self) -> None:
+        by_platform = self.raw.get("image")
+        if not isinstance(by_platform, dict):
+            return
+        for name in by_platform:
+            if name not in self.platforms:
+                fix = choose(name, self.platforms)
+                self.wrong(("image", name), "unknown-platform", f"{name!r} is unknown", fix)
+        nodes = self.raw.get("nodes", {}).values()
+        own = [node["platform"] for node in nodes if isinstance(node, dict) and "platform" in node]
+        used = dict.fromkeys([*own, *filter(None, [self.raw.get("platform")])])
+        for name in used:
+            if name in self.platforms and name not in self.at("image"):
+                message = f"there is none for platform {name}"
+                self.wrong(("image",), "missing-key", message, f"add {name}: with its image")
+
+    def volumes(self) -> None:
+        weights = self.raw.get("weights")
+        several = isinstance(weights, list)
+        seen = set()
+        for index, raw in enumerate(weights if isinstance(weights, list) else [weights]):
+            path: Path = ("weights", index) if several else ("weights",)
+            one = raw if isinstance(raw, dict) else {"path": raw}
+            mount = one.get("mount", one.get("path"))
+            if mount and mount in seen:
+                message = f"something is mounted at {mount} already"
+                self.wrong(path, "same-mount", message, "give each its own mount:")
+            seen.add(mount)
+            if "claim" in one:
+                self.kubernetes_only((*path, "claim"))
+
+    def secrets(self) -> None:
+        for name, raw in self.raw.get("secrets", {}).items():
+            path = ("secrets", name)
+            if name in NAMES:
+                message = "is a variable of the entrypoint and no secret"
+                self.wrong(path, "own-variable", message, "use the file's own keys")
+            for at in ((), *(("instances", one) for one in self.at("instances")), ("proxy",)):
+                if name in self.at(*at, "env"):
+                    message = "is a secret, and is given as text too"
+                    self.wrong((*at, "env", name), "open-secret", message, "take one of them out")
+            if "secret" in raw:
+                self.kubernetes_only((*path, "secret"))
+
+    def kubernetes_only(self, path: Path) -> None:
+        if not self.placed:
+            message = "is for Kubernetes, which has no nodes: at the top"
+            self.wrong(path, "kubernetes-only", message, "give a path or file of the nodes")
+
+    def unused(self) -> None:
+        """A warning for nodes on which nothing runs."""
+        used = {self.at("proxy").get("node")}
+        for raw in self.at("instances").values():
+            names = raw.get("nodes") if isinstance(raw, dict) else None
+            if not isinstance(names, list):
+                return
+            used.update(name for name in names if isinstance(name, str))
+        for name in self.names:
+            if name not in used:
+                path = ("nodes", name)
+                fix = "name it in an instance, or take it out"
+                found = self.document.error(path, "unused-node", "nothing runs on it", fix)
+                self.findings.append(dataclasses.replace(found, severity=WARNING))

@@ -1,0 +1,170 @@
+"""YAML as values, with the line of every key and item.
+
+Scalars are those of YAML 1.2, as in a recipe: `no` and `on` are text. Only what JSON can hold is
+let in, since the schema and the recipes speak of that alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from clusters.findings import ERROR, Finding
+from clusters.model import Path
+from entrypoints.inputs import yaml12
+
+# What a document may come to; aliases of aliases make a short file a huge one.
+LARGEST = 500_000
+DEEPEST = 64
+_KINDS = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None)}
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Document:
+    """`value` is None where nothing could be read. `lines` count from 1."""
+
+    file: str
+    value: Any
+    lines: dict[Path, int]
+    findings: tuple[Finding, ...]
+
+    def line(self, path: Path) -> int:
+        """The line of what is said at `path`, or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def error(self, path: Path, code: str, message: str, fix: str, source: str = "") -> Finding:
+        """A finding about what is said at `path`."""
+        return Finding(self.file, self.line(path), ERROR, code, spelled(path), message, fix, source)
+
+
+def spelled(path: Path) -> str:
+    """`instances.decode.nodes[0]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "the file"
+
+
+def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
+    """The one document in a text. Scalars at a path that is `as_written` stay text."""
+    loader = None
+    try:
+        loader = yaml12.Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return _unreadable(file, 1, "the file is empty", "write at least name: and instances:")
+        reading = _Reading(file, loader, as_written)
+        value = reading.value(root, ())
+        return Document(file, value, reading.lines, tuple(reading.findings))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = ", ".join(filter(None, (error.problem, error.context)))
+        return _unreadable(file, mark.line + 1 if mark else 1, words, "correct the YAML")
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return _unreadable(file, line, error.reason, "take the character out")
+    except _TooMuch as error:
+        return _unreadable(file, error.line, str(error), "write it out, without so many aliases")
+    except RecursionError:
+        return _unreadable(file, 1, "is nested too deeply", "flatten it")
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _unreadable(file: str, line: int, message: str, fix: str) -> Document:
+    finding = Finding(file, line, ERROR, "bad-yaml", "the file", message, fix)
+    return Document(file, None, {}, (finding,))
+
+
+class _TooMuch(Exception):
+    def __init__(self, message: str, line: int) -> None:
+        self.line = line
+        super().__init__(message)
+
+
+class _Reading:
+    def __init__(self, file: str, loader: Any, as_written: Callable[[Path], bool]) -> None:
+        self.file = file
+        self.loader = loader
+        self.as_written = as_written
+        self.lines: dict[Path, int] = {(): 1}
+        self.findings: list[Finding] = []
+        self.count = 0
+
+    def wrong(self, node: Any, path: Path, code: str, message: str, fix: str) -> None:
+        line = node.start_mark.line + 1
+        self.findings.append(Finding(self.file, line, ERROR, code, spelled(path), message, fix))
+
+    def value(self, node: Any, path: Path) -> Any:
+        self.count += 1
+        if self.count > LARGEST:
+            raise _TooMuch(f"comes to more than {LARGEST} values", node.start_mark.line + 1)
+        if len(path) > DEEPEST:
+            raise _TooMuch("is nested too deeply, or an anchor holds itself", self.lines[path])
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            found = []
+            for index, item in enumerate(node.value):
+                at = (*path, index)
+                self.lines[at] = item.start_mark.line + 1
+                found.append(self.value(item, at))
+            return found
+        return self.scalar(node, path)
+
+    def mapping(self, node: Any, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for merged in self.merged(node, path):
+            found.update(merged)
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            if key.tag == _TAG + "merge":
+                continue
+            if key.tag != _TAG + "str":
+                what = "this key is not text"
+                self.wrong(key, path, "bad-key", what, "put it in quotes")
+                continue
+            name, line = key.value, key.start_mark.line + 1
+            at = (*path, name)
+            if name in seen:
+                what = f"is given twice, first at line {seen[name]}"
+                self.wrong(key, at, "duplicate-key", what, "keep one of them")
+                continue
+            seen[name] = self.lines[at] = line
+            found[name] = self.value(value, at)
+        return found
+
+    def merged(self, node: Any, path: Path) -> Iterator[dict[str, Any]]:
+        """The mappings under `<<`, the last one first since the first wins."""
+        for key, value in node.value:
+            if key.tag == _TAG + "merge":
+                several = isinstance(value, yaml.SequenceNode)
+                for one in reversed(value.value) if several else [value]:
+                    if isinstance(one, yaml.MappingNode):
+                        yield self.value(one, path)
+                    else:
+                        what = "<< takes mappings only"
+                        self.wrong(key, path, "bad-merge", what, "give it an alias of a mapping")
+
+    def scalar(self, node: Any, path: Path) -> Any:
+        if node.tag != _TAG + "null" and self.as_written(path):
+            return node.value
+        kind = _KINDS.get(node.tag.removeprefix(_TAG))
+        try:
+            value = self.loader.construct_object(node) if kind else None
+        except (yaml.YAMLError, ValueError, TypeError, LookupError):
+            kind = None
+        if kind is None or not isinstance(value, kind) or not _finite(value):
+            self.wrong(node, path, "bad-value", f"{node.value!r} cannot be read", "quote it")
+            return None
+        return value
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,0 +1,116 @@
+"""A cluster file as a `Cluster`, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from clusters.file import build, contradictions, schema
+from clusters.file.positions import parse
+from clusters.file.recipe import reason, text_as_written
+from clusters.findings import ERROR, Finding
+from clusters.model import Cluster, Path
+from images.errors import EX_DATAERR, Problem, UserError
+
+# Where a scalar is text as written, `0.90` for instance; None stands for any name or number.
+_TEXTS: tuple[tuple[str | None, ...], ...] = (
+    ("env", None),
+    ("options", None),
+    ("proxy", "env", None),
+    ("proxy", "arguments", None),
+    ("instances", None, "env", None),
+    ("instances", None, "arguments", None),
+    ("instances", None, "command", None),
+    ("instances", None, "overrides", None, "env", None),
+    ("instances", None, "overrides", None, "arguments", None),
+)
+
+
+class WrongFile(UserError):
+    """A cluster file that cannot be used. `findings`: the warnings among them too."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        problems = (
+            Problem(f"{one.file}:{one.line}: {one.where}", one.message, one.fix)
+            for one in self.findings
+            if one.severity == ERROR
+        )
+        super().__init__(problems, EX_DATAERR)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file comes to: no cluster where an error is among the findings."""
+
+    cluster: Cluster | None
+    findings: tuple[Finding, ...]
+
+
+def load(path: str | FilePath, say: Callable[[str], None] | None = None) -> Cluster:
+    """The cluster in a file; warnings go to `say`. Raises WrongFile (65) with every finding."""
+    found = read(path)
+    if found.cluster is None:
+        raise WrongFile(found.findings)
+    if say:
+        for finding in found.findings:
+            say(finding.text())
+    return found.cluster
+
+
+def read(path: str | FilePath) -> Reading:
+    """The cluster in a file, and everything that is wrong or risky in it, sorted by line."""
+    try:
+        text = FilePath(path).read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        message = f"cannot be read: {reason(error)}"
+        fix = "give a readable YAML file in UTF-8"
+        found = Finding(str(path), 1, ERROR, "unreadable-file", "the file", message, fix)
+        return Reading(None, (found,))
+    return read_text(str(path), text)
+
+
+def read_text(file: str, text: str) -> Reading:
+    """As `read`, of a text that is in `file`."""
+    document = parse(file, text, _as_written)
+    findings = list(document.findings)
+    if document.value is not None or not findings:
+        refused = schema.check(document)
+        said = {finding.where for finding in findings}  # unreadable: not said once more
+        findings += [one for one in refused.values() if one.where not in said]
+        if isinstance(document.value, dict):
+            raw = _without(document.value, refused.keys())
+            findings += contradictions.find(document, raw)
+    findings = sorted(dict.fromkeys(findings))
+    if any(one.severity == ERROR for one in findings):
+        return Reading(None, tuple(findings))
+    return Reading(build.cluster(document), tuple(findings))
+
+
+def _as_written(path: Path) -> bool:
+    if path[:1] == ("recipe",):
+        return text_as_written(path[1:])
+    return any(
+        len(path) == len(one) and all(b in (None, a) for a, b in zip(path, one, strict=True))
+        for one in _TEXTS
+    )
+
+
+def _without(value: Any, refused: Iterable[Path], at: Path = ()) -> Any:
+    """The value without what is refused; a list with a refused item is left out as a whole."""
+    if not refused:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: _without(item, refused, (*at, key))
+            for key, item in value.items()
+            if (*at, key) not in refused
+            and not (
+                isinstance(item, list) and any((*at, key, i) in refused for i in range(len(item)))
+            )
+        }
+    if isinstance(value, list):
+        return [_without(item, refused, (*at, index)) for index, item in enumerate(value)]
+    return value

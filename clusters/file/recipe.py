@@ -1,0 +1,111 @@
+"""The recipe of a cluster, and the settings laid over it: the entrypoint's own reader judges both.
+
+What it says of a key is told with the line of that key in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from clusters.file.positions import Document, parse, spelled
+from clusters.findings import ERROR, Finding
+from clusters.model import Path
+from entrypoints.inputs import recipes
+from entrypoints.problems import Problem, Refused, choose
+
+SETTINGS = ("sizes", "concurrency", "features", "env", "args", "kv_transfer")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The recipe of a cluster: a name, its content, or None. `groups`: the roles it describes."""
+
+    recipe: str | Mapping[str, Any] | None
+    groups: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+def text_as_written(path: Path) -> bool:
+    """Whether this place of a recipe is a value under `env:`, which is text as written."""
+    return path[-2:-1] == ("env",) and (len(path) == 2 or (len(path) == 4 and path[0] == "roles"))
+
+
+def given(document: Document, raw: Any) -> Given:
+    """What `recipe:` comes to."""
+    at: Path = ("recipe",)
+    if raw is None:
+        return Given(None, ())
+    if isinstance(raw, dict):
+        return _content(document, at, raw)
+    if raw.endswith((".yaml", ".yml")):
+        return _file(document, raw)
+    if raw not in (known := recipes.names()):
+        message = f"{raw!r} is not a recipe"
+        finding = document.error(at, "unknown-recipe", message, choose(raw, known))
+        return Given(None, (), (finding,))
+    return Given(raw, tuple(recipes.load(raw).groups))
+
+
+def check_settings(
+    document: Document, at: Path, raw: Mapping[str, Any], groups: Iterable[str]
+) -> Iterator[Finding]:
+    """What is wrong with settings at a place of the file, for a recipe with these groups."""
+    settings = {key: raw[key] for key in SETTINGS if key in raw}
+    if settings:
+        roles = dict.fromkeys(groups or ("single",))
+        yield from _content(document, at, {"model": "model", "roles": roles, **settings}).findings
+
+
+def _file(document: Document, raw: str) -> Given:
+    path = FilePath(document.file).parent / raw
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        message = f"{raw!r} cannot be read: {reason(error)}"
+        fix = "give the path of a recipe, relative to this file"
+        return Given(None, (), (document.error(("recipe",), "unreadable-file", message, fix),))
+    inner = parse(str(path), text, text_as_written)
+    if inner.findings:
+        return Given(None, (), inner.findings)
+    return _content(inner, (), inner.value)
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start}"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _content(document: Document, at: Path, raw: Any) -> Given:
+    try:
+        loaded = recipes.load(json.dumps(raw))
+    except Refused as refused:
+        return Given(None, (), tuple(_findings(document, at, refused.problems)))
+    return Given(raw, tuple(loaded.groups))
+
+
+def _findings(document: Document, at: Path, problems: Iterable[Problem]) -> Iterator[Finding]:
+    paths = {spelled(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
+    for problem in problems:
+        _, _, key = problem.where.partition("RECIPE: ")
+        path = at
+        while key and not path[len(at) :]:
+            path = paths.get(key, at)
+            key = key.rpartition(".")[0]
+        named = problem.where.removeprefix("RECIPE").removeprefix(": ")
+        where = ".".join(filter(None, (spelled(at) if at else "", named))) or "the file"
+        yield Finding(
+            document.file,
+            document.line(path),
+            ERROR,
+            problem.code,
+            where,
+            problem.message,
+            problem.fix,
+            problem.source,
+        )
