@@ -1,0 +1,1 @@
+"""What a compiled cluster looks like: as text, as data, as a picture, beside another one."""

@@ -1,0 +1,286 @@
+"""The topology as an SVG: nodes one below the other, requests at their left, groups and KV
+transfers at their right, each as a line along which its ends hang."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from clusters.show.topology import (
+    CLIENTS,
+    REQUESTS,
+    Box,
+    End,
+    Link,
+    Machine,
+    Topology,
+    collapsed,
+)
+from clusters.show.view import span
+
+MOST = 40  # machines that are drawn one by one
+COLOURS = 12  # of the template
+TEMPLATE = "picture.svg.j2"
+
+# In pixels. A character's width is that of the widest of the fonts that the template names.
+CHARACTER, LINE, HEADER = 7.0, 17, 30
+PAD, GAP, LANE, MARGIN = 10, 22, 14, 16
+LEAST = 420  # wide, so that the legend has room
+TITLE = 44
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Where something is, from the top; the nodes' left edge is 0."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        return self.y + self.height
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """A container. `colour`: of its instance, None for a proxy. `title`: after its role."""
+
+    box: Box
+    rect: Rect
+    colour: int | None
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DrawnMachine:
+    """A node. `facts`: after its title."""
+
+    machine: Machine
+    rect: Rect
+    title: str
+    facts: str
+    boxes: tuple[DrawnBox, ...]
+
+
+@dataclass(frozen=True)
+class Stub:
+    """From a box's edge at (`x`, `y`) to the wire. `arrow`: it points at the box."""
+
+    x: float
+    y: float
+    arrow: bool
+    label: str
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A link: a vertical line at `x` with its stubs. `side`: -1 at the left, 1 at the right."""
+
+    link: Link
+    side: int
+    x: float
+    top: float
+    bottom: float
+    stubs: tuple[Stub, ...]
+
+    @property
+    def words(self) -> str:
+        """What it says, in words."""
+        sides = (self.link.sources, self.link.targets)
+        return f"{self.link.kind}: {' → '.join(', '.join(e.box for e in side) for side in sides)}"
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend: an instance with its colour, or a kind of links."""
+
+    name: str
+    colour: int | None
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All that is drawn."""
+
+    topology: Topology
+    whole: Rect
+    clients: Rect
+    machines: tuple[DrawnMachine, ...]
+    wires: tuple[Wire, ...]
+    legend: tuple[Key, ...]
+
+
+def svg(topology: Topology) -> str:
+    """The whole file: no script, no font, nothing from elsewhere."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
+    templates.filters["class"] = lambda kind: kind.lower().replace(" ", "-")
+    return templates.get_template(TEMPLATE).render(picture=picture(topology)) + "\n"
+
+
+def picture(topology: Topology) -> Picture:
+    """Where everything goes. Of very many machines, those alike are drawn as one."""
+    if len(topology.machines) > MOST:
+        topology = collapsed(topology)
+    colours = {name: n % COLOURS for n, name in enumerate(topology.instances)}
+    width = max(LEAST, *(_width(one) for one in topology.machines))
+    clients = Rect(0, TITLE, 90, 28)
+    machines, y = [], clients.bottom + GAP
+    for one in topology.machines:
+        machines.append(_machine(one, y, width, colours))
+        y = machines[-1].rect.bottom + GAP
+    rects = {one.box.name: one.rect for machine in machines for one in machine.boxes}
+    rects[CLIENTS] = clients
+    wires = (
+        *_wires([one for one in topology.links if one.kind == REQUESTS], rects, 0, -1),
+        *_wires([one for one in topology.links if one.kind != REQUESTS], rects, width, 1),
+    )
+    legend = _legend(topology, colours, y, width)
+    left = min(0, *(wire.x for wire in wires)) - MARGIN
+    right = max(width, *(wire.x for wire in wires)) + MARGIN
+    return Picture(
+        topology=topology,
+        whole=Rect(left, 0, right - left, legend[-1].y + LINE + MARGIN),
+        clients=clients,
+        machines=tuple(machines),
+        wires=wires,
+        legend=legend,
+    )
+
+
+def _legend(
+    topology: Topology, colours: Mapping[str, int], y: float, width: float
+) -> tuple[Key, ...]:
+    entries = [*colours.items(), *dict.fromkeys((one.kind, None) for one in topology.links)]
+    keys: list[Key] = []
+    x = 0.0
+    for entry, colour in entries:
+        own = len(entry) * CHARACTER + 44
+        if x and (x + own > width or (colour is None and keys[-1].colour is not None)):
+            x, y = 0.0, y + LINE + 5
+        keys.append(Key(entry, colour, x, y))
+        x += own
+    return tuple(keys)
+
+
+# ---- nodes ---------------------------------------------------------------------------------------
+
+
+def _machine(machine: Machine, y: float, width: float, colours: Mapping[str, int]) -> DrawnMachine:
+    boxes, at = [], y + HEADER
+    for box in machine.boxes:
+        lines = _lines(box)
+        rect = Rect(PAD, at, width - 2 * PAD, LINE * (len(lines) + 1) + 10)
+        boxes.append(DrawnBox(box, rect, colours.get(box.instance), _title(box), lines))
+        at = rect.bottom + PAD
+    whole = Rect(0, y, width, at - y)
+    return DrawnMachine(machine, whole, _name(machine), _facts(machine), tuple(boxes))
+
+
+def _name(machine: Machine) -> str:
+    first, last = machine.names[0], machine.names[-1]
+    return first if first == last else f"{first} … {last}"
+
+
+def _facts(machine: Machine) -> str:
+    count = f"{len(machine.names)} nodes" if len(machine.names) > 1 else ""
+    unused = "" if machine.boxes else "not used"
+    return " · ".join(filter(None, (count, machine.address, machine.platform, unused)))
+
+
+def _lines(box: Box) -> tuple[str, ...]:
+    devices = f"NPUs {box.devices}" if box.devices else ""
+    listens = " · ".join(f"{kind} {span(port)}" for kind, port in box.ports.items())
+    return tuple(filter(None, (" · ".join(filter(None, (box.ranks, devices))), listens)))
+
+
+def _title(box: Box) -> str:
+    return f"{box.name} x {box.count}" if box.count > 1 else box.name
+
+
+def _width(machine: Machine) -> float:
+    own = len(_name(machine)) + len(_facts(machine)) + 3
+    inside = (
+        max(len(box.role) + len(_title(box)) + 3, *(len(line) for line in _lines(box)), 0)
+        for box in machine.boxes
+    )
+    return max(own, *inside, 0) * CHARACTER + 4 * PAD
+
+
+# ---- links ---------------------------------------------------------------------------------------
+
+
+def _wires(
+    links: Sequence[Link], rects: Mapping[str, Rect], edge: float, side: int
+) -> tuple[Wire, ...]:
+    """The links beside the nodes: the shorter, the nearer, and none upon another."""
+    heights = _heights(links, rects)
+    room = max((len(label) for link in links for _, _, label in _ends(link)), default=0)
+    reach = {n: _reach(link, n, heights) for n, link in enumerate(links)}
+    lanes: list[list[tuple[float, float]]] = []
+    wires = []
+    for n in sorted(reach, key=lambda n: reach[n][1] - reach[n][0]):
+        top, bottom = reach[n]
+        free = (lane for lane in lanes if all(bottom < a - LINE or top > b + LINE for a, b in lane))
+        lane = next(free, None)
+        if lane is None:
+            lanes.append(lane := [])
+        lane.append((top, bottom))
+        x = edge + side * (room * CHARACTER + 26 + LANE * lanes.index(lane))
+        stubs = tuple(
+            Stub(_edge(rects[end.box], side), heights[n, end.box, arrow], arrow, label)
+            for end, arrow, label in _ends(links[n])
+        )
+        wires.append(Wire(links[n], side, x, top, bottom, stubs))
+    return tuple(reversed(wires))
+
+
+def _ends(link: Link) -> Iterable[tuple[End, bool, str]]:
+    """Each end, whether it is a target, and its port as text."""
+    for ends, arrow in ((link.sources, False), (link.targets, True)):
+        for end in ends:
+            yield end, arrow, span(end.port) if end.port else ""
+
+
+def _heights(
+    links: Iterable[Link], rects: Mapping[str, Rect]
+) -> dict[tuple[int, str, bool], float]:
+    """Link, box, target → y: the ends at one box are spread over its edge."""
+    at: dict[str, list[tuple[int, str, bool]]] = {}
+    for n, link in enumerate(links):
+        for end, arrow, _ in _ends(link):
+            at.setdefault(end.box, []).append((n, end.box, arrow))
+    return {
+        key: rects[box].y + rects[box].height * (i + 1) / (len(keys) + 1)
+        for box, keys in at.items()
+        for i, key in enumerate(keys)
+    }
+
+
+def _reach(
+    link: Link, n: int, heights: Mapping[tuple[int, str, bool], float]
+) -> tuple[float, float]:
+    found = [heights[n, end.box, arrow] for end, arrow, _ in _ends(link)]
+    return min(found), max(found)
+
+
+def _edge(rect: Rect, side: int) -> float:
+    return rect.x if side < 0 else rect.right

@@ -1,0 +1,183 @@
+"""What `invoke cluster.plan` prints: what each node of a cluster gets and runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from clusters.deployment import Container, Deployment
+from clusters.show.lines import HEAD, LABEL, Line
+from clusters.show.view import Placed, View, ports, ranks, span, spans, variables, views
+from entrypoints import show
+from images.errors import did_you_mean, fail
+
+
+def chosen(deployment: Deployment, node: str) -> tuple[Container, ...]:
+    """The containers of a node, or all of them. Raises UserError (64) for an unknown node."""
+    if not node:
+        return deployment.containers
+    found = tuple(one for one in deployment.containers if one.node.name == node)
+    known = dict.fromkeys(one.node.name for one in deployment.containers)
+    if not found and node not in deployment.cluster.nodes:
+        raise fail("--node", f"{node!r} is no node of this cluster", did_you_mean(node, known))
+    return found
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def text(deployment: Deployment, node: str = "") -> Iterator[Line]:
+    """By instance: what its containers share, then what each has of its own."""
+    containers = chosen(deployment, node)
+    cluster = deployment.cluster
+    nodes = len({one.node.name for one in containers})
+    yield Line(
+        f"{cluster.name}, release {cluster.release}:"
+        f" {_count(len(containers), 'container')} on {_count(nodes, 'node')}",
+        style=HEAD,
+    )
+    for name, several in _instances(deployment, containers).items():
+        yield Line("")
+        yield from _instance(name, several)
+    if any(one.node.placed for one in containers):
+        yield Line("")
+        yield Line("@node: the address of a node that Kubernetes chooses", style=LABEL)
+
+
+def _instances(deployment: Deployment, containers: Sequence[Container]) -> dict[str, list[View]]:
+    found: dict[str, list[View]] = {}
+    for one in views(deployment, containers):
+        name = "proxy" if one.container is deployment.proxy else one.container.instance
+        found.setdefault(name, []).append(one)
+    return found
+
+
+def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
+    sections = [_sections(one) for one in several]
+    common = {
+        part: set(rows).intersection(*(one[part] for one in sections[1:]))
+        for part, rows in sections[0].items()
+    }
+    shared = {
+        part: [row for row in rows if row in common[part]] for part, rows in sections[0].items()
+    }
+    if len(several) == 1:
+        yield Line(f"{name}: {_who(several[0].container)}", style=HEAD)
+        yield from _lines(shared, 1)
+        return
+    yield Line(f"{name}: {len(several)} containers, which share", style=HEAD)
+    yield from _lines(shared, 1)
+    for one, own in zip(several, sections, strict=True):
+        yield Line("")
+        yield Line(_who(one.container), 1, HEAD)
+        yield from _lines(
+            {part: [row for row in rows if row not in common[part]] for part, rows in own.items()},
+            2,
+        )
+
+
+def _who(container: Container) -> str:
+    node = container.node
+    where = ", ".join(filter(None, (node.address, node.platform)))
+    return f"{node.name} ({where}): {container.name}, {container.role}"
+
+
+def _sections(view: View) -> dict[str, list[str]]:
+    """What there is to say, by heading; facts have none."""
+    return {
+        "": _facts(view),
+        "variables": _assigned(view.variables),
+        "arguments": list(view.arguments),
+        "environment": _assigned(view.environment),
+        "command": list(view.command),
+    }
+
+
+def _facts(view: View) -> list[str]:
+    container = view.container
+    listens = ", ".join(f"{name} {span(port)}" for name, port in ports(container).items())
+    facts = (
+        ("image", container.image),
+        ("ranks", ranks(container.launch.place if container.launch else None)),
+        ("NPUs", spans(container.devices)),
+        ("ports", listens),
+        ("after", ", ".join(container.after)),
+        ("refused", "" if view.launched else "see what is wrong with the cluster"),
+    )
+    return [f"{name}: {value}" for name, value in facts if value]
+
+
+def _assigned(variables: Mapping[str, str]) -> list[str]:
+    return [f"{name}={show.quote(value)}" for name, value in variables.items()]
+
+
+def _lines(sections: Mapping[str, Sequence[str]], level: int) -> Iterator[Line]:
+    for heading, rows in sections.items():
+        if heading and rows:
+            yield Line(heading, level, LABEL)
+        yield from (Line(row, level + bool(heading)) for row in rows)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+# ---- diff ----------------------------------------------------------------------------------------
+
+
+def diff(deployment: Deployment, node: str = "") -> Iterator[str]:
+    """What differs from the first container of an instance to each other, as unified diffs."""
+    for several in _instances(deployment, chosen(deployment, node)).values():
+        first = several[0]
+        for other in several[1:]:
+            yield from difflib.unified_diff(
+                _document(first), _document(other), _file(first), _file(other), lineterm=""
+            )
+
+
+def _document(view: View) -> list[str]:
+    return [str(line) for line in _lines(_sections(view), 0)]
+
+
+def _file(view: View) -> str:
+    return f"{view.container.node.name}/{view.container.name}"
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def data(deployment: Deployment, node: str = "") -> dict[str, Any]:
+    """The same for programs, and the findings; the plan of a node as its entrypoint gives it."""
+    placed = Placed(deployment)
+    return {
+        "cluster": deployment.cluster.name,
+        "release": deployment.cluster.release,
+        "containers": [placed.data(_container(one)) for one in chosen(deployment, node)],
+        "findings": [asdict(one) for one in deployment.findings],
+    }
+
+
+def _container(container: Container) -> dict[str, Any]:
+    return {
+        "name": container.name,
+        "node": container.node.name,
+        "instance": container.instance,
+        "replica": container.replica,
+        "rank": container.rank,
+        "image": container.image,
+        "devices": list(container.devices),
+        "variables": variables(container),
+        "arguments": list(show.masked(container.arguments)),
+        **_plan(container),
+    }
+
+
+def _plan(container: Container) -> dict[str, Any]:
+    """The entrypoint's plan; of one that is refused, its role and null for the rest."""
+    if container.launch and not container.command:
+        return show.plan_data(container.launch)
+    argv = list(show.masked(container.command)) if container.command else None
+    env: dict[str, str] | None = {} if container.command else None
+    return {"role": container.role, "env": env, "argv": argv, "ports": {}, "warnings": []}

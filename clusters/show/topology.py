@@ -1,0 +1,235 @@
+"""Who runs where and who talks to whom, as records; clusters/show/picture.py draws them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clusters.deployment import Container, Deployment
+from clusters.model import Node
+from clusters.show.view import Span, ports, ranks, spans
+from entrypoints.launch.plan import Launch
+
+CLIENTS = "clients"  # the end of a link that is no container
+
+# Kinds of links, and the ports of a leader that the last two lead to.
+REQUESTS = "requests"
+KV = "KV transfer"
+LEADER = "joins leader"
+RAY = "joins Ray"
+_JOINS = {"dp_rpc": LEADER, "master": LEADER, "ray": RAY}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A container. `ranks`: its share of its group. `ports`: by name, first and last.
+
+    `count`: of containers alike that it stands for.
+    """
+
+    name: str
+    instance: str
+    role: str
+    ranks: str
+    devices: str
+    ports: Mapping[str, Span]
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A node with its containers, or several nodes alike: `names`, and what they have in common."""
+
+    names: tuple[str, ...]
+    address: str
+    platform: str
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """An end of a link: a box, and the port on which it listens for this."""
+
+    box: str
+    port: Span | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """Each of `sources` sends to each of `targets`.
+
+    A KV transfer goes as its data goes, from prefill to decode, and has the ports of its source.
+    """
+
+    kind: str
+    sources: tuple[End, ...]
+    targets: tuple[End, ...]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A cluster's machines from top to bottom, and what is between their containers."""
+
+    name: str
+    release: str
+    instances: tuple[str, ...]
+    machines: tuple[Machine, ...]
+    links: tuple[Link, ...]
+
+
+def topology(deployment: Deployment) -> Topology:
+    """The topology of a deployment; a container that is refused has no ports and no links."""
+    cluster = deployment.cluster
+    containers = deployment.containers
+    held: dict[str, list[Container]] = defaultdict(list)
+    for one in containers:
+        held[one.node.name].append(one)
+    nodes = {one.node.name: one.node for one in containers} | dict(cluster.nodes)
+    order = [name for name in held if held[name] != [deployment.proxy]]
+    order = [name for name in held if name not in order] + order  # the proxy's own node first
+    order += [name for name in nodes if name not in held]
+    machines = [_machine(nodes[name], held[name], deployment) for name in order]
+    return Topology(
+        name=cluster.name,
+        release=cluster.release,
+        instances=tuple(cluster.instances),
+        machines=tuple(machines),
+        links=tuple(_links(containers, deployment.proxy)),
+    )
+
+
+def _machine(node: Node, held: Iterable[Container], deployment: Deployment) -> Machine:
+    first = sorted(held, key=lambda one: one is not deployment.proxy)
+    proxy = deployment.cluster.proxy
+    boxes = [_box(one, proxy.replicas if proxy and one is deployment.proxy else 1) for one in first]
+    where = "placed by Kubernetes" if node.placed else node.address or ""
+    return Machine((node.name,), where, node.platform, tuple(boxes))
+
+
+def _box(container: Container, count: int) -> Box:
+    place = container.launch.place if container.launch else None
+    shown = ranks(place)
+    if container.command:
+        shown = "a command of its own"
+    elif container.launch is None:
+        shown = "refused: see cluster.check"
+    return Box(
+        name=container.name,
+        instance=container.instance,
+        role=container.role,
+        ranks=shown,
+        devices=spans(container.devices),
+        ports=ports(container),
+        count=count,
+    )
+
+
+def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable[Link]:
+    launches = {one.name: one.launch for one in containers if one.launch and not one.command}
+    listens = {
+        (_address(one), span[0]): (one.name, kind, span)
+        for one in containers
+        for kind, span in ports(one).items()
+        if one.name in launches
+    }
+    apis = {name: End(name, span) for name, kind, span in listens.values() if kind == "api"}
+    behind: list[End] = []
+    if proxy and proxy.name in launches:
+        heard = [listens.get((peer.host, peer.port)) for peer in launches[proxy.name].peers]
+        behind = [apis[one[0]] for one in heard if one]
+    known = {end.box for end in behind}
+    before = [end for name, end in apis.items() if name not in known]
+    if before:
+        yield Link(REQUESTS, (End(CLIENTS),), tuple(before))
+    if proxy and behind:
+        yield Link(REQUESTS, (End(proxy.name),), tuple(behind))
+    if transfer := _transfer(launches):
+        yield transfer
+    members: dict[tuple[str, str, Span], list[End]] = defaultdict(list)
+    for name, launch in launches.items():
+        for peer in launch.peers if not proxy or name != proxy.name else ():
+            if (met := listens.get((peer.host, peer.port))) and met[1] in _JOINS:
+                members[met].append(End(name))
+    for (leader, kind, span), sources in members.items():
+        yield Link(_JOINS[kind], tuple(sources), (End(leader, span),))
+
+
+def _address(container: Container) -> str:
+    return container.env.get("LOCAL_IP") or container.node.address or ""
+
+
+def _transfer(launches: Mapping[str, Launch]) -> Link | None:
+    sides: dict[str, list[End]] = {"kv_producer": [], "kv_consumer": []}
+    for name, launch in launches.items():
+        if launch.place and launch.place.group.kv_role:
+            port = launch.ports.get("kv")
+            span = (port[0], port[1]) if isinstance(port, list) else None
+            sides[launch.place.group.kv_role].append(End(name, span))
+    producers, consumers = (tuple(ends) for ends in sides.values())
+    return Link(KV, producers, consumers) if producers and consumers else None
+
+
+# ---- many nodes ----------------------------------------------------------------------------------
+
+
+def collapsed(whole: Topology) -> Topology:
+    """The topology in which machines that hold the same kinds of containers are one."""
+    alike: dict[object, list[Machine]] = defaultdict(list)
+    for one in whole.machines:
+        kinds = tuple((box.instance, box.role, tuple(box.ports)) for box in one.boxes)
+        alike[one.platform, kinds].append(one)
+    into: dict[str, Box] = {}
+    machines = []
+    for several in alike.values():
+        boxes = []
+        for column in zip(*(one.boxes for one in several), strict=True):
+            boxes.append(_one_box(column))
+            into.update({box.name: boxes[-1] for box in column})
+        machines.append(
+            Machine(
+                names=tuple(name for one in several for name in one.names),
+                address=_range([one.address for one in several]),
+                platform=several[0].platform,
+                boxes=tuple(boxes),
+            )
+        )
+    links = {
+        (link.kind, *(_names(ends) for ends in sides)): Link(link.kind, *sides)
+        for link in whole.links
+        for sides in [(_one_end(link.sources, into), _one_end(link.targets, into))]
+    }
+    return replace(whole, machines=tuple(machines), links=tuple(links.values()))
+
+
+def _names(ends: Iterable[End]) -> tuple[str, ...]:
+    return tuple(end.box for end in ends)
+
+
+def _one_box(alike: Sequence[Box]) -> Box:
+    spans = {name: _hull(box.ports[name] for box in alike) for name in alike[0].ports}
+    return replace(
+        alike[0],
+        name=_range([box.name for box in alike]),
+        ranks=_range([box.ranks for box in alike]),
+        devices=_range([box.devices for box in alike]),
+        ports=spans,
+        count=sum(box.count for box in alike),
+    )
+
+
+def _one_end(ends: Iterable[End], into: Mapping[str, Box]) -> tuple[End, ...]:
+    found: dict[str, list[Span]] = {}
+    for end in ends:
+        name = into[end.box].name if end.box in into else end.box
+        found.setdefault(name, []).extend([end.port] if end.port else [])
+    return tuple(End(name, _hull(met) if met else None) for name, met in found.items())
+
+
+def _hull(met: Iterable[Span]) -> Span:
+    firsts, lasts = zip(*met, strict=True)
+    return min(firsts), max(lasts)
+
+
+def _range(texts: Sequence[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else f"{texts[0]} … {texts[-1]}"

@@ -1,0 +1,165 @@
+"""What may be shown of a container: no secret, and no address that stands in for a placed node."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clusters.deployment import Container, Deployment
+from entrypoints import show
+from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
+
+# Compilation takes these (RFC 2544) for nodes that Kubernetes chooses.
+_STAND_IN = re.compile(r"\b198\.1[89](?:\.\d{1,3}){2}\b")
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """`command`: a command with each flag in a row of its own; those that run before it first.
+
+    `launched`: whether the entrypoint accepts it; without, environment and command are empty.
+    """
+
+    container: Container
+    variables: Mapping[str, str]
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    command: tuple[str, ...]
+    launched: bool
+
+
+class Placed:
+    """`@` and the name of a placed node in place of its stand-in address."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._names = {
+            one.env["LOCAL_IP"]: f"@{one.node.name}"
+            for one in deployment.containers
+            if one.node.placed and "LOCAL_IP" in one.env
+        }
+
+    def text(self, value: str) -> str:
+        if not self._names:
+            return value
+        return _STAND_IN.sub(lambda found: self._names.get(found[0], found[0]), value)
+
+    def data(self, value: Any) -> Any:
+        """The same for every text in data."""
+        if not self._names:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {key: self.data(item) for key, item in value.items()}
+        return [self.data(item) for item in value] if isinstance(value, list) else value
+
+
+def views(deployment: Deployment, containers: Iterable[Container]) -> list[View]:
+    """The view of each container."""
+    placed = Placed(deployment)
+    return [_view(one, placed) for one in containers]
+
+
+def _view(container: Container, placed: Placed) -> View:
+    launch = container.launch
+    commands: list[Sequence[str]] = [container.command] if container.command else []
+    environment: Mapping[str, str] = {}
+    if launch and not container.command:
+        commands, environment = [*launch.before, launch.argv], launch.env
+    return View(
+        container=container,
+        variables=placed.data(variables(container)),
+        arguments=tuple(map(placed.text, _rows(container.arguments))),
+        environment=placed.data(show.masked_env(environment)),
+        command=tuple(placed.text(row) for argv in commands for row in _command(argv)),
+        launched=bool(commands),
+    )
+
+
+def variables(container: Container) -> dict[str, str]:
+    """What the container gets, secrets masked: those by reference, too, and those in a recipe."""
+    given = {name: _recipe(value) for name, value in show.masked_env(container.env).items()}
+    return {**given, **dict.fromkeys(container.secrets, show.MASK)}
+
+
+def _recipe(value: str) -> str:
+    """A recipe's own text, with what it says of a secret masked."""
+    if not value.startswith("{"):
+        return value
+    try:
+        document = json.loads(value)
+    except ValueError:
+        return value
+    masked = _masked(document)
+    return value if masked == document else json.dumps(masked, ensure_ascii=False)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: show.MASK if isinstance(item, str) and show.is_secret_key(key) else _masked(item)
+            for key, item in value.items()
+        }
+    return [_masked(item) for item in value] if isinstance(value, list) else value
+
+
+def _command(argv: Sequence[str]) -> list[str]:
+    first, *further = _rows(argv)
+    return [first, *(f"  {row}" for row in further)]
+
+
+def _rows(argv: Iterable[str]) -> list[str]:
+    return show.command_lines(show.masked(argv))
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """`0-7,9` for 0 to 7 and 9."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def ports(container: Container) -> dict[str, Span]:
+    """Name -> first and last of the ports on which it listens."""
+    listens = container.launch.ports.items() if container.launch else ()
+    return {
+        name: (port[0], port[1]) if isinstance(port, list) else (port, port)
+        for name, port in listens
+    }
+
+
+def sizes(place: Place | None) -> str:
+    """`tp 4 · pp 2`: the parallel sizes above 1, or tp alone."""
+    if place is None:
+        return ""
+    rows = (("tp", place.tp, True), ("pp", place.pp, False), ("pcp", place.pcp, False))
+    return " · ".join(f"{name} {size}" for name, size, always in rows if always or size > 1)
+
+
+def ranks(place: Place | None) -> str:
+    """The container's share of its group: `dp 4-7 of 8 · tp 4`."""
+    if place is None:
+        return ""
+    here = ""
+    if place.layout == RAY:
+        here = f"dp {place.dp}" if place.dp > 1 else ""
+    elif place.layout == NODES:
+        here = f"node {place.rank} of {place.nodes}"
+    elif place.layout == EXTERNAL or place.dp > 1:
+        first = place.start_rank
+        here = f"dp {spans(range(first, first + place.ranks_here))} of {place.dp}"
+    return " · ".join(filter(None, (here, sizes(place))))
+
+
+def span(port: Span) -> str:
+    first, last = port
+    return str(first) if first == last else f"{first}-{last}"
