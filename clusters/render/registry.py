@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clusters.deployment import Deployment
 from clusters.render import compose, docker
+from clusters.render.kubernetes import lws, ray
 from images.errors import EX_UNAVAILABLE, did_you_mean, fail
 
 # Name → function from a deployment to the text of every file by its name.
@@ -16,6 +17,8 @@ Renderer = Callable[[Deployment], dict[str, str]]
 RENDERERS: Mapping[str, Renderer] = {
     "docker": docker.files,
     "compose": compose.files,
+    "lws": lws.files,
+    "ray": ray.files,
 }
 
 

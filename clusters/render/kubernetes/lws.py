@@ -1,0 +1,174 @@
+"""One LeaderWorkerSet for each instance, the proxy as a Deployment, and Services before them.
+
+A pod learns its place from its set: LWS_LEADER_ADDRESS, LWS_GROUP_SIZE and LWS_WORKER_INDEX stand
+in for LEADER_IP, NODES and NODE_RANK. A node that is lost takes its group along: vLLM's groups take
+no node back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from clusters.deployment import Container, Deployment, Group
+from clusters.render.kubernetes import checks, env, labels, pod, text
+from clusters.render.kubernetes.labels import FACTS
+from entrypoints.inputs.settings import VARIABLES
+from images.errors import Problem
+
+# Set by the LeaderWorkerSet, in names of its own.
+_BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.stands_in)
+_GROUP = "GROUP_INDEX"
+_SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
+
+
+def files(deployment: Deployment) -> dict[str, str]:
+    """File's name → text. Raises UserError (65) for what the manifests cannot say."""
+    cluster = deployment.cluster
+    problems = list(checks.cluster(deployment))
+    manifests = [labels.account(cluster)]
+    replicas: dict[str, list[Group]] = {}
+    for group in deployment.groups:
+        replicas.setdefault(group.instance, []).append(group)
+    for groups in replicas.values():
+        manifests += _instance(deployment, groups, problems)
+    if deployment.proxy:
+        manifests += _proxy(deployment, deployment.proxy, replicas)
+    problems += _services(deployment, manifests)
+    checks.refuse(problems)
+    comment = (
+        f"From {PurePath(cluster.file).name}. It needs the LeaderWorkerSet controller"
+        f" (leaderworkerset.x-k8s.io/v1)\nand a device plugin for {cluster.kubernetes.resource}."
+    )
+    return {"lws.yaml": text.documents(manifests, comment)}
+
+
+def set_name(deployment: Deployment, instance: str) -> str:
+    return f"{deployment.cluster.name}-{instance}"
+
+
+def _instance(
+    deployment: Deployment, groups: Sequence[Group], problems: list[Problem]
+) -> list[dict[str, Any]]:
+    """The set of an instance, and the Service before its leaders' API."""
+    cluster, instance = deployment.cluster, groups[0].instance
+    name = set_name(deployment, instance)
+    problems += checks.name(deployment, name, FACTS["lws"]["longest"] - len(f"-{len(groups) - 1}"))
+    leaders = [group.containers[0] for group in groups]
+    templates = {"leaderTemplate": _template(deployment, leaders, 1, problems)}
+    size = len(groups[0].containers)
+    if size > 1:
+        workers = [worker for group in groups for worker in group.containers[1:]]
+        templates["workerTemplate"] = _template(deployment, workers, size - 1, problems)
+    else:
+        templates = {"workerTemplate": templates["leaderTemplate"]}
+    made = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": labels.metadata(cluster, name, instance),
+        "spec": {
+            "replicas": len(groups),
+            "startupPolicy": "LeaderCreated",
+            "networkConfig": {"subdomainPolicy": "Shared"},
+            "leaderWorkerTemplate": {
+                "size": size,
+                "restartPolicy": "RecreateGroupOnPodRestart",
+                **templates,
+            },
+        },
+    }
+    if not groups[0].endpoints:
+        return [made]
+    pods = {FACTS["lws"]["name_label"]: name, FACTS["lws"]["index_label"]: "0"}
+    port = {"api": groups[0].endpoints[0][1]}
+    return [made, labels.service(cluster, f"{name}-api", instance, pods, port)]
+
+
+def _template(
+    deployment: Deployment, containers: Sequence[Container], each: int, problems: list[Problem]
+) -> dict[str, Any]:
+    """The one template of these containers; every `each` of them are a group's."""
+    cluster, first = deployment.cluster, containers[0]
+    who = "leaders" if first.rank == 0 else "workers"
+    numbered = _numbered(containers, each)
+    problems += checks.alike(
+        deployment, containers, f"the {who} of a LeaderWorkerSet", (*_BY_THE_SET, *numbered)
+    )
+    entries = env.entries(cluster, first, _BY_THE_SET, numbered)
+    nodes = [one.node.name for one in containers if not one.node.placed]
+    return pod.template(cluster, first.instance, first, entries, nodes)
+
+
+def _numbered(containers: Sequence[Container], each: int) -> dict[str, env.Entry]:
+    """Variables that differ only by the number of the group, which a label of the pod says."""
+    made = {}
+    settled = (*_BY_THE_SET, env.ADDRESS, env.INTERFACE)
+    for name in containers[0].env:
+        values = [one.env.get(name, "") for one in containers]
+        groups = [values[at : at + each] for at in range(0, len(values), each)]
+        one_each = all(len(set(group)) == 1 for group in groups)
+        if len(set(values)) > 1 and one_each and name not in settled:
+            text = env.numbered([group[0] for group in groups], _GROUP)
+            if text is not None:
+                made[name] = {"name": name, "value": text}
+    label = env.field(_GROUP, f"metadata.labels['{FACTS['lws']['group_label']}']")
+    return {_GROUP: label, **made} if made else {}
+
+
+def _proxy(
+    deployment: Deployment, container: Container, replicas: dict[str, list[Group]]
+) -> list[dict[str, Any]]:
+    """The proxy and its Service. It knows leaders by the names that the sets give them."""
+    cluster = deployment.cluster
+    name = f"{cluster.name}-proxy"
+    instead = {
+        variable: env.value(variable, ",".join(_leaders(deployment, side, replicas)))
+        for variable, side in _SIDES.items()
+    }
+    instead |= {name: env.value(name, text) for name, text in FACTS["no_devices"].items()}
+    entries = env.entries(cluster, container, instead=instead)
+    nodes = [] if container.node.placed else [container.node.name]
+    pods = {
+        key: value
+        for key, value in labels.of(cluster, "proxy").items()
+        if not key.endswith("/version")
+    }
+    made = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": labels.metadata(cluster, name, "proxy"),
+        "spec": {
+            "replicas": cluster.proxy.replicas if cluster.proxy else 1,
+            "selector": {"matchLabels": pods},
+            "template": pod.template(cluster, "proxy", container, entries, nodes),
+        },
+    }
+    return [made, labels.service(cluster, name, "proxy", pods, pod.ports(container))]
+
+
+def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]) -> list[str]:
+    """host:port of every leader of a side; the set's headless Service names its pods."""
+    return [
+        f"{name}-{number}.{name}:{port}"
+        for instance, groups in replicas.items()
+        if groups[0].role == side
+        for name in (set_name(deployment, instance),)
+        for number, group in enumerate(groups)
+        for _, port in group.endpoints
+    ]
+
+
+def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> list[Problem]:
+    """Two Services of one name: those here, and the one that a set makes in its own name."""
+    names = [
+        manifest["metadata"]["name"]
+        for manifest in manifests
+        if manifest["kind"] in ("Service", "LeaderWorkerSet")
+    ]
+    where = f"{deployment.cluster.file}: instances"
+    return [
+        Problem(where, f"two Services would be named '{name}'", "rename an instance")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]

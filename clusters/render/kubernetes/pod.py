@@ -1,0 +1,195 @@
+"""The pods: what each container needs, asks for and may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clusters.deployment import Container
+from clusters.model import Cluster, Volume
+from clusters.render.kubernetes import labels
+from clusters.render.kubernetes.env import Entry, literal
+from clusters.render.kubernetes.labels import FACTS
+from clusters.render.spec import AFTER_DRAIN
+from entrypoints.inputs import data
+from entrypoints.preflight import docker
+from entrypoints.running.start import WAIT_TIMEOUT
+from entrypoints.running.supervise import DRAIN
+
+# The container's name, by which kubernetes.pod in a cluster file can reach it.
+SERVER = "server"
+_HOST_NAME = "kubernetes.io/hostname"
+
+
+def template(
+    cluster: Cluster,
+    component: str,
+    container: Container,
+    env: list[Entry],
+    nodes: Iterable[str],
+    own_labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The pod of a container. `nodes`: the names of those it may be on, none: all of them."""
+    proxy = container.role == "proxy"
+    volumes = [] if proxy else _volumes(cluster, container)
+    spec = {
+        "serviceAccountName": cluster.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        **_network(cluster),
+        "terminationGracePeriodSeconds": _grace(cluster),
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        **_placing(cluster, sorted(set(nodes))),
+        "containers": [_container(cluster, container, env, [mount for mount, _ in volumes])],
+    }
+    if cluster.kubernetes.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in cluster.kubernetes.pull_secrets]
+    if volumes:
+        spec["volumes"] = [volume for _, volume in volumes]
+    known = own_labels if own_labels is not None else labels.of(cluster, component)
+    return {"metadata": {"labels": dict(known)}, "spec": merged(spec, cluster.kubernetes.pod)}
+
+
+def ports(container: Container) -> dict[str, int]:
+    """The single ports on which a container listens; ranges are the transport's own."""
+    if container.command or container.launch is None:
+        return {}
+    return {
+        name.replace("_", "-"): port
+        for name, port in container.launch.ports.items()
+        if isinstance(port, int)
+    }
+
+
+def merged(under: Any, over: Any) -> Any:
+    """`over` laid over `under`: mappings by key, lists of named mappings by name, else replaced."""
+    if isinstance(under, Mapping) and isinstance(over, Mapping):
+        both = {key: merged(value, over[key]) for key, value in under.items() if key in over}
+        return {**under, **over, **both}
+    if isinstance(under, list) and isinstance(over, list) and _named(under) and _named(over):
+        known = {item["name"]: item for item in over}
+        kept = [merged(item, known.pop(item["name"], {})) for item in under]
+        return [*kept, *known.values()]
+    return over
+
+
+def _named(items: list[Any]) -> bool:
+    return all(isinstance(item, Mapping) and "name" in item for item in items)
+
+
+def _container(
+    cluster: Cluster, container: Container, env: list[Entry], mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    proxy = container.role == "proxy"
+    made: dict[str, Any] = {"name": SERVER, "image": container.image}
+    words = container.command or container.arguments
+    if words:
+        made["args"] = [literal(word) for word in words]
+    made["env"] = env
+    listens = ports(container)
+    if listens:
+        made["ports"] = [{"name": name, "containerPort": port} for name, port in listens.items()]
+    if not proxy:
+        share = {cluster.kubernetes.resource: str(npus(container))}
+        made["resources"] = {"limits": share, "requests": share}
+    if not container.command:
+        made |= _probes(cluster, listens.get("api") if proxy else None)
+    if "api" in listens:
+        sleep = ["sleep", str(FACTS["pre_stop"])]
+        made["lifecycle"] = {"preStop": {"exec": {"command": sleep}}}
+    capabilities = {"drop": ["ALL"], **({} if proxy else {"add": FACTS["capabilities"]})}
+    made["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": capabilities}
+    if mounts:
+        made["volumeMounts"] = mounts
+    return made
+
+
+def npus(container: Container) -> int:
+    """How many devices a container gets."""
+    if container.devices or not container.whole:
+        return len(container.devices)
+    platform = data.read(data.path_of("platforms", f"{container.node.platform}.yaml"))
+    return int(platform["devices"])
+
+
+def _probes(cluster: Cluster, port: int | None) -> dict[str, Any]:
+    """By the image's own health command. A proxy is not restarted because servers are missing:
+    with `port` it lives as long as that is open.
+    """
+    seconds, health = FACTS["probes"], {"exec": {"command": FACTS["health"]}}
+    alive = {"tcpSocket": {"port": port}} if port else health
+    waits = cluster.run.wait_timeout
+    waits = WAIT_TIMEOUT if waits is None else waits
+
+    def probe(how: dict[str, Any], after: int) -> dict[str, Any]:
+        period = seconds["period"]
+        return {
+            **how,
+            "periodSeconds": period,
+            "timeoutSeconds": seconds["timeout"],
+            "failureThreshold": -(-after // period),
+        }
+
+    return {
+        "startupProbe": probe(health, waits + seconds["startup"]),
+        "readinessProbe": probe(health, seconds["readiness"]),
+        "livenessProbe": probe(alive, seconds["liveness"]),
+    }
+
+
+def _grace(cluster: Cluster) -> int:
+    drain = cluster.run.drain_timeout
+    return int(FACTS["pre_stop"]) + (DRAIN if drain is None else drain) + AFTER_DRAIN
+
+
+def _network(cluster: Cluster) -> dict[str, Any]:
+    if not cluster.kubernetes.host_network:
+        return {}
+    return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+
+
+def _placing(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if cluster.kubernetes.node_selector:
+        made["nodeSelector"] = dict(cluster.kubernetes.node_selector)
+    if nodes:
+        here = {"key": _HOST_NAME, "operator": "In", "values": nodes}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [here]}]}
+        rule = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+        made["affinity"] = {"nodeAffinity": rule}
+    return made
+
+
+def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Mounts with their volumes: shared memory, the driver's files, those of the cluster file."""
+    shared = {"medium": "Memory", "sizeLimit": f"{cluster.run.shm_gib}Gi"}
+    made = [_volume("shm", "/dev/shm", False, {"emptyDir": shared})]
+    taken = {volume.mount for volume in cluster.volumes}
+    for number, path in enumerate(_driver_files(container)):
+        if path not in taken:
+            host = {"hostPath": {"path": path, "type": "File"}}
+            made.append(_volume(f"driver-{number}", path, True, host))
+    for number, volume in enumerate(cluster.volumes):
+        name = f"volume-{number}"
+        made.append(_volume(name, volume.mount, volume.read_only, _source(volume)))
+    return made
+
+
+def _driver_files(container: Container) -> list[str]:
+    multi_node = container.launch.multi_node if container.launch else container.role != "single"
+    host = docker.host(data.read(data.path_of("preflight.yaml")), (), multi_node)
+    return [path for path in host.mounts if path not in FACTS["runtime_mounts"]]
+
+
+def _source(volume: Volume) -> dict[str, Any]:
+    if volume.claim:
+        claim = {"claimName": volume.claim, "readOnly": volume.read_only}
+        return {"persistentVolumeClaim": claim}
+    return {"hostPath": {"path": volume.path, "type": "Directory"}}
+
+
+def _volume(
+    name: str, path: str, read_only: bool, source: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    mount = {"name": name, "mountPath": path}
+    return ({**mount, "readOnly": True} if read_only else mount), {"name": name, **source}

@@ -1,0 +1,93 @@
+"""A RayCluster of KubeRay for each replica of a Ray instance, and a Service before its API.
+
+The containers' own command runs, as anywhere: the operator would start Ray by a command of its own,
+before the variables of the recipe are there, and serve nothing. It is no RayService, which starts
+applications of Ray Serve; `vllm serve` is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from clusters.deployment import Container, Deployment, Group
+from clusters.render.kubernetes import checks, env, labels, pod, text
+from clusters.render.kubernetes.labels import FACTS
+from entrypoints.launch.ray import HEAD_PORT
+from images.errors import Problem
+
+
+def files(deployment: Deployment) -> dict[str, str]:
+    """File's name → text. Raises UserError (65) for what is no Ray cluster."""
+    cluster = deployment.cluster
+    problems = [*checks.cluster(deployment), *_only_ray(deployment)]
+    checks.refuse(problems)
+    manifests = [labels.account(cluster)]
+    for group in deployment.groups:
+        manifests += _group(deployment, group, problems)
+    checks.refuse(problems)
+    comment = (
+        f"From {PurePath(cluster.file).name}. It needs the KubeRay operator (ray.io/v1)\n"
+        f"and a device plugin for {cluster.kubernetes.resource}."
+    )
+    return {"ray.yaml": text.documents(manifests, comment)}
+
+
+def _only_ray(deployment: Deployment) -> list[Problem]:
+    file, fix = deployment.cluster.file, "render it --to lws"
+    problems = [
+        Problem(f"{file}: instances.{name}", f"is no Ray cluster: its role is {role}", fix)
+        for name, role in {group.instance: group.role for group in deployment.groups}.items()
+        if role != "ray-head"
+    ]
+    if deployment.proxy:
+        what = "stands before prefill and decode servers, which are no Ray clusters"
+        problems.append(Problem(f"{file}: proxy", what, fix))
+    return problems
+
+
+def _group(deployment: Deployment, group: Group, problems: list[Problem]) -> list[dict[str, Any]]:
+    cluster, (head, *workers) = deployment.cluster, group.containers
+    problems += checks.name(deployment, group.name, FACTS["ray"]["longest"])
+    port = {"port": head.env.get("RAY_PORT") or str(HEAD_PORT)}
+    spec: dict[str, Any] = {
+        "headGroupSpec": {
+            "rayStartParams": port,
+            "template": _template(deployment, group, [head], problems),
+        }
+    }
+    if workers:
+        number = {key: len(workers) for key in ("replicas", "minReplicas", "maxReplicas")}
+        template = _template(deployment, group, workers, problems)
+        made = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
+        spec["workerGroupSpecs"] = [made]
+    made = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {
+            **labels.metadata(cluster, group.name, group.instance),
+            "annotations": {FACTS["ray"]["overwrite"]: "true"},
+        },
+        "spec": spec,
+    }
+    pods = {FACTS["ray"]["cluster_label"]: group.name, FACTS["ray"]["type_label"]: "head"}
+    ports = {"api": group.endpoints[0][1]}
+    return [made, labels.service(cluster, f"{group.name}-api", group.instance, pods, ports)]
+
+
+def _template(
+    deployment: Deployment, group: Group, containers: Sequence[Container], problems: list[Problem]
+) -> dict[str, Any]:
+    cluster, first = deployment.cluster, containers[0]
+    problems += checks.alike(deployment, containers, "the workers of a RayCluster")
+    leader = env.value("LEADER_IP", group.name + FACTS["ray"]["head"])
+    entries = env.entries(cluster, first, instead={"LEADER_IP": leader} if first.rank else None)
+    nodes = [one.node.name for one in containers if not one.node.placed]
+    # app.kubernetes.io/name is the operator's: by it the Service of the head finds its pod.
+    own = {
+        key: value
+        for key, value in labels.of(cluster, first.instance).items()
+        if not key.endswith("/name")
+    }
+    return pod.template(cluster, first.instance, first, entries, nodes, own)

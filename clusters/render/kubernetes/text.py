@@ -1,0 +1,39 @@
+"""Manifests as YAML text: the same bytes for the same input, texts quoted where one could doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+# Texts that no reader of YAML 1.1 or 1.2 takes for anything else. PyYAML knows of words such as on.
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._:-]+")
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None if _PLAIN.fullmatch(value) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def documents(manifests: Iterable[dict[str, Any]], comment: str) -> str:
+    """One text of several documents."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    body = yaml.dump_all(
+        manifests,
+        Dumper=_Dumper,
+        explicit_start=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+    return head + body
