@@ -1,0 +1,61 @@
+"""All that is wrong or risky with a cluster file: in the file itself, and once it is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clusters import compile
+from clusters.file import read
+from clusters.findings import ERROR, WARNING, Finding
+from clusters.show.lines import Line
+
+_STYLES = {ERROR: "red", WARNING: "yellow"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """`nodes` and `containers` are 0 where the file cannot be used."""
+
+    file: str
+    nodes: int
+    containers: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> bool:
+        return self.count(ERROR) > 0
+
+    def count(self, severity: str) -> int:
+        return sum(one.severity == severity for one in self.findings)
+
+    def lines(self) -> Iterator[Line]:
+        """A line a finding, by line of the file, and one that sums up."""
+        for one in self.findings:
+            yield Line(one.text(), style=_STYLES[one.severity])
+        counts = [
+            *([_some(self.nodes, "node"), _some(self.containers, "container")] * bool(self.nodes)),
+            *(_some(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
+        ]
+        end = [] if self.findings else ["no problem"]
+        yield Line(f"{self.file}: {', '.join([*counts, *end])}")
+
+    def data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(path: str | Path) -> Report:
+    """The report on a cluster file."""
+    found = read.read(path)
+    if found.cluster is None:
+        return Report(str(path), 0, 0, found.findings)
+    compiled = compile.deployment(found.cluster)
+    findings = {*found.findings, *compiled.findings}
+    nodes, containers = len(found.cluster.nodes), len(compiled.containers)
+    return Report(str(path), nodes, containers, tuple(sorted(findings)))
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
