@@ -25,7 +25,8 @@ def finding(
         if container and container.role == "proxy":
             path = ("proxy",)
     about = ".".join(map(str, path))
-    where = f"{about}: {problem.where}" if problem.where else about
+    said = problem.where.rpartition(": ")[2]
+    where = about if not said or said.removeprefix("--") in about else f"{about}: {said}"
     return Finding(
         file=cluster.file,
         line=cluster.line(path),
@@ -40,23 +41,23 @@ def finding(
 
 def _paths(container: Container | None, problem: Problem) -> Iterator[Path]:
     """Where it may be said, the likeliest first."""
-    key = problem.where.partition(": ")[2]
+    key = problem.where.rpartition(": ")[2] if ": " in problem.where else ""
     if container is None:
         yield ("recipe",)
         return
     scopes: tuple[Path, ...] = (("instances", container.instance), ())
     if container.role == "proxy":
         scopes = (("proxy",), ())
-    words = [problem.where] if not key else []
+    words = [key or problem.where]
     words += _WORD.findall(problem.message)
-    if key:
+    if key and not key.startswith("--"):
         parts = tuple(part for part in key.split(".") if part)
         if parts[:1] == ("roles",):
             parts = parts[2:]
         for scope in scopes:
             for end in range(len(parts), 0, -1):
                 yield (*scope, *parts[:end])
-        yield ("recipe",)
+        words.pop(0)
     for word in words:
         if word.startswith("--"):
             yield from _flag(container, word, scopes)
@@ -65,6 +66,8 @@ def _paths(container: Container | None, problem: Problem) -> Iterator[Path]:
                 yield container.origins[word]
             for scope in scopes:
                 yield (*scope, "env", word)
+    if key:
+        yield ("recipe",)
 
 
 def _flag(container: Container, word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:

@@ -47,9 +47,9 @@ def variables(
     made.set("RECIPE", text, ("recipe",))
     made.set("MODEL", cluster.model if cluster.recipe is not None else "", ("model",))
     made.set("SERVED_MODEL_NAME", cluster.served_model_name, ("served_model_name",))
-    made.set("LOCAL_IP", node.address, ("nodes", node.name))
-    made.set("NIC", node.nic, ("nodes", node.name, "nic"))
     if ROLES[seat.role].networked:
+        made.set("LOCAL_IP", node.address, ("nodes", node.name))
+        made.set("NIC", node.nic, ("nodes", node.name, "nic"))
         made.set("NODES", instance.each, (*at, "nodes"))
     if follows:
         made.set("LEADER_IP", seat.leader.address, ("nodes", seat.leader.name))
