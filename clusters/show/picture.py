@@ -133,7 +133,7 @@ def svg(topology: Topology) -> str:
     )
     templates.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
     templates.filters["class"] = lambda kind: kind.lower().replace(" ", "-")
-    return templates.get_template(TEMPLATE).render(picture=picture(topology)) + "\n"
+    return templates.get_template(TEMPLATE).render(picture=picture(topology))
 
 
 def picture(topology: Topology) -> Picture:

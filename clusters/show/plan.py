@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from clusters.deployment import Container, Deployment
+from clusters.show import lines, picture
 from clusters.show.lines import HEAD, LABEL, Line
-from clusters.show.view import Placed, View, ports, ranks, span, spans, variables, views
+from clusters.show.topology import topology
+from clusters.show.view import Placed, View, address, ports, ranks, span, spans, variables, views
 from entrypoints import show
-from images.errors import did_you_mean, fail
+from images.errors import EX_UNAVAILABLE, did_you_mean, fail
+
+FORMATS = ("text", "json", "diff", "svg")
 
 
 def chosen(deployment: Deployment, node: str) -> tuple[Container, ...]:
@@ -23,6 +31,42 @@ def chosen(deployment: Deployment, node: str) -> tuple[Container, ...]:
     if not found and node not in deployment.cluster.nodes:
         raise fail("--node", f"{node!r} is no node of this cluster", did_you_mean(node, known))
     return found
+
+
+def write(deployment: Deployment, node: str, format: str, out: str) -> None:
+    """Print the plan, or write it to a file. Raises UserError (64, 69)."""
+    if format not in FORMATS:
+        raise fail("--format", f"'{format}' is not known", " or ".join(FORMATS))
+    if node and format == "svg":
+        raise fail("--node", "the picture is of all nodes", "leave it out")
+    if format == "text":
+        made = list(text(deployment, node))
+        if not out:
+            lines.show(made)
+            return
+        whole = lines.plain(made)
+    elif format == "diff":
+        whole = "\n".join(diff(deployment, node))
+    elif format == "svg":
+        whole = picture.svg(topology(deployment))
+    else:
+        whole = json.dumps(data(deployment, node), indent=1)
+    if out:
+        _put(Path(out), f"{whole}\n")
+    elif whole:
+        print(whole)
+
+
+def _put(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink()
+        message = f"{path} cannot be written: {error.strerror}"
+        raise fail("--out", message, "give another file", EX_UNAVAILABLE) from None
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -60,6 +104,8 @@ def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
         part: set(rows).intersection(*(one[part] for one in sections[1:]))
         for part, rows in sections[0].items()
     }
+    if len({_programs(one) for one in several}) > 1:
+        common["command"] = set()  # flags of one program say nothing of another's
     shared = {
         part: [row for row in rows if row in common[part]] for part, rows in sections[0].items()
     }
@@ -78,10 +124,15 @@ def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
         )
 
 
+def _programs(view: View) -> tuple[str, ...]:
+    return tuple(row for row in view.command if not row.startswith(" "))
+
+
 def _who(container: Container) -> str:
     node = container.node
-    where = ", ".join(filter(None, (node.address, node.platform)))
-    return f"{node.name} ({where}): {container.name}, {container.role}"
+    where = ", ".join(filter(None, (address(node), node.platform)))
+    at = " ".join(filter(None, (node.name, where and f"({where})")))
+    return f"{at or 'anywhere'}: {container.name}, {container.role}"
 
 
 def _sections(view: View) -> dict[str, list[str]]:

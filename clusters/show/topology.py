@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
-from clusters.show.view import Span, ports, ranks, spans
+from clusters.show.view import Span, address, ports, ranks, spans
 from entrypoints.launch.plan import Launch
 
 CLIENTS = "clients"  # the end of a link that is no container
@@ -103,8 +103,8 @@ def _machine(node: Node, held: Iterable[Container], deployment: Deployment) -> M
     first = sorted(held, key=lambda one: one is not deployment.proxy)
     proxy = deployment.cluster.proxy
     boxes = [_box(one, proxy.replicas if proxy and one is deployment.proxy else 1) for one in first]
-    where = "placed by Kubernetes" if node.placed else node.address or ""
-    return Machine((node.name,), where, node.platform, tuple(boxes))
+    where = "placed by Kubernetes" if node.placed else address(node)
+    return Machine((node.name or "any node",), where, node.platform, tuple(boxes))
 
 
 def _box(container: Container, count: int) -> Box:
@@ -128,7 +128,7 @@ def _box(container: Container, count: int) -> Box:
 def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable[Link]:
     launches = {one.name: one.launch for one in containers if one.launch and not one.command}
     listens = {
-        (_address(one), span[0]): (one.name, kind, span)
+        (one.node.address, span[0]): (one.name, kind, span)
         for one in containers
         for kind, span in ports(one).items()
         if one.name in launches
@@ -153,10 +153,6 @@ def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable
                 members[met].append(End(name))
     for (leader, kind, span), sources in members.items():
         yield Link(_JOINS[kind], tuple(sources), (End(leader, span),))
-
-
-def _address(container: Container) -> str:
-    return container.env.get("LOCAL_IP") or container.node.address or ""
 
 
 def _transfer(launches: Mapping[str, Launch]) -> Link | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters.deployment import Container, Deployment
+from clusters.model import Node
 from entrypoints import show
 from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
 
@@ -38,9 +39,9 @@ class Placed:
 
     def __init__(self, deployment: Deployment) -> None:
         self._names = {
-            one.env["LOCAL_IP"]: f"@{one.node.name}"
-            for one in deployment.containers
-            if one.node.placed and "LOCAL_IP" in one.env
+            node.address: f"@{node.name}"
+            for node in deployment.cluster.nodes.values()
+            if node.placed and node.address
         }
 
     def text(self, value: str) -> str:
@@ -66,19 +67,26 @@ def views(deployment: Deployment, containers: Iterable[Container]) -> list[View]
 
 
 def _view(container: Container, placed: Placed) -> View:
-    launch = container.launch
-    commands: list[Sequence[str]] = [container.command] if container.command else []
-    environment: Mapping[str, str] = {}
-    if launch and not container.command:
-        commands, environment = [*launch.before, launch.argv], launch.env
     return View(
         container=container,
         variables=placed.data(variables(container)),
         arguments=tuple(map(placed.text, _rows(container.arguments))),
-        environment=placed.data(show.masked_env(environment)),
-        command=tuple(placed.text(row) for argv in commands for row in _command(argv)),
-        launched=bool(commands),
+        environment=placed.data(show.masked_env(environment(container))),
+        command=tuple(placed.text(row) for argv in commands(container) for row in _command(argv)),
+        launched=bool(commands(container)),
     )
+
+
+def environment(container: Container) -> Mapping[str, str]:
+    """What its entrypoint sets beside its variables."""
+    return container.launch.env if container.launch and not container.command else {}
+
+
+def commands(container: Container) -> list[Sequence[str]]:
+    """What it runs, one after the other; nothing where its entrypoint refuses."""
+    if container.command:
+        return [container.command]
+    return [*container.launch.before, container.launch.argv] if container.launch else []
 
 
 def variables(container: Container) -> dict[str, str]:
@@ -95,17 +103,20 @@ def _recipe(value: str) -> str:
         document = json.loads(value)
     except ValueError:
         return value
-    masked = _masked(document)
+    masked = masked_document(document)
     return value if masked == document else json.dumps(masked, ensure_ascii=False)
 
 
-def _masked(value: Any) -> Any:
+def masked_document(value: Any) -> Any:
+    """The document with the texts of keys that name a secret masked."""
     if isinstance(value, dict):
         return {
-            key: show.MASK if isinstance(item, str) and show.is_secret_key(key) else _masked(item)
+            key: show.MASK
+            if isinstance(item, str) and show.is_secret_key(key)
+            else masked_document(item)
             for key, item in value.items()
         }
-    return [_masked(item) for item in value] if isinstance(value, list) else value
+    return [masked_document(item) for item in value] if isinstance(value, list) else value
 
 
 def _command(argv: Sequence[str]) -> list[str]:
@@ -115,6 +126,11 @@ def _command(argv: Sequence[str]) -> list[str]:
 
 def _rows(argv: Iterable[str]) -> list[str]:
     return show.command_lines(show.masked(argv))
+
+
+def address(node: Node) -> str:
+    """Where a node is; empty where Kubernetes chooses it."""
+    return "" if node.placed else node.address or ""
 
 
 def spans(numbers: Iterable[int]) -> str:

@@ -1,0 +1,22 @@
+"""A cluster file, read and compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from clusters import compile
+from clusters.deployment import Deployment
+from clusters.file import read
+
+
+def compiled(path: str | Path) -> Deployment:
+    """The deployment that a file comes to, with every finding about it.
+
+    Raises WrongFile (65) where the file itself cannot be used.
+    """
+    found = read.read(path)
+    if found.cluster is None:
+        raise read.WrongFile(found.findings)
+    made = compile.deployment(found.cluster)
+    return replace(made, findings=tuple(sorted({*found.findings, *made.findings})))

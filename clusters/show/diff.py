@@ -1,0 +1,276 @@
+"""What `invoke cluster.diff` prints: what changes from one cluster to another, and what of it has
+to be restarted for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clusters.deployment import Container, Deployment
+from clusters.model import Cluster
+from clusters.show.lines import HEAD, LABEL, NEW, OLD, PLAIN, Line
+from clusters.show.view import Placed, commands, environment, masked_document, spans, variables
+from entrypoints import show
+
+CHANGED = "changed"
+ADDED = "new"
+GONE = "gone"
+
+# What a restart takes with it.
+CONTAINER = "container"
+GROUP = "group"
+PROXY = "proxy"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing about a container. `raw` is compared, `shown` is what may be shown of it."""
+
+    part: str
+    name: str
+    raw: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """`part`: as `environment`; `name`: in it. None where it is not there; secrets are masked."""
+
+    part: str
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is different about one container. `kind`: changed, new or gone."""
+
+    container: Container
+    kind: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What has to be restarted: a container, a group or the proxy, by its name."""
+
+    scope: str
+    name: str
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`everywhere`: changes that concern every container."""
+
+    everywhere: tuple[Change, ...]
+    differences: tuple[Difference, ...]
+    restarts: tuple[Restart, ...]
+
+    @property
+    def same(self) -> bool:
+        return not (self.everywhere or self.differences)
+
+
+def compare(old: Deployment, new: Deployment) -> Comparison:
+    """Compares containers of the same instance, replica and rank."""
+    before = {_place(one): one for one in old.containers}
+    after = {_place(one): one for one in new.containers}
+    was, now = Placed(old), Placed(new)
+    everywhere = tuple(_changes(list(_common(old.cluster)), list(_common(new.cluster))))
+    differences = []
+    for place, one in after.items():
+        if place not in before:
+            differences.append(Difference(one, ADDED))
+            continue
+        rows = _changes(list(_rows(before[place], was)), list(_rows(one, now)))
+        if changes := tuple(rows):
+            differences.append(Difference(one, CHANGED, changes))
+    gone = [Difference(one, GONE) for place, one in before.items() if place not in after]
+    differences += gone
+    touched = set(before) if everywhere else {_place(one.container) for one in differences}
+    return Comparison(everywhere, tuple(differences), tuple(_restarts(new, touched, set(before))))
+
+
+Place = tuple[str, int, int]
+
+
+def _place(container: Container) -> Place:
+    return container.instance, container.replica, container.rank
+
+
+def _restarts(new: Deployment, touched: set[Place], before: set[Place]) -> Iterator[Restart]:
+    """Whoever loses one of a group loses the group: its ranks do not find each other again."""
+    replicas = {place[:2] for place in touched}
+    for group in new.groups:
+        ran = any(_place(one) in before for one in group.containers)
+        if ran and (group.instance, group.replica) in replicas:
+            names = tuple(one.name for one in group.containers)
+            scope = (GROUP, group.name) if len(names) > 1 else (CONTAINER, names[0])
+            yield Restart(*scope, names)
+    proxy = new.proxy
+    if proxy and _place(proxy) in touched & before:
+        yield Restart(PROXY, proxy.name, (proxy.name,))
+
+
+# ---- what is compared ----------------------------------------------------------------------------
+
+
+def _rows(container: Container, placed: Placed) -> Iterator[Row]:
+    """Everything that a container is started with."""
+    node = container.node
+    facts = {
+        "container": container.name,
+        "node": node.name,
+        "platform": node.platform,
+        "image": container.image,
+        "NPUs": spans(container.devices),
+    }
+    yield from (Row("", name, value, value) for name, value in facts.items() if value)
+    named = (
+        ("variables", container.env, variables(container)),
+        ("environment", environment(container), show.masked_env(environment(container))),
+    )
+    for part, raw, shown in named:
+        for name, value in shown.items():
+            yield Row(part, name, placed.text(raw.get(name, value)), placed.text(value))
+    yield from _words("arguments", container.arguments, placed)
+    for argv in commands(container):
+        yield from _words("command", argv, placed)
+    if not commands(container):
+        yield Row("command", "refused", "", "")
+
+
+def _words(part: str, argv: Sequence[str], placed: Placed) -> Iterator[Row]:
+    """A row for each flag with its values."""
+    pairs = zip(show.command_lines(argv), show.command_lines(show.masked(argv)), strict=True)
+    for raw, shown in pairs:
+        name, _, value = shown.partition(" ")
+        yield Row(part, name, placed.text(raw), placed.text(value))
+
+
+def _common(cluster: Cluster) -> Iterator[Row]:
+    """What every container is started with, beside its own."""
+    values: dict[str, Any] = {f"volumes.{one.mount}": asdict(one) for one in cluster.volumes}
+    values |= {f"secrets.{one.variable}": asdict(one) for one in cluster.secrets}
+    values |= {"run.restart": cluster.run.restart, "run.shm_gib": cluster.run.shm_gib}
+    for name, value in values.items():
+        yield Row("", name, json.dumps(value), json.dumps(value))
+    if any(node.placed for node in cluster.nodes.values()):
+        for name, value in asdict(cluster.kubernetes).items():
+            shown = json.dumps(masked_document(value))
+            yield Row("", f"kubernetes.{name}", json.dumps(value), shown)
+    for word in cluster.options:
+        yield Row("", "options", word, _masked_word(word))
+
+
+def _masked_word(word: str) -> str:
+    """`-e NAME=value` or `NAME=value` without the value of a secret."""
+    name, sign, _ = word.partition("=")
+    return f"{name}={show.MASK}" if sign and show.is_secret(name) else word
+
+
+def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
+    """The rows that only one of both has; of the same name in both, they are one change."""
+    lost, won = _beyond(old, new), _beyond(new, old)
+    for key in dict.fromkeys([*lost, *won]):
+        was, now = lost.get(key, []), won.get(key, [])
+        if len(was) == len(now) == 1:
+            yield Change(*key, was[0].shown, now[0].shown)
+        else:
+            yield from (Change(*key, row.shown, None) for row in was)
+            yield from (Change(*key, None, row.shown) for row in now)
+
+
+def _beyond(rows: Iterable[Row], others: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    known = {(row.part, row.name, row.raw) for row in others}
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if (row.part, row.name, row.raw) not in known:
+            found.setdefault((row.part, row.name), []).append(row)
+    return found
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def text(found: Comparison) -> Iterator[Line]:
+    """Containers with the same changes together, then what has to be done."""
+    if found.same:
+        yield Line("nothing changed")
+        return
+    if found.everywhere:
+        yield Line("every container", style=HEAD)
+        yield from _text(found.everywhere)
+        yield Line("")
+    alike: dict[tuple[str, str, tuple[Change, ...]], list[Container]] = {}
+    for one in found.differences:
+        key = (one.kind, one.container.instance, one.changes)
+        alike.setdefault(key, []).append(one.container)
+    for (kind, instance, changes), containers in alike.items():
+        who = ", ".join(f"{one.name}{_on(one)}" for one in containers)
+        yield Line(f"{instance}: {kind}: {who}", style=HEAD)
+        yield from _text(changes)
+        yield Line("")
+    yield from _todo(found)
+
+
+def _todo(found: Comparison) -> Iterator[Line]:
+    for verb, kind in (("stop", GONE), ("start", ADDED)):
+        names = [one.container.name for one in found.differences if one.kind == kind]
+        if names:
+            yield Line(f"{verb}: {', '.join(names)}", style=HEAD)
+    for one in found.restarts:
+        members = f": {', '.join(one.containers)}" if one.scope == GROUP else ""
+        what = f"only {one.scope}" if one.scope != GROUP else "the whole group"
+        yield Line(f"restart {what} {one.name}{members}", style=HEAD)
+
+
+def _on(container: Container) -> str:
+    return f" on {container.node.name}" if container.node.name else ""
+
+
+def _text(changes: Iterable[Change]) -> Iterator[Line]:
+    part = ""
+    for one in changes:
+        if one.part != part:
+            part = one.part
+            yield Line(part, 1, LABEL)
+        for sign, value, style in (("-", one.old, OLD), ("+", one.new, NEW)):
+            if value is not None:
+                yield Line(f"{sign} {_joined(one, value)}", 2 if part else 1, style)
+        if one.old == one.new:
+            yield Line("(a secret, another value)", 2, PLAIN)
+
+
+def _joined(change: Change, value: str) -> str:
+    if change.part in ("variables", "environment"):
+        return f"{change.name}={show.quote(value)}"
+    return f"{change.name} {value}" if change.part else f"{change.name}: {value}"
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def data(found: Comparison) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "same": found.same,
+        "everywhere": [asdict(one) for one in found.everywhere],
+        "containers": [
+            {
+                "name": one.container.name,
+                "node": one.container.node.name,
+                "instance": one.container.instance,
+                "replica": one.container.replica,
+                "rank": one.container.rank,
+                "kind": one.kind,
+                "changes": [asdict(change) for change in one.changes],
+            }
+            for one in found.differences
+        ],
+        "restarts": [asdict(one) for one in found.restarts],
+    }
