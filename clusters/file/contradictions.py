@@ -265,14 +265,15 @@ class _Looking:
 
     def unused(self) -> None:
         """A warning for nodes on which nothing runs."""
-        used = {self.at("proxy").get("node")}
+        used: set[str] = set()
         for raw in self.at("instances").values():
             names = raw.get("nodes") if isinstance(raw, dict) else None
             if not isinstance(names, list):
                 return
             used.update(name for name in names if isinstance(name, str))
+        proxy = self.at("proxy").get("node")
         for name in self.names:
-            if name not in used:
+            if name not in used and name != proxy:
                 path = ("nodes", name)
                 fix = "name it in an instance, or take it out"
                 found = self.document.error(path, "unused-node", "nothing runs on it", fix)

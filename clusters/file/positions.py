@@ -69,7 +69,7 @@ def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
         line = text.count("\n", 0, error.position) + 1
         return _unreadable(file, line, error.reason, "take the character out")
     except _TooMuch as error:
-        return _unreadable(file, error.line, str(error), "write it out, without so many aliases")
+        return _unreadable(file, error.line, str(error), "write it out, with fewer aliases")
     except RecursionError:
         return _unreadable(file, 1, "is nested too deeply", "flatten it")
     finally:
@@ -96,6 +96,7 @@ class _Reading:
         self.lines: dict[Path, int] = {(): 1}
         self.findings: list[Finding] = []
         self.count = 0
+        self.depth = 0
 
     def wrong(self, node: Any, path: Path, code: str, message: str, fix: str) -> None:
         line = node.start_mark.line + 1
@@ -105,18 +106,24 @@ class _Reading:
         self.count += 1
         if self.count > LARGEST:
             raise _TooMuch(f"comes to more than {LARGEST} values", node.start_mark.line + 1)
-        if len(path) > DEEPEST:
-            raise _TooMuch("is nested too deeply, or an anchor holds itself", self.lines[path])
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            found = []
-            for index, item in enumerate(node.value):
-                at = (*path, index)
-                self.lines[at] = item.start_mark.line + 1
-                found.append(self.value(item, at))
-            return found
-        return self.scalar(node, path)
+        if self.depth > DEEPEST:
+            message = "is nested too deeply, or an anchor holds itself"
+            raise _TooMuch(message, self.lines[path])
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, path)
+        self.depth += 1
+        inside = self.mapping if isinstance(node, yaml.MappingNode) else self.sequence
+        found = inside(node, path)
+        self.depth -= 1
+        return found
+
+    def sequence(self, node: Any, path: Path) -> list[Any]:
+        found = []
+        for index, item in enumerate(node.value):
+            at = (*path, index)
+            self.lines[at] = item.start_mark.line + 1
+            found.append(self.value(item, at))
+        return found
 
     def mapping(self, node: Any, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
