@@ -47,6 +47,7 @@ from commands.common import (
         "netrc": "credentials for the indexes (default: NETRC or ~/.netrc)",
         "offline": "a directory that invoke fetch made: build from it, without any network",
         "no-cache": "build every stage again",
+        "budget": "--no-budget accepts an image that weighs more than images/budgets.yaml allows",
         "dry-run": "show what would be built and what is there already; build nothing",
         "format": FORMAT,
     },
@@ -77,6 +78,7 @@ def build(
     netrc: str | None = None,
     offline: str | None = None,
     no_cache: bool = False,
+    budget: bool = True,
     dry_run: bool = False,
     format: str = "text",
 ) -> None:
@@ -115,6 +117,7 @@ def build(
             builder=builder,
             compression=compression,
             no_cache=no_cache,
+            budget=budget,
             sources=targets.sources(source or []),
             site=bundle.site
             if bundle
@@ -131,6 +134,8 @@ def build(
             return
         built = builds.build(matrix, chosen, options, say)
         data(format, report.built_data(built), lambda: report.built_text(built))
+        weights = {target: one.weights for target, one in zip(chosen, built, strict=True)}
+        builds.hold_to_budget(matrix, weights, options)
 
 
 @task(

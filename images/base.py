@@ -31,6 +31,7 @@ class FoundBase:
     base: Base
     identity: str
     pinned: str = ""  # the reference with its digest, when it came from a registry
+    digest: str = ""  # of the image, where it is one
 
 
 def find(
@@ -65,13 +66,14 @@ def find(
     if packages:
         installers = check_installers(packages, variant, arches, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
-        found = identify(image, builder, known) if image else None
-        identity = f"{installers.identity} on {found.identity if found else 'debian'}"
-        return FoundBase(base, identity, found.pinned if found else "")
+        found = identify(image, builder, known) if image else Identity("")
+        identity = f"{installers.identity} on {found.identity or 'debian'}"
+        return FoundBase(base, identity, found.pinned, found.identity)
     reference = image or site.image(matrix.cann_image(variant))
     found = identify(reference, builder, known)
     return FoundBase(
-        Base("image", image=reference, os_image=os_image), found.identity, found.pinned
+        Base("image", image=reference, os_image=os_image),
+        *(found.identity, found.pinned, found.identity),
     )
 
 

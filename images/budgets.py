@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from images.errors import EX_DATAERR, Problem, UserError, did_you_mean
-from images.matrix import STAND_IN, Matrix
+from images.matrix import STAND_IN, Matrix, Variant
 from images.reading import Reader, document, kind
+from images.weights import Weight
 
 if TYPE_CHECKING:
     from images.inspect.model import Image
@@ -35,6 +36,12 @@ class Key:
     arch: str
     base: str
     compression: str
+
+    @classmethod
+    def of(cls, variant: Variant, base: str, weight: Weight) -> Key:
+        """Of an image as it is built; `base` is the kind."""
+        names = (variant.release.name, variant.platform.name, variant.os.name)
+        return cls(*names, weight.arch, base, weight.compression)
 
     def __str__(self) -> str:
         where = f"{self.release} {self.platform} {self.os} {self.arch}"
@@ -124,7 +131,7 @@ def _grown(baseline: Mapping[str, float], sizes: Mapping[str, float]) -> str:
     growth = {name: size - baseline.get(name, 0.0) for name, size in sizes.items()}
     grown = sorted((name for name in sizes if growth[name] > ROUNDING), key=lambda n: -growth[n])
     return ", ".join(
-        f"{name} grew by {growth[name]:,.1f} MB to {sizes[name]:,.1f} MB"
+        f"{name} grew from {baseline[name]:,.1f} MB to {sizes[name]:,.1f} MB"
         if name in baseline
         else f"{name} is new, {sizes[name]:,.1f} MB"
         for name in grown

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import graph, push, records, rootfs
+from images import budgets, graph, push, records, rootfs
 from images.bake import bake
+from images.inputs import inputs_digest
+from images.labels import BASE_DIGEST, INPUTS
 from images.matrix import Matrix
 from images.progress import Progress
 from images.records import Built
-from images.render import Environment
+from images.registry.oci import Layout, Manifest
+from images.render import Environment, layers
 from images.targets import WORK, Options, Say, Target, contexts, fingerprints, native_arch, render
+from images.weights import Weight, weigh
 
 Prints = dict[str, str]  # stage → fingerprint
 
@@ -34,7 +39,8 @@ class Planned:
 def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> list[Built]:
     """Build all targets. A tag moves only when its image is complete: BuildKit names it at the end.
 
-    Raises UserError: 69 when something is not reached, 70 when a step fails.
+    Raises UserError: 69 when something is not reached, 70 when a step fails, and 65 when an image
+    that is to be pushed is over its budget: then none is.
     """
     provide_roots(matrix, targets, options, say)
     prints = {target: _fingerprints(matrix, target, options) for target in targets}
@@ -42,16 +48,21 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
     todo = [target for target in targets if target not in done]
     if todo:
         progress = Progress()
-        digests = _bake(matrix, {t: prints[t] for t in todo}, options, {}, progress, say)
+        labels = {target: {INPUTS: inputs_digest(matrix, target, options)} for target in todo}
+        digests = _bake(matrix, {t: prints[t] for t in todo}, options, labels, progress, say)
+        seconds = progress.stage_seconds()
+        for target, digest in digests.items():
+            own = layers(matrix, target.variant, target.found.base)
+            manifests = _manifests(target, digest, options)
+            done[target] = records.inspect(target, digest, own, manifests, seconds, options.push)
         if options.push:
+            hold_to_budget(matrix, {t: done[t].weights for t in todo}, options)
             for target, digest in digests.items():
                 say(f"pushing {target.tag}")
                 push.push(digest, target.tag)
             push.keep(list(digests.values()))
-        seconds = progress.stage_seconds()
-        for target, digest in digests.items():
-            done[target] = built = records.inspect(target, digest, seconds, options.push)
-            records.remember(target, _fingerprints(matrix, target, options), built, options)
+        for target in todo:
+            records.remember(target, _fingerprints(matrix, target, options), done[target], options)
     return [done[target] for target in targets]
 
 
@@ -64,11 +75,50 @@ def into_layout(
 ) -> dict[Target, str]:
     """Build all targets into the OCI layout, each with `labels` of its own; returns their digests.
 
-    Nothing is pushed. Raises UserError as `build` does.
+    Nothing is pushed. Raises UserError as `build` does, and 65 when an image is over its budget.
     """
     provide_roots(matrix, targets, options, say)
     prints = {target: _fingerprints(matrix, target, options) for target in targets}
-    return _bake(matrix, prints, options, labels, Progress(), say, provenance=True)
+    digests = _bake(matrix, prints, options, labels, Progress(), say, provenance=True)
+    weights = {}
+    for target, digest in digests.items():
+        own = layers(matrix, target.variant, target.found.base)
+        manifests = _manifests(target, digest, options)
+        weights[target] = [weigh(arch, one, own) for arch, one in manifests.items()]
+    hold_to_budget(matrix, weights, options)
+    return digests
+
+
+def _manifests(target: Target, digest: str, options: Options) -> dict[str, Manifest]:
+    """Architecture → manifest of an image just built, as far as they can be had."""
+    single = options.arches[0].name
+    if not options.push:
+        from images import engine  # its server costs a build that has nothing to do 20 ms
+
+        return engine.manifests(target.tag, digest, single)
+    layout = Layout(push.LAYOUT)
+    top = layout.manifest(digest)
+    digests = top.arches if top.is_index else {single: digest}
+    return {arch: layout.manifest(one) for arch, one in digests.items()}
+
+
+def hold_to_budget(
+    matrix: Matrix, weights: Mapping[Target, Iterable[Weight]], options: Options
+) -> None:
+    """Raises UserError (65) when an image weighs more than images/budgets.yaml allows."""
+    if not options.budget:
+        return
+    known = budgets.load(matrix)
+    budgets.enforce(
+        budgets.check(
+            known,
+            f"{target.tag} (linux/{weight.arch})",
+            budgets.Key.of(target.variant, target.found.base.kind, weight),
+            weight.layers,
+        )
+        for target, several in weights.items()
+        for weight in several
+    )
 
 
 def _bake(
@@ -86,8 +136,9 @@ def _bake(
     """
     environments = _capture(matrix, prints, options, progress, say)
     images = {t.name: _image_target(matrix, t, environments[t], options) for t in prints}
-    for target, own in labels.items():
-        images[target.name]["labels"] = dict(own)
+    for target, own in prints.items():
+        digest = _base_digest(target, own)
+        images[target.name]["labels"] = {**labels.get(target, {}), BASE_DIGEST: digest}
     if provenance:
         for image in images.values():
             image["attest"] = ["type=provenance,mode=max"]
@@ -95,6 +146,12 @@ def _bake(
         images, WORK / "bake", progress, builder=options.builder, no_cache=options.no_cache
     )
     return {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in prints}
+
+
+def _base_digest(target: Target, prints: Prints) -> str:
+    """That of the base's image; of a base that is made here, of everything that it is made from."""
+    made_from = hashlib.sha256(prints["base"].encode()).hexdigest()
+    return target.found.digest or f"sha256:{made_from}"
 
 
 def planned(matrix: Matrix, targets: list[Target], options: Options) -> list[Planned]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from images import graph
+from images.labels import INPUTS
 from images.matrix import Matrix
 from images.targets import Options, Target, fingerprints, render
 
-LABEL = "ascend.inputs"  # of the image; the same name as an annotation
+LABEL = INPUTS  # of the image; the same name as an annotation
 STAGES = "ascend.inputs.stages"
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from images import push
+from images.labels import layer_names
+from images.registry.oci import Descriptor, Manifest
 from images.targets import WORK, Options, Target
+from images.weights import Weight, weigh
 
 BUILT = WORK / "built"
 
@@ -31,11 +34,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Built:
-    """One image that was built."""
+    """One image that was built; `weights` as far as its manifests are known."""
 
     tag: str
     digest: str
     layers: tuple[Layer, ...]
+    weights: tuple[Weight, ...] = ()
     up_to_date: bool = False
 
     @property
@@ -43,18 +47,23 @@ class Built:
         return sum(layer.size or 0 for layer in self.layers)
 
 
-def inspect(target: Target, digest: str, seconds: dict[str, float], pushed: bool) -> Built:
-    """The layers of the image just built, named and timed by the stages they come from."""
-    digests, sizes = _pushed_layers(target.tag) if pushed else _local_layers(target.tag)
-    if not digests:
-        return Built(target.tag, digest, ())
-    own = list(_own_layers(target))
-    names = [*(f"base {n + 1}" for n in range(len(digests) - len(own))), *own]
+def inspect(
+    target: Target,
+    digest: str,
+    own: Sequence[str],
+    manifests: Mapping[str, Manifest],
+    seconds: Mapping[str, float],
+    pushed: bool,
+) -> Built:
+    """The image just built. Its layers are named and timed by the stages they come from (`own`);
+    pushed for several architectures, they are those of the first."""
+    digests, sizes = _packed_layers(manifests) if pushed else _local_layers(target.tag)
     layers = (
         Layer(name, digest, size, seconds.get(f"layer-{name}", 0.0))
-        for name, digest, size in zip(names, digests, sizes, strict=True)
+        for name, digest, size in zip(layer_names(own, len(digests)), digests, sizes, strict=True)
     )
-    return Built(target.tag, digest, tuple(layers))
+    weights = (weigh(arch, manifest, own) for arch, manifest in manifests.items())
+    return Built(target.tag, digest, tuple(layers), tuple(weights))
 
 
 def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
@@ -70,25 +79,11 @@ def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
     return digests, [*unknown, *filled][-len(digests) :] if digests else []
 
 
-def _pushed_layers(tag: str) -> tuple[list[str], list[int | None]]:
-    """Digests and sizes of the compressed layers; of an index, its first image's."""
-    raw = _docker_lines("buildx", "imagetools", "inspect", "--raw", tag)
-    manifest = json.loads("\n".join(raw) or "{}")
-    if "manifests" in manifest:
-        return _pushed_layers(f"{tag.rpartition(':')[0]}@{manifest['manifests'][0]['digest']}")
-    layers = manifest.get("layers", [])
-    return [layer["digest"] for layer in layers], [layer["size"] for layer in layers]
-
-
-def _own_layers(target: Target) -> Iterable[str]:
-    """The names of the image stage's layers, from the base up."""
-    text = (WORK / "dockerfiles" / f"{target.name}.Dockerfile").read_text()
-    _, _, image = text.partition("FROM base AS image")
-    for line in image.splitlines():
-        if line.startswith("COPY"):
-            yield line.split("--from=layer-")[1].split()[0]
-        elif line.startswith("WORKDIR"):
-            yield "workdir"
+def _packed_layers(manifests: Mapping[str, Manifest]) -> tuple[list[str], list[int]]:
+    """Digests and sizes of the compressed layers."""
+    first = next(iter(manifests.values()))
+    layers = [Descriptor.of(raw) for raw in first.document["layers"]]
+    return [layer.digest for layer in layers], [layer.size for layer in layers]
 
 
 def _docker_lines(*arguments: str) -> list[str]:
@@ -107,8 +102,13 @@ def remember(target: Target, prints: dict[str, str], built: Built, options: Opti
     path = _record(target, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".new")
-    layers = [asdict(layer) for layer in built.layers]
-    scratch.write_text(json.dumps({"stages": prints, "digest": built.digest, "layers": layers}))
+    record = {
+        "stages": prints,
+        "digest": built.digest,
+        "layers": [asdict(layer) for layer in built.layers],
+        "weights": [asdict(weight) for weight in built.weights],
+    }
+    scratch.write_text(json.dumps(record))
     scratch.replace(path)
 
 
@@ -123,7 +123,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         layers = tuple(Layer(**layer) for layer in record["layers"])
-        return {**record, "layers": layers, "image": record["stages"]["image"]}
+        weights = tuple(Weight(**weight) for weight in record["weights"])
+        image = record["stages"]["image"]
+        return {**record, "layers": layers, "weights": weights, "image": image}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -142,4 +144,4 @@ def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | No
     found = push.resolve(target.tag) if options.push else "".join(_docker_lines(*inspect_local))
     if found != record["digest"]:
         return None
-    return Built(target.tag, record["digest"], record["layers"], up_to_date=True)
+    return Built(target.tag, record["digest"], record["layers"], record["weights"], up_to_date=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from images.errors import EX_DATAERR, Problem, UserError, fail
+from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import STAND_IN, TOP_LAYERS, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
 
-LAYERS = Path(__file__).parent / "layers"
+TEMPLATES = Path(__file__).parent / "layers"
 LIBRARY_DIRECTORY = "/usr/local/lib"  # where Mooncake's own libraries are; #6949
 
 
@@ -80,7 +81,7 @@ def dockerfile(
 ) -> str:
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
     release = variant.release
-    python_layers = [name for name in matrix.layers if name not in ("compiled", *TOP_LAYERS)]
+    python_layers = _python_layers(matrix)
     compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
     packager, distribution = (
         ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
@@ -100,13 +101,7 @@ def dockerfile(
             share_cann=share_cann,
             python_layers=python_layers,
             stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
-            upper_layers=[
-                *python_layers,
-                *(["compiled"] if base.compiles and release.compiled else []),
-                "utilities",
-                *(["mooncake"] if variant.platform.mooncake else []),
-                *("vllm", "proxy", "vllm-ascend", "entrypoint"),
-            ],
+            upper_layers=_upper_layers(matrix, variant, base),
             has_compiled=base.compiles and bool(release.compiled),
             mooncake_compiled=compiled,
             mooncake_packages=matrix.mooncake_source["build"][packager],
@@ -146,20 +141,43 @@ def printed(
     )
 
 
+def layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
+    """The names of the layers on top of the base, from the bottom up."""
+    return ["venv", "workdir", *_upper_layers(matrix, variant, base)]
+
+
+def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
+    return [
+        *_python_layers(matrix),
+        *(["compiled"] if base.compiles and variant.release.compiled else []),
+        "utilities",
+        *(["mooncake"] if variant.platform.mooncake else []),
+        *("vllm", "proxy", "vllm-ascend", "entrypoint"),
+    ]
+
+
+def _python_layers(matrix: Matrix) -> list[str]:
+    return [name for name in matrix.layers if name not in ("compiled", *TOP_LAYERS)]
+
+
 def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
-    """The image's labels: OCI's own, every pin, and what was fallen back on."""
+    """The image's labels: OCI's own, every pin, its layers, and what was fallen back on.
+
+    The digests that only a build knows are added there.
+    """
     release = variant.release
     result = {
         "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
-        "org.opencontainers.image.version": release.name,
+        RELEASE: release.name,
         "org.opencontainers.image.created": f"{release.published}T00:00:00Z",
-        "org.opencontainers.image.base.name": base.image or base.kind,
+        BASE_NAME: base.image or base.kind,
         "ascend.platform": variant.platform.name,
         "ascend.soc-version": variant.platform.soc_version,
         "ascend.os": variant.os.name,
-        "ascend.base": base.kind,
+        BASE: base.kind,
+        LAYERS: " ".join(layers(matrix, variant, base)),
         **{
-            f"ascend.pin.{name.replace('_', '-')}": version
+            f"{PIN}{name.replace('_', '-')}": version
             for name, version in release.pins.items()
             if name != "mooncake" or variant.platform.mooncake
         },
@@ -243,7 +261,7 @@ def _templates() -> Any:
     from jinja2 import FileSystemLoader, StrictUndefined
 
     templates = Templates(
-        loader=FileSystemLoader(LAYERS),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=False,
         autoescape=False,

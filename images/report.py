@@ -33,6 +33,7 @@ def built_data(built: Iterable[Built]) -> list[dict[str, Any]]:
             "tag": one.tag,
             "digest": one.digest,
             "size": one.size,
+            "compressed": {weight.arch: weight.size for weight in one.weights},
             "up_to_date": one.up_to_date,
             "layers": [vars(layer) for layer in one.layers],
         }
@@ -62,6 +63,13 @@ def _one_built(one: Built) -> str:
         ]
         rows.append(("  total", megabytes(one.size), "", ""))
         lines.append(table(rows, right=(1, 2)))
+    lines += [
+        f"  on the wire, {weight.arch}: {megabytes(weight.size)}"
+        for weight in one.weights
+        if weight.size != one.size  # which a pushed image has in its table
+    ]
+    if not one.weights:
+        lines.append("  on the wire: not known, the engine sends it nowhere; held to no budget")
     return "\n".join(lines)
 
 

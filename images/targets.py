@@ -40,6 +40,7 @@ class Options:
     builder: str | None = None
     compression: str = "zstd"
     no_cache: bool = False
+    budget: bool = True
     sources: dict[str, str] = field(default_factory=dict)
     site: Site = field(default_factory=Site)
     offline: Bundle | None = None

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from images.budgets import Key
 from images.labels import BASE, PIN, RELEASE
+from images.registry.oci import Descriptor
+from images.weights import main_compression
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Layer:
     shared: tuple[str, ...] = ()
 
     @property
-    def compression(self) -> str:
-        return next((one for one in ("zstd", "gzip") if one in self.media_type), "none")
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, self.size)
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,14 @@ class Image:
 
     @property
     def budget_key(self) -> Key:
-        """Its compression is that of its largest layer: a base may bring another."""
         label = self.labels.get
-        largest = max(self.layers, key=lambda layer: layer.size, default=None)
         return Key(
             release=label(RELEASE, ""),
             platform=label("ascend.platform", ""),
             os=label("ascend.os", ""),
             arch=self.arch,
             base=label(BASE, ""),
-            compression=largest.compression if largest else "none",
+            compression=main_compression([layer.descriptor for layer in self.layers]),
         )
 
 

@@ -70,6 +70,10 @@ class Descriptor:
         return cls(raw["mediaType"], raw["digest"], raw["size"])
 
     @property
+    def compression(self) -> str:
+        return next((one for one in ("zstd", "gzip") if one in self.media_type), "none")
+
+    @property
     def raw(self) -> dict[str, Any]:
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 

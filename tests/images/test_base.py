@@ -286,7 +286,7 @@ def test_the_published_image_is_the_default(docker: Any, matrix: Matrix, variant
     found = _find(matrix, variant("a3"))
     assert (found.base.kind, found.base.image) == ("image", PUBLISHED)
     assert found.identity == DIGEST
-    assert found.pinned == f"{PUBLISHED}@{DIGEST}"
+    assert (found.pinned, found.digest) == (f"{PUBLISHED}@{DIGEST}", DIGEST)
     assert found.base.os_image == "docker.io/library/ubuntu:22.04"
     assert all(call.endswith(f" {PUBLISHED}") for call in docker.calls())
 
@@ -311,7 +311,7 @@ def test_an_image_that_was_given_is_taken_as_it_is(
 
 def test_a_stand_in_asks_nobody(docker: Any, matrix: Matrix, variant: Variants) -> None:
     found = _find(matrix, variant("a3"), image=STAND_IN)
-    assert (found.base.kind, found.base.image, found.pinned) == (STAND_IN, "", "")
+    assert (found.base.kind, found.base.image, found.pinned, found.digest) == (STAND_IN, "", "", "")
     assert found.identity == "stand-in of CANN 8.3.rc2"
     assert docker.calls() == []
 
@@ -335,7 +335,7 @@ def test_installers_on_an_image(
     assert (found.base.kind, found.base.image) == ("packages", REFERENCE)
     assert not found.base.debian
     assert found.identity.endswith(f" on {DIGEST}")
-    assert found.pinned == f"{REFERENCE}@{DIGEST}"
+    assert (found.pinned, found.digest) == (f"{REFERENCE}@{DIGEST}", DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_over_its_budget_names_the_layers_that_grew(written: Callable[..., Budge
     verdict = budgets.check(written(ENTRY), "x:1", KEY, sizes)
     assert lines(verdict) == [
         "x:1: is 381.0 MB compressed, 11.0 MB over its budget of 370.0 MB; proxy is new, 20.0 MB, "
-        f"torch grew by 8.0 MB to 308.0 MB, vllm grew by 3.0 MB to 13.0 MB {FIX}"
+        f"torch grew from 300.0 MB to 308.0 MB, vllm grew from 10.0 MB to 13.0 MB {FIX}"
     ]
     with pytest.raises(UserError) as raised:
         budgets.enforce([verdict])

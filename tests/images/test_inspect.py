@@ -89,7 +89,7 @@ def test_sizes_on_the_wire_and_on_disk(a3: str, read: Read, layout: Layout) -> N
     for layer, files in zip(image.layers, hand_made.layers(), strict=True):
         assert layer.size == layout.layer(files)[0]["size"]
         assert layer.unpacked == len(hand_made.tarball(files))
-        assert layer.compression == "zstd"
+        assert layer.descriptor.compression == "zstd"
     assert image.unpacked == sum(len(hand_made.tarball(files)) for files in hand_made.layers())
 
 
@@ -97,7 +97,7 @@ def test_sizes_on_the_wire_and_on_disk(a3: str, read: Read, layout: Layout) -> N
 def test_other_compressions(layout: Layout, read: Read, packed: str, known: str) -> None:
     descriptor = layout.image(hand_made.layers(), packed=packed, **hand_made.config())
     (image,) = read(layout.tag("v1", descriptor))
-    assert {layer.compression for layer in image.layers} == {known}
+    assert {layer.descriptor.compression for layer in image.layers} == {known}
     assert image.budget_key.compression == known
     assert names(image)[-1] == "entrypoint"
 

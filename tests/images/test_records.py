@@ -14,14 +14,19 @@ from images import records
 from images.base import FoundBase
 from images.matrix import STAND_IN, Matrix, Variant
 from images.records import Built, Layer
-from images.render import Base, printed
+from images.registry.oci import MEDIA_TYPES, Manifest
+from images.render import Base
 from images.targets import Options, Target
+from images.weights import Weight
 
 DIGEST = "sha256:" + 64 * "1"
 PRINTS = {"layer-torch": "t" * 64, "image": "i" * 64}
 TAG = "vllm-ascend:v0.13.0rc1-a3-standin"
 BUILT = Built(
-    TAG, DIGEST, (Layer("venv", "sha256:2", 5, 1.5), Layer("torch", "sha256:3", None, 0.0))
+    TAG,
+    DIGEST,
+    (Layer("venv", "sha256:2", 5, 1.5), Layer("torch", "sha256:3", None, 0.0)),
+    (Weight("arm64", "zstd", {"venv": 3, "torch": 7}),),
 )
 INSPECT = f"image inspect --format {{{{.Id}}}} {TAG}"
 
@@ -119,6 +124,7 @@ BROKEN = [
     '{"stages": {}, "digest": "x", "layers": []}',
     json.dumps({"stages": PRINTS, "digest": DIGEST}),
     json.dumps({"stages": PRINTS, "digest": DIGEST, "layers": [{"title": "torch"}]}),
+    json.dumps({"stages": PRINTS, "digest": DIGEST, "layers": []}),
 ]
 
 
@@ -180,25 +186,28 @@ HISTORY = """\
 0\tARG TARGETARCH
 """
 LAYERS = [f"sha256:{number}" for number in range(14)]
-
-
-@pytest.fixture
-def dockerfile(matrix: Matrix, target: Target, built: Path) -> None:
-    """The Dockerfile that the image was built from, where the build leaves it."""
-    path = built.parent / "dockerfiles" / f"{target.name}.Dockerfile"
-    path.parent.mkdir(parents=True)
-    path.write_text(printed(matrix, target.variant, STAND_IN, False, None))
+ZSTD, TAR = (f"application/vnd.oci.image.layer.v1.tar{packed}" for packed in ("+zstd", ""))
+MANIFEST = Manifest.made(
+    {
+        "mediaType": MEDIA_TYPES["oci"].manifest,
+        "layers": [
+            {"mediaType": ZSTD if n else TAR, "digest": digest, "size": 100 + n}
+            for n, digest in enumerate(LAYERS)
+        ],
+    }
+)
 
 
 NAMES = ["base 1", "base 2", "base 3", "venv", "workdir", "torch", "libraries", "dependencies",
          "utilities", "mooncake", "vllm", "proxy", "vllm-ascend", "entrypoint"]  # fmt: skip
+OWN = NAMES[3:]
 
 
-@pytest.mark.usefixtures("dockerfile")
 def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> None:
     docker.answers("history *", out=HISTORY)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
-    found = records.inspect(target, DIGEST, {"layer-torch": 12.5, "tools": 3.0}, pushed=False)
+    seconds = {"layer-torch": 12.5, "tools": 3.0}
+    found = records.inspect(target, DIGEST, OWN, {"arm64": MANIFEST}, seconds, pushed=False)
     assert [layer.name for layer in found.layers] == NAMES
     assert [layer.digest for layer in found.layers] == LAYERS
     assert {layer.name: layer.size for layer in found.layers} == {
@@ -219,36 +228,31 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> N
     }
     assert {layer.name: layer.seconds for layer in found.layers if layer.seconds} == {"torch": 12.5}
     assert found.size == sum(layer.size or 0 for layer in found.layers)
+    (weight,) = found.weights
+    assert (weight.arch, weight.compression) == ("arm64", "zstd")
+    assert weight.layers == {name: 100 + n for n, name in enumerate(NAMES)}
 
 
-@pytest.mark.usefixtures("dockerfile")
 def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: Target) -> None:
     docker.answers("history *", err="no such image for this platform", code=1)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
-    found = records.inspect(target, DIGEST, {}, pushed=False)
+    found = records.inspect(target, DIGEST, OWN, {}, {}, pushed=False)
     assert [(layer.name, layer.size) for layer in found.layers] == [(name, None) for name in NAMES]
     assert found.size == 0
 
 
-@pytest.mark.usefixtures("dockerfile")
-def test_a_pushed_image_is_as_its_registry_has_it(docker: Any, target: Target) -> None:
-    """Of an index, the first image tells."""
-    layers = [{"digest": digest, "size": 100 + n} for n, digest in enumerate(LAYERS)]
-    inspect = "buildx imagetools inspect --raw"
-    docker.answers(
-        f"{inspect} {TAG}", out=json.dumps({"manifests": [{"digest": "sha256:arm"}, {}]}, indent=1)
-    )
-    docker.answers(f"{inspect} vllm-ascend@sha256:arm", out=json.dumps({"layers": layers}))
-    found = records.inspect(target, DIGEST, {}, pushed=True)
+def test_a_pushed_image_is_as_its_manifests_say(target: Target) -> None:
+    """Its layers are those of the first, its weights are of all."""
+    other = Manifest.made({**MANIFEST.document, "layers": MANIFEST.document["layers"][:-1]})
+    manifests = {"arm64": MANIFEST, "amd64": other}
+    found = records.inspect(target, DIGEST, OWN, manifests, {}, pushed=True)
     assert [(layer.name, layer.digest, layer.size) for layer in found.layers] == [
         (name, digest, 100 + n) for n, (name, digest) in enumerate(zip(NAMES, LAYERS, strict=True))
     ]
+    assert [(one.arch, one.size) for one in found.weights] == [("arm64", 1491), ("amd64", 1378)]
 
 
-@pytest.mark.usefixtures("dockerfile")
-@pytest.mark.parametrize("pushed", [False, True])
-def test_an_image_that_is_not_found_is_known_by_its_digest(
-    docker: Any, target: Target, pushed: bool
-) -> None:
+def test_an_image_that_is_not_found_is_known_by_its_digest(docker: Any, target: Target) -> None:
     docker.answers("*", err="No such image", code=1)
-    assert records.inspect(target, DIGEST, {}, pushed=pushed) == Built(TAG, DIGEST, ())
+    found = records.inspect(target, DIGEST, OWN, {}, {}, pushed=False)
+    assert found == Built(TAG, DIGEST, ())

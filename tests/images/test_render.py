@@ -208,6 +208,14 @@ def test_the_layers_lie_large_and_stable_first(
     ]
 
 
+def test_the_label_names_the_layers_as_they_lie(rendered: list[tuple[Variant, str]]) -> None:
+    for variant, text in rendered:
+        made = [line for line in _final(text) if line.startswith(("COPY", "ADD", "RUN", "WORKDIR"))]
+        names = [re.sub(r"^COPY .*--from=layer-(\S+) .*|WORKDIR .*", r"\1", one) for one in made]
+        (label,) = re.findall(r'ascend\.layers="(.*?)"', text)
+        assert label.split() == [name or "workdir" for name in names], variant.tag
+
+
 def test_nothing_is_compiled_or_stubbed_against_the_utilities(
     rendered: list[tuple[Variant, str]],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from images import report
 from images.build import Planned
 from images.matrix import Matrix
 from images.records import Built, Layer
+from images.weights import Weight
 
 BUILT = Built(
     "vllm-ascend:x",
@@ -18,6 +20,7 @@ BUILT = Built(
         Layer("torch", "sha256:" + 64 * "b", 2_047_635_456, 12.34),
         Layer("venv", "sha256:" + 64 * "c", None, 0.0),
     ),
+    (Weight("arm64", "zstd", {"venv": 300, "torch": 793_000_000}),),
 )
 
 
@@ -27,7 +30,7 @@ def test_columns_stand_below_each_other() -> None:
 
 
 def test_a_built_image_as_a_table() -> None:
-    tag, digest, head, *rows, total = report.built_text([BUILT]).splitlines()
+    tag, digest, head, *rows, total, wire = report.built_text([BUILT]).splitlines()
     assert tag == BUILT.tag
     assert digest == f"  {BUILT.digest}"
     assert head.split() == ["layer", "size", "made", "in", "digest"]
@@ -36,11 +39,18 @@ def test_a_built_image_as_a_table() -> None:
         ["venv", "-", "-", "sha256:" + 12 * "c"],
     ]
     assert total.split() == ["total", "2,047.6", "MB"]
+    assert wire == "  on the wire, arm64: 793.0 MB"
+
+
+def test_a_built_image_whose_manifests_are_not_known() -> None:
+    *_, last = report.built_text([replace(BUILT, weights=())]).splitlines()
+    assert last == "  on the wire: not known, the engine sends it nowhere; held to no budget"
 
 
 def test_a_built_image_as_data() -> None:
     (data,) = json.loads(json.dumps(report.built_data([BUILT])))
     assert data["size"] == 2_047_635_456
+    assert data["compressed"] == {"arm64": 793_000_300}
     assert data["layers"][1] == {
         "name": "venv",
         "digest": "sha256:" + 64 * "c",

@@ -161,6 +161,7 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 300I Duo" \
       ascend.soc-version="ascend310p1" \
       ascend.os="ubuntu22.04" \
       ascend.base="image" \
+      ascend.layers="venv workdir torch libraries dependencies utilities vllm proxy vllm-ascend entrypoint" \
       ascend.pin.cann="8.3.rc2" \
       ascend.pin.torch="2.8.0" \
       ascend.pin.torch-npu="2.8.0" \

@@ -193,6 +193,7 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.soc-version="ascend910_9391" \
       ascend.os="ubuntu22.04" \
       ascend.base="image" \
+      ascend.layers="venv workdir torch libraries dependencies utilities mooncake vllm proxy vllm-ascend entrypoint" \
       ascend.pin.cann="8.3.rc2" \
       ascend.pin.torch="2.8.0" \
       ascend.pin.torch-npu="2.8.0" \

@@ -188,6 +188,7 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.soc-version="ascend910_9391" \
       ascend.os="ubuntu22.04" \
       ascend.base="image" \
+      ascend.layers="venv workdir torch libraries dependencies compiled utilities mooncake vllm proxy vllm-ascend entrypoint" \
       ascend.pin.cann="9.1.0" \
       ascend.pin.torch="2.10.0" \
       ascend.pin.torch-npu="2.10.0.post4" \

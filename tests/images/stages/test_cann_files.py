@@ -11,7 +11,7 @@ import pytest
 
 from images import render
 
-STAGES = render.LAYERS.parent / "stages"
+STAGES = render.TEMPLATES.parent / "stages"
 TOOLKIT = "usr/local/Ascend/ascend-toolkit/8.3.RC2"
 TBE = f"{TOOLKIT}/opp/built-in/op_impl/ai_core/tbe"
 FILES = {
