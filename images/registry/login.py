@@ -71,7 +71,7 @@ class Login:
     def _account(self) -> dict[str, str]:
         """What `docker login` kept for the host, in the file or with a credential helper."""
         try:
-            known = auth.load_config()  # type: ignore[no-untyped-call]
+            known = auth.load_config()
             return dict(known.resolve_authconfig(self.host) or {})
         except docker_errors.DockerException as error:
             raise fail(
