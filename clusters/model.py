@@ -1,4 +1,4 @@
-"""What a cluster file says, as records. Format: docs/clusters.md and clusters/schema.json.
+"""What a cluster file says, as records. Format: docs/clusters.md and clusters/file/schema.json.
 
 Nothing is derived here: that is clusters/compile.py.
 """
@@ -15,8 +15,9 @@ Path = tuple["str | int", ...]
 
 @dataclass(frozen=True)
 class Node:
-    """A machine. `address` and `nic` are None, and `placed` is true, where Kubernetes chooses it.
+    """A machine. `address` is None, and `placed` is true, where Kubernetes chooses it.
 
+    `nic` is None where the file names none: the entrypoint finds it by the address.
     `devices`: those that may be used, None for all of the platform.
     `context`: the Docker context or ssh:// address by which its engine is reached; empty: local.
     """

@@ -68,9 +68,11 @@ def _wrong(error: ValidationError) -> Iterator[Wrong]:
         case ValidationErrorKind.AnyOf(branches):
             yield from _of_the_branch_meant(path, value, branches)
         case ValidationErrorKind.OneOfNotValid() | ValidationErrorKind.OneOfMultipleValid():
+            if not isinstance(value, dict):
+                return  # its type is refused already
             keys = [key for one in holder["oneOf"] for key in one["required"]]
             given = [key for key in keys if key in value]
-            message = f"has {' and '.join(given)}" if given else "has no reference"
+            message = f"has {' and '.join(given)}" if given else "says not which"
             yield path, "one-of", message, f"give one of {', '.join(keys)}"
         case ValidationErrorKind.Type(types):
             yield path, "wrong-type", f"is {kind(value)}", _wanted(types)

@@ -284,6 +284,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     (DOCKER, "nic: eth0\n", "secrets: {A: {}}\n", 3, "secrets.A", "give one of env, file, secret"),
     (DOCKER, "nic: eth0\n", "secrets: {A: {env: B, file: /c}}\n", 3, "secrets.A", "env and file"),
     (DOCKER, "nic: eth0\n", "secrets: {A: secret}\n", 3, "secrets.A", "give a mapping"),
+    (DOCKER, "nic: eth0\n", "secrets: {A: }\n", 3, "secrets.A", "is empty; give a mapping"),
     (DOCKER, "nic: eth0\n", "secrets: {A-B: {env: C}}\n", 3, "secrets.A-B", "variable's name"),
     (DOCKER, "nic: eth0\n", "secrets: {ROLE: {env: C}}\n", 3, "secrets.ROLE", "entrypoint"),
     (

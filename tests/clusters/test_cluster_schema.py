@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from clusters.file import recipe
 from clusters.file.positions import parse
+from clusters.file.read import read_text
 from clusters.file.schema import schema
 from clusters.model import Instance, Kubernetes, Proxy, Run
 from entrypoints.inputs import data
@@ -94,6 +96,14 @@ def test_every_pattern_says_what_it_wants() -> None:
 def test_the_examples_pass(path: Path) -> None:
     document = parse(str(path), path.read_text(), lambda _: False)
     VALIDATOR.validate(document.value)
+
+
+def test_the_documentation_names_every_key_and_its_example_has_no_problem() -> None:
+    text = Path("docs/clusters.md").read_text()
+    missing = [key for key in KEYS if not re.search(rf"\b{key.rpartition('.')[2]}\b", text)]
+    assert missing == []
+    example = text.split("```yaml\n")[1].split("```")[0]
+    assert read_text("docs/clusters.md", example).findings == ()
 
 
 def test_its_keys_are_those_of_the_records() -> None:
