@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from commands.common import FORMAT, data, problems_in_plain_words, say
+from commands.common import FORMAT, data, environ, problems_in_plain_words, say
+
+if TYPE_CHECKING:
+    from clusters.deployment import Deployment
 
 FILE = "a cluster file: docs/clusters.md"
 
@@ -82,6 +89,116 @@ def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool =
             data(format, diffs.data(found), str)
         if exit_code and not found.same:
             raise Exit(code=1)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "file": FILE,
+        "to": "docker (a script a node), compose, lws or ray (Kubernetes)",
+        "node": "only what is on this node",
+        "out": "write the files into this directory instead of printing them",
+    },
+)
+def render(c: Context, file: str, to: str, node: str = "", out: str = "") -> None:
+    """Write what starts a cluster: invoke cluster.render FILE --to docker
+
+    The same bytes for the same file.
+    """
+    with problems_in_plain_words():
+        from clusters.render import registry
+        from clusters.render.spec import on_node
+
+        renderer = registry.renderer(to)
+        deployment = _sound(file)
+        files = renderer(on_node(deployment, node) if node else deployment)
+        if out:
+            print("\n".join(map(str, registry.write(files, Path(out)))))
+        else:
+            print(registry.text(files), end="")
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "file": FILE,
+        "timeout": "seconds until all have to be healthy (default: 1800)",
+        "detach": "do not wait for that, and leave what runs when interrupted",
+        "devices": "--no-devices leaves NPUs and driver out: to rehearse a start without them",
+    },
+)
+def up(
+    c: Context, file: str, timeout: int = 1800, detach: bool = False, devices: bool = True
+) -> None:
+    """Start a cluster on its nodes' Docker engines: invoke cluster.up FILE
+
+    What runs as the file has it is left alone, what has changed is replaced. With the first
+    container that fails, or when interrupted, what this call has started is removed again.
+    """
+    with problems_in_plain_words():
+        from clusters.live.up import Options
+        from clusters.live.up import up as start
+        from clusters.live.view import View, summary
+
+        deployment = _sound(file)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with View(sys.stderr) as view:
+            rows = start(deployment, environ(), view, Options(devices, detach, timeout))
+        print(summary(deployment, rows))
+
+
+@task(auto_shortflags=False, help={"file": FILE, "format": FORMAT})
+def status(c: Context, file: str, format: str = "text") -> None:
+    """Show where every container of a cluster is: invoke cluster.status FILE
+
+    Exits with 0 only when all are healthy, with 69 when an engine cannot be reached.
+    """
+    with problems_in_plain_words():
+        from clusters.compiled import compiled
+        from clusters.live import view
+        from clusters.live.status import status as look
+        from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
+
+        rows, problems = look(compiled(file))
+        data(format, view.as_data(rows), lambda: view.text(rows))
+        if problems:
+            raise UserError(problems, EX_UNAVAILABLE)
+        if not all(row.ready for row in rows):
+            raise Exit(code=EX_SOFTWARE)
+
+
+@task(auto_shortflags=False, help={"file": FILE, "format": FORMAT})
+def down(c: Context, file: str, format: str = "text") -> None:
+    """Stop a cluster and remove its containers: invoke cluster.down FILE
+
+    Every container with the label of this cluster on the nodes of the file, and no other. Each has
+    the time of its drain.
+    """
+    with problems_in_plain_words():
+        from clusters.file.read import load
+        from clusters.live.down import down as stop
+        from images.errors import EX_UNAVAILABLE, UserError
+
+        cluster = load(file)
+        done, problems = stop(cluster, say)
+        data(format, done, lambda: f"{cluster.name}: {len(done)} removed")
+        if problems:
+            raise UserError(problems, EX_UNAVAILABLE)
+
+
+def _sound(file: str) -> Deployment:
+    """The compiled cluster of a file without errors; warnings are told."""
+    from clusters.compiled import compiled
+    from clusters.file.read import WrongFile
+    from clusters.findings import WARNING
+
+    deployment = compiled(file)
+    for finding in deployment.findings:
+        if finding.severity == WARNING:
+            say(finding.text())
+    if any(finding.severity != WARNING for finding in deployment.findings):
+        raise WrongFile(deployment.findings)
+    return deployment
 
 
 @task(auto_shortflags=False)

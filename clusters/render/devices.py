@@ -34,16 +34,9 @@ def taken(container: Container, volumes: tuple[Volume, ...], npus: bool = True) 
     if not npus:
         return Taken(mounts=tuple(mounts.values()))
     facts = data.read(data.path_of("preflight.yaml"))
-    host = docker.host(facts, _numbers(container), _multi_node(container))
+    host = docker.host(facts, container.devices, _multi_node(container))
     driver = {path: Mount(path, path) for path in host.mounts}
     return Taken(tuple(host.devices), tuple((driver | mounts).values()))
-
-
-def _numbers(container: Container) -> tuple[int, ...]:
-    if container.devices or not container.whole:
-        return container.devices
-    platform = data.read(data.path_of("platforms", f"{container.node.platform}.yaml"))
-    return tuple(range(platform["devices"]))
 
 
 def _multi_node(container: Container) -> bool:

@@ -15,6 +15,7 @@ from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
 CLUSTER = "ascend.cluster"  # labels of every container
 NODE = "ascend.node"
+ROLE = "ascend.role"
 DIGEST = "ascend.configuration"
 # Seconds that a container has after the drain, for what remains before the engine kills it.
 AFTER_DRAIN = 30
@@ -116,7 +117,7 @@ def _spec(cluster: Cluster, one: Container, deployment: Deployment, npus: bool) 
         "ascend.instance": one.instance,
         "ascend.replica": str(one.replica),
         "ascend.rank": str(one.rank),
-        "ascend.role": one.role,
+        ROLE: one.role,
         NODE: one.node.name,
         DIGEST: _digest(spec),
     }

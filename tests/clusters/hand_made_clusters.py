@@ -43,7 +43,8 @@ def cluster(nodes: Iterable[Node], **changes: Any) -> Cluster:
 
 def container(on: Node, name: str = "qwen3-serve-0", **changes: Any) -> Container:
     env: Mapping[str, str] = {"ROLE": "single", "RECIPE": "r"}
-    made = Container(name, on, "serve", 0, 0, "single", IMAGE, env)
+    devices = tuple(range(16))
+    made = Container(name, on, "serve", 0, 0, "single", IMAGE, env, devices=devices)
     return replace(made, **changes)
 
 

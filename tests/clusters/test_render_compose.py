@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,12 @@ def test_the_start_of_every_container_is_that_of_the_docker_commands() -> None:
     assert found == {name: spec.labels for name, spec in specs(made).items()}
 
 
-OPTIONS = """--cap-add IPC_LOCK --cap-add=SYS_PTRACE --ulimit memlock=-1 --ulimit nofile=1024:2048
+OPTIONS = shlex.split("""
+--cap-add IPC_LOCK --cap-add=SYS_PTRACE --ulimit memlock=-1 --ulimit nofile=1024:2048
 --cpus 1.5 -m 4g --device /dev/x:/dev/y:r --log-driver json-file --log-opt max-size=10m
 --sysctl net.core.somaxconn=1024 --tmpfs /t:size=1g --privileged --init=false -v a:/b:ro
---label team=llm --oom-score-adj -500""".split()
+--label team=llm --oom-score-adj -500
+""")
 
 
 def test_options_as_compose_knows_them() -> None:
@@ -118,9 +121,9 @@ def test_options_as_the_engine_knows_them() -> None:
 
 
 def test_every_option_that_has_no_translation_is_told() -> None:
-    words = "--cpu 3 --gpus all --ulimit nofile --cpus=many left --init=maybe --memory".split()
+    text = "--cpu 3 --gpus all --ulimit nofile --cpus=many left --init=maybe --memory"
     with pytest.raises(UserError) as caught:
-        translated(words, ENGINE, "f.yaml: options")
+        translated(shlex.split(text), ENGINE, "f.yaml: options")
     assert caught.value.exit_code == 65
     assert [problem.what for problem in caught.value.problems] == [
         "'--cpu' has no translation",

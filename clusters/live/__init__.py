@@ -1,0 +1,1 @@
+"""A cluster on its nodes' Docker engines: started, looked at, stopped."""

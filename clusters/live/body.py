@@ -1,0 +1,84 @@
+"""A container as the engine's interface wants it told: the body of POST /containers/create."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clusters.model import Cluster, Secret
+from clusters.render.options import ENGINE, merged, translated
+from clusters.render.spec import Spec
+from images.errors import EX_DATAERR, Problem, UserError
+
+
+def bodies(
+    cluster: Cluster, specs: Iterable[Spec], environ: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Container's name → body, with the values of secrets.
+
+    Raises UserError (65) for secrets that are not there and options that have no translation.
+    """
+    problems: list[Problem] = []
+    extra: dict[str, Any] = {}
+    try:
+        extra = translated(cluster.options, ENGINE, f"{cluster.file}: options")
+    except UserError as error:
+        problems += error.problems
+    specs = tuple(specs)
+    wanted = {secret for spec in specs for secret in spec.secrets}
+    values = {
+        secret.variable: _value(cluster, secret, environ, problems)
+        for secret in cluster.secrets
+        if secret in wanted
+    }
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return {spec.name: _body(spec, values, extra) for spec in specs}
+
+
+def _body(spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]) -> dict[str, Any]:
+    env = {**spec.env, **{one.variable: secrets[one.variable] for one in spec.secrets}}
+    policy, _, count = spec.restart.partition(":")
+    host: dict[str, Any] = {
+        "NetworkMode": "host",
+        "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(count or 0)},
+        "Devices": [
+            {"PathOnHost": one, "PathInContainer": one, "CgroupPermissions": "rwm"}
+            for one in spec.taken.devices
+        ],
+        "Mounts": [
+            {"Type": "bind", "Source": m.source, "Target": m.target, "ReadOnly": m.read_only}
+            for m in spec.taken.mounts
+        ],
+    }
+    if spec.shm_gib:
+        host["ShmSize"] = spec.shm_gib << 30
+    body = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Cmd": list(spec.words) or None,
+        "Labels": dict(spec.labels),
+        "StopTimeout": spec.stop_timeout,
+        "HostConfig": host,
+    }
+    return merged(body, extra)
+
+
+def _value(
+    cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Problem]
+) -> str:
+    """From the environment or the files of the machine that runs this command."""
+    where = f"{cluster.file}: secrets.{secret.variable}"
+    if secret.env:
+        value = environ.get(secret.env, "")
+        if not value:
+            problems.append(Problem(where, f"{secret.env} is not set here", "export it first"))
+        return value
+    try:
+        return Path(secret.file).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        problems.append(Problem(where, f"{secret.file}: {error.strerror}", "put the secret there"))
+    except UnicodeDecodeError:
+        problems.append(Problem(where, f"{secret.file} is not UTF-8", "put the secret there"))
+    return ""

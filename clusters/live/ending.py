@@ -1,0 +1,67 @@
+"""Stopping and removing containers: the proxy first, so that nothing is asked of who is leaving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from clusters.live.engine import Engine, Rejected, Seen, Unreachable
+from clusters.live.parallel import each
+from clusters.render.spec import ROLE
+from images.errors import Problem
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container on a node, running or not. `drain` in seconds."""
+
+    node: str
+    engine: Engine
+    seen: Seen
+
+
+Told = Callable[[Running, str], None]
+
+
+def end(those: Sequence[Running], told: Told) -> list[Problem]:
+    """Stop each with its own drain and remove it; `told` hears what was done with it.
+
+    Returns what could not be done. An interrupt is passed on once what is left is killed and
+    removed.
+    """
+    problems: list[Problem] = []
+
+    def gently(one: Running) -> None:
+        end_one(one, kill=False)
+
+    def at_once(one: Running) -> None:
+        end_one(one, kill=True)
+
+    def end_one(one: Running, kill: bool) -> None:
+        try:
+            running = one.seen.state in ("running", "restarting", "paused")
+            if running and not kill:
+                one.engine.stop(one.seen.id, one.seen.stop_timeout)
+            one.engine.remove(one.seen.id, force=True)
+            did = "killed and removed" if kill else "stopped and removed"
+            if one.seen.id in left:
+                left.discard(one.seen.id)
+                told(one, did if running else "removed")
+        except (Unreachable, Rejected) as error:
+            fix = "remove it there: docker rm -f"
+            problems.append(Problem(f"{one.node}: {one.seen.name}", f"not removed: {error}", fix))
+
+    left = {one.seen.id for one in those}
+    stages = sorted(those, key=_stage)
+    try:
+        for _, stage in groupby(stages, _stage):
+            each(gently, list(stage))
+    except KeyboardInterrupt:
+        each(at_once, [one for one in stages if one.seen.id in left])
+        raise
+    return problems
+
+
+def _stage(one: Running) -> bool:
+    return one.seen.labels.get(ROLE) != "proxy"

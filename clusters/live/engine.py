@@ -1,0 +1,240 @@
+"""A node's Docker engine: reached by the node's context, asked only what is needed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from docker import APIClient, DockerClient
+from docker.context import ContextAPI
+from docker.errors import APIError, NotFound
+from docker.utils import parse_repository_tag
+
+from clusters.live.parallel import each
+from clusters.model import Cluster, Node
+from entrypoints.problems import one_line
+from images.errors import EX_DATAERR, Problem, did_you_mean, fail
+
+PATIENCE = 20.0  # seconds for an engine to answer at all
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class Unreachable(Exception):
+    """The engine does not answer."""
+
+
+class Rejected(Exception):
+    """The engine answers that it cannot do what it was asked."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A container as its engine describes it. Times are the engine's, empty for never.
+
+    `state`: created, running, paused, restarting, removing, exited or dead. `health`: starting,
+    healthy, unhealthy, or empty without a HEALTHCHECK; `probe` is what its last probe said.
+    `error`: why the engine could not start it.
+    """
+
+    id: str
+    name: str
+    state: str
+    health: str = ""
+    exit_code: int = 0
+    restarts: int = 0
+    created: str = ""
+    started: str = ""
+    finished: str = ""
+    out_of_memory: bool = False
+    error: str = ""
+    probe: str = ""
+    image: str = ""
+    stop_timeout: int = 10
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "running" and self.health in ("", "healthy")
+
+
+class Engine:
+    """What cluster commands ask of an engine. Raises Unreachable and Rejected, nothing else."""
+
+    def __init__(self, api: APIClient) -> None:
+        self._api = api
+
+    def containers(self, label: str) -> list[Seen]:
+        with _plain():
+            found = self._api.containers(all=True, filters={"label": label})
+        seen = (self.container(one["Id"]) for one in found)
+        return [one for one in seen if one]
+
+    def container(self, name: str) -> Seen | None:
+        """By name or id; None when there is none."""
+        with _plain():
+            try:
+                about = self._api.inspect_container(name)
+            except NotFound:
+                return None
+        return _seen(about)
+
+    def image(self, reference: str) -> str | None:
+        """The id of an image that is there."""
+        with _plain():
+            try:
+                return str(self._api.inspect_image(reference)["Id"])
+            except NotFound:
+                return None
+
+    def pull(self, reference: str) -> None:
+        repository, tag = parse_repository_tag(reference)
+        with _plain():
+            for event in self._api.pull(repository, tag or "latest", stream=True, decode=True):
+                if "error" in event:
+                    raise Rejected(one_line(event["error"]))
+
+    def create(self, name: str, body: Mapping[str, Any]) -> str:
+        with _plain():
+            return str(self._api.create_container_from_config(body, name)["Id"])
+
+    def start(self, id: str) -> None:
+        with _plain():
+            self._api.start(id)
+
+    def stop(self, id: str, timeout: int) -> None:
+        """Ask it to end, and kill it after `timeout` seconds. One that is gone is fine."""
+        with _plain(), _gone_is_fine():
+            self._api.stop(id, timeout=timeout)
+
+    def remove(self, id: str, force: bool = False) -> None:
+        with _plain(), _gone_is_fine():
+            self._api.remove_container(id, force=force)
+
+    def log(self, id: str, lines: int) -> list[str]:
+        """The last lines, printable; none where the engine keeps no log."""
+        try:
+            with _plain():
+                text = self._api.logs(id, tail=lines).decode(errors="replace")
+        except Rejected:
+            return []
+        plain = (_COLOURS.sub("", line).rstrip("\r") for line in text.split("\n"))
+        return [one_line(line) for line in plain if line.strip()]
+
+    def exit_code(self, seen: Seen) -> int | None:
+        """That of its last end, for one that its restart policy has started again since."""
+        with _plain():
+            filters = {"container": seen.id, "event": "die"}
+            events = self._api.events(seen.created, seen.started, filters, decode=True)
+            codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
+        return int(codes[-1]) if codes and codes[-1] else None
+
+
+Connect = Callable[[str], Engine]
+
+
+def connect(context: str) -> Engine:
+    """The engine of a context's name or of an address; empty: the local one."""
+    with _plain():
+        if not context:
+            return Engine(DockerClient.from_env(use_ssh_client=True).api)
+        if "://" in context:
+            return Engine(APIClient(context, use_ssh_client=True))
+        known = ContextAPI.get_context(context)
+        if known is None or not known.Host:
+            names = [one.Name for one in ContextAPI.contexts()]
+            raise Unreachable(f"no docker context '{context}'; {did_you_mean(context, names)}")
+        return Engine(APIClient(known.Host, tls=known.TLSConfig or False, use_ssh_client=True))
+
+
+def hosts(cluster: Cluster) -> tuple[Node, ...]:
+    """Its nodes. Raises UserError (65) where Kubernetes is to choose them."""
+    if any(node.placed for node in cluster.nodes.values()):
+        fix = "ask kubectl, or name nodes in the file"
+        raise fail(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix, EX_DATAERR)
+    return tuple(cluster.nodes.values())
+
+
+def reach(
+    nodes: Iterable[Node], connect: Connect, patience: float = PATIENCE
+) -> tuple[dict[str, Engine], list[Problem]]:
+    """Node's name → its engine, the same for nodes of one context; and who cannot be reached."""
+    nodes = tuple(nodes)
+    contexts = tuple(dict.fromkeys(node.context for node in nodes))
+
+    def ask(context: str) -> Engine | str:
+        try:
+            return connect(context)
+        except (Unreachable, Rejected) as error:
+            return str(error)
+
+    silence = f"no answer within {patience:.0f} s"
+    answers = dict(zip(contexts, each(ask, contexts, patience), strict=True))
+    engines: dict[str, Engine] = {}
+    problems: list[Problem] = []
+    for node in nodes:
+        answer = answers[node.context]
+        if answer is None or isinstance(answer, str):
+            where = node.context or "this host"
+            what = f"the Docker engine of {where} cannot be reached: {answer or silence}"
+            problems.append(Problem(node.name, what, "see `docker context ls`"))
+        else:
+            engines[node.name] = answer
+    return engines, problems
+
+
+def _seen(about: Mapping[str, Any]) -> Seen:
+    state, config = about["State"], about["Config"]
+    health = state.get("Health") or {}
+    probes = health.get("Log") or [{}]
+    status = health.get("Status", "")
+    return Seen(
+        id=about["Id"],
+        name=about["Name"].lstrip("/"),
+        state=state["Status"],
+        health="" if status == "none" else status,
+        exit_code=state["ExitCode"],
+        restarts=about.get("RestartCount", 0),
+        created=about["Created"],
+        started=_time(state["StartedAt"]),
+        finished=_time(state["FinishedAt"]),
+        out_of_memory=state.get("OOMKilled", False),
+        error=one_line(state.get("Error", "")),
+        probe=one_line(probes[-1].get("Output", "").strip()),
+        image=about["Image"],
+        stop_timeout=config.get("StopTimeout") or 10,
+        labels=config.get("Labels") or {},
+        env=tuple(config.get("Env") or ()),
+    )
+
+
+def _time(text: str) -> str:
+    return "" if text.startswith("0001-") else text
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """An answer of the engine is Rejected; everything else on the way to it is Unreachable."""
+    try:
+        yield
+    except (Unreachable, Rejected):
+        raise
+    except APIError as error:
+        raise Rejected(one_line(error.explanation or str(error))) from None
+    except Exception as error:  # of docker, requests, urllib3, paramiko and the ssh client
+        raise Unreachable(one_line(str(error) or type(error).__name__)) from None
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        return
+    except APIError as error:
+        # removal already under way, or --rm
+        if error.status_code != 409 or "in progress" not in str(error.explanation):
+            raise
