@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters import compile
-from clusters.file import read
+from clusters.compiled import compiled
+from clusters.file.read import WrongFile
 from clusters.findings import ERROR, WARNING, Finding
 from clusters.show.lines import Line
 
@@ -48,13 +48,11 @@ class Report:
 
 def check(path: str | Path) -> Report:
     """The report on a cluster file."""
-    found = read.read(path)
-    if found.cluster is None:
-        return Report(str(path), 0, 0, found.findings)
-    compiled = compile.deployment(found.cluster)
-    findings = {*found.findings, *compiled.findings}
-    nodes, containers = len(found.cluster.nodes), len(compiled.containers)
-    return Report(str(path), nodes, containers, tuple(sorted(findings)))
+    try:
+        made = compiled(path)
+    except WrongFile as wrong:
+        return Report(str(path), 0, 0, wrong.findings)
+    return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)
 
 
 def _some(number: int, what: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clusters.file import recipe as recipes
 from clusters.file.devices import numbers
 from clusters.file.positions import Document
+from clusters.file.recipe import SETTINGS
 from clusters.model import (
     Cluster,
     Instance,
@@ -25,8 +25,8 @@ from images.targets import REPOSITORY
 OS = "ubuntu22.04"
 
 
-def cluster(document: Document) -> Cluster:
-    """The cluster that a document describes."""
+def cluster(document: Document, recipe: str | Mapping[str, Any] | None) -> Cluster:
+    """The cluster that a document describes, with what its `recipe:` comes to."""
     raw: Mapping[str, Any] = document.value
     instances = {name: _instance(name, one) for name, one in raw["instances"].items()}
     return Cluster(
@@ -35,7 +35,7 @@ def cluster(document: Document) -> Cluster:
         release=raw.get("release") or data.read(data.path_of("defaults.yaml"))["release"],
         image=raw.get("image", REPOSITORY),
         os=raw.get("os", OS),
-        recipe=recipes.given(document, raw.get("recipe")).recipe,
+        recipe=recipe,
         model=raw.get("model", ""),
         served_model_name=raw.get("served_model_name", ""),
         nodes=_named(raw) if "nodes" in raw else _placed(raw, instances),
@@ -104,7 +104,7 @@ def _proxy(raw: Mapping[str, Any]) -> Proxy:
 
 
 def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: raw[key] for key in recipes.SETTINGS if key in raw}
+    return {key: raw[key] for key in SETTINGS if key in raw}
 
 
 def _words(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clusters.file import recipe as recipes
 from clusters.file.devices import numbers
 from clusters.file.positions import Document
+from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
 from clusters.findings import WARNING, Finding
 from clusters.model import Path
@@ -23,9 +23,9 @@ MOST = 10_000
 _FREE = frozenset({"JEMALLOC", "RAY_ARGS"})
 
 
-def find(document: Document, raw: Mapping[str, Any]) -> list[Finding]:
-    """All of them. `raw` is the document without what the schema refuses."""
-    looking = _Looking(document, raw)
+def find(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> list[Finding]:
+    """All of them. `raw`: the document without what the schema refuses. `groups`: the recipe's."""
+    looking = _Looking(document, raw, groups)
     looking.top()
     looking.nodes()
     for name, instance in raw.get("instances", {}).items():
@@ -41,7 +41,7 @@ def find(document: Document, raw: Mapping[str, Any]) -> list[Finding]:
 class _Looking:
     """Whether a thing exists is asked of the whole document: a wrong one is there nevertheless."""
 
-    def __init__(self, document: Document, raw: Mapping[str, Any]) -> None:
+    def __init__(self, document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> None:
         self.document = document
         self.raw = raw
         self.names = self.at("nodes").keys()
@@ -50,8 +50,8 @@ class _Looking:
             name: data.read(data.path_of("platforms", f"{name}.yaml"))["devices"]
             for name in data.names("platforms")
         }
-        self.recipe = recipes.given(document, raw.get("recipe"))
-        self.findings = list(self.recipe.findings)
+        self.groups = groups
+        self.findings: list[Finding] = []
 
     def at(self, *path: str) -> dict[str, Any]:
         """The mapping at a path of the whole document; empty where there is none."""
@@ -69,7 +69,7 @@ class _Looking:
             self.wrong(path, code, f"{name!r} is unknown", choose(name, names))
 
     def settings(self, path: Path, raw: Mapping[str, Any]) -> None:
-        self.findings += recipes.check_settings(self.document, path, raw, self.recipe.groups)
+        self.findings += check_settings(self.document, path, raw, self.groups)
 
     def top(self) -> None:
         self.known(("release",), self.raw.get("release"), data.names("releases"))
@@ -189,7 +189,7 @@ class _Looking:
                 message = "is a variable of the entrypoint, which follows from this file"
                 self.wrong((*path, name), "own-variable", message, "use the file's own keys")
         others = {name: value for name, value in env.items() if name not in NAMES}
-        self.findings += recipes.check_settings(self.document, path[:-1], {"env": others}, ())
+        self.findings += check_settings(self.document, path[:-1], {"env": others}, ())
 
     def proxy(self) -> None:
         raw = self.raw.get("proxy")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from clusters.file import build, contradictions, schema
+from clusters.file import build, contradictions, recipe, schema
 from clusters.file.positions import parse
-from clusters.file.recipe import reason, text_as_written
 from clusters.findings import ERROR, Finding
 from clusters.model import Cluster, Path
 from images.errors import EX_DATAERR, Problem, UserError
@@ -65,7 +64,7 @@ def read(path: str | FilePath) -> Reading:
     try:
         text = FilePath(path).read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        message = f"cannot be read: {reason(error)}"
+        message = f"cannot be read: {recipe.reason(error)}"
         fix = "give a readable YAML file in UTF-8"
         found = Finding(str(path), 1, ERROR, "unreadable-file", "the file", message, fix)
         return Reading(None, (found,))
@@ -76,22 +75,24 @@ def read_text(file: str, text: str) -> Reading:
     """As `read`, of a text that is in `file`."""
     document = parse(file, text, _as_written)
     findings = list(document.findings)
-    if document.value is not None or not findings:
-        refused = schema.check(document)
-        said = {finding.where for finding in findings}  # unreadable: not said once more
-        findings += [one for one in refused.values() if one.where not in said]
-        if isinstance(document.value, dict):
-            raw = _without(document.value, refused.keys())
-            findings += contradictions.find(document, raw)
-    findings = sorted(dict.fromkeys(findings))
-    if any(one.severity == ERROR for one in findings):
+    if document.value is None and findings:
+        return Reading(None, document.findings)
+    refused = schema.check(document)
+    said = {finding.where for finding in findings}  # unreadable: not said once more
+    findings += [one for one in refused.values() if one.where not in said]
+    if not isinstance(document.value, dict):
         return Reading(None, tuple(findings))
-    return Reading(build.cluster(document), tuple(findings))
+    raw = _without(document.value, refused.keys())
+    given = recipe.given(document, raw.get("recipe"))
+    findings += [*given.findings, *contradictions.find(document, raw, given.groups)]
+    wrong = any(one.severity == ERROR for one in findings)
+    cluster = None if wrong else build.cluster(document, given.recipe)
+    return Reading(cluster, tuple(sorted(set(findings))))
 
 
 def _as_written(path: Path) -> bool:
     if path[:1] == ("recipe",):
-        return text_as_written(path[1:])
+        return recipe.text_as_written(path[1:])
     return any(
         len(path) == len(one) and all(b in (None, a) for a, b in zip(path, one, strict=True))
         for one in _TEXTS

@@ -69,9 +69,11 @@ def _file(document: Document, raw: str) -> Given:
         fix = "give the path of a recipe, relative to this file"
         return Given(None, (), (document.error(("recipe",), "unreadable-file", message, fix),))
     inner = parse(str(path), text, text_as_written)
-    if inner.findings:
-        return Given(None, (), inner.findings)
-    return _content(inner, (), inner.value)
+    findings = inner.findings
+    if not findings and not isinstance(inner.value, dict):
+        fix = "write a recipe: docs/run.md"
+        findings = (inner.error((), "wrong-type", "is not a mapping", fix),)
+    return Given(None, (), findings) if findings else _content(inner, (), inner.value)
 
 
 def reason(error: OSError | ValueError) -> str:
@@ -81,7 +83,7 @@ def reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _content(document: Document, at: Path, raw: Any) -> Given:
+def _content(document: Document, at: Path, raw: Mapping[str, Any]) -> Given:
     try:
         loaded = recipes.load(json.dumps(raw))
     except Refused as refused:
@@ -92,13 +94,11 @@ def _content(document: Document, at: Path, raw: Any) -> Given:
 def _findings(document: Document, at: Path, problems: Iterable[Problem]) -> Iterator[Finding]:
     paths = {spelled(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
     for problem in problems:
-        _, _, key = problem.where.partition("RECIPE: ")
-        path = at
-        while key and not path[len(at) :]:
-            path = paths.get(key, at)
+        key = named = problem.where.removeprefix("RECIPE").removeprefix(": ")
+        while key and key not in paths:
             key = key.rpartition(".")[0]
-        named = problem.where.removeprefix("RECIPE").removeprefix(": ")
-        where = ".".join(filter(None, (spelled(at) if at else "", named))) or "the file"
+        path = paths[key] if key else at
+        where = ".".join(filter(None, (spelled(at) if at else "", named))) or spelled(())
         yield Finding(
             document.file,
             document.line(path),

@@ -406,6 +406,9 @@ def test_a_recipe_beside_the_file_is_its_content(beside: Callable[[str], read.Re
         ("model: m\n", "", 1, "model"),
         ("  decode:", "  decod:", 5, "roles.decod"),
         ("{tp: 2}", "{tp: 2", 6, "the file"),
+        (RECIPE, "- a\n", 1, "the file"),
+        (RECIPE, "qwen3-235b-a22b/ray\n", 1, "the file"),
+        (RECIPE, "\nroles: {single: }\n", 1, "model"),
         ("model: m", "model: m\nmodel: n", 2, "model"),
         ("model: m", "model: m\nextends: none", 2, "extends"),
     ],
@@ -508,6 +511,6 @@ def test_a_thousand_nodes_take_little_time() -> None:
     text = (
         DOCKER.partition("nodes:")[0] + f"nodes:\n{nodes}instances:\n  decode: {{nodes: [{names}]}}"
     )
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(cluster(text).nodes) == 1000
-    assert time.perf_counter() - started < 1  # 0.1 s where nothing else runs
+    assert time.process_time() - started < 0.5
