@@ -15,6 +15,7 @@ from manifests import compiled, environment, example, one, pods, rendered, serve
 from clusters.deployment import Deployment
 from clusters.render.kubernetes import env, lws, pod, text
 from clusters.render.kubernetes.labels import FACTS
+from clusters.render.spec import on_node
 from entrypoints.inputs import data, yaml12
 from images.errors import UserError
 
@@ -275,6 +276,11 @@ def test_external_ranks_are_refused() -> None:
     said = refused(compiled(text))
     assert "instances.prefill.external" in said
     assert "vllm-ascend#14506" in said
+
+
+def test_manifests_are_of_all_nodes() -> None:
+    for name in ("node1", "node3"):
+        assert "--node: goes with docker" in refused(on_node(example("pd-3node"), name))
 
 
 def test_one_node_of_a_set_cannot_be_another_one() -> None:

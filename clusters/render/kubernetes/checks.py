@@ -23,6 +23,10 @@ def refuse(problems: Sequence[Problem]) -> None:
 def cluster(deployment: Deployment) -> Iterator[Problem]:
     """Of any cluster."""
     said = deployment.cluster
+    containers = sum(one.each * one.replicas for one in said.instances.values()) + bool(said.proxy)
+    if len(deployment.containers) < containers:
+        fix = "leave it out: one file has the pods of all nodes"
+        yield Problem("--node", "goes with docker and compose only", fix)
     for secret in said.secrets:
         if not secret.secret:
             where = f"{said.file}: secrets.{secret.variable}"
