@@ -11,12 +11,15 @@ from typing import Any
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster
 from clusters.show.lines import HEAD, LABEL, NEW, OLD, PLAIN, Line
-from clusters.show.view import Placed, commands, environment, masked_document, spans, variables
+from clusters.show.view import Placed, address, commands, environment, masked_document, spans, variables
 from entrypoints import show
 
 CHANGED = "changed"
 ADDED = "new"
 GONE = "gone"
+
+# Of a row, in the order in which they are told.
+PARTS = ("", "variables", "arguments", "environment", "command")
 
 # What a restart takes with it.
 CONTAINER = "container"
@@ -125,6 +128,7 @@ def _rows(container: Container, placed: Placed) -> Iterator[Row]:
     facts = {
         "container": container.name,
         "node": node.name,
+        "address": address(node),
         "platform": node.platform,
         "image": container.image,
         "NPUs": spans(container.devices),
@@ -176,7 +180,7 @@ def _masked_word(word: str) -> str:
 def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
     """The rows that only one of both has; of the same name in both, they are one change."""
     lost, won = _beyond(old, new), _beyond(new, old)
-    for key in dict.fromkeys([*lost, *won]):
+    for key in sorted(dict.fromkeys([*lost, *won]), key=lambda key: PARTS.index(key[0])):
         was, now = lost.get(key, []), won.get(key, [])
         if len(was) == len(now) == 1:
             yield Change(*key, was[0].shown, now[0].shown)

@@ -141,7 +141,7 @@ def picture(topology: Topology) -> Picture:
     if len(topology.machines) > MOST:
         topology = collapsed(topology)
     colours = {name: n % COLOURS for n, name in enumerate(topology.instances)}
-    width = max(LEAST, *(_width(one) for one in topology.machines))
+    width = max([LEAST, *(_width(one) for one in topology.machines)])
     clients = Rect(0, TITLE, 90, 28)
     machines, y = [], clients.bottom + GAP
     for one in topology.machines:
@@ -154,8 +154,8 @@ def picture(topology: Topology) -> Picture:
         *_wires([one for one in topology.links if one.kind != REQUESTS], rects, width, 1),
     )
     legend = _legend(topology, colours, y, width)
-    left = min(0, *(wire.x for wire in wires)) - MARGIN
-    right = max(width, *(wire.x for wire in wires)) + MARGIN
+    left = min([0.0, *(wire.x for wire in wires)]) - MARGIN
+    right = max([width, *(wire.x for wire in wires)]) + MARGIN
     return Picture(
         topology=topology,
         whole=Rect(left, 0, right - left, legend[-1].y + LINE + MARGIN),
