@@ -11,7 +11,15 @@ from typing import Any
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster
 from clusters.show.lines import HEAD, LABEL, NEW, OLD, PLAIN, Line
-from clusters.show.view import Placed, address, commands, environment, masked_document, spans, variables
+from clusters.show.view import (
+    Placed,
+    address,
+    commands,
+    environment,
+    masked_document,
+    spans,
+    variables,
+)
 from entrypoints import show
 
 CHANGED = "changed"
@@ -67,15 +75,14 @@ class Restart:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`everywhere`: changes that concern every container."""
+    """What is different, by container, and what has to be restarted for it."""
 
-    everywhere: tuple[Change, ...]
     differences: tuple[Difference, ...]
     restarts: tuple[Restart, ...]
 
     @property
     def same(self) -> bool:
-        return not (self.everywhere or self.differences)
+        return not self.differences
 
 
 def compare(old: Deployment, new: Deployment) -> Comparison:
@@ -83,19 +90,17 @@ def compare(old: Deployment, new: Deployment) -> Comparison:
     before = {_place(one): one for one in old.containers}
     after = {_place(one): one for one in new.containers}
     was, now = Placed(old), Placed(new)
-    everywhere = tuple(_changes(list(_common(old.cluster)), list(_common(new.cluster))))
     differences = []
     for place, one in after.items():
         if place not in before:
             differences.append(Difference(one, ADDED))
             continue
-        rows = _changes(list(_rows(before[place], was)), list(_rows(one, now)))
-        if changes := tuple(rows):
+        rows = list(_rows(old.cluster, before[place], was)), list(_rows(new.cluster, one, now))
+        if changes := tuple(_changes(*rows)):
             differences.append(Difference(one, CHANGED, changes))
-    gone = [Difference(one, GONE) for place, one in before.items() if place not in after]
-    differences += gone
-    touched = set(before) if everywhere else {_place(one.container) for one in differences}
-    return Comparison(everywhere, tuple(differences), tuple(_restarts(new, touched, set(before))))
+    differences += [Difference(one, GONE) for place, one in before.items() if place not in after]
+    touched = {_place(one.container) for one in differences}
+    return Comparison(tuple(differences), tuple(_restarts(new, touched, set(before))))
 
 
 Place = tuple[str, int, int]
@@ -122,7 +127,7 @@ def _restarts(new: Deployment, touched: set[Place], before: set[Place]) -> Itera
 # ---- what is compared ----------------------------------------------------------------------------
 
 
-def _rows(container: Container, placed: Placed) -> Iterator[Row]:
+def _rows(cluster: Cluster, container: Container, placed: Placed) -> Iterator[Row]:
     """Everything that a container is started with."""
     node = container.node
     facts = {
@@ -134,6 +139,7 @@ def _rows(container: Container, placed: Placed) -> Iterator[Row]:
         "NPUs": spans(container.devices),
     }
     yield from (Row("", name, value, value) for name, value in facts.items() if value)
+    yield from _run(cluster, container)
     named = (
         ("variables", container.env, variables(container)),
         ("environment", environment(container), show.masked_env(environment(container))),
@@ -148,27 +154,32 @@ def _rows(container: Container, placed: Placed) -> Iterator[Row]:
         yield Row("command", "refused", "", "")
 
 
+def _run(cluster: Cluster, container: Container) -> Iterator[Row]:
+    """What the cluster says for all; a proxy gets no weights and no shared memory."""
+    values: dict[str, Any] = {"run.restart": cluster.run.restart}
+    if container.role != "proxy":
+        values["run.shm"] = f"{cluster.run.shm_gib}g"
+        values |= {f"weights.{one.mount}": asdict(one) for one in cluster.volumes}
+    for one in cluster.secrets:
+        if one.variable in container.secrets:
+            values[f"secrets.{one.variable}"] = asdict(one)
+    for name, value in values.items():
+        raw = value if isinstance(value, str) else json.dumps(value)
+        yield Row("", name, raw, raw)
+    if container.node.placed:
+        for name, value in asdict(cluster.kubernetes).items():
+            shown = json.dumps(masked_document(value))
+            yield Row("", f"kubernetes.{name}", json.dumps(value), shown)
+    for word in cluster.options:
+        yield Row("", "options", word, _masked_word(word))
+
+
 def _words(part: str, argv: Sequence[str], placed: Placed) -> Iterator[Row]:
     """A row for each flag with its values."""
     pairs = zip(show.command_lines(argv), show.command_lines(show.masked(argv)), strict=True)
     for raw, shown in pairs:
         name, _, value = shown.partition(" ")
         yield Row(part, name, placed.text(raw), placed.text(value))
-
-
-def _common(cluster: Cluster) -> Iterator[Row]:
-    """What every container is started with, beside its own."""
-    values: dict[str, Any] = {f"volumes.{one.mount}": asdict(one) for one in cluster.volumes}
-    values |= {f"secrets.{one.variable}": asdict(one) for one in cluster.secrets}
-    values |= {"run.restart": cluster.run.restart, "run.shm_gib": cluster.run.shm_gib}
-    for name, value in values.items():
-        yield Row("", name, json.dumps(value), json.dumps(value))
-    if any(node.placed for node in cluster.nodes.values()):
-        for name, value in asdict(cluster.kubernetes).items():
-            shown = json.dumps(masked_document(value))
-            yield Row("", f"kubernetes.{name}", json.dumps(value), shown)
-    for word in cluster.options:
-        yield Row("", "options", word, _masked_word(word))
 
 
 def _masked_word(word: str) -> str:
@@ -206,10 +217,6 @@ def text(found: Comparison) -> Iterator[Line]:
     if found.same:
         yield Line("nothing changed")
         return
-    if found.everywhere:
-        yield Line("every container", style=HEAD)
-        yield from _text(found.everywhere)
-        yield Line("")
     alike: dict[tuple[str, str, tuple[Change, ...]], list[Container]] = {}
     for one in found.differences:
         key = (one.kind, one.container.instance, one.changes)
@@ -263,7 +270,6 @@ def data(found: Comparison) -> dict[str, Any]:
     """The same for programs."""
     return {
         "same": found.same,
-        "everywhere": [asdict(one) for one in found.everywhere],
         "containers": [
             {
                 "name": one.container.name,

@@ -12,6 +12,7 @@ from hand_made_clusters import pd
 
 from clusters.deployment import Deployment
 from clusters.model import Run, Secret, Volume
+from clusters.render.spec import DIGEST, specs
 from clusters.show import diff, lines
 from clusters.show.diff import Comparison, compare
 
@@ -38,7 +39,7 @@ def test_the_same_says_so(name: str) -> None:
     found = compare(example(name), example(name))
     assert found.same
     assert text(example(name), example(name)) == "nothing changed"
-    assert diff.data(found) == {"same": True, "everywhere": [], "containers": [], "restarts": []}
+    assert diff.data(found) == {"same": True, "containers": [], "restarts": []}
 
 
 def test_a_comment_changes_nothing() -> None:
@@ -126,27 +127,58 @@ def test_an_image_and_a_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "name"),
+    ("what", "name", "proxy"),
     [
-        ({"run": Run(drain_timeout=90, shm_gib=99)}, "run.shm_gib"),
-        ({"volumes": (Volume("/weights", path="/other"),)}, "volumes./weights"),
-        ({"secrets": (Secret("VLLM_API_KEY", env="OTHER"),)}, "secrets.VLLM_API_KEY"),
-        ({"options": ("--ulimit", "memlock=-1", "--cpus=65")}, "options"),
+        ({"run": Run(drain_timeout=90, shm_gib=99)}, "run.shm", False),
+        ({"run": Run(drain_timeout=90, restart="no")}, "run.restart", True),
+        ({"volumes": (Volume("/weights", path="/other"),)}, "weights./weights", False),
+        ({"secrets": (Secret("VLLM_API_KEY", env="OTHER"),)}, "secrets.VLLM_API_KEY", True),
+        ({"options": ("--ulimit", "memlock=-1", "--cpus=65")}, "options", True),
     ],
 )
-def test_what_every_container_is_started_with_restarts_all(
-    what: dict[str, object], name: str
+def test_what_all_containers_are_started_with(
+    what: dict[str, object], name: str, proxy: bool
 ) -> None:
     old = pd()
     new = replace(old, cluster=replace(old.cluster, **what))  # type: ignore[arg-type]
     found = compare(old, new)
-    assert name in {one.name for one in found.everywhere}
-    assert not found.differences
+    assert all(name in {one.name for one in each.changes} for each in found.differences)
     assert restarts(found) == [
         ("container", "qwen3-prefill-0"),
         ("group", "qwen3-decode"),
-        ("proxy", "qwen3-proxy"),
+        *([("proxy", "qwen3-proxy")] if proxy else []),
     ]
+    assert changed(found) == replaced(old, new)
+
+
+def changed(found: Comparison) -> set[str]:
+    return {one.container.name for one in found.differences if one.kind == "changed"}
+
+
+def replaced(old: Deployment, new: Deployment) -> set[str]:
+    """The containers that cluster.up would replace."""
+    before, after = specs(old), specs(new)
+    return {
+        name
+        for name in before.keys() & after.keys()
+        if before[name].labels[DIGEST] != after[name].labels[DIGEST]
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        DECODE,
+        ("port: 12347", "port: 12348"),
+        ("kv: 36000", "kv: 37000"),
+        ("10.0.0.22", "10.0.0.23"),
+        ("/data/weights", "/data/others"),
+        ("platform: a3", "platform: a3\nimage: registry.example.com/x"),
+    ],
+)
+def test_what_is_told_is_what_would_be_replaced(change: tuple[str, str]) -> None:
+    old, new = example("pd-3node"), example("pd-3node", change)
+    assert changed(compare(old, new)) == replaced(old, new) != set()
 
 
 def test_a_secret_that_changes_is_a_change_and_not_shown() -> None:
@@ -165,7 +197,7 @@ def test_a_secret_that_changes_is_a_change_and_not_shown() -> None:
 def test_containers_with_the_same_changes_are_told_together() -> None:
     old = large(2, 20)
     shown = text(old, replace(old, cluster=replace(old.cluster, run=Run(shm_gib=9))))
-    assert shown.count("run.shm_gib") == 2
+    assert shown.count("+ run.shm: 9g") == 2
     assert shown.count("restart the whole group") == 20
 
 
