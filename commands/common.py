@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,18 +13,31 @@ from typing import Any
 from invoke import Exit
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a command started ends as it does on Ctrl-C."""
+
+
 @contextmanager
 def problems_in_plain_words() -> Iterator[None]:
     """Show every problem of a UserError, one a line, and end with its exit code."""
     from images.errors import UserError
 
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield
     except UserError as error:
         lines = "\n".join(f"error: {problem}" for problem in error.problems)
         raise Exit(lines, code=error.exit_code) from None
+    except Terminated:
+        raise Exit("terminated", code=143) from None
     except KeyboardInterrupt:
         raise Exit("interrupted", code=130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(*_: object) -> None:
+    raise Terminated
 
 
 def say(text: str) -> None:

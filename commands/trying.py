@@ -39,7 +39,11 @@ def verify(
         from trials.client import Endpoint
 
         endpoint = Endpoint(url, environ().get(key_env, ""), timeout, certificates)
-        results = trial.verify(endpoint, model, say)
-        data(format, show.results_data(results), lambda: show.results_text(results))
+        results = []
+        for result in trial.verify(endpoint, model):
+            results.append(result)
+            tell = print if format == "text" else say
+            tell(show.result_text(result))
+        data(format, show.results_data(results), lambda: show.summary_text(results))
         if any(one.state == trial.FAILED for one in results):
             raise Exit(code=EX_SOFTWARE)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ REMEDIES = {
         "this registry does not take zstd layers: --compression gzip"
     ),
 }
+PATIENCE = 10  # seconds for buildx to tell its builder
 TELLING = re.compile(
     r"error|\u00d7|\u2570\u2500\u25b6|mismatch|sha256:|no such|not found|denied|is no |lacks",
     re.IGNORECASE,
@@ -84,6 +88,7 @@ def _run(command: Sequence[str], progress: Progress) -> None:
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
+            start_new_session=True,  # docker starts buildx, and may end before it
         )
     except FileNotFoundError:
         raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
@@ -93,13 +98,25 @@ def _run(command: Sequence[str], progress: Progress) -> None:
             for line in process.stderr:
                 progress.feed(line)
     except BaseException:
-        process.terminate()
+        _end(process)
         raise
     finally:
         process.stderr.close()
         process.wait()
     if process.returncode:
         raise failure(progress)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End buildx and what it started; who interrupts a second time does not wait for it."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(PATIENCE)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(progress: Progress) -> UserError:

@@ -15,11 +15,12 @@ def results_data(results: Sequence[Result]) -> dict[str, Any]:
     return {"failed": any(one.state == FAILED for one in results), "checks": rows}
 
 
-def results_text(results: Sequence[Result]) -> str:
-    """One check a line, and how many of them failed."""
-    width = max(len(one.name) for one in results)
-    lines = [
-        f"{one.state:8} {one.name:{width}} {one.seconds:6.2f} s  {one.message}" for one in results
-    ]
+def result_text(result: Result) -> str:
+    """One check as a line."""
+    return f"{result.state:8} {result.name:20} {result.seconds:6.2f} s  {result.message}"
+
+
+def summary_text(results: Sequence[Result]) -> str:
+    """How many checks failed."""
     failed = sum(one.state == FAILED for one in results)
-    return "\n".join([*lines, f"{failed} of {len(results)} failed" if failed else "all is well"])
+    return f"{failed} of {len(results)} failed" if failed else "all is well"

@@ -49,16 +49,10 @@ class Trial:
     text: str = ""
 
 
-def verify(
-    endpoint: Endpoint, model: str = "", say: Callable[[str], None] = lambda _: None
-) -> list[Result]:
+def verify(endpoint: Endpoint, model: str = "") -> Iterator[Result]:
     """Every check in turn. Raises UserError (69) when nobody is there at all."""
     endpoint.get("/v1/models")
     trial = Trial(endpoint, model)
-    return list(_results(trial, say))
-
-
-def _results(trial: Trial, say: Callable[[str], None]) -> Iterator[Result]:
     for name, check in CHECKS:
         begun = time.monotonic()
         try:
@@ -69,9 +63,7 @@ def _results(trial: Trial, say: Callable[[str], None]) -> Iterator[Result]:
             state, message = SKIPPED, str(skipped)
         except UserError as error:
             state, message = FAILED, "; ".join(map(str, error.problems))
-        result = Result(name, state, message, time.monotonic() - begun)
-        say(f"{result.state:8}{result.name}: {result.message}")
-        yield result
+        yield Result(name, state, message, time.monotonic() - begun)
 
 
 def _health(trial: Trial) -> str:

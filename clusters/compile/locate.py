@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from clusters.compile.ports import VARIABLES as PORTS
 from clusters.deployment import Container
 from clusters.findings import Finding
 from clusters.model import Cluster, Path
-from entrypoints.inputs.arguments import key_of
-from entrypoints.inputs.arguments import parse as parse_flags
+from entrypoints.inputs.arguments import Flag, canonical, is_flag, key_of
+from entrypoints.inputs.settings import VARIABLES
 from entrypoints.problems import Problem
 
 _WORD = re.compile(r"--[a-z][a-z0-9.-]*|[A-Z][A-Z0-9_]{2,}")
+_VARIABLE_KEYS: Mapping[str, Path] = {
+    "TP_SIZE": ("sizes", "tp"),
+    "PP_SIZE": ("sizes", "pp"),
+    "PCP_SIZE": ("sizes", "pcp"),
+    "DP_SIZE": ("sizes", "dp"),
+    "DP_SIZE_LOCAL": ("sizes", "dp_local"),
+    "NODES": ("nodes",),
+    "CONCURRENCY": ("concurrency",),
+    **{variable: ("ports", name) for name, variable in PORTS.items()},
+}
+# The key that says what a variable or a flag does.
+_KEYS: Mapping[str, Path] = {
+    **_VARIABLE_KEYS,
+    **{v.flag: _VARIABLE_KEYS[v.name] for v in VARIABLES if v.flag and v.name in _VARIABLE_KEYS},
+    "--kv-transfer-config": ("kv_transfer",),
+    "--served-model-name": ("served_model_name",),
+    "--model": ("model",),
+}
 
 
 def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
     """The problem of one container as a finding in the cluster file."""
-    path = next((p for p in _paths(container, problem) if p in cluster.lines), None)
-    if path is None:
-        path = ("instances", container.instance) if container else ("recipe",)
-        if container and container.role == "proxy":
-            path = ("proxy",)
+    path = _place(cluster, container, problem.where, problem.message)
     about = ".".join(map(str, path))
     said = problem.where.rpartition(": ")[2]
     where = about if not said or said.removeprefix("--") in about else f"{about}: {said}"
@@ -39,17 +54,34 @@ def finding(
     )
 
 
-def _paths(container: Container | None, problem: Problem) -> Iterator[Path]:
+def said(cluster: Cluster, container: Container, word: str) -> Path:
+    """Where a container's variable or flag is said; the container's own place where nowhere."""
+    return _place(cluster, container, word, "")
+
+
+def _place(cluster: Cluster, container: Container | None, where: str, message: str) -> Path:
+    for path in _paths(cluster, container, where, message):
+        if path in cluster.lines:
+            return path
+    return own(container) if container else ("recipe",)
+
+
+def own(container: Container) -> Path:
+    """The place of the container's instance, or of the proxy."""
+    return ("proxy",) if container.role == "proxy" else ("instances", container.instance)
+
+
+def _paths(
+    cluster: Cluster, container: Container | None, where: str, message: str
+) -> Iterator[Path]:
     """Where it may be said, the likeliest first."""
-    key = problem.where.rpartition(": ")[2] if ": " in problem.where else ""
+    key = where.rpartition(": ")[2] if ": " in where else ""
     if container is None:
         yield ("recipe",)
         return
-    scopes: tuple[Path, ...] = (("instances", container.instance), ())
-    if container.role == "proxy":
-        scopes = (("proxy",), ())
-    words = [key or problem.where]
-    words += _WORD.findall(problem.message)
+    scopes: tuple[Path, ...] = (own(container), ())
+    words = [key or where]
+    words += _WORD.findall(message)
     if key and not key.startswith("--"):
         parts = tuple(part for part in key.split(".") if part)
         if parts[:1] == ("roles",):
@@ -60,24 +92,58 @@ def _paths(container: Container | None, problem: Problem) -> Iterator[Path]:
         words.pop(0)
     for word in words:
         if word.startswith("--"):
-            yield from _flag(container, word, scopes)
+            yield from _flag(cluster, container, word, scopes)
         else:
             if container.origins and word in container.origins:
                 yield container.origins[word]
             for scope in scopes:
                 yield (*scope, "env", word)
+        yield from _key(word, scopes)
     if key:
         yield ("recipe",)
 
 
-def _flag(container: Container, word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:
+def _flag(
+    cluster: Cluster, container: Container, word: str, scopes: tuple[Path, ...]
+) -> Iterator[Path]:
+    """Arguments stand after the recipe's `args`, and win."""
+    instance = cluster.instances.get(container.instance)
+    if container.role == "proxy":
+        given: dict[Path, Sequence[str]] = {("proxy", "arguments"): container.arguments}
+    elif instance is None:
+        given = {}
+    else:
+        at: Path = ("instances", instance.name)
+        override = instance.overrides.get(container.node.name)
+        given = {
+            (*at, "overrides", container.node.name, "arguments"): override.arguments
+            if override
+            else (),
+            (*at, "arguments"): instance.arguments,
+        }
+    aliases = container.launch.context.catalogue.aliases if container.launch else {}
+    for path, tokens in given.items():
+        for index in reversed(range(len(tokens))):
+            if _names(tokens[index], word, aliases):
+                yield (*path, index)
+                yield path
     name = word.removeprefix("--")
     spelt = (name, name.replace("-", "_"), f"no-{name}", name.removeprefix("no-"))
     for scope in scopes:
         for one in spelt:
             yield (*scope, "args", one)
-    if any(key_of(flag) == word for flag in parse_flags(container.arguments, {}, [])):
-        override = ("instances", container.instance, "overrides", container.node.name, "arguments")
-        yield override
+
+
+def _names(token: str, word: str, aliases: Mapping[str, str]) -> bool:
+    if not is_flag(token):
+        return False
+    name = canonical(token.partition("=")[0], aliases)
+    return word in (key_of(Flag(name)), name.partition(".")[0])
+
+
+def _key(word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:
+    """The key of its own, or else what holds such keys."""
+    key = _KEYS.get(word.partition(".")[0] if word.startswith("--") else word, ())
+    for end in range(len(key), 0, -1):
         for scope in scopes:
-            yield (*scope, "arguments")
+            yield (*scope, *key[:end])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, c
 from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import WAITING, Row, View, row
-from clusters.render.spec import CLUSTER, DIGEST, Spec, in_order, specs
+from clusters.render.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError
 
 INTERVAL = 1.0  # seconds between two looks
@@ -47,7 +48,7 @@ class Step:
     group: str
     engine: Engine
     body: Mapping[str, Any]
-    seen: Seen | None
+    seen: Seen | None = None
     image: str = ""
     why: str = ""
     restarts: int = 0
@@ -131,10 +132,15 @@ def _steps(
         raise UserError(problems, EX_UNAVAILABLE)
     groups = {one.name: group.name for group in deployment.groups for one in group.containers}
     steps = [
-        Step(known[one.name], one.node.name, groups.get(one.name, one.name), engines[one.node.name],
-             body[one.name], None)
+        Step(
+            spec=known[one.name],
+            node=one.node.name,
+            group=groups.get(one.name, one.name),
+            engine=engines[one.node.name],
+            body=body[one.name],
+        )
         for one in containers
-    ]  # fmt: skip
+    ]
     problems = [problem for problem in each(_survey, steps) if problem]
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
@@ -196,6 +202,8 @@ def _why(step: Step) -> str:
         return "new"
     if seen.state != "running":
         return f"was {seen.state}"
+    if seen.health == "unhealthy":
+        return "is unhealthy"
     if seen.labels.get(DIGEST) != step.spec.labels[DIGEST]:
         return "its configuration has changed"
     if not set(step.body["Env"]) <= set(seen.env):
@@ -207,18 +215,17 @@ def _why(step: Step) -> str:
 
 def _tell(deployment: Deployment, steps: list[Step], view: View) -> None:
     """What is going to happen, and what this cluster also has there and the file has not."""
-    names = {step.spec.name for step in steps}
+    known = {(step.node, step.spec.name) for step in steps}
     label = f"{CLUSTER}={deployment.cluster.name}"
     for step in steps:
         what = f"{'started' if step.seen is None else 'replaced'}: {step.why}"
         view.say(f"{step.where}: {what if step.why else 'left alone, it runs as the file has it'}")
-    for engine, node in {step.engine: step.node for step in steps}.items():
-        try:
-            others = [one.name for one in engine.containers(label) if one.name not in names]
-        except (Unreachable, Rejected):
-            continue  # told where it matters
-        for name in others:
-            view.say(f"{node}: {name}: not in the file any more; cluster.down removes it")
+    there: set[tuple[str, str]] = set()
+    for engine in {step.engine for step in steps}:
+        with suppress(Unreachable, Rejected):  # told where it matters
+            there |= {(one.labels.get(NODE, ""), one.name) for one in engine.containers(label)}
+    for node, name in sorted(there - known):
+        view.say(f"{node}: {name}: not in the file any more; cluster.down removes it")
 
 
 class _Start:
@@ -239,12 +246,9 @@ class _Start:
             self._wait()
 
     def last_lines(self, step: Step | None) -> None:
-        try:
-            lines = step.engine.log(step.seen.id, LOG_LINES) if step and step.seen else []
-        except (Unreachable, Rejected):
-            return
-        for line in lines:
-            self.view.say(f"  {line}")
+        with suppress(Unreachable, Rejected):
+            for line in step.engine.log(step.seen.id, LOG_LINES) if step and step.seen else ():
+                self.view.say(f"  {line}")
 
     def undo(self) -> list[Problem]:
         """Stop and remove what this call has started; a second interrupt kills it."""

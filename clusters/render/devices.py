@@ -34,11 +34,11 @@ def taken(container: Container, volumes: tuple[Volume, ...], npus: bool = True) 
     if not npus:
         return Taken(mounts=tuple(mounts.values()))
     facts = data.read(data.path_of("preflight.yaml"))
-    host = docker.host(facts, container.devices, _multi_node(container))
+    host = docker.host(facts, container.devices, multi_node(container))
     driver = {path: Mount(path, path) for path in host.mounts}
     return Taken(tuple(host.devices), tuple((driver | mounts).values()))
 
 
-def _multi_node(container: Container) -> bool:
+def multi_node(container: Container) -> bool:
     """Whether its NPUs talk to others'; taken for granted where its launch is not known."""
     return container.launch.multi_node if container.launch else container.role != "single"

@@ -6,6 +6,7 @@ leaves no child behind that still moves a tag, and one connection serves hundred
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import re
@@ -13,14 +14,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar
+from functools import partial
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 from urllib.parse import urljoin
 
 import requests
 from docker import auth
 from requests.adapters import HTTPAdapter
 
-from images.errors import EX_UNAVAILABLE, fail
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
 from images.registry.login import Header, Login
 from images.registry.oci import MANIFESTS, Descriptor, Manifest
 
@@ -152,8 +154,10 @@ class HttpRepository:
             return None
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
         found = Manifest(media_type, answer.content)
-        if DIGEST.fullmatch(reference) and found.digest != reference:
-            raise fail(self._at(reference), f"has the digest {found.digest}", "", EX_UNAVAILABLE)
+        told = answer.headers.get("Docker-Content-Digest", found.digest)
+        wanted = reference if DIGEST.fullmatch(reference) else told
+        if found.digest != wanted:
+            raise self._damaged_there(reference, found.digest, wanted)
         return found
 
     def blob_size(self, digest: str) -> int | None:
@@ -168,7 +172,8 @@ class HttpRepository:
             if answer.status_code == 404:
                 raise fail(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
             answer.raw.decode_content = False
-            yield answer.raw
+            damaged = partial(self._damaged_there, digest, wanted=digest)
+            yield cast(BinaryIO, _Checked(answer.raw, digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
         """Upload in one piece: a registry keeps nothing of an upload that was cut."""
@@ -183,7 +188,8 @@ class HttpRepository:
             place = urljoin(begun.url, begun.headers["Location"])
             place += f"{'&' if '?' in place else '?'}digest={blob.digest}"
             with source() as file:
-                sent = self._send("PUT", place, data=_Body(file, blob.size, self.stop))
+                checked = _Checked(file, blob.digest, partial(self._damaged_here, blob.digest))
+                sent = self._send("PUT", place, data=_Body(checked, blob.size, self.stop))
             if sent.status_code not in (201, 204):
                 self._refuse(sent, blob.digest)
 
@@ -195,6 +201,9 @@ class HttpRepository:
         )
         if answer.status_code == 404:
             self._refuse(answer, reference)
+        kept = answer.headers.get("Docker-Content-Digest", manifest.digest)
+        if kept != manifest.digest:
+            raise self._damaged_there(reference, kept, manifest.digest)
         return "OCI-Subject" in answer.headers
 
     def tags(self) -> list[str]:
@@ -319,7 +328,7 @@ class HttpRepository:
 
     def _refuse(self, answer: requests.Response, path: str) -> NoReturn:
         words = f"{answer.status_code} {_words(answer)}".strip()
-        where = self.name  # of what concerns all of it; once is enough
+        where, code = self.name, EX_UNAVAILABLE  # of what concerns all of it; once is enough
         if answer.status_code in (401, 403):
             what = f"the registry refuses these credentials: {words}"
             fix = f"docker login {self.host}, with an account that may do this"
@@ -327,7 +336,18 @@ class HttpRepository:
             what, fix = f"the registry is full: {words}", "free space there, then run this again"
         else:
             where, what, fix = self._at(path), f"the registry refuses: {words}", ""
-        raise fail(where, what, fix, EX_UNAVAILABLE)
+            code = EX_DATAERR if "DIGEST_INVALID" in words else code
+        raise fail(where, what, fix, code)
+
+    def _damaged_there(self, reference: str, found: str, wanted: str) -> UserError:
+        what = f"the registry's copy has the digest {found}, not {wanted}"
+        fix = "it is damaged there: publish it again, or to another repository"
+        return fail(self._at(reference), what, fix, EX_DATAERR)
+
+    def _damaged_here(self, wanted: str, found: str) -> UserError:
+        what = f"what is to be pushed has the digest {found}, not {wanted}"
+        fix = "it is damaged here: remove build/oci, and build it again"
+        return fail(self._at(wanted), what, fix, EX_DATAERR)
 
     def _at(self, path: str) -> str:
         reference = path.partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -338,10 +358,29 @@ class Stopped(Exception):
     """Another thread failed, or the user interrupted: this one's work is not wanted any more."""
 
 
+class _Checked:
+    """A blob that is held to its digest: at its end reading raises what `damaged` makes."""
+
+    def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
+        self._file = file
+        self._digest = digest
+        self._damaged = damaged
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read() if size < 0 else self._file.read(size)
+        self._hash.update(piece)
+        if size < 0 or not piece:
+            found = f"sha256:{self._hash.hexdigest()}"
+            if found != self._digest:
+                raise self._damaged(found)
+        return piece
+
+
 class _Body:
     """A blob on its way: its length is known, and it can be stopped between two pieces."""
 
-    def __init__(self, file: BinaryIO, size: int, stop: threading.Event) -> None:
+    def __init__(self, file: _Checked, size: int, stop: threading.Event) -> None:
         self._file = file
         self._size = size
         self._stop = stop

@@ -303,16 +303,11 @@ def test_bytes_that_changed_in_the_registry(shop: Shop) -> None:
     assert root
     arm = manifests(repository, root)["arm64"]
     layer = arm.document["layers"][-1]["digest"]
-    blobs = shop.registry.root / "data/docker/registry/v2/blobs/sha256"
-    one = layer.removeprefix("sha256:")
-    path = blobs / one[:2] / one / "data"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    found = shop.refused(image)
+    with shop.registry.damaged(layer):
+        found = shop.refused(image)
     assert set(found) == {"layers"}
     assert f"layers arm64: layer {layer[:19]}" in found["layers"][0]
-    path.unlink()
+    shop.registry.path(layer).unlink()
     found = shop.refused(image)
     assert found == {"layers": [f"layers arm64: {layer}: is not in the registry"]}
 

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,22 @@ class Registry:
     def blob_sizes(self) -> dict[str, int]:
         blobs = (self.root / "data/docker/registry/v2/blobs").glob("*/*/*/data")
         return {f"sha256:{path.parent.name}": path.stat().st_size for path in blobs}
+
+    def path(self, digest: str) -> Path:
+        one = digest.removeprefix("sha256:")
+        return self.root / "data/docker/registry/v2/blobs/sha256" / one[:2] / one / "data"
+
+    @contextmanager
+    def damaged(self, digest: str) -> Iterator[None]:
+        """One bit of what has this digest is another one; the registry does not know."""
+        path = self.path(digest)
+        good = path.read_bytes()
+        middle = len(good) // 2
+        path.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        try:
+            yield
+        finally:
+            path.write_bytes(good)
 
     def get(self, repository: str, path: str, method: str = "GET") -> tuple[bytes, Any] | None:
         request = urllib.request.Request(
@@ -410,6 +427,25 @@ def test_promote_what_is_not_there(registry: Registry) -> None:
     answer = invoke("promote", f"{registry.host}/none/x:v1", f"{registry.host}/team/x")
     assert answer.returncode == 69
     assert answer.stderr == f"error: {registry.host}/none/x:v1: there is no such image\n"
+
+
+@pytest.mark.parametrize("what", ["layer", "manifest"])
+def test_promote_what_was_damaged_in_the_registry(
+    registry: Registry, small: Path, what: str
+) -> None:
+    name = f"damaged-{what}/vllm-ascend"
+    _publish(f"{registry.host}/{name}", small)
+    _, index = registry.manifest(name, "v1")
+    manifest = index["manifests"][0]["digest"]
+    layer = registry.manifest(name, manifest)[1]["layers"][0]["digest"]
+    damaged = {"layer": layer, "manifest": manifest}[what]
+    with registry.damaged(damaged):
+        target = f"127.0.0.1:{registry.port}/{name}-copy"
+        answer = invoke("promote", f"{registry.host}/{name}:v1", target)
+    assert answer.returncode == 65
+    where = f"error: {registry.host}/{name}@{damaged}: the registry's copy has the digest sha256:"
+    assert answer.stderr.splitlines()[-1].startswith(where)
+    assert registry.tags(f"{name}-copy") == {}
 
 
 # ---- prune ---------------------------------------------------------------------------------------

@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import pytest
 from images.bake import bake
 from images.progress import Progress
 
+PROJECT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "samples" / "failed.rawjson"
 TARGETS = {
     "b": {"context": ".", "target": "image", "tags": ["x:b"]},
@@ -101,6 +106,54 @@ def test_progress_is_read_from_the_stream(docker: Any, tmp_path: Path) -> None:
     progress = Progress(io.StringIO())
     bake(TARGETS, tmp_path / "bake", progress)
     assert progress.stage_seconds()["tools"] == pytest.approx(3.5)
+
+
+# ---- ended from outside --------------------------------------------------------------------------
+
+BUILDX = "echo $$ > {here}/docker.pid; sleep 300 & echo $! > {here}/buildx.pid; wait"
+BUILD = """
+import sys
+from pathlib import Path
+from invoke import Exit
+from commands.common import problems_in_plain_words
+from images.bake import bake
+from images.progress import Progress
+try:
+    with problems_in_plain_words():
+        bake({"a": {"context": "."}}, Path(sys.argv[1]), Progress())
+except Exit as ended:
+    sys.exit(ended.code)
+"""
+
+
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_nothing_that_a_build_started_outlives_it(
+    docker: Any, tmp_path: Path, ending: signal.Signals, code: int
+) -> None:
+    docker.answers("buildx bake *", run=BUILDX.format(here=tmp_path))
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "bake")]
+    with subprocess.Popen(command, cwd=PROJECT) as build:
+        pids = [_read_soon(tmp_path / f"{name}.pid") for name in ("docker", "buildx")]
+        assert all(map(_runs, pids))
+        build.send_signal(ending)
+        assert build.wait(30) == code
+    assert not any(map(_runs, pids))
+
+
+def _read_soon(path: Path) -> int:
+    end = time.monotonic() + 30
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < end, f"{path.name} did not start"
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+def _runs(pid: int) -> bool:
+    """Whether it runs; one that ended and waits for its parent to ask does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 # ---- failures ------------------------------------------------------------------------------------

@@ -109,10 +109,10 @@ def _login(server: Server, directory: Path, entry: dict[str, str]) -> None:
     (directory / "config.json").write_text(json.dumps({"auths": {server.host: entry}}))
 
 
-def _problem(function: Callable[[], Any]) -> str:
+def _problem(function: Callable[[], Any], code: int = 69) -> str:
     with pytest.raises(UserError) as raised:
         function()
-    assert raised.value.exit_code == 69
+    assert raised.value.exit_code == code
     (problem,) = raised.value.problems
     return str(problem)
 
@@ -301,12 +301,64 @@ def test_all_pages_of_tags(server: Server, repository: HttpRepository) -> None:
     assert repository.tags() == ["a", "b", "c"]
 
 
+# ---- digests -------------------------------------------------------------------------------------
+
+
 def test_a_manifest_that_is_not_what_was_asked_for(
     server: Server, repository: HttpRepository
 ) -> None:
-    wanted = sha256(b"{}")
-    server.script[f"GET /v2/team/x/manifests/{wanted}"] = [(200, {}, b'{"other": 1}')]
-    assert "has the digest sha256:" in _problem(lambda: repository.manifest(wanted))
+    wanted, other = sha256(b"{}"), b'{"other": 1}'
+    server.script[f"GET /v2/team/x/manifests/{wanted}"] = [(200, {}, other)]
+    told = {"Docker-Content-Digest": wanted}
+    server.script["GET /v2/team/x/manifests/v1"] = [(200, told, other)]
+    for reference, at in ((wanted, f"@{wanted}"), ("v1", ":v1")):
+        assert _problem(lambda reference=reference: repository.manifest(reference), 65) == (
+            f"{server.host}/team/x{at}: the registry's copy has the digest {sha256(other)}, not "
+            f"{wanted} (it is damaged there: publish it again, or to another repository)"
+        )
+
+
+@pytest.mark.parametrize("piece", [-1, 1000])
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"!", CONTENT[:-1], CONTENT + b"!", b""])
+def test_a_blob_that_is_not_what_was_asked_for(
+    server: Server, repository: HttpRepository, content: bytes, piece: int
+) -> None:
+    def read() -> bytes:
+        with repository.open_blob(BLOB.digest) as file:
+            return b"".join(iter(lambda: file.read(piece), b""))
+
+    place = f"GET /v2/team/x/blobs/{BLOB.digest}"
+    server.script[place] = [(200, {}, CONTENT), (200, {}, content)]
+    assert read() == CONTENT
+    problem = _problem(read, 65)
+    assert problem.startswith(f"{server.host}/team/x@{BLOB.digest}: the registry's copy has the ")
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"!", CONTENT[:-1], CONTENT + b"!"])
+def test_a_blob_that_was_damaged_here_is_not_pushed(
+    server: Server, repository: HttpRepository, content: bytes
+) -> None:
+    problem = _problem(lambda: repository.push_blob(BLOB, bytes_source(content)), 65)
+    assert problem == (
+        f"{server.host}/team/x@{BLOB.digest}: what is to be pushed has the digest "
+        f"{sha256(content)}, not {BLOB.digest} "
+        "(it is damaged here: remove build/oci, and build it again)"
+    )
+
+
+def test_what_was_damaged_on_its_way(server: Server, repository: HttpRepository) -> None:
+    error = json.dumps({"errors": [{"code": "DIGEST_INVALID", "message": "did not match"}]})
+    server.script["PUT /v2/team/x/blobs/uploads/1"] = [(400, {}, error.encode())]
+    problem = _problem(lambda: repository.push_blob(BLOB, bytes_source(CONTENT)), 65)
+    assert "the registry refuses: 400 DIGEST_INVALID did not match" in problem
+    manifest = Manifest("application/vnd.oci.image.manifest.v1+json", b"{}")
+    kept = {"Docker-Content-Digest": sha256(b"other")}
+    server.script["PUT /v2/team/x/manifests/v1"] = [(201, kept, b"")]
+    problem = _problem(lambda: repository.push_manifest("v1", manifest), 65)
+    assert f"the registry's copy has the digest {sha256(b'other')}, not" in problem
+
+
+# ---- other answers -------------------------------------------------------------------------------
 
 
 def test_a_registry_that_deletes_by_digest_alone(

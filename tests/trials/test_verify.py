@@ -120,12 +120,10 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 def test_a_good_endpoint_passes_every_check(serve: Callable[..., Server]) -> None:
     server = serve()
-    said: list[str] = []
-    results = verify(Endpoint(server.url + "/v1/", key="secret"), say=said.append)
+    results = list(verify(Endpoint(server.url + "/v1/", key="secret")))
     assert {result.name: result.state for result in results} == {name: "ok" for name, _ in CHECKS}
     assert server.keys == {"Bearer secret"}
-    assert len(said) == len(CHECKS)
-    assert show.results_text(results).endswith("all is well")
+    assert show.summary_text(results) == "all is well"
     assert show.results_data(results)["failed"] is False
 
 
@@ -193,7 +191,7 @@ def test_a_proxy_without_health_and_models_is_verified_with_the_models_name(
     serve: Callable[..., Server],
 ) -> None:
     gone = _only(lambda asked: asked is None, 404, {"detail": "Not Found"})
-    results = verify(Endpoint(serve(gone).url), "qwen3")
+    results = list(verify(Endpoint(serve(gone).url), "qwen3"))
     states = {result.name: result.state for result in results}
     assert states["health"] == states["models"] == states["error: too long"] == "skipped"
     assert states["completion"] == "ok"
@@ -206,7 +204,7 @@ def test_another_model_than_the_served_one_is_named(serve: Callable[..., Server]
 
 def test_nobody_there_is_one_error() -> None:
     with pytest.raises(UserError, match="is not there") as error:
-        verify(Endpoint("http://127.0.0.1:9"))
+        list(verify(Endpoint("http://127.0.0.1:9")))
     assert error.value.exit_code == 69
 
 

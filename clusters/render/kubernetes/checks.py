@@ -8,7 +8,6 @@ from typing import Any
 
 from clusters.deployment import Container, Deployment
 from clusters.render.kubernetes.env import ADDRESS, INTERFACE
-from clusters.render.kubernetes.pod import npus
 from images.errors import EX_DATAERR, Problem, UserError
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")  # a Service's name: RFC 1035
@@ -68,7 +67,7 @@ def alike(
         **{name: {one.env.get(name) for one in containers} for name in names},
         "platform": {one.node.platform for one in containers},
         "arguments": {one.arguments for one in containers},
-        "number of devices": {npus(one) for one in containers},
+        "number of devices": {len(one.devices) for one in containers},
     }
     for name, values in seen.items():
         if len(values) > 1:

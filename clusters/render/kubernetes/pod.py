@@ -7,6 +7,7 @@ from typing import Any
 
 from clusters.deployment import Container
 from clusters.model import Cluster, Volume
+from clusters.render.devices import multi_node
 from clusters.render.kubernetes import labels
 from clusters.render.kubernetes.env import Entry, literal
 from clusters.render.kubernetes.labels import FACTS
@@ -90,7 +91,7 @@ def _container(
     if listens:
         made["ports"] = [{"name": name, "containerPort": port} for name, port in listens.items()]
     if not proxy:
-        share = {cluster.kubernetes.resource: str(npus(container))}
+        share = {cluster.kubernetes.resource: str(len(container.devices))}
         made["resources"] = {"limits": share, "requests": share}
     if not container.command:
         made |= _probes(cluster, listens.get("api") if proxy else None)
@@ -102,14 +103,6 @@ def _container(
     if mounts:
         made["volumeMounts"] = mounts
     return made
-
-
-def npus(container: Container) -> int:
-    """How many devices a container gets."""
-    if container.devices or not container.whole:
-        return len(container.devices)
-    platform = data.read(data.path_of("platforms", f"{container.node.platform}.yaml"))
-    return int(platform["devices"])
 
 
 def _probes(cluster: Cluster, port: int | None) -> dict[str, Any]:
@@ -176,8 +169,7 @@ def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any
 
 
 def _driver_files(container: Container) -> list[str]:
-    multi_node = container.launch.multi_node if container.launch else container.role != "single"
-    host = docker.host(data.read(data.path_of("preflight.yaml")), (), multi_node)
+    host = docker.host(data.read(data.path_of("preflight.yaml")), (), multi_node(container))
     return [path for path in host.mounts if path not in FACTS["runtime_mounts"]]
 
 
