@@ -72,7 +72,7 @@ def _templates(value: Any) -> Iterator[dict[str, Any]]:
 
 def server(template: Mapping[str, Any]) -> dict[str, Any]:
     (container,) = template["spec"]["containers"]
-    assert container["name"] == "server"
+    assert container["name"] in ("server", "proxy")
     return dict(container)
 
 
@@ -204,7 +204,8 @@ def assert_sound(deployment: Deployment, text: str, own: set[str]) -> None:
         names = [entry["name"] for entry in container["env"]]
         assert len(names) == len(set(names))
         assert not own & set(names)
-        proxy = {"name": "ROLE", "value": "proxy"} in container["env"]
+        proxy = container["name"] == "proxy"
+        assert ({"name": "ROLE", "value": "proxy"} in container["env"]) is proxy
         resources = container.get("resources", {"limits": {}, "requests": {}})
         assert resources["limits"] == resources["requests"]
         assert (resource in resources["limits"]) is not proxy

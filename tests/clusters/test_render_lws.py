@@ -215,6 +215,16 @@ def test_what_the_file_says_of_pods_is_laid_over_them() -> None:
     assert spec["volumes"][0]["name"] == "shm"
 
 
+def test_server_and_proxy_are_reached_by_their_names() -> None:
+    text = PD + (
+        "instances:\n  prefill: {nodes: 1}\n  decode: {nodes: 2}\nproxy: {}\n"
+        "kubernetes: {pod: {containers: [{name: server, tty: true}, {name: proxy, stdin: true}]}}\n"
+    )
+    made = [server(template) for template in pods(rendered(compiled(text), "lws"))]
+    found = {(one["name"], "tty" in one, "stdin" in one) for one in made}
+    assert found == {("server", True, False), ("proxy", False, True)}
+
+
 def test_volumes_of_the_host_and_of_the_cluster() -> None:
     text = SINGLE + "weights: [/data/w, {claim: cache, mount: /cache, read_only: false}]\n"
     (template,) = pods(rendered(compiled(text), "lws"))

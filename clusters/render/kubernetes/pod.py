@@ -18,7 +18,7 @@ from entrypoints.running.start import WAIT_TIMEOUT
 from entrypoints.running.supervise import DRAIN
 
 # The container's name, by which kubernetes.pod in a cluster file can reach it.
-SERVER = "server"
+SERVER, PROXY = "server", "proxy"
 _HOST_NAME = "kubernetes.io/hostname"
 
 
@@ -48,7 +48,7 @@ def template(
     if volumes:
         spec["volumes"] = [volume for _, volume in volumes]
     known = own_labels if own_labels is not None else labels.of(cluster, component)
-    return {"metadata": {"labels": dict(known)}, "spec": merged(spec, cluster.kubernetes.pod)}
+    return {"metadata": {"labels": dict(known)}, "spec": merged(spec, _said(cluster, proxy))}
 
 
 def ports(container: Container) -> dict[str, int]:
@@ -74,6 +74,16 @@ def merged(under: Any, over: Any) -> Any:
     return over
 
 
+def _said(cluster: Cluster, proxy: bool) -> Mapping[str, Any]:
+    """What the file says of pods, without what it says of the other kind's container."""
+    said = cluster.kubernetes.pod
+    other = SERVER if proxy else PROXY
+    containers = said.get("containers")
+    if not isinstance(containers, list) or not _named(containers):
+        return said
+    return {**said, "containers": [one for one in containers if one["name"] != other]}
+
+
 def _named(items: list[Any]) -> bool:
     return all(isinstance(item, Mapping) and "name" in item for item in items)
 
@@ -82,7 +92,7 @@ def _container(
     cluster: Cluster, container: Container, env: list[Entry], mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     proxy = container.role == "proxy"
-    made: dict[str, Any] = {"name": SERVER, "image": container.image}
+    made: dict[str, Any] = {"name": PROXY if proxy else SERVER, "image": container.image}
     words = container.command or container.arguments
     if words:
         made["args"] = [literal(word) for word in words]
