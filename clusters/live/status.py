@@ -46,4 +46,5 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
 
 def _row(engine: Engine, seen: Seen) -> Row:
     log = "".join(engine.log(seen.id, 1))
-    return row(seen.labels.get(NODE, ""), seen.name, seen, log, reason(engine, seen))
+    why = "" if seen.ready else reason(engine, seen)
+    return row(seen.labels.get(NODE, ""), seen.name, seen, log, why)
