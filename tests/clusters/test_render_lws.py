@@ -174,14 +174,6 @@ def test_replicas_have_an_identity_of_their_own_in_the_transfer() -> None:
     assert len(set(made)) == 2
 
 
-def test_addresses_are_never_counted_up() -> None:
-    text = PD + "nic: eth0\nnodes: {a: 10.0.0.10, b: 10.0.0.11}\n"
-    deployment = compiled(text + "instances:\n  prefill: {nodes: [a, b], replicas: 2}\n")
-    manifests.assert_sound(deployment, lws.files(deployment)["lws.yaml"], BY_THE_SET)
-    (template,) = pods(rendered(deployment, "lws"))
-    assert environment(template, "10.9.9.9", {}, 1)["LOCAL_IP"] == "10.9.9.9"
-
-
 def test_the_network_of_the_node_on_demand() -> None:
     text = PD + "nic: bond0\ninstances:\n  decode: {nodes: 2}\n"
     nic = {"name": "NIC", "value": "bond0"}
@@ -303,9 +295,17 @@ def test_one_node_of_a_set_cannot_be_another_one() -> None:
         )
     )
     said = refused(compiled(text))
-    assert "the workers of a LeaderWorkerSet are alike, but their HCCL_BUFFSIZE differs" in said
-    assert "the workers of a LeaderWorkerSet are alike, but their arguments differ" in said
+    assert "the workers of a LeaderWorkerSet are alike, and these differ in HCCL_BUFFSIZE" in said
+    assert "the workers of a LeaderWorkerSet are alike, and these differ in arguments" in said
     assert "leaders" not in said
+
+
+def test_replicas_that_share_a_machine_have_different_ports() -> None:
+    text = PD + "nic: eth0\nnodes: {a: 10.0.0.1}\ninstances:\n  prefill:\n"
+    said = refused(compiled(text + "    {nodes: [a, a], replicas: 2, sizes: {tp: 4, dp: 2}}\n"))
+    assert "the leaders of a LeaderWorkerSet are alike, and these differ in PORT" in said
+    assert "LOCAL_IP" not in said
+    assert "ENGINE_ID" not in said
 
 
 def test_names_that_cannot_be_a_services() -> None:

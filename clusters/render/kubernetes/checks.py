@@ -71,4 +71,4 @@ def alike(
     }
     for name, values in seen.items():
         if len(values) > 1:
-            yield Problem(where, f"{who} are alike, but their {name} differs", fix)
+            yield Problem(where, f"{who} are alike, and these differ in {name}", fix)

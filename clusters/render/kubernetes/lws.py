@@ -19,7 +19,7 @@ from images.errors import Problem
 
 # Set by the LeaderWorkerSet, in names of its own.
 _BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.stands_in)
-_GROUP = "GROUP_INDEX"
+_ID, _GROUP = "ENGINE_ID", "GROUP_INDEX"
 _SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
 
 
@@ -44,7 +44,7 @@ def files(deployment: Deployment) -> dict[str, str]:
     return {"lws.yaml": text.documents(manifests, comment)}
 
 
-def set_name(deployment: Deployment, instance: str) -> str:
+def _set_name(deployment: Deployment, instance: str) -> str:
     return f"{deployment.cluster.name}-{instance}"
 
 
@@ -53,16 +53,17 @@ def _instance(
 ) -> list[dict[str, Any]]:
     """The set of an instance, and the Service before its leaders' API."""
     cluster, instance = deployment.cluster, groups[0].instance
-    name = set_name(deployment, instance)
+    name = _set_name(deployment, instance)
     problems += checks.name(deployment, name, FACTS["lws"]["longest"] - len(f"-{len(groups) - 1}"))
     leaders = [group.containers[0] for group in groups]
-    templates = {"leaderTemplate": _template(deployment, leaders, 1, problems)}
     size = len(groups[0].containers)
+    templates = {"workerTemplate": _template(deployment, leaders, 1, problems)}  # the leaders', too
     if size > 1:
         workers = [worker for group in groups for worker in group.containers[1:]]
-        templates["workerTemplate"] = _template(deployment, workers, size - 1, problems)
-    else:
-        templates = {"workerTemplate": templates["leaderTemplate"]}
+        templates = {
+            "leaderTemplate": templates["workerTemplate"],
+            "workerTemplate": _template(deployment, workers, size - 1, problems),
+        }
     made = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
@@ -91,29 +92,23 @@ def _template(
     """The one template of these containers; every `each` of them are a group's."""
     cluster, first = deployment.cluster, containers[0]
     who = "leaders" if first.rank == 0 else "workers"
-    numbered = _numbered(containers, each)
+    own = _identity(containers[::each])
     problems += checks.alike(
-        deployment, containers, f"the {who} of a LeaderWorkerSet", (*_BY_THE_SET, *numbered)
+        deployment, containers, f"the {who} of a LeaderWorkerSet", (*_BY_THE_SET, *own)
     )
-    entries = env.entries(cluster, first, _BY_THE_SET, numbered)
+    entries = env.entries(cluster, first, _BY_THE_SET, own)
     nodes = [one.node.name for one in containers if not one.node.placed]
     return pod.template(cluster, first.instance, first, entries, nodes)
 
 
-def _numbered(containers: Sequence[Container], each: int) -> dict[str, env.Entry]:
-    """Variables that differ only by the number of the group, which a label of the pod says."""
-    made = {}
-    settled = (*_BY_THE_SET, env.ADDRESS, env.INTERFACE)
-    for name in containers[0].env:
-        values = [one.env.get(name, "") for one in containers]
-        groups = [values[at : at + each] for at in range(0, len(values), each)]
-        one_each = all(len(set(group)) == 1 for group in groups)
-        if len(set(values)) > 1 and one_each and name not in settled:
-            text = env.numbered([group[0] for group in groups], _GROUP)
-            if text is not None:
-                made[name] = {"name": name, "value": text}
+def _identity(containers: Sequence[Container]) -> dict[str, env.Entry]:
+    """Each replica's own ENGINE_ID, by the number of the group that a label of the pod says."""
+    texts = [one.env.get(_ID, "") for one in containers]
+    text = env.numbered(texts, _GROUP) if len(set(texts)) > 1 else None
+    if text is None:
+        return {}
     label = env.field(_GROUP, f"metadata.labels['{FACTS['lws']['group_label']}']")
-    return {_GROUP: label, **made} if made else {}
+    return {_GROUP: label, _ID: {"name": _ID, "value": text}}
 
 
 def _proxy(
@@ -153,7 +148,7 @@ def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]
         f"{name}-{number}.{name}:{port}"
         for instance, groups in replicas.items()
         if groups[0].role == side
-        for name in (set_name(deployment, instance),)
+        for name in (_set_name(deployment, instance),)
         for number, group in enumerate(groups)
         for _, port in group.endpoints
     ]
