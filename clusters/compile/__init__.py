@@ -18,11 +18,17 @@ from clusters.compile.variables import proxy_variables, variables
 from clusters.deployment import Container, Deployment, Group
 from clusters.findings import ERROR, WARNING, Finding
 from clusters.model import Cluster
+from entrypoints.inputs import data
 from entrypoints.problems import Problem
 
 
 def deployment(cluster: Cluster) -> Deployment:
     """The compiled cluster. What is wrong or risky is in its findings; nothing is raised."""
+    with data.Keeping():
+        return _deployment(cluster)
+
+
+def _deployment(cluster: Cluster) -> Deployment:
     cluster = replace(cluster, nodes=addressed(cluster.nodes))
     problems: list[Problem] = []
     roles = recipe.roles(cluster, problems)

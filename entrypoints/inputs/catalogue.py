@@ -53,6 +53,10 @@ class Catalogue(NamedTuple):
 
 def load(release: Release) -> Catalogue:
     """The catalogue of a release. Raises Refused (65) when its files cannot be read."""
+    return data.once(("catalogue", release.name), lambda: _load(release))
+
+
+def _load(release: Release) -> Catalogue:
     options = data.read(data.path_of("flags", f"{release.vllm}.json"))["options"]
     names = data.read(data.path_of("variables", f"{release.name}.json"))
     return Catalogue(

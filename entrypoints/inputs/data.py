@@ -10,15 +10,45 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from entrypoints.problems import DATA, Problem, Refused
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _HERE = os.path.abspath(__file__)
 ENV_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))), "env")
+
+
+# What was read or made of it, kept while many plans are made at once; a start makes one.
+_kept: dict[tuple[str, ...], Any] | None = None
+
+
+class Keeping:
+    """`with Keeping():` reads every file once and makes of it once what `once` is asked for."""
+
+    def __enter__(self) -> None:
+        global _kept
+        self.before = _kept
+        _kept = {} if _kept is None else _kept
+
+    def __exit__(self, *_: object) -> None:
+        global _kept
+        _kept = self.before
+
+
+def once(key: tuple[str, ...], make: Callable[[], T]) -> T:
+    """What `make` gives; within Keeping the first one by that key, which nobody may change."""
+    if _kept is None:
+        return make()
+    if key not in _kept:
+        _kept[key] = make()
+    kept: T = _kept[key]
+    return kept
 
 
 def read(path: str) -> Any:
@@ -26,6 +56,10 @@ def read(path: str) -> Any:
 
     Raises Refused (65) when the file cannot be read, is not UTF-8, or is not one document.
     """
+    return once(("read", path), lambda: _read(path))
+
+
+def _read(path: str) -> Any:
     try:
         if path.endswith(".json"):
             return json.loads(_text(path))
@@ -119,6 +153,10 @@ def path_of(*parts: str) -> str:
 
 def names(kind: str) -> list[str]:
     """The names of every YAML file under env/<kind>/, at any depth, without `.yaml`."""
+    return once(("names", kind), lambda: _names(kind))
+
+
+def _names(kind: str) -> list[str]:
     root = path_of(kind)
     found = []
     for folder, _, files in os.walk(root):

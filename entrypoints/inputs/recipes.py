@@ -165,7 +165,7 @@ def load(name: str) -> Recipe:
 
     Raises Refused: 64 when there is no such recipe, 65 with every problem in it.
     """
-    return _load(name, ())
+    return data.once(("recipe", name), lambda: _load(name, ()))
 
 
 def is_text(name: str) -> bool:

@@ -117,8 +117,10 @@ def release(name: str | None, problems: list[Problem]) -> Release | None:
     """The release by name, else the default of env/defaults.yaml. An unknown one is a problem."""
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
     own = _load("releases", "VLLM_ASCEND_RELEASE", name, problems)
-    if not own:
-        return None
+    return data.once(("release", name), lambda: _release(name, own)) if own else None
+
+
+def _release(name: str, own: Mapping[str, Any]) -> Release:
     common = data.read(data.path_of("stack.yaml"))
     raw = {**common, **own, "features": {**common["features"], **own["features"]}}
     made = {
