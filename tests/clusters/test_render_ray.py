@@ -92,6 +92,13 @@ def test_a_port_of_ones_own_is_the_operators_as_well() -> None:
         assert leader in server(workers["template"])["env"]
 
 
+def test_a_command_of_ones_own_has_no_service() -> None:
+    text = RAY + "instances:\n  ray-head: {nodes: 2, command: [sleep, infinity]}\n"
+    made = rendered(compiled(text), "ray")
+    assert [manifest["kind"] for manifest in made] == ["ServiceAccount", "RayCluster"]
+    assert [server(template)["args"] for template in pods(made)] == [["sleep", "infinity"]] * 2
+
+
 def test_what_is_no_ray_cluster_is_refused() -> None:
     with pytest.raises(UserError) as error:
         ray.files(example("kubernetes"))

@@ -71,6 +71,8 @@ def _group(deployment: Deployment, group: Group, problems: list[Problem]) -> lis
         },
         "spec": spec,
     }
+    if not group.endpoints:
+        return [made]
     pods = {FACTS["ray"]["cluster_label"]: group.name, FACTS["ray"]["type_label"]: "head"}
     ports = {"api": group.endpoints[0][1]}
     return [made, labels.service(cluster, f"{group.name}-api", group.instance, pods, ports)]
