@@ -36,7 +36,8 @@ def test_what_is_made_of_files_is_kept_by_name() -> None:
     with data.Keeping():
         found = [stack.release(name, []) for name in ("v0.13.0rc1", "v0.11.0", "v0.13.0rc1", None)]
         assert found[0] is found[2] is found[3]
-        assert found[0] and found[1]
+        assert found[0]
+        assert found[1]
         assert found[0].name != found[1].name
         assert catalogue.load(found[0]) is catalogue.load(found[0])
         assert catalogue.load(found[1]).release == "v0.11.0"
