@@ -121,7 +121,9 @@ class Variable(NamedTuple):
 
 VARIABLES = (
     Variable("ROLE", _text, "what this node does; see `roles`"),
-    Variable("RECIPE", _text, "a name from `recipes`, the path of a .yaml file, or a recipe itself"),
+    Variable(
+        "RECIPE", _text, "a name from `recipes`, the path of a .yaml file, or a recipe itself"
+    ),
     Variable("MODEL", _model, "model name or path; replaces the recipe's", "--model"),
     Variable("SERVED_MODEL_NAME", _text, "the name clients use"),
     Variable("PORT", _port, "port of the HTTP API", "--port"),
