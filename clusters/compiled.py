@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from clusters import compile
+from clusters import checks, compile
 from clusters.deployment import Deployment
 from clusters.file import read
 
@@ -19,4 +19,4 @@ def compiled(path: str | Path) -> Deployment:
     if found.cluster is None:
         raise read.WrongFile(found.findings)
     made = compile.deployment(found.cluster)
-    return replace(made, findings=tuple(sorted({*found.findings, *made.findings})))
+    return replace(made, findings=tuple(sorted({*found.findings, *checks.findings(made)})))

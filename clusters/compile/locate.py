@@ -28,6 +28,8 @@ _VARIABLE_KEYS: Mapping[str, Path] = {
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
     **{v.flag: _VARIABLE_KEYS[v.name] for v in VARIABLES if v.flag and v.name in _VARIABLE_KEYS},
+    "--master-port": ("ports", "master"),
+    "--prometheus-port": ("ports", "metrics"),
     "--kv-transfer-config": ("kv_transfer",),
     "--served-model-name": ("served_model_name",),
     "--model": ("model",),
@@ -142,8 +144,9 @@ def _names(token: str, word: str, aliases: Mapping[str, str]) -> bool:
 
 
 def _key(word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:
-    """The key of its own, or else what holds such keys."""
-    key = _KEYS.get(word.partition(".")[0] if word.startswith("--") else word, ())
-    for end in range(len(key), 0, -1):
+    """The key that stands for a word; for one of the sizes, the others too."""
+    key = _KEYS.get(word.partition(".")[0] if word.startswith("--") else word)
+    keys: tuple[Path, ...] = (key,) if key else ()
+    for path in (*keys, ("sizes",)) if key and key[0] == "sizes" else keys:
         for scope in scopes:
-            yield (*scope, *key[:end])
+            yield (*scope, *path)

@@ -47,7 +47,9 @@ def plan(cluster: Cluster, container: Container) -> Planned:
     """Ask the entrypoint. A container with a command of its own is not asked."""
     address = container.node.address or ""
     if container.command:
-        return Planned(container, address, (), {})
+        stated = {name: int(container.env.get(one, 0)) for name, one in ports.VARIABLES.items()}
+        listens = ports.spans({name: port for name, port in stated.items() if port})
+        return Planned(container, address, (), listens)
     environ = {
         **container.env,
         **{name: SECRET for name in container.secrets},

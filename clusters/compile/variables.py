@@ -78,7 +78,11 @@ def variables(
     _run(cluster, made)
     suffix = f"-{seat.replica}" if instance.replicas > 1 else ""
     base = f"{cluster.name}-{instance.name}{suffix}"
-    arguments = (*instance.arguments, *(override.arguments if override else ()))
+    own = override.arguments if override else ()
+    master = instance.ports.get("master") or cluster.ports.get("master")
+    spread = instance.each > 1 and not ray and not instance.external
+    first = ("--master-port", str(master)) if master and spread else ()
+    arguments = (*first, *instance.arguments, *own)
     return Container(
         name=f"{base}-{seat.rank}",
         node=node,
@@ -121,6 +125,8 @@ def proxy_variables(
     port = (ports or {}).get("api") or proxy.port or cluster.ports.get("proxy")
     made.set("PORT", port if port != PROXY_PORT else "", ("proxy", "port"))
     _run(cluster, made)
+    metrics = cluster.ports.get("metrics") if proxy.kind == "vllm-router" else None
+    first = ("--prometheus-port", str(metrics)) if metrics else ()
     node = cluster.nodes.get(proxy.node) or Node(proxy.node, None, None, "", placed=True)
     return Container(
         name=f"{cluster.name}-proxy",
@@ -131,7 +137,7 @@ def proxy_variables(
         role="proxy",
         image=image(cluster, node if node.platform else next(iter(cluster.nodes.values()))),
         env=made.values,
-        arguments=proxy.arguments,
+        arguments=(*first, *proxy.arguments),
         whole=False,
         secrets=tuple(secret.variable for secret in cluster.secrets),
         after=tuple(group.containers[0].name for those in sides.values() for group in those),

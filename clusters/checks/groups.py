@@ -1,0 +1,245 @@
+"""The nodes of one server: their ranks, and what they have to agree in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Server, Serving
+from clusters.findings import ERROR, WARNING
+from entrypoints.inputs import data
+from entrypoints.inputs.arguments import json_of
+from entrypoints.launch.topology import DATA_PARALLEL, EXTERNAL, NODES
+
+_PATH = FilePath(__file__).with_name("agree.yaml")
+# A node's own part of the KV transfer.
+_OWN_KEYS = ("kv_port", "engine_id")
+
+
+@cache
+def agreed() -> Mapping[str, Any]:
+    """agree.yaml."""
+    read: Mapping[str, Any] = data.read(str(_PATH))
+    return read
+
+
+def ranks(facts: Facts) -> Iterator[Found]:
+    """Every rank from 0 on has one container, whatever arguments have made of it."""
+    for serving in facts.serving:
+        flag, total, spans = _ranks(serving)
+        expected = 0
+        for first, count, server in spans:
+            where = server.container.node.name
+            path = facts.said(flag, server.container)
+            fix = f"take {flag} out: it follows from the node's place"
+            if first < expected:
+                yield Found(path, f"{where} has rank {first}, and another node has it too", fix)
+            elif first > expected:
+                yield Found(path, f"no node has rank {expected}: {where} begins at {first}", fix)
+            expected = max(expected, first + count)
+        if spans and expected != total:
+            path = facts.said(flag, spans[-1][2].container)
+            yield Found(
+                path,
+                f"the nodes have {expected} ranks, and there are {total}",
+                "make the ranks of the nodes cover all of them, each once",
+            )
+
+
+def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
+    """The flag that says a container's first rank, how many ranks there are, and who has which."""
+    place = serving.first.place
+    flags = {
+        DATA_PARALLEL: "--data-parallel-start-rank",
+        EXTERNAL: "--data-parallel-rank",
+        NODES: "--node-rank",
+    }
+    flag = flags.get(place.layout, "")
+    if not flag:
+        return flag, 0, []
+    spans = [
+        (
+            server.number(flag) or 0,
+            server.place.ranks_here if place.layout != NODES else 1,
+            server,
+        )
+        for server in serving.servers
+    ]
+    total = place.nodes if place.layout == NODES else place.dp
+    return flag, total, sorted(spans, key=lambda span: span[:2])
+
+
+def _plain(serving: Serving, facts: Facts) -> Server:
+    """A server that nothing sets apart from the others of its group."""
+    overrides = facts.cluster.instances[serving.group.instance].overrides
+    plain = (one for one in serving.servers if one.container.node.name not in overrides)
+    return next(plain, serving.first)
+
+
+def _flag(server: Server, name: str) -> object:
+    """A flag's value as far as it has to be equal."""
+    if name == KV_TRANSFER and isinstance(raw := json_of(server.flags, name), dict):
+        return {key: value for key, value in raw.items() if key not in _OWN_KEYS}
+    return server.flags.get(name)
+
+
+def _differing(facts: Facts) -> Iterator[tuple[str, Server, Server]]:
+    """Flags of a server that are not those of the plain one of its group."""
+    for serving in facts.serving:
+        plain = _plain(serving, facts)
+        for server in serving.servers:
+            if server is not plain:
+                for name in {**plain.flags, **server.flags}:
+                    if _flag(server, name) != _flag(plain, name):
+                        yield name, server, plain
+
+
+def mismatch(facts: Facts) -> Iterator[Found]:
+    lists = agreed()["group"]
+    sources = {
+        f"--{flag}": lists[kind]["source"]
+        for kind in ("unnoticed", "compared")
+        for flag in lists[kind]["flags"]
+    }
+    for name, server, plain in _differing(facts):
+        if name in sources:
+            yield Found(
+                facts.said(name, server.container, plain.container),
+                f"{_values(name, server, plain)}: the nodes of one server must have the same",
+                f"give all nodes the same {name}",
+                sources[name],
+            )
+    for serving in facts.serving:
+        plain = _plain(serving, facts)
+        for server in serving.servers:
+            if server.model != plain.model:
+                yield Found(
+                    facts.said("MODEL", server.container, plain.container),
+                    f"{server.container.node.name} serves {server.model},"
+                    f" {plain.container.node.name} {plain.model}",
+                    "give all nodes the same model",
+                )
+
+
+def uneven(facts: Facts) -> Iterator[Found]:
+    lists = agreed()["group"]
+    known = {
+        f"--{flag}"
+        for flags in (lists["own"], lists["compared"]["flags"], lists["unnoticed"]["flags"])
+        for flag in flags
+    }
+    for name, server, plain in _differing(facts):
+        if name not in known:
+            yield Found(
+                facts.said(name, server.container, plain.container),
+                f"{_values(name, server, plain)}: the nodes of one server rarely differ in that",
+                f"give all nodes the same {name}, unless it is meant",
+            )
+
+
+def _values(name: str, server: Server, plain: Server) -> str:
+    one, other = (
+        f"{each.value(name) or 'none'}" if name != KV_TRANSFER else "another"
+        for each in (server, plain)
+    )
+    return (
+        f"{name} is {one} on {server.container.node.name},"
+        f" and {other} on {plain.container.node.name}"
+    )
+
+
+def environment(facts: Facts) -> Iterator[Found]:
+    rule = agreed()["group"]["env"]
+    prefixes, names, own = tuple(rule["prefixes"]), rule["names"], rule["own"]
+    for serving in facts.serving:
+        plain = _plain(serving, facts)
+        for server in serving.servers:
+            if server is plain:
+                continue
+            for name in {**plain.env, **server.env}:
+                matters = (name.startswith(prefixes) or name in names) and name not in own
+                here, there = server.env.get(name), plain.env.get(name)
+                if matters and here != there:
+                    node, other = server.container.node.name, plain.container.node.name
+                    yield Found(
+                        facts.said(name, server.container, plain.container),
+                        f"{name} is {here or 'not set'} on {node}, and {there or 'not set'} on"
+                        f" {other}",
+                        "give all nodes of the server the same",
+                    )
+
+
+def leader(facts: Facts) -> Iterator[Found]:
+    """What all nodes agree in can still be wrong."""
+    for serving in facts.serving:
+        first = serving.first.container.node
+        for flag in ("--data-parallel-address", "--master-addr"):
+            address = serving.first.value(flag)
+            if address and first.address and address != first.address:
+                yield Found(
+                    facts.said(flag, serving.first.container),
+                    f"{flag} is {address}, and the first node, {first.name}, has {first.address}",
+                    f"take {flag} out: it follows from the first node",
+                )
+
+
+def platforms(facts: Facts) -> Iterator[Found]:
+    for serving in facts.serving:
+        first = serving.first.container.node
+        for server in serving.servers:
+            node = server.container.node
+            if node.platform != first.platform:
+                yield Found(
+                    facts.given(("nodes", node.name, "platform"), ("nodes", node.name)),
+                    f"{node.name} is {node.platform} and {first.name} {first.platform}, in one"
+                    f" server, {serving.group.name}",
+                    "put nodes of one platform into each instance",
+                )
+
+
+CHECKS = (
+    Check(
+        "rank-coverage",
+        ERROR,
+        "ranks of a server that no node has, or two",
+        "vllm v0.13.0: vllm/v1/engine/utils.py",
+        ranks,
+    ),
+    Check(
+        "group-mismatch",
+        ERROR,
+        "nodes of one server that differ in what has to be equal: clusters/checks/agree.yaml",
+        "vllm v0.13.0: vllm/v1/engine/utils.py",
+        mismatch,
+    ),
+    Check(
+        "leader-address",
+        ERROR,
+        "an address of the first node that is not its own",
+        "vllm v0.13.0: vllm/engine/arg_utils.py",
+        leader,
+    ),
+    Check(
+        "group-uneven",
+        WARNING,
+        "nodes of one server that differ in another flag",
+        "vllm v0.13.0: vllm/v1/engine/utils.py",
+        uneven,
+    ),
+    Check(
+        "group-environment",
+        WARNING,
+        "nodes of one server with different HCCL_ or VLLM_ASCEND_ variables",
+        "vllm-ascend#486, #9447, #12461",
+        environment,
+    ),
+    Check(
+        "mixed-platforms",
+        WARNING,
+        "nodes of several platforms in one server",
+        "vllm-ascend docs: tutorials are for nodes of one platform",
+        platforms,
+    ),
+)
