@@ -14,6 +14,8 @@ from clusters.render.options import COMPOSE, merged, translated
 from clusters.render.spec import Spec, nodes, specs
 from entrypoints.problems import one_line
 
+_ENDLESS = 2**31 - 1  # no line is broken
+
 
 def files(deployment: Deployment) -> dict[str, str]:
     """`compose.<node>.yaml` of every node; `compose.yaml` where the cluster has only one."""
@@ -29,7 +31,7 @@ def files(deployment: Deployment) -> dict[str, str]:
         head = f"# {title}\n# start it: {start} up -d\n"
         document = {"name": cluster.name, "services": services}
         result[file] = head + yaml.dump(
-            document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
+            document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_ENDLESS
         )
     return result
 
@@ -71,7 +73,7 @@ class _Text(str):
     """A value to be quoted: readers of YAML differ on what looks like a number or a switch."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     def ignore_aliases(self, data: Any) -> bool:
         return True
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster, Secret
 from clusters.render.devices import Taken, taken
+from entrypoints.inputs import data
 from entrypoints.running.supervise import DRAIN
 from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
@@ -51,7 +52,12 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
     problems = list(_kubernetes_only(deployment))
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return {one.name: _spec(cluster, one, deployment, npus) for one in in_order(deployment)}
+    here = {name: {one.name for one in those} for name, those in nodes(deployment).items()}
+    with data.Keeping():
+        return {
+            one.name: _spec(cluster, one, here.get(one.node.name, set()), npus)
+            for one in in_order(deployment)
+        }
 
 
 def nodes(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
@@ -95,9 +101,9 @@ def on_node(deployment: Deployment, name: str) -> Deployment:
     )
 
 
-def _spec(cluster: Cluster, one: Container, deployment: Deployment, npus: bool) -> Spec:
+def _spec(cluster: Cluster, one: Container, here: Set[str], npus: bool) -> Spec:
+    """`here`: names of the containers on its node."""
     run = cluster.run
-    here = {other.name for other in deployment.containers if other.node.name == one.node.name}
     drain = DRAIN if run.drain_timeout is None else run.drain_timeout
     spec = Spec(
         name=one.name,
