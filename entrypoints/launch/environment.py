@@ -49,7 +49,7 @@ def environment(
     for name in _INTERFACE:
         ours[name] = node.address.nic or ours.get(name)
     if node.settings.jemalloc is not False:
-        ours.update(_jemalloc(node.environ))
+        ours.update(_jemalloc(_preloads(ours.get("LD_PRELOAD"), node.environ)))
     env, expands = {}, set()
     for name, value in ours.items():
         if value is None:
@@ -81,9 +81,16 @@ def _devices(node: Context, place: Place) -> dict[str, str]:
     return own
 
 
-def _jemalloc(environ: Mapping[str, str]) -> dict[str, str]:
-    """jemalloc before the container's own preloads, for the server alone (vllm-ascend#5609)."""
+def _preloads(recipe: str | None, environ: Mapping[str, str]) -> str:
+    """The preloads that are there: the container's, unless the recipe has some and extends them."""
     have = environ.get("LD_PRELOAD", "")
+    if recipe and (not have or "LD_PRELOAD" in references.names(recipe)):
+        return recipe
+    return have
+
+
+def _jemalloc(have: str) -> dict[str, str]:
+    """jemalloc before the other preloads, for the server alone (vllm-ascend#5609)."""
     if "jemalloc" in have:
         return {}
     for path in data.read(data.path_of("defaults.yaml"))["jemalloc"]:

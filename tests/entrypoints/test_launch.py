@@ -69,6 +69,31 @@ class TestPrecedence:
         assert launch.env == {"A": "1", "B": "2"}
         assert list(launch.argv) == ["vllm", "serve", "m", "--seed", "1", "--no-enforce-eager"]
 
+    def test_jemalloc_is_put_before_the_recipes_own_preloads(self, tmp_path, monkeypatch):
+        recipe = tmp_path / "r.yaml"
+
+        def preloads(text: str, **environ: str) -> str | None:
+            recipe.write_text(f"{{model: m, env: {{LD_PRELOAD: '{text}'}}, roles: {{single: }}}}")
+            given = {"ROLE": "single", "RECIPE": str(recipe), **environ}
+            return plan(given).environment(given).get("LD_PRELOAD")
+
+        is_file, read = data.is_file, data.read
+        monkeypatch.setattr(data, "is_file", lambda path: path == "J" or is_file(path))
+        monkeypatch.setattr(
+            data,
+            "read",
+            lambda path: (
+                {"release": "v0.13.0rc1", "jemalloc": ["J"]}
+                if path.endswith("defaults.yaml")
+                else read(path)
+            ),
+        )
+        assert preloads("/opt/own.so") == "J:/opt/own.so"
+        assert preloads("/opt/libjemalloc.so.1:$LD_PRELOAD") == "/opt/libjemalloc.so.1:"
+        assert preloads("/opt/own.so:$LD_PRELOAD", LD_PRELOAD="x.so") == "J:/opt/own.so:x.so"
+        assert preloads("/opt/own.so", LD_PRELOAD="x.so") == "J:x.so"
+        assert preloads("/opt/own.so", JEMALLOC="0") == "/opt/own.so"
+
     def test_platform_env_is_below_the_recipe(self, tmp_path, monkeypatch):
         shutil.copytree(data.ENV_DIR, tmp_path, dirs_exist_ok=True)
         (tmp_path / "platforms/a9.yaml").write_text(
