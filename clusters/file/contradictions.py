@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from images.errors import did_you_mean
 MOST = 10_000
 # Variables of the entrypoint that no key of the file stands for.
 _FREE = frozenset({"JEMALLOC", "RAY_ARGS"})
+_DASHED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
 
 
 def find(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> list[Finding]:
@@ -184,11 +186,17 @@ class _Looking:
 
     def variables(self, path: Path, env: Mapping[str, Any]) -> None:
         """Variables of one container, which go past the recipe."""
+        dashed = {name for name in env if _DASHED.fullmatch(name)}
         for name in env:
             if name in NAMES - _FREE:
                 message = "is a variable of the entrypoint, which follows from this file"
                 self.wrong((*path, name), "own-variable", message, "use the file's own keys")
-        others = {name: value for name, value in env.items() if name not in NAMES}
+            elif name in dashed:
+                message = "has a dash: a container takes it, and few programs read it"
+                fix = f"write it {name.replace('-', '_')}"
+                found = self.document.error((*path, name), "dashed-variable", message, fix)
+                self.findings.append(dataclasses.replace(found, severity=WARNING))
+        others = {name: env[name] for name in env if name not in NAMES | dashed}
         self.findings += check_settings(self.document, path[:-1], {"env": others}, ())
 
     def proxy(self) -> None:

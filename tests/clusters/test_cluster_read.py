@@ -343,6 +343,17 @@ def test_an_unused_node_is_a_warning(tmp_path: Path) -> None:
     assert read.read(file).findings[0].severity == WARNING
 
 
+def test_a_variable_with_a_dash_is_a_warning_for_one_node_and_refused_elsewhere() -> None:
+    text = DOCKER.replace(
+        "{nodes: [node1]}",
+        "{nodes: [node1], overrides: {node1: {env: {VLLM-X_Y: 1, ' -z': 1}}}, env: {A-B: 1}}",
+    )
+    findings = read.read_text("f.yaml", text).findings
+    told = {(one.severity, one.where.rpartition(".")[2]): one for one in findings}
+    assert set(told) == {(WARNING, "VLLM-X_Y"), (ERROR, " -z"), (ERROR, "A-B")}
+    assert "write it VLLM_X_Y" in told[WARNING, "VLLM-X_Y"].fix
+
+
 def test_load_raises_everything_as_a_user_error(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(DOCKER.replace("eth0", "/").replace("10.0.0.11", "x"))
