@@ -24,6 +24,8 @@ _VARIABLE_KEYS: Mapping[str, Path] = {
     "CONCURRENCY": ("concurrency",),
     **{variable: ("ports", name) for name, variable in PORTS.items()},
 }
+# What a warning is about, where its words do not say.
+_ABOUT = {"other-platform": "ASCEND_PLATFORM", "fused-mc2-platform": "ASCEND_PLATFORM"}
 # The key that says what a variable or a flag does.
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
@@ -31,6 +33,7 @@ _KEYS: Mapping[str, Path] = {
     "--master-port": ("ports", "master"),
     "--prometheus-port": ("ports", "metrics"),
     "--kv-transfer-config": ("kv_transfer",),
+    "ASCEND_PLATFORM": ("platform",),
     "--served-model-name": ("served_model_name",),
     "--model": ("model",),
 }
@@ -40,7 +43,8 @@ def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
     """The problem of one container as a finding in the cluster file."""
-    path = _place(cluster, container, problem.where, problem.message)
+    about = problem.where or _ABOUT.get(problem.code, "")
+    path = _place(cluster, container, about, problem.message)
     about = ".".join(map(str, path))
     said = problem.where.rpartition(": ")[2]
     where = about if not said or said.removeprefix("--") in about else f"{about}: {said}"
@@ -144,9 +148,11 @@ def _names(token: str, word: str, aliases: Mapping[str, str]) -> bool:
 
 
 def _key(word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:
-    """The key that stands for a word; for one of the sizes, the others too."""
+    """The key that stands for a word; where sizes make it, they come next."""
     key = _KEYS.get(word.partition(".")[0] if word.startswith("--") else word)
-    keys: tuple[Path, ...] = (key,) if key else ()
-    for path in (*keys, ("sizes",)) if key and key[0] == "sizes" else keys:
+    if key is None:
+        return
+    sized = key[0] in ("sizes", "kv_transfer")
+    for path in (key, ("sizes",)) if sized else (key,):
         for scope in scopes:
             yield (*scope, *path)

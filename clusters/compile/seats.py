@@ -18,7 +18,7 @@ class Seat:
 
     `local`: among the containers of its group on its node.
     `devices`: the NPUs it gets, `whole` when they are all of its node's.
-    `group`: number of this replica among all that do the same, over all instances.
+    `groups`: how many replicas, over all instances, have the role.
     """
 
     instance: Instance
@@ -30,7 +30,6 @@ class Seat:
     leader: Node
     devices: tuple[int, ...]
     whole: bool
-    group: int
     groups: int
 
 
@@ -49,7 +48,6 @@ def seats(
         roles[one.name] for one in cluster.instances.values() for _ in range(one.replicas)
     )
     free = {name: list(_devices(node)) for name, node in cluster.nodes.items()}
-    before: Counter[str] = Counter()
     for instance in cluster.instances.values():
         role, block = roles[instance.name], blocks[instance.name]
         here = _containers(instance, block)
@@ -74,11 +72,9 @@ def seats(
                         cluster.nodes[names[0]],
                         tuple(own),
                         len(own) == len(_all(node)),
-                        before[role],
                         groups[role],
                     )
                 )
-            before[role] += 1
             yield made
 
 

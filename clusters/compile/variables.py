@@ -60,6 +60,7 @@ def variables(
         made.set("DP_RANK", seat.rank, (*at, "external"))
         if seat.rank:
             made.set("LEADER_IP", seat.leader.address, ("nodes", seat.leader.name))
+    made.origins["ASCEND_PLATFORM"] = ("nodes", node.name, "platform")
     for name, variable in VARIABLES.items():
         if ports and name in ports:
             port, origin = ports[name], (*at, "nodes")
@@ -71,7 +72,7 @@ def variables(
             continue
         made.set(variable, port + seat.local if name == "api" else port, origin)
     if seat.groups > 1 and seat.role in SIDES:
-        made.set("ENGINE_ID", f"{seat.role}-{seat.group}", at)
+        made.set("ENGINE_ID", f"{instance.name}-{seat.replica}", at)
     if not seat.whole and seat.devices:
         numbers = ",".join(map(str, range(len(seat.devices))))
         made.set("ASCEND_RT_VISIBLE_DEVICES", numbers, (*at, "devices"))

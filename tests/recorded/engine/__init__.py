@@ -1,0 +1,1 @@
+"""The recorded engine: README.md beside this package."""
