@@ -53,12 +53,11 @@ def plan(cluster: Cluster, container: Container) -> Planned:
     environ = {
         **container.env,
         **{name: SECRET for name in container.secrets},
+        "JEMALLOC": "0",  # whether there is one, the image says and not this machine
         "VLLM_ASCEND_RELEASE": cluster.release,
         **({"ASCEND_PLATFORM": container.node.platform} if container.node.platform else {}),
     }
     host = Host(lambda: [(UNKNOWN_NIC, address)], lambda _: address or None)
     launch, problems = draft(environ, container.arguments, host)
-    if launch:
-        launch = launch._replace(env={n: v for n, v in launch.env.items() if n != "LD_PRELOAD"})
     spans = ports.spans(launch.ports) if launch else {}
     return Planned(replace(container, launch=launch), address, problems, spans)

@@ -13,6 +13,7 @@ from clusters.compile import deployment, ports
 from clusters.deployment import Container, Deployment
 from clusters.file import read
 from entrypoints import show
+from entrypoints.inputs import data
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "clusters/examples"
@@ -167,6 +168,30 @@ def test_overrides_are_one_nodes() -> None:
     assert decode.launch is not None
     assert decode.launch.env["HCCL_BUFFSIZE"] == "7"
     assert (flag(decode, "--seed"), flag(prefill, "--seed")) == ("3", "1024")
+
+
+def test_preloads_are_the_files_and_not_this_machines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "libjemalloc.so").write_text("")
+    (tmp_path / "defaults.yaml").write_text(
+        f"{{release: v0.13.0rc1, jemalloc: [{tmp_path}/libjemalloc.so]}}"
+    )
+    path_of = data.path_of
+    monkeypatch.setattr(
+        data,
+        "path_of",
+        lambda *parts: str(tmp_path / parts[0]) if parts == ("defaults.yaml",) else path_of(*parts),
+    )
+    made = compiled(
+        PAIR + "instances:\n  prefill: {nodes: [one], env: {LD_PRELOAD: '/a.so:$LD_PRELOAD'}}\n"
+        "  decode: {nodes: [two], sizes: {dp: 4}}\n"
+    )
+    prefill, decode = made.containers
+    assert prefill.launch is not None
+    assert decode.launch is not None
+    assert prefill.launch.env["LD_PRELOAD"] == "/a.so:$LD_PRELOAD"
+    assert "LD_PRELOAD" not in decode.launch.env
 
 
 def test_a_command_of_ones_own_is_not_planned() -> None:
