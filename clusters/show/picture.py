@@ -139,8 +139,10 @@ def svg(topology: Topology) -> str:
 def picture(topology: Topology) -> Picture:
     """Where everything goes. Of very many machines, those alike are drawn as one."""
     if len(topology.machines) > MOST:
-        topology = collapsed(topology)
-    colours = {name: n % COLOURS for n, name in enumerate(topology.instances)}
+        topology = collapsed(topology, MOST)
+    drawn = {box.instance for one in topology.machines for box in one.boxes}
+    named = (name for name in topology.instances if name in drawn)
+    colours = {name: n % COLOURS for n, name in enumerate(named)}
     width = max([LEAST, *(_width(one) for one in topology.machines)])
     clients = Rect(0, TITLE, 90, 28)
     machines, y = [], clients.bottom + GAP

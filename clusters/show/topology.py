@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clusters.deployment import Container, Deployment
@@ -169,15 +169,17 @@ def _transfer(launches: Mapping[str, Launch]) -> Link | None:
 # ---- many nodes ----------------------------------------------------------------------------------
 
 
-def collapsed(whole: Topology) -> Topology:
-    """The topology in which machines that hold the same kinds of containers are one."""
-    alike: dict[object, list[Machine]] = defaultdict(list)
-    for one in whole.machines:
-        kinds = tuple((box.instance, box.role, tuple(box.ports)) for box in one.boxes)
-        alike[one.platform, kinds].append(one)
+def collapsed(whole: Topology, most: int) -> Topology:
+    """The topology in which machines that hold the same kinds of containers are one.
+
+    Containers of different instances count as the same kind where more than `most` remain.
+    """
+    alike = _alike(whole.machines, lambda box: (box.instance, box.role, *box.ports))
+    if len(alike) > most:
+        alike = _alike(whole.machines, lambda box: (box.role, *box.ports))
     into: dict[str, Box] = {}
     machines = []
-    for several in alike.values():
+    for several in alike:
         boxes = []
         for column in zip(*(one.boxes for one in several), strict=True):
             boxes.append(_one_box(column))
@@ -196,6 +198,15 @@ def collapsed(whole: Topology) -> Topology:
         for sides in [(_one_end(link.sources, into), _one_end(link.targets, into))]
     }
     return replace(whole, machines=tuple(machines), links=tuple(links.values()))
+
+
+def _alike(
+    machines: Iterable[Machine], kind: Callable[[Box], tuple[str, ...]]
+) -> list[list[Machine]]:
+    found: dict[object, list[Machine]] = defaultdict(list)
+    for one in machines:
+        found[one.platform, tuple(map(kind, one.boxes))].append(one)
+    return list(found.values())
 
 
 def _names(ends: Iterable[End]) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ def test_a_container_that_is_refused_is_there_without_links() -> None:
 
 
 def test_nodes_alike_become_one_and_no_end_is_lost() -> None:
-    found = collapsed(topology(large(20, 20)))
+    found = collapsed(topology(large(20, 20)), MOST)
     assert [len(one.names) for one in found.machines] == [1, 20, 20, 20]
     assert [one.boxes[0].role for one in found.machines] == [
         *("proxy", "prefill", "decode", "headless")
@@ -139,7 +139,9 @@ def test_nodes_alike_become_one_and_no_end_is_lost() -> None:
 def test_ranks_that_differ_are_shown_from_first_to_last() -> None:
     sizes = OVER_NODES.replace("tp: 16, pp: 2", "tp: 8, dp: 8")
     more = sizes.replace("two: 10.0.0.2", "two: 10.0.0.2, three: 10.0.0.3, four: 10.0.0.4")
-    found = collapsed(topology(compiled(more.replace("[one, two]", "[one, two, three, four]"))))
+    found = collapsed(
+        topology(compiled(more.replace("[one, two]", "[one, two, three, four]"))), MOST
+    )
     leader, others = found.machines
     assert (leader.names, others.names) == (("one",), ("two", "three", "four"))
     assert others.boxes[0].ranks == "dp 2-3 of 8 · tp 8 … dp 6-7 of 8 · tp 8"
@@ -154,6 +156,17 @@ def test_many_nodes_make_a_small_picture() -> None:
     assert len(drawn.machines) == 4
     assert drawn.whole.height < 800
     assert "33 nodes" in drawn.machines[1].facts
+
+
+def test_many_instances_make_a_small_picture_too() -> None:
+    names = [f"n{n}" for n in range(MOST + 1)]
+    nodes = "".join(f"  {name}: 10.0.0.{n}\n" for n, name in enumerate(names, 1))
+    one = "".join(f"  of-{name}: {{role: single, nodes: [{name}]}}\n" for name in names)
+    head = "name: x\nplatform: a3\nnic: eth0\nmodel: m\nsizes: {tp: 8}\n"
+    drawn = picture(topology(compiled(f"{head}nodes:\n{nodes}instances:\n{one}")))
+    (machine,) = drawn.machines
+    assert machine.boxes[0].title == "x-of-n0-0 … x-of-n40-0 x 41"
+    assert [key.name for key in drawn.legend] == ["of-n0", "requests"]
 
 
 # ---- the drawing ---------------------------------------------------------------------------------
@@ -175,7 +188,7 @@ def test_it_is_svg_that_needs_nothing_else(whole: Topology) -> None:
 
 def test_every_node_container_and_port_is_written(whole: Topology) -> None:
     words = "\n".join(ET.fromstring(svg(whole)).itertext())
-    shown = whole if len(whole.machines) <= MOST else collapsed(whole)
+    shown = whole if len(whole.machines) <= MOST else collapsed(whole, MOST)
     for one in shown.machines:
         assert one.address in words
         for name in one.names:
