@@ -39,10 +39,9 @@ def bodies(
 
 def _body(spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]) -> dict[str, Any]:
     env = {**spec.env, **{one.variable: secrets[one.variable] for one in spec.secrets}}
-    policy, _, count = spec.restart.partition(":")
     host: dict[str, Any] = {
         "NetworkMode": "host",
-        "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(count or 0)},
+        "RestartPolicy": {"Name": spec.restart},
         "Devices": [
             {"PathOnHost": one, "PathInContainer": one, "CgroupPermissions": "rwm"}
             for one in spec.taken.devices

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from docker import APIClient, DockerClient
@@ -127,8 +128,9 @@ class Engine:
     def exit_code(self, seen: Seen) -> int | None:
         """That of its last end, for one that its restart policy has started again since."""
         with _plain():
+            since, until = (int(instant(text).timestamp()) for text in (seen.created, seen.started))
             filters = {"container": seen.id, "event": "die"}
-            events = self._api.events(seen.created, seen.started, filters, decode=True)
+            events = self._api.events(since, until + 1, filters, decode=True)
             codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
         return int(codes[-1]) if codes and codes[-1] else None
 
@@ -209,6 +211,11 @@ def _seen(about: Mapping[str, Any]) -> Seen:
         labels=config.get("Labels") or {},
         env=tuple(config.get("Env") or ()),
     )
+
+
+def instant(text: str) -> datetime:
+    """A time as the engine writes it: UTC, to the nanosecond, of which the second counts here."""
+    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
 
 
 def _time(text: str) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from clusters.deployment import Deployment
-from clusters.live.engine import Seen
+from clusters.live.engine import Seen, instant
 
 # Seconds after which lines say again what is not ready yet.
 REMINDER = 30.0
@@ -154,11 +154,10 @@ class _Live:
 
 
 def _age(since: str) -> str:
-    """`42s`, `7m`, `3h`, `2d`; the engine gives UTC, to the nanosecond."""
+    """`42s`, `7m`, `3h`, `2d`."""
     if not since:
         return "-"
-    then = datetime.strptime(since[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    seconds = max(0, int((datetime.now(timezone.utc) - then).total_seconds()))
+    seconds = max(0, int((datetime.now(timezone.utc) - instant(since)).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"

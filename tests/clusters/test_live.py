@@ -487,5 +487,5 @@ def test_the_body_of_one_that_gets_all(site: Site) -> None:
     site.up()
     body = bodies[0]
     assert (body["Image"], body["Cmd"]) == (IMAGE, ["sleep", "1"])
-    assert body["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 0}
+    assert body["HostConfig"]["RestartPolicy"] == {"Name": "on-failure"}
     assert body["HostConfig"]["ShmSize"] == 16 << 30

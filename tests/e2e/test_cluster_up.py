@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from clusters.live.engine import connect
 from tests.e2e.conftest import PROJECT, docker, invoke
 
 CHECK = 'HEALTHCHECK --interval=1s --timeout=2s CMD ["/bin/sh", "-c", "[ -e /tmp/ready ]"]'
@@ -67,7 +68,7 @@ class Cluster:
             "name": self.name,
             "image": self.image,
             "platform": "a3",
-            "nic": "lo",
+            "nic": "eth0",
             "model": "/m",
             "sizes": {"tp": 1},
             "run": {"restart": restart, "shm": "1g", "drain_timeout": 1},
@@ -173,6 +174,24 @@ def test_a_node_that_fails_is_told_and_all_of_it_removed(
     assert "Traceback" not in answer.stderr
     assert made.there() == {}
     assert runs(foreign)
+
+
+def test_the_exit_code_of_one_that_runs_again(tiny: str) -> None:
+    once = f"[ -e /tmp/again ] || {{ : > /tmp/again; exit 65; }}; {SERVE}"
+    id = docker("run", "-d", "--restart=on-failure", tiny, "sh", "-c", once).stdout.strip()
+    try:
+        engine = connect("")
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            seen = engine.container(id)
+            if seen and seen.restarts and seen.state == "running":
+                break
+            time.sleep(0.1)
+        assert seen
+        assert (seen.state, seen.exit_code) == ("running", 0)
+        assert engine.exit_code(seen) == 65
+    finally:
+        docker("rm", "-f", id)
 
 
 def test_without_npus_the_engine_s_reason_is_told(made: Cluster) -> None:
