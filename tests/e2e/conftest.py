@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 PROJECT = Path(__file__).parent.parent.parent
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
@@ -98,3 +100,14 @@ def unchanged_tag() -> Iterator[Callable[[str], None]]:
     yield remember
     for tag, digest in before.items():
         assert docker("image", "inspect", "--format", "{{.Id}}", tag, check=False).stdout == digest
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium-headless-shell", "chromium")
+    program = next(filter(None, map(shutil.which, names)), None)
+    assert program, "./setup.sh installs one of " + ", ".join(names)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.e2e import test_push
 from tests.e2e.conftest import Image, docker, invoke
@@ -162,17 +161,6 @@ def site(
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == f"{out}/index.html\n"
     return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium-headless-shell", "chromium")
-    program = next(filter(None, map(shutil.which, names)), None)
-    assert program, "./setup.sh installs one of " + ", ".join(names)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_the_catalogue_of_a_registry(site: Path) -> None:
