@@ -14,10 +14,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clusters.compiled import compiled
 from clusters.live.engine import connect
+from clusters.live.up import CALL
+from clusters.render.docker import command
+from clusters.render.spec import specs
 from tests.e2e.conftest import PROJECT, docker, invoke
 
 CHECK = 'HEALTHCHECK --interval=1s --timeout=2s CMD ["/bin/sh", "-c", "[ -e /tmp/ready ]"]'
@@ -174,6 +179,33 @@ def test_a_node_that_fails_is_told_and_all_of_it_removed(
     assert "Traceback" not in answer.stderr
     assert made.there() == {}
     assert runs(foreign)
+
+
+def test_what_the_rendered_command_started_is_left_alone(made: Cluster) -> None:
+    for spec in specs(compiled(made.path), npus=False).values():
+        env = {**os.environ, "OUR_KEY": "s3cret"}
+        subprocess.run(["/bin/sh"], input=command(spec), text=True, env=env, check=True)
+    before = made.there()
+    same = [json.loads(docker("inspect", id).stdout)[0] for id in before.values()]
+    answer = made.up()
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("left alone, it runs as the file has it") == 2
+    assert made.there() == before
+
+    docker("rm", "-f", *before.values())
+    assert made.up().returncode == 0
+    for one in same:
+        other = json.loads(docker("inspect", one["Name"]).stdout)[0]
+        other["Config"]["Labels"].pop(CALL)
+        assert configured(other) == configured(one)
+
+
+def configured(about: dict[str, Any]) -> dict[str, Any]:
+    """What the engine was told; it writes what was left out as null or empty."""
+    config = {**about["Config"], **about["HostConfig"]}
+    config["Env"] = sorted(config["Env"])
+    own = ("Hostname", "AttachStdout", "AttachStderr", "ConsoleSize")  # of the client, or the id
+    return {key: value for key, value in config.items() if value and key not in own}
 
 
 def test_the_exit_code_of_one_that_runs_again(tiny: str) -> None:
