@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from commands.common import FORMAT, data, environ, problems_in_plain_words, say
+from commands.common import FORMAT, data, environ, known_format, problems_in_plain_words, say
 
 if TYPE_CHECKING:
     from clusters.deployment import Deployment
@@ -141,7 +140,6 @@ def up(
         from clusters.live.view import View, summary
 
         deployment = _sound(file)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with View(sys.stderr) as view:
             rows = start(deployment, environ(), view, Options(devices, detach, timeout))
         print(summary(deployment, rows))
@@ -159,6 +157,7 @@ def status(c: Context, file: str, format: str = "text") -> None:
         from clusters.live.status import status as look
         from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
 
+        known_format(format)
         rows, problems = look(compiled(file))
         data(format, view.as_data(rows), lambda: view.text(rows))
         if problems:
@@ -179,6 +178,7 @@ def down(c: Context, file: str, format: str = "text") -> None:
         from clusters.live.down import down as stop
         from images.errors import EX_UNAVAILABLE, UserError
 
+        known_format(format)
         cluster = load(file)
         done, problems = stop(cluster, say)
         data(format, done, lambda: f"{cluster.name}: {len(done)} removed")

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,15 +48,19 @@ def words(text: str | None) -> list[str]:
     return [word for word in (text or "").split(",") if word]
 
 
+def known_format(format: str, known: Sequence[str] = ("text", "json")) -> None:
+    """For commands that do something first. Raises UserError (64) for a format not among `known`."""
+    from images.errors import fail
+
+    if format not in known:
+        raise fail("--format", f"'{format}' is not known", " or ".join(known))
+
+
 def data(
     format: str, value: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
 ) -> None:
     """Print `value` as JSON or as text; with `jobs` also as the matrix of a GitHub workflow."""
-    from images.errors import fail
-
-    known = ("text", "json", "github") if jobs else ("text", "json")
-    if format not in known:
-        raise fail("--format", f"'{format}' is not known", " or ".join(known))
+    known_format(format, ("text", "json", "github") if jobs else ("text", "json"))
     if format == "github" and jobs:
         print(json.dumps({"include": jobs()}))
     else:
