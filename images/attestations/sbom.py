@@ -152,6 +152,15 @@ def subject(text: str) -> str:
     return str(component.get("bom-ref", ""))
 
 
+def base(text: str) -> str:
+    """The digest of the base image that a valid document lists; empty when it lists none."""
+    for component in json.loads(text).get("components") or []:
+        if component.get("type") == "container":
+            for one in component.get("hashes") or []:
+                return f"sha256:{one['content']}"
+    return ""
+
+
 def _release(matrix: Matrix, image: Image) -> Release:
     name = image.labels.get(RELEASE, "")
     if name not in matrix.releases:

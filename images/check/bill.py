@@ -15,6 +15,7 @@ from images.attestations.provenance import Statement
 from images.contents.image import Image
 from images.contents.packages import os_packages, packages
 from images.errors import Problem
+from images.labels import BASE_DIGEST
 
 SHOWN = 3  # files of one package that are named
 # Made or rewritten when the layer is: byte code, and the records themselves.
@@ -31,6 +32,9 @@ def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Problem]
         if sbom.subject(text) != image.manifest.digest:
             about = sbom.subject(text) or "no image"
             yield Problem("SBOM", f"is about {about}, not {image.manifest.digest}")
+        base, labelled = sbom.base(text), image.labels.get(BASE_DIGEST, "")
+        if base not in ("", labelled):
+            yield Problem(f"SBOM: {BASE_DIGEST}", f"lists {base}, the label is '{labelled}'")
         yield from _packages(image, sbom.parts(text))
 
 

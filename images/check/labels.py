@@ -12,13 +12,12 @@ from images import render
 from images.attestations.sbom import SITE_PACKAGES
 from images.contents.packages import PythonPackage
 from images.errors import EX_DATAERR, Problem, UserError, fail
-from images.labels import BASE_NAME
+from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import STAND_IN, Matrix, Variant
 
 KINDS = ("image", "packages", STAND_IN)
-RELEASE = "org.opencontainers.image.version"
 # A label that the matrix would not give is as wrong as one that it would and that is not there.
-OURS = ("ascend.pin.", "ascend.fallback.", "ascend.stand-in")
+OURS = (PIN, "ascend.fallback.", "ascend.stand-in")
 SUFFIX = r"(?P<stand_in>-standin)?(-[0-9a-f]{12})?"
 
 
@@ -47,24 +46,31 @@ def problems(
 ) -> Iterator[Problem]:
     """What the labels say against tag, matrix and contents."""
     named = by_tag(matrix, tag)
-    kind = labels.get("ascend.base", "")
+    kind = labels.get(BASE, "")
     if kind not in KINDS:
-        yield Problem("ascend.base", f"is '{kind}'", " or ".join(KINDS))
+        yield Problem(BASE, f"is '{kind}'", " or ".join(KINDS))
         kind = "image"
     if named and named[1] != (kind == STAND_IN):
         says = "a stand-in" if named[1] else "no stand-in"
-        yield Problem("ascend.base", f"is '{kind}', and the tag {tag} says {says}")
+        yield Problem(BASE, f"is '{kind}', and the tag {tag} says {says}")
     variant = named[0] if named else by_labels(matrix, labels)
     base = render.Base(kind, image=labels.get(BASE_NAME, "") if kind == "image" else "")
     wanted = render.labels(matrix, variant, base)
     for name, value in wanted.items():
-        if name not in (BASE_NAME, "ascend.base") and labels.get(name) != value:
+        if name not in (BASE_NAME, BASE) and labels.get(name) != value:
             said = f"is '{labels[name]}'" if name in labels else "is not there"
             yield Problem(name, f"{said}, the matrix says '{value}' for {variant.tag}")
     for name in sorted(labels):
         if name.startswith(OURS) and name not in wanted:
             yield Problem(name, f"is '{labels[name]}', the matrix has no such label here")
     yield from _pins(variant, labels, python)
+
+
+def layers(labels: Mapping[str, str], count: int) -> Iterator[Problem]:
+    """Whether the image has as many layers as it names."""
+    named = len(labels.get(LAYERS, "").split())
+    if named > count:
+        yield Problem(LAYERS, f"names {named} layers, the image has {count}")
 
 
 def _pins(
@@ -77,14 +83,14 @@ def _pins(
         if SITE_PACKAGES.fullmatch(one.directory)
     }
     for name in ("torch", "torch-npu", "triton-ascend", "vllm", "vllm-ascend", "mooncake"):
-        pin = labels.get(f"ascend.pin.{name}")
+        pin = labels.get(f"{PIN}{name}")
         package = variant.release.mooncake.package if name == "mooncake" else name
         found = installed.get(canonicalize_name(package))
         if found is None:
             if pin and name != "mooncake":
-                yield Problem(f"ascend.pin.{name}", f"is '{pin}', and {package} is not inside")
+                yield Problem(f"{PIN}{name}", f"is '{pin}', and {package} is not inside")
         elif pin and _public(found) != _public(pin):
-            yield Problem(f"ascend.pin.{name}", f"is '{pin}', inside is {package} {found}")
+            yield Problem(f"{PIN}{name}", f"is '{pin}', inside is {package} {found}")
 
 
 def _public(version: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
-from images.check import bill, labels, secrets
+from images.check import bill, labels, origins, secrets
 from images.check.model import Outcome, Report, looked, merged
 from images.contents import image as images
 from images.contents import layers, packages
@@ -64,7 +64,7 @@ class _Check:
             looked("provenance", self._beside(root)),
         ]
         for arch, manifest in self.manifests.items():
-            outcomes += self._image(arch, manifest)
+            outcomes += self._image(arch, manifest, root)
         return merged(outcomes)
 
     def _at(self, manifest: Manifest) -> str:
@@ -112,11 +112,12 @@ class _Check:
                     about = ", ".join(statement.subjects)
                     yield Problem("provenance", f"that of {digest} is about {about}")
 
-    def _image(self, arch: str, manifest: Manifest) -> Iterator[Outcome]:
+    def _image(self, arch: str, manifest: Manifest, root: Manifest) -> Iterator[Outcome]:
         """One architecture; where its layers cannot be read, less is said."""
         search = secrets.Search()
         bills, no_bill = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
-        yield looked("provenance", self._provenance(arch, manifest))
+        provenance = self._proven(manifest)
+        yield looked("provenance", self._provenance(arch, provenance))
         if not bills:
             what = f"there is none that is signed: {no_bill}"
             yield Outcome("SBOM", (Problem(f"SBOM {arch}", what, self._at(manifest)),))
@@ -136,7 +137,12 @@ class _Check:
             return
         image = Image(manifest, images.config(self.repository, manifest), inside)
         python = packages.packages(inside)
-        named = labels.problems(self.matrix, image.labels, self.tag, python)
+        notes = {**root.annotations, **manifest.annotations}
+        named = [
+            *labels.problems(self.matrix, image.labels, self.tag, python),
+            *labels.layers(image.labels, len(inside.layers)),
+            *origins.problems(image.labels, self.tag, notes, provenance),
+        ]
         looks = {
             "layers": _others(image),
             "SBOM": bill.problems(image, bills),
@@ -147,11 +153,17 @@ class _Check:
         for name, problems in looks.items():
             yield looked(name, _within(f"{name} {arch}", problems))
 
-    def _provenance(self, arch: str, manifest: Manifest) -> Iterator[Problem]:
-        if not self.wanted.provenance or self.beside.get(manifest.digest):
-            return
-        trust = self.wanted.trust
-        if not any(sign.attested(self._at(manifest), one, trust)[0] for one in sign.PROVENANCE):
+    def _proven(self, manifest: Manifest) -> list[Statement]:
+        """Its provenance: BuildKit's in the index, or signed."""
+        if beside := self.beside.get(manifest.digest):
+            return beside
+        if not self.wanted.provenance:
+            return []
+        at, trust = self._at(manifest), self.wanted.trust
+        return [one for kind in sign.PROVENANCE for one in sign.attested(at, kind, trust)[0]]
+
+    def _provenance(self, arch: str, found: list[Statement]) -> Iterator[Problem]:
+        if self.wanted.provenance and not found:
             what = "there is none, neither signed nor in the index"
             yield Problem(f"provenance {arch}", what, "--no-provenance accepts that")
 

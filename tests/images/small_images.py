@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from images import matrix
+from images.labels import BASE_DIGEST as DIGEST_LABEL
+from images.labels import INPUTS, LAYERS
 from images.matrix import Variant
 from images.render import Base, labels
 
@@ -35,6 +37,7 @@ Architecture: all
 Version: 1
 """
 BASE_DIGEST = "ab" * 32
+INPUTS_DIGEST = "0123456789ab" + "cd" * 26
 
 
 def package(
@@ -74,7 +77,11 @@ class Small:
 
     def __post_init__(self) -> None:
         release = self.variant.release
-        self.labels = self.labels or labels(MATRIX, self.variant, base(self.variant))
+        self.labels = self.labels or {
+            **labels(MATRIX, self.variant, base(self.variant)),
+            DIGEST_LABEL: f"sha256:{BASE_DIGEST}",
+            INPUTS: INPUTS_DIGEST,
+        }
         self.layers = self.layers or [
             {"etc/os-release": OS_RELEASE, "var/lib/dpkg/status": DPKG.format(arch=self.arch)},
             {
@@ -84,6 +91,7 @@ class Small:
             },
             package("vllm", f"{release.vllm}+empty", metadata="License: Apache-2.0\n"),
             package("vllm-ascend", release.vllm_ascend, **{"soc.txt": self.variant.platform.name}),
+            *({} for _ in self.labels.get(LAYERS, "").split()),
         ]
 
     def write(self, layout: Layout) -> dict[str, Any]:

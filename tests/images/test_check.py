@@ -11,19 +11,34 @@ from typing import Any
 import pytest
 import yaml
 from hand_made import Layout
-from small_images import A2, A3, MATRIX, SITE, Small, attestation, index, package, pair
+from small_images import (
+    A2,
+    A3,
+    BASE_DIGEST,
+    DIGEST_LABEL,
+    INPUTS_DIGEST,
+    MATRIX,
+    SITE,
+    Small,
+    attestation,
+    index,
+    package,
+    pair,
+    statement,
+)
 from small_registry import filled, image
 
 from images import render
 from images.attestations import sbom, sign
 from images.attestations.provenance import Statement
 from images.attestations.sign import Trust
-from images.check import bill, labels, secrets, show
+from images.check import bill, labels, origins, secrets, show
 from images.check.model import Report
 from images.check.run import Wanted, check
 from images.contents import layers
 from images.contents.packages import packages, wanted
 from images.errors import EX_UNAVAILABLE, UserError, fail
+from images.labels import BASE_NAME, INPUTS
 from images.registry.client import Reference
 
 NAME = "registry.example.com/team/vllm-ascend"
@@ -361,6 +376,82 @@ def test_a_pin_is_what_is_installed(tmp_path: Path) -> None:
     ]
 
 
+def origin(changes: dict[str, str], tag: str = "", noted: str | None = None) -> list[str]:
+    """What is wrong with a label that is as `changes` say."""
+    given = {**Small().labels, **changes}
+    statements = [Statement.parse("", json.dumps(statement("sha256:x")).encode())]
+    annotations = {INPUTS: noted} if noted else {}
+    return [str(one) for one in origins.problems(given, tag, annotations, statements)]
+
+
+def test_digests_that_are_right() -> None:
+    assert origin({}, f"{A3.tag}-{INPUTS_DIGEST[:12]}", noted=INPUTS_DIGEST) == []
+    assert origin({}, A3.tag) == []
+
+
+OTHER = "ef" * 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "tag", "noted", "said"),
+    [
+        (
+            {INPUTS: ""},
+            "",
+            None,
+            ["ascend.inputs: is not there (invoke build and publish set it)"],
+        ),
+        (
+            {INPUTS: OTHER},
+            A3.tag,
+            INPUTS_DIGEST,
+            [f"ascend.inputs: is '{OTHER}', the annotation says '{INPUTS_DIGEST}'"],
+        ),
+        (
+            {INPUTS: OTHER},
+            f"{A3.tag}-0123456789ab",
+            None,
+            [f"ascend.inputs: is '{OTHER}', the tag {A3.tag}-0123456789ab says 0123456789ab"],
+        ),
+        (
+            {DIGEST_LABEL: f"sha256:{OTHER}"},
+            "",
+            None,
+            [
+                f"{DIGEST_LABEL}: is 'sha256:{OTHER}', the provenance says 'sha256:{BASE_DIGEST}'",
+            ],
+        ),
+        (
+            {DIGEST_LABEL: "8.3.rc2", BASE_NAME: "other.example.com/cann:1"},
+            "",
+            None,
+            [f"{DIGEST_LABEL}: is '8.3.rc2', no digest (invoke build and publish set it)"],
+        ),
+    ],
+)
+def test_a_digest_that_something_else_denies(
+    changes: dict[str, str], tag: str, noted: str | None, said: list[str]
+) -> None:
+    assert origin(changes, tag, noted) == said
+
+
+def test_more_names_than_layers() -> None:
+    assert list(labels.layers(Small().labels, 11)) == []
+    (problem,) = labels.layers(Small().labels, 10)
+    assert str(problem) == "ascend.layers: names 11 layers, the image has 10"
+
+
+def test_other_digests_are_part_of_a_check(scene: Scene) -> None:
+    for small in scene.smalls:
+        small.labels |= {DIGEST_LABEL: f"sha256:{OTHER}", INPUTS: OTHER}
+    scene.tag = f"{A3.tag}-0123456789ab"
+    assert [line for line in scene.problems() if "arm64" in line] == [
+        f"labels arm64: ascend.inputs: is '{OTHER}', the tag {scene.tag} says 0123456789ab",
+        f"labels arm64: {DIGEST_LABEL}: is 'sha256:{OTHER}', the provenance says "
+        f"'sha256:{BASE_DIGEST}'",
+    ]
+
+
 # ---- SBOM and files ------------------------------------------------------------------------------
 
 
@@ -370,6 +461,16 @@ def billed(directory: Path, small: Small, change: Callable[[dict[str, Any]], Non
     change(document)
     statement = Statement(sign.SBOM, (), document)
     return [str(problem) for problem in bill.problems(read, [statement])]
+
+
+def test_an_sbom_with_another_base(tmp_path: Path) -> None:
+    def lie(document: dict[str, Any]) -> None:
+        (base,) = (one for one in document["components"] if one["type"] == "container")
+        base["hashes"][0]["content"] = OTHER
+
+    assert billed(tmp_path, Small(), lie) == [
+        f"SBOM: {DIGEST_LABEL}: lists sha256:{OTHER}, the label is 'sha256:{BASE_DIGEST}'"
+    ]
 
 
 def test_an_sbom_that_lies(tmp_path: Path) -> None:
