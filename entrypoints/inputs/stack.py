@@ -5,6 +5,7 @@ env/stack.yaml holds what is equal in every release, env/releases/<name>.yaml wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from entrypoints.inputs import data
@@ -27,15 +28,19 @@ class Platform(NamedTuple):
 
 
 class AdxlPorts(NamedTuple):
-    """Ports that Mooncake's ascend transport takes: `base + step * device` for each device."""
+    """Ports that Mooncake's ascend transport takes: `base + step * device` for each device.
+
+    ASCEND_BASE_PORT moves the base.
+    """
 
     base: int
     step: int
     source: str
 
-    def of(self, platform: Platform) -> tuple[int, int]:
-        """First and last port on a node of the platform."""
-        return self.base, self.base + self.step * platform.devices - 1
+    def of(self, platform: Platform, moved: str = "") -> tuple[int, int]:
+        """First and last port on a node of the platform. `moved`: value of ASCEND_BASE_PORT."""
+        base = int(moved) if re.fullmatch("[0-9]{1,5}", moved) else self.base
+        return base, base + self.step * platform.devices - 1
 
 
 class Feature(NamedTuple):

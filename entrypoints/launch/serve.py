@@ -42,7 +42,8 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
     transfer = _transfer(place, flags, problems)
 
     env, expands = environment(node, place, wanted.env, named, problems)
-    ports = _ports(node, place, flags, transfer)
+    whole = {**node.environ, **env}
+    ports = _ports(node, place, flags, transfer, whole.get("ASCEND_BASE_PORT", ""))
     _check_ports(ports, problems)
     seen = rules.Facts(
         release=release,
@@ -52,7 +53,7 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
         transfer=transfer,
         ports=ports,
         flags=flags,
-        env={**node.environ, **env},
+        env=whole,
         model=model.find(node.model, flags),
         concurrency=node.settings.concurrency or place.block.concurrency,
     )
@@ -190,7 +191,9 @@ def _master_port(flags: Flags) -> int:
     return int(text) if text.isascii() and text.isdigit() else MASTER_PORT
 
 
-def _ports(node: Context, place: Place, flags: Flags, transfer: kv.Transfer | None) -> Ports:
+def _ports(
+    node: Context, place: Place, flags: Flags, transfer: kv.Transfer | None, adxl_base: str
+) -> Ports:
     """The ports this node listens on.
 
     kv: only a producer binds (vllm-ascend v0.13.0: mooncake_connector.py:931-945, 1138-1145).
@@ -214,7 +217,7 @@ def _ports(node: Context, place: Place, flags: Flags, transfer: kv.Transfer | No
             first += place.rank * here if place.layout == topology.NODES else 0
             ports["kv"] = [first, first + here - 1]
         if node.platform:
-            ports["adxl"] = list(node.release.adxl_ports.of(node.platform))
+            ports["adxl"] = list(node.release.adxl_ports.of(node.platform, adxl_base))
     return ports
 
 

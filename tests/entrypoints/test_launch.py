@@ -218,6 +218,12 @@ class TestDerived:
 class TestWarnings:
     def test_the_reference(self):
         assert codes(plan(PREFILL)) == ["kv-port-in-adxl-range", "kv-key-unread"]
+
+    @pytest.mark.parametrize(("base", "ports"), [("36100", [36100, 52099]), ("x", [20000, 35999])])
+    def test_the_transport_is_moved_by_a_variable(self, base, ports):
+        launch = plan({**PREFILL, "ASCEND_BASE_PORT": base})
+        assert launch.ports["adxl"] == ports
+        assert ("kv-port-in-adxl-range" in codes(launch)) == (ports[0] == 20000)
         assert codes(plan(DECODE)) == ["kv-key-unread"]
         assert codes(plan(SINGLE)) == ["context-beyond-scaling"]
 
