@@ -14,6 +14,8 @@ from entrypoints.inputs.settings import VARIABLES
 from entrypoints.problems import Problem
 
 _WORD = re.compile(r"--[a-z][a-z0-9.-]*|[A-Z][A-Z0-9_]{2,}")
+# A variable -> the flag that wins over it.
+_FLAGS = {v.name: v.flag for v in VARIABLES if v.flag}
 _VARIABLE_KEYS: Mapping[str, Path] = {
     "TP_SIZE": ("sizes", "tp"),
     "PP_SIZE": ("sizes", "pp"),
@@ -29,7 +31,7 @@ _ABOUT = {"other-platform": "ASCEND_PLATFORM", "fused-mc2-platform": "ASCEND_PLA
 # The key that says what a variable or a flag does.
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
-    **{v.flag: _VARIABLE_KEYS[v.name] for v in VARIABLES if v.flag and v.name in _VARIABLE_KEYS},
+    **{_FLAGS[name]: key for name, key in _VARIABLE_KEYS.items() if name in _FLAGS},
     "--master-port": ("ports", "master"),
     "--prometheus-port": ("ports", "metrics"),
     "--kv-transfer-config": ("kv_transfer",),
@@ -43,17 +45,16 @@ def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
     """The problem of one container as a finding in the cluster file."""
-    about = problem.where or _ABOUT.get(problem.code, "")
-    path = _place(cluster, container, about, problem.message)
+    where = problem.where or _ABOUT.get(problem.code, "")
+    path = _place(cluster, container, where, problem.message)
     about = ".".join(map(str, path))
-    said = problem.where.rpartition(": ")[2]
-    where = about if not said or said.removeprefix("--") in about else f"{about}: {said}"
+    word = problem.where.rpartition(": ")[2]
     return Finding(
         file=cluster.file,
         line=cluster.line(path),
         severity=severity,
         code=problem.code,
-        where=where,
+        where=about if not word or word.removeprefix("--") in about else f"{about}: {word}",
         message=problem.message,
         fix=problem.fix,
         source=problem.source,
@@ -100,8 +101,12 @@ def _paths(
         if word.startswith("--"):
             yield from _flag(cluster, container, word, scopes)
         else:
+            if word in _FLAGS:
+                yield from _flag(cluster, container, _FLAGS[word], scopes)
             if container.origins and word in container.origins:
                 yield container.origins[word]
+            if word == "ASCEND_PLATFORM":
+                yield ("nodes", container.node.name, "platform")
             for scope in scopes:
                 yield (*scope, "env", word)
         yield from _key(word, scopes)
@@ -114,8 +119,8 @@ def _flag(
 ) -> Iterator[Path]:
     """Arguments stand after the recipe's `args`, and win."""
     instance = cluster.instances.get(container.instance)
-    if container.role == "proxy":
-        given: dict[Path, Sequence[str]] = {("proxy", "arguments"): container.arguments}
+    if container.role == "proxy" and cluster.proxy:
+        given: dict[Path, Sequence[str]] = {("proxy", "arguments"): cluster.proxy.arguments}
     elif instance is None:
         given = {}
     else:

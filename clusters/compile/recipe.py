@@ -42,10 +42,10 @@ def text(cluster: Cluster, instance: Instance, roles: Mapping[str, str]) -> str:
     role = roles[instance.name]
     own: dict[str, Any] = {role: instance.settings} if instance.settings else {}
     if role in SIDES:
-        for other in cluster.instances.values():
-            side = roles[other.name]
-            if side in SIDES and side not in own and other.settings.get("sizes"):
-                own[side] = {"sizes": other.settings["sizes"]}
+        facing = (i for i in cluster.instances.values() if roles[i.name] in {*SIDES} - {role})
+        other = next(facing, None)
+        if other and other.settings.get("sizes"):
+            own[roles[other.name]] = {"sizes": other.settings["sizes"]}
     over: dict[str, Any] = dict(cluster.settings)
     if own:
         over["roles"] = own
