@@ -31,21 +31,19 @@ def ranks(facts: Facts) -> Iterator[Found]:
         flag, total, spans = _ranks(serving)
         expected = 0
         for first, count, server in spans:
-            where = server.container.node.name
-            path = facts.said(flag, server.container)
+            name = server.container.node.name
+            if first > expected:
+                message = f"no node has rank {expected}: {name} begins at {first}"
+            elif first < expected:
+                message = f"{name} begins at rank {first}, which another node has"
+            elif first + count > total:
+                message = f"{name} has rank {first + count - 1}, and there are {total}"
+            else:
+                expected += count
+                continue
             fix = f"take {flag} out: it follows from the node's place"
-            if first < expected:
-                yield Found(path, f"{where} has rank {first}, and another node has it too", fix)
-            elif first > expected:
-                yield Found(path, f"no node has rank {expected}: {where} begins at {first}", fix)
-            expected = max(expected, first + count)
-        if spans and expected != total:
-            path = facts.said(flag, spans[-1][2].container)
-            yield Found(
-                path,
-                f"the nodes have {expected} ranks, and there are {total}",
-                "make the ranks of the nodes cover all of them, each once",
-            )
+            yield Found(facts.said(flag, server.container), message, fix)
+            break
 
 
 def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
@@ -116,7 +114,7 @@ def mismatch(facts: Facts) -> Iterator[Found]:
         for server in serving.servers:
             if server.model != plain.model:
                 yield Found(
-                    facts.said("MODEL", server.container, plain.container),
+                    facts.said("--model", server.container, plain.container),
                     f"{server.container.node.name} serves {server.model},"
                     f" {plain.container.node.name} {plain.model}",
                     "give all nodes the same model",

@@ -57,11 +57,8 @@ def devices(facts: Facts) -> Iterator[Found]:
 
 def addresses(facts: Facts) -> Iterator[Found]:
     """Addresses by which no other node can be reached."""
-    nodes = _used(facts)
-    for node in nodes:
-        address = IPv4Address(node.address or "0.0.0.0")
-        local = address.is_loopback and len(nodes) > 1
-        if local or address.is_unspecified or address.is_multicast or address.is_reserved:
+    for node in _nodes(facts):
+        if not _reachable(node, facts):
             yield Found(
                 facts.given(("nodes", node.name, "address"), ("nodes", node.name)),
                 f"{node.address} is no address by which other nodes reach {node.name}",
@@ -69,9 +66,16 @@ def addresses(facts: Facts) -> Iterator[Found]:
             )
 
 
+def _reachable(node: Node, facts: Facts) -> bool:
+    address = IPv4Address(node.address or "0.0.0.0")
+    if address.is_loopback:
+        return len(facts.cluster.nodes) == 1
+    return not (address.is_unspecified or address.is_multicast or address.is_reserved)
+
+
 def networks(facts: Facts) -> Iterator[Found]:
     """One node apart from all the others is mostly a slip of the finger."""
-    nodes = _used(facts)
+    nodes = [node for node in _nodes(facts) if _reachable(node, facts)]
     networks = Counter(_network(node) for node in nodes)
     if len(networks) < 2:
         return
@@ -111,9 +115,8 @@ def some_without(facts: Facts) -> Iterator[Found]:
             )
 
 
-def _used(facts: Facts) -> list[Node]:
-    used = {container.node.name: container.node for container in facts.deployment.containers}
-    return [node for node in used.values() if node.address and not node.placed]
+def _nodes(facts: Facts) -> list[Node]:
+    return [node for node in facts.cluster.nodes.values() if node.address and not node.placed]
 
 
 def _network(node: Node) -> str:

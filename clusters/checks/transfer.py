@@ -67,7 +67,7 @@ def disagree(facts: Facts) -> Iterator[Found]:
     yield from _differing(facts, lists["flags"], lists["source"])
     for first, other in _pairs(facts):
         for what, word, one, two in (
-            ("serves", "MODEL", first.first.model, other.first.model),
+            ("serves", "--model", first.first.model, other.first.model),
             (
                 "has",
                 KV_TRANSFER,
