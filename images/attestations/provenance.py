@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
+from urllib.parse import unquote
 
 from images.errors import EX_DATAERR, fail
 from images.registry.oci import Manifest
@@ -90,7 +91,7 @@ def base_digest(statements: Iterable[Statement], image: str) -> str:
     short = name.removeprefix("docker.io/")
     for statement in statements:
         for address, digest in statement.materials.items():
-            path = address.removeprefix("pkg:docker/").partition("?")[0]
+            path = unquote(address.removeprefix("pkg:docker/").partition("?")[0])
             if path in (f"{name}@{tag}", f"{short}@{tag}") and digest:
                 return f"sha256:{digest}"
     return ""

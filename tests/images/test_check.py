@@ -30,7 +30,7 @@ from small_registry import filled, image
 
 from images import render
 from images.attestations import sbom, sign
-from images.attestations.provenance import Statement
+from images.attestations.provenance import Statement, base_digest
 from images.attestations.sign import Trust
 from images.check import bill, labels, origins, secrets, show
 from images.check.model import Report
@@ -433,6 +433,15 @@ def test_a_digest_that_something_else_denies(
     changes: dict[str, str], tag: str, noted: str | None, said: list[str]
 ) -> None:
     assert origin(changes, tag, noted) == said
+
+
+def test_a_base_of_a_registry_with_a_port() -> None:
+    """BuildKit escapes what a package URL has to escape."""
+    address = "pkg:docker/registry.example.com%3A5000/ascend/cann@8.3?platform=linux%2Famd64"
+    material = {"uri": address, "digest": {"sha256": BASE_DIGEST}}
+    found = Statement("", (), {"materials": [material]})
+    image = "registry.example.com:5000/ascend/cann:8.3"
+    assert base_digest([found], image) == f"sha256:{BASE_DIGEST}"
 
 
 def test_more_names_than_layers() -> None:
