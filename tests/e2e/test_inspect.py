@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from images import engine
 from tests.e2e import test_push
-from tests.e2e.conftest import Image, docker, invoke
+from tests.e2e.conftest import NATIVE, Image, docker, invoke
 from tests.images import hand_made
 
 registry = test_push.registry
@@ -140,13 +142,19 @@ def test_what_is_nowhere(registry: str, repository: str) -> None:
 def test_the_image_that_is_built(a3: Image) -> None:
     """Its layers have the names that the build gave them, and it keeps its budget."""
     (one,) = inspect(a3.tag)
-    unnamed = [layer["name"] for layer in one["layers"] if layer["name"].startswith("layer ")]
-    assert len(unnamed) <= 1  # WORKDIR's, which is empty
-    built = [name for name in a3.layers if not name.startswith("base ") and name != "workdir"]
-    assert [n["name"] for n in one["layers"] if n["name"] in built] == built
+    assert [layer["name"] for layer in one["layers"]] == list(a3.layers)
     assert "single" in one["roles"]
     assert one["recipes"]
     assert invoke("inspect", a3.tag, "--budget").returncode == 0
+
+
+def test_the_engine_gives_an_images_manifest_and_no_layer(a3: Image) -> None:
+    began = time.monotonic()
+    found = engine.manifests(a3.tag, a3.digest, NATIVE)
+    assert time.monotonic() - began < 5
+    assert {arch: one.digest for arch, one in found.items()} == {NATIVE: a3.digest}
+    assert len(found[NATIVE].document["layers"]) == len(a3.layers)
+    assert "127.0.0.1" not in docker("image", "ls", "--format", "{{.Repository}}").stdout
 
 
 # ---- the catalogue -------------------------------------------------------------------------------
