@@ -1,0 +1,1 @@
+"""What a large cluster file costs, against reading the same file as YAML."""

@@ -1,0 +1,82 @@
+"""python -m benchmarks.clusters: check, plan and render large clusters; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import yaml
+
+from benchmarks.clusters import made, report
+from benchmarks.clusters.report import Size
+from clusters import compile
+from clusters.deployment import Deployment
+from clusters.file import read
+from clusters.findings import ERROR
+from clusters.render import registry
+from clusters.show import diff, lines, picture, plan
+from clusters.show.topology import topology
+
+FILE = "large.yaml"
+
+
+def check(text: str) -> Deployment:
+    """What cluster.check does: the file, the schema, every container's plan."""
+    found = read.read_text(FILE, text)
+    assert found.cluster is not None, found.findings
+    compiled = compile.deployment(found.cluster)
+    wrong = [one for one in (*found.findings, *compiled.findings) if one.severity == ERROR]
+    assert not wrong, wrong
+    return compiled
+
+
+def measure(nodes: int, runs: int) -> Size:
+    """Every step in turn, `runs` times."""
+    text = made.text(nodes)
+    deployment = check(text)
+    steps: dict[str, Callable[[], Any]] = {
+        "check": lambda: check(text),
+        "plan": lambda: lines.plain(plan.text(deployment)),
+        "docker": lambda: registry.text(registry.renderer("docker")(deployment)),
+        "compose": lambda: registry.text(registry.renderer("compose")(deployment)),
+        "lws": lambda: registry.text(registry.renderer("lws")(deployment)),
+        "picture": lambda: picture.svg(topology(deployment)),
+        "diff": lambda: lines.plain(diff.text(diff.compare(deployment, deployment))),
+        report.YAML[0]: lambda: yaml.load(text, yaml.CSafeLoader),
+        report.YAML[1]: lambda: yaml.load(text, yaml.SafeLoader),
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(runs):
+        for name, step in steps.items():
+            start = process_time()
+            step()
+            times[name].append(process_time() - start)
+    return Size(nodes, times)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.clusters", description=__doc__)
+    parser.add_argument("--nodes", default="100,300,1000", help="sizes (%(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="how often each is measured (5)")
+    parser.add_argument("--out", type=Path, help="write everything measured as JSON")
+    given = parser.parse_args()
+    load = os.getloadavg()
+    sizes = [measure(int(nodes), given.runs) for nodes in given.nodes.split(",")]
+    print(report.table(sizes))
+    found = report.verdicts(sizes)
+    print("\n".join(report.verdict_text(one) for one in found))
+    if given.out:
+        machine = {"cores": os.cpu_count(), "load_before": load}
+        answer = {"machine": machine, "sizes": [vars(size) for size in sizes]}
+        given.out.write_text(json.dumps(answer, indent=1) + "\n")
+    return 0 if all(one.passed for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
