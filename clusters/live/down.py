@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clusters.live.ending import Running, end
+from clusters.live.ending import Found, end
 from clusters.live.engine import Connect, Rejected, Unreachable, connect, hosts, reach
 from clusters.model import Cluster
 from clusters.render.spec import CLUSTER, NODE
@@ -18,16 +18,16 @@ def down(
 ) -> tuple[list[Done], list[Problem]]:
     """What was done with which container, and what could not be: the other nodes go on."""
     engines, problems = reach(hosts(cluster), connect)
-    found: dict[str, Running] = {}
+    found: dict[str, Found] = {}
     for node, engine in engines.items():
         try:
             for seen in engine.containers(f"{CLUSTER}={cluster.name}"):
-                found.setdefault(seen.id, Running(seen.labels.get(NODE, node), engine, seen))
+                found.setdefault(seen.id, Found(seen.labels.get(NODE, node), engine, seen))
         except (Unreachable, Rejected) as error:
             problems.append(Problem(node, f"the Docker engine does not answer: {error}"))
     done: list[Done] = []
 
-    def told(one: Running, did: str) -> None:
+    def told(one: Found, did: str) -> None:
         say(f"{one.node}: {one.seen.name}: {did}")
         done.append({"node": one.node, "container": one.seen.name, "did": did})
 

@@ -13,18 +13,18 @@ from images.errors import Problem
 
 
 @dataclass(frozen=True)
-class Running:
-    """A container on a node, running or not. `drain` in seconds."""
+class Found:
+    """A container on a node, whether it runs or not."""
 
     node: str
     engine: Engine
     seen: Seen
 
 
-Told = Callable[[Running, str], None]
+Told = Callable[[Found, str], None]
 
 
-def end(those: Sequence[Running], told: Told) -> list[Problem]:
+def end(those: Sequence[Found], told: Told) -> list[Problem]:
     """Stop each with its own drain and remove it; `told` hears what was done with it.
 
     Returns what could not be done. An interrupt is passed on once what is left is killed and
@@ -32,13 +32,13 @@ def end(those: Sequence[Running], told: Told) -> list[Problem]:
     """
     problems: list[Problem] = []
 
-    def gently(one: Running) -> None:
+    def gently(one: Found) -> None:
         end_one(one, kill=False)
 
-    def at_once(one: Running) -> None:
+    def at_once(one: Found) -> None:
         end_one(one, kill=True)
 
-    def end_one(one: Running, kill: bool) -> None:
+    def end_one(one: Found, kill: bool) -> None:
         try:
             running = one.seen.state in ("running", "restarting", "paused")
             if running and not kill:
@@ -63,5 +63,5 @@ def end(those: Sequence[Running], told: Told) -> list[Problem]:
     return problems
 
 
-def _stage(one: Running) -> bool:
+def _stage(one: Found) -> bool:
     return one.seen.labels.get(ROLE) != "proxy"

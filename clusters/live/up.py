@@ -11,7 +11,7 @@ from typing import Any
 
 from clusters.deployment import Deployment
 from clusters.live.body import bodies
-from clusters.live.ending import Running, end
+from clusters.live.ending import Found, end
 from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, connect, reach
 from clusters.live.failure import reason
 from clusters.live.parallel import each
@@ -252,7 +252,7 @@ class _Start:
 
     def undo(self) -> list[Problem]:
         """Stop and remove what this call has started; a second interrupt kills it."""
-        found: list[Running] = []
+        found: list[Found] = []
         problems: list[Problem] = []
         for step in self.begun:
             try:
@@ -261,17 +261,17 @@ class _Start:
                 problems.append(Problem(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
             if seen and seen.labels.get(CALL) == self.call:
-                found.append(Running(step.node, step.engine, seen))
+                found.append(Found(step.node, step.engine, seen))
         try:
             return [*problems, *end(found, self._told)]
         except KeyboardInterrupt:
             return problems
 
-    def _told(self, one: Running, did: str) -> None:
+    def _told(self, one: Found, did: str) -> None:
         self.view.say(f"{one.node}: {one.seen.name}: {did}")
 
     def _clear(self) -> None:
-        old = [Running(s.node, s.engine, s.seen) for s in self.steps if s.why and s.seen]
+        old = [Found(s.node, s.engine, s.seen) for s in self.steps if s.why and s.seen]
         problems = end(old, self._told)
         if problems:
             raise Failed(*problems, code=EX_UNAVAILABLE)

@@ -74,6 +74,8 @@ def in_order(deployment: Deployment) -> tuple[Container, ...]:
     result: dict[str, Container] = {}
 
     def put(one: Container, waiting: tuple[str, ...] = ()) -> None:
+        if one.name in result:
+            return
         for name in one.after:
             if name in known and name not in waiting:
                 put(known[name], (*waiting, one.name))

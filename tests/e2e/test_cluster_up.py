@@ -156,6 +156,7 @@ def test_up_status_change_and_down(made: Cluster, foreign: str) -> None:
     docker("kill", made.there()[two])
     assert made.invoke("status").returncode == 70
 
+    assert made.invoke("down", "--format", "yaml").returncode == 64
     down = made.invoke("down", "--format", "json")
     assert down.returncode == 0, down.stderr
     assert [(row["container"], row["did"]) for row in json.loads(down.stdout)] == [
@@ -258,8 +259,8 @@ def test_an_interrupt_removes_what_was_started(made: Cluster) -> None:
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    assert "interrupted" in said
+    assert process.returncode == 143, said
+    assert "terminated" in said
     assert made.there() == {}
 
 
