@@ -49,7 +49,7 @@ def words(text: str | None) -> list[str]:
 
 
 def known_format(format: str, known: Sequence[str] = ("text", "json")) -> None:
-    """For commands that do something first. Raises UserError (64) for a format not among `known`."""
+    """For commands that do something first. Raises UserError (64) for another format."""
     from images.errors import fail
 
     if format not in known:

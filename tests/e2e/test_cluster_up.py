@@ -255,7 +255,8 @@ def test_an_interrupt_removes_what_was_started(made: Cluster) -> None:
         command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
     )
     until = time.monotonic() + 30
-    while len(made.there()) < 2 and time.monotonic() < until:
+    logs = ("logs", f"{made.name}-two-0")
+    while "loading" not in docker(*logs, check=False).stdout and time.monotonic() < until:
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
