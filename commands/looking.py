@@ -66,7 +66,7 @@ def inspect(
             [image],
             arches=arches,
             at=at,
-            brief=brief,
+            brief=brief or budget or baseline,
             beside=with_ or [],
             certificates=Site.of(environ(), certificates=certificates).certificates,
             say=say,

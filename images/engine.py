@@ -1,8 +1,8 @@
-"""The manifests of an image in the engine, which no command of it shows.
+"""The manifests and configurations of an image in the engine, which no command of it shows.
 
 It sends them to a registry, after the blobs that the registry lacks. So it is asked to push to one
-on loopback that says it has every blob, keeps the manifests, and refuses the last one: no layer is
-read, and the engine does not take the image for pushed.
+on loopback that says it has every layer, keeps what comes, and refuses the last manifest: no layer
+is read, and the engine does not take the image for pushed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 from images.registry.oci import Manifest
 
@@ -28,20 +29,33 @@ def manifests(reference: str, digest: str, single: str) -> dict[str, Manifest]:
 
     Empty where the engine does not reach this machine's loopback.
     """
-    with _registry() as registry:
-        name = f"127.0.0.1:{registry.server_port}/{NAME}:{TAG}"
-        if not _docker("tag", reference, name):
-            return {}
-        try:
-            _docker("push", "--quiet", name)
-        finally:
-            _docker("rmi", name)
-    top = registry.manifests.get(digest)
+    pushed = _push(reference).manifests
+    top = pushed.get(digest)
     if top is None:
         return {}
     digests = top.arches if top.is_index else {single: digest}
-    found = {arch: registry.manifests.get(one) for arch, one in digests.items()}
-    return {arch: one for arch, one in found.items() if one is not None}
+    return {arch: pushed[one] for arch, one in digests.items() if one in pushed}
+
+
+def documents(reference: str) -> dict[str, bytes]:
+    """Digest → manifest, index or configuration, of all that the image is made of."""
+    manifests = _push(reference).manifests
+    images = [one.document for one in manifests.values() if not one.is_index]
+    configs = {one["config"]["digest"] for one in images}
+    blobs = _push(reference, configs).blobs if configs else {}
+    return {**{digest: one.body for digest, one in manifests.items()}, **blobs}
+
+
+def _push(reference: str, lacks: Collection[str] = ()) -> _Registry:
+    """Have an image pushed to a registry that lacks these blobs of it."""
+    with _registry(lacks) as registry:
+        name = f"127.0.0.1:{registry.server_port}/{NAME}:{TAG}"
+        if _docker("tag", reference, name):
+            try:
+                _docker("push", "--quiet", name)
+            finally:
+                _docker("rmi", name)
+    return registry
 
 
 def _docker(*arguments: str) -> bool:
@@ -55,9 +69,11 @@ def _docker(*arguments: str) -> bool:
 class _Registry(ThreadingHTTPServer):
     request_queue_size = 128  # all layers are asked for at once
 
-    def __init__(self) -> None:
+    def __init__(self, lacks: Collection[str]) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
+        self.lacks = lacks
         self.manifests: dict[str, Manifest] = {}
+        self.blobs: dict[str, bytes] = {}
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -75,17 +91,26 @@ class _Answers(BaseHTTPRequestHandler):
         self._answer(200)
 
     def do_HEAD(self) -> None:
-        self._answer(200 if "/blobs/" in self.path else 404)
+        _, blob, digest = self.path.rpartition("/blobs/")
+        self._answer(200 if blob and digest not in self.server.lacks else 404)
+
+    def do_POST(self) -> None:
+        self._answer(202, Location=self.path)
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        manifest = Manifest(self.headers["Content-Type"], body)
-        self.server.manifests[manifest.digest] = manifest
-        self._answer(403 if self.path.endswith(f"/{TAG}") else 201)
+        address = urlsplit(self.path)
+        for digest in parse_qs(address.query).get("digest", []):
+            self.server.blobs[digest] = body
+        if "/manifests/" in address.path:
+            manifest = Manifest(self.headers["Content-Type"], body)
+            self.server.manifests[manifest.digest] = manifest
+        self._answer(403 if address.path.endswith(f"/{TAG}") else 201)
 
-    def _answer(self, code: int) -> None:
+    def _answer(self, code: int, **headers: str) -> None:
         self.send_response(code)
-        self.send_header("Content-Length", "0")
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -93,8 +118,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _registry() -> Iterator[_Registry]:
-    registry = _Registry()
+def _registry(lacks: Collection[str]) -> Iterator[_Registry]:
+    registry = _Registry(lacks)
     thread = threading.Thread(target=registry.serve_forever, args=(POLL,), daemon=True)
     thread.start()
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from images import engine
 from images.base import no_engine
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.registry.client import HttpRepository, Reference
@@ -93,19 +94,22 @@ class LayoutStore:
 
 
 class EngineStore:
-    """The engine as a store. It has no way to give one blob: an image is written out as a whole,
-    when something of it is asked for that was not kept from the last time."""
+    """The engine as a store. It has no way to give one layer: an image is written out as a whole,
+    when a layer of it is asked for that was not kept from the last time."""
 
     def __init__(self, names: Mapping[str, str], scratch: Path, say: Say) -> None:
         self.names = names  # digest → an image's name in the engine
         self._say = say
         self._one = threading.Lock()  # layers are read by several threads
         self._kept = Layout(KEPT)
+        self._new = [name for key, name in names.items() if not self._kept.path(key).is_file()]
         self._saved = LayoutStore(Layout(scratch))
 
     def manifest(self, reference: str) -> Manifest | None:
         if not reference.startswith("sha256:"):
             return None  # the engine has no tag for what refers to an image
+        if not self._kept.path(reference).is_file() and reference in self.names:
+            self._ask(self.names[reference])
         if self._kept.path(reference).is_file():
             return self._kept.manifest(reference)
         self._save()
@@ -128,6 +132,14 @@ class EngineStore:
     def referrers(self, digest: str) -> list[Descriptor]:
         return []
 
+    def _ask(self, name: str) -> None:
+        for digest, content in engine.documents(name).items():
+            path = self._kept.path(digest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(f".{threading.get_ident()}")
+            scratch.write_bytes(content)
+            scratch.replace(path)
+
     def _save(self) -> None:
         """Write out all images, once: layers that they share are written once."""
         with self._one:
@@ -136,8 +148,7 @@ class EngineStore:
 
     def _write(self) -> None:
         layout = self._saved.layout.directory
-        new = [name for key, name in self.names.items() if not self._kept.path(key).is_file()]
-        names = new or list(self.names.values())
+        names = self._new or list(self.names.values())
         self._say(f"reading from the engine: {', '.join(names)}")
         with subprocess.Popen(
             ["docker", "save", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -191,8 +202,8 @@ def opened(
     in_engine = {reference: _id(reference) for reference, one in found.items() if one is None}
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         names = {digest: reference for reference, digest in in_engine.items()}
-        engine = EngineStore(names, Path(scratch), say)
-        yield [found[name] or Found(name, ENGINE, engine, in_engine[name]) for name in references]
+        store = EngineStore(names, Path(scratch), say)
+        yield [found[name] or Found(name, ENGINE, store, in_engine[name]) for name in references]
 
 
 def _find(reference: str, at: str, certificates: str) -> Found | None:

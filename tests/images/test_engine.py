@@ -15,9 +15,10 @@ from images.registry.oci import MEDIA_TYPES, Manifest, index
 OCI = MEDIA_TYPES["oci"]
 TAG = "vllm-ascend:x"
 ARM, AMD = (
-    Manifest.made({"mediaType": OCI.manifest, "layers": [], "annotations": {"arch": arch}})
+    Manifest.made({"mediaType": OCI.manifest, "layers": [], "config": {"digest": f"sha256:{arch}"}})
     for arch in ("arm64", "amd64")
 )
+CONFIGS = {"sha256:arm64": "for arm64", "sha256:amd64": "for amd64"}
 BOTH = index(OCI, {"arm64": ARM.descriptor, "amd64": AMD.descriptor}, {})
 
 # As the engine pushes: TLS first, then whether blobs are there, children before what names them.
@@ -36,6 +37,10 @@ def ask(method, path, body=None, kind=""):
         return answer.status
 assert ask("HEAD", "blobs/sha256:1") == 200, "a layer would be sent"
 codes = []
+for digest, content in json.load(open(sys.argv[3])).items():
+    if ask("HEAD", "blobs/" + digest) == 404:
+        assert ask("POST", "blobs/uploads/") == 202
+        assert ask("PUT", "blobs/uploads/?digest=" + digest, content.encode()) == 201
 for one in json.load(open(sys.argv[2])):
     path = "manifests/" + (one["digest"] or tag)
     assert ask("HEAD", path) == 404
@@ -56,7 +61,9 @@ def pushes(docker: Any, tmp_path: Path) -> Any:
         ]  # fmt: skip
         (tmp_path / "push.py").write_text(PUSH)
         (tmp_path / "what.json").write_text(json.dumps(what))
-        run = f'{sys.executable} {tmp_path}/push.py "$3" {tmp_path}/what.json || exit 1'
+        (tmp_path / "blobs.json").write_text(json.dumps(CONFIGS))
+        arguments = f'"$3" {tmp_path}/what.json {tmp_path}/blobs.json'
+        run = f"{sys.executable} {tmp_path}/push.py {arguments} || exit 1"
         docker.answers(f"tag {TAG} 127.0.0.1:*")
         docker.answers("push --quiet 127.0.0.1:*", run=run)
         docker.answers("rmi 127.0.0.1:*")
@@ -77,6 +84,15 @@ def test_an_image_of_two_architectures(pushes: Any) -> None:
     assert engine.manifests(TAG, BOTH.digest, "arm64") == {"arm64": ARM, "amd64": AMD}
 
 
+def test_all_documents_of_an_image(docker: Any, pushes: Any) -> None:
+    pushes(ARM, AMD, BOTH)
+    assert engine.documents(TAG) == {
+        **{one.digest: one.body for one in (ARM, AMD, BOTH)},
+        **{digest: content.encode() for digest, content in CONFIGS.items()},
+    }
+    assert [call.split()[0] for call in docker.calls()] == ["tag", "push", "rmi"] * 2
+
+
 def test_another_image_than_the_one_that_was_built(pushes: Any) -> None:
     pushes(AMD)
     assert engine.manifests(TAG, ARM.digest, "arm64") == {}
@@ -87,6 +103,7 @@ def test_an_engine_that_does_not_reach_this_machine(docker: Any) -> None:
     docker.answers("push *", err="connection refused", code=1)
     docker.answers("rmi *")
     assert engine.manifests(TAG, ARM.digest, "arm64") == {}
+    assert engine.documents(TAG) == {}
     assert docker.calls()[-1].startswith("rmi 127.0.0.1:")
 
 
