@@ -78,10 +78,15 @@ def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool =
     """Say what changes on which node, and what it restarts: invoke cluster.diff OLD NEW"""
     with problems_in_plain_words():
         from clusters.compiled import compiled
+        from clusters.findings import ERROR
         from clusters.show import diff as diffs
         from clusters.show import lines
 
-        found = diffs.compare(compiled(old), compiled(new))
+        after = compiled(new)
+        found = diffs.compare(compiled(old), after)
+        for finding in after.findings:
+            if finding.severity == ERROR:
+                say(finding.text())
         if format == "text":
             lines.show(diffs.text(found))
         else:

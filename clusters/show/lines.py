@@ -1,4 +1,4 @@
-"""Text for people: lines of a kind each, in colour and wrapped on a terminal."""
+"""Text for people: lines with a style, which a terminal shows in colour and wrapped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def wrapped(line: Line, width: int) -> Iterator[str]:
         return
     row = " " * _INDENT * line.level
     for part in _PARTS.findall(line.text):
-        if len(row.rstrip()) and len(row) + len(part.rstrip()) > width and row.strip():
+        if row.strip() and len(row) + len(part.rstrip()) > width:
             yield row.rstrip()
             row = hanging
         row += part

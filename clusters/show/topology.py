@@ -86,8 +86,7 @@ def topology(deployment: Deployment) -> Topology:
     for one in containers:
         held[one.node.name].append(one)
     nodes = {one.node.name: one.node for one in containers} | dict(cluster.nodes)
-    order = [name for name in held if held[name] != [deployment.proxy]]
-    order = [name for name in held if name not in order] + order  # the proxy's own node first
+    order = sorted(held, key=lambda name: held[name] != [deployment.proxy])  # its own node first
     order += [name for name in nodes if name not in held]
     machines = [_machine(nodes[name], held[name], deployment) for name in order]
     return Topology(
@@ -127,32 +126,33 @@ def _box(container: Container, count: int) -> Box:
 
 def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable[Link]:
     launches = {one.name: one.launch for one in containers if one.launch and not one.command}
-    listens = {
-        (one.node.address, span[0]): (one.name, kind, span)
-        for one in containers
-        for kind, span in ports(one).items()
-        if one.name in launches
+    apis: dict[tuple[str | None, int], End] = {}
+    leaders: dict[tuple[str | None, int], tuple[str, End]] = {}
+    for one in containers:
+        for name, span in ports(one).items() if one.name in launches else ():
+            at = one.node.address, span[0]
+            if name == "api":
+                apis[at] = End(one.name, span)
+            elif name in _JOINS:
+                leaders[at] = _JOINS[name], End(one.name, span)
+    peers = {
+        name: [(one.host, one.port) for one in launch.peers] for name, launch in launches.items()
     }
-    apis = {name: End(name, span) for name, kind, span in listens.values() if kind == "api"}
-    behind: list[End] = []
-    if proxy and proxy.name in launches:
-        heard = [listens.get((peer.host, peer.port)) for peer in launches[proxy.name].peers]
-        behind = [apis[one[0]] for one in heard if one]
-    known = {end.box for end in behind}
-    before = [end for name, end in apis.items() if name not in known]
-    if before:
-        yield Link(REQUESTS, (End(CLIENTS),), tuple(before))
+    servers = peers.pop(proxy.name, []) if proxy else []
+    behind = [apis.pop(at) for at in servers if at in apis]
+    if apis:
+        yield Link(REQUESTS, (End(CLIENTS),), tuple(apis.values()))
     if proxy and behind:
         yield Link(REQUESTS, (End(proxy.name),), tuple(behind))
     if transfer := _transfer(launches):
         yield transfer
-    members: dict[tuple[str, str, Span], list[End]] = defaultdict(list)
-    for name, launch in launches.items():
-        for peer in launch.peers if not proxy or name != proxy.name else ():
-            if (met := listens.get((peer.host, peer.port))) and met[1] in _JOINS:
-                members[met].append(End(name))
-    for (leader, kind, span), sources in members.items():
-        yield Link(_JOINS[kind], tuple(sources), (End(leader, span),))
+    members: dict[tuple[str, End], list[End]] = defaultdict(list)
+    for name, those in peers.items():
+        for at in those:
+            if at in leaders:
+                members[leaders[at]].append(End(name))
+    for (kind, leader), sources in members.items():
+        yield Link(kind, tuple(sources), (leader,))
 
 
 def _transfer(launches: Mapping[str, Launch]) -> Link | None:

@@ -23,7 +23,8 @@ Span = tuple[int, int]
 class View:
     """`command`: a command with each flag in a row of its own; those that run before it first.
 
-    `launched`: whether the entrypoint accepts it; without, environment and command are empty.
+    `launched`: false where nothing can be said of what would run; environment and command are
+    empty then.
     """
 
     container: Container

@@ -122,6 +122,17 @@ def test_a_container_that_is_refused_is_there_without_links() -> None:
     assert "refused" in svg(found)
 
 
+def test_ports_that_meet_do_not_break_the_picture() -> None:
+    """The file is wrong then, and the plan is shown all the same."""
+    same = "ports: {api: 8000}, sizes: {tp: 8}"
+    made = compiled(
+        "name: x\nplatform: a3\nnic: eth0\nmodel: m\nnodes: {n: 10.0.0.1}\ninstances:\n"
+        f"  a: {{role: single, nodes: [n], {same}}}\n  b: {{role: single, nodes: [n], {same}}}\n"
+    )
+    (machine,) = picture(topology(made)).machines
+    assert [one.box.ports["api"] for one in machine.boxes] == [(8000, 8000)] * 2
+
+
 # ---- many nodes ----------------------------------------------------------------------------------
 
 
