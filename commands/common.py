@@ -25,6 +25,10 @@ def problems_in_plain_words() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=128 + signal.SIGPIPE) from None
     except UserError as error:
         lines = "\n".join(f"error: {problem}" for problem in error.problems)
         raise Exit(lines, code=error.exit_code) from None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from compiled_clusters import EXAMPLES, check_golden, compiled, example, invoke
+from compiled_clusters import EXAMPLES, ROOT, check_golden, compiled, example, invoke
 from hand_made_clusters import cluster, container, deployment, node
 
 from clusters.deployment import Deployment
@@ -235,3 +237,10 @@ def test_bad_options_are_told_and_nothing_is_written(tmp_path: Path) -> None:
             plan.write(made, name, format, out)
         assert error.value.exit_code == code
     assert not list(tmp_path.iterdir())
+
+
+def test_who_stops_reading_sees_no_traceback() -> None:
+    command = f"{sys.executable} -m invoke cluster.plan {EXAMPLES / 'pd-3node.yaml'} | true"
+    answer = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert "Traceback" not in answer.stderr
+    assert "Exception" not in answer.stderr
