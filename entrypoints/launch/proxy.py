@@ -103,6 +103,10 @@ def _router(
     flags = arguments.merge(arguments.merge({}, base, repeatable), node.appended, repeatable)
     metrics = arguments.value_of(flags, "--prometheus-port") or str(METRICS_PORT)
     ports["metrics"] = settings.checked(settings.METRICS, metrics, settings.METRICS.flag, problems)
+    if ports["metrics"] == ports["api"]:
+        message = f"{ports['api']} is the proxy's own port"
+        fix = "give the metrics another port"
+        problems.append(Problem("bad-ports", settings.METRICS.flag, message, fix))
     chosen = arguments.value_of(flags, "--kv-connector")
     if protocol and chosen != protocol:
         message = f"{chosen!r} is another protocol than that of {connector}"

@@ -102,5 +102,7 @@ def test_peers_are_in_the_plan() -> None:
 
 def test_the_routers_metrics_have_a_port() -> None:
     assert plan(PROXY, ["--prometheus-port", "29001"]).ports["metrics"] == 29001
+    with pytest.raises(Refused, match="bad-ports"):
+        plan(PROXY, ["--prometheus-port", "12347"])
     (line,) = refused(PROXY, "--prometheus-port", "x")
     assert line.startswith("--prometheus-port: 'x' is not a whole number")
