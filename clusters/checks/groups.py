@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Server, Serving
+from clusters.compile import recipe
 from clusters.findings import ERROR, WARNING
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import json_of
@@ -55,7 +56,8 @@ def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
         NODES: "--node-rank",
     }
     flag = flags.get(place.layout, "")
-    if not flag:
+    told = place.layout != NODES and place.dp_local * place.nodes != place.dp
+    if not flag or told:  # the entrypoint says so
         return flag, 0, []
     spans = [
         (
@@ -197,7 +199,49 @@ def platforms(facts: Facts) -> Iterator[Found]:
                 )
 
 
+def spread(facts: Facts) -> Iterator[Found]:
+    for serving in facts.serving:
+        place = serving.first.place
+        if place.layout == NODES and place.world % place.nodes:
+            yield Found(
+                facts.said("TP_SIZE", serving.first.container),
+                f"tp {place.tp} x pp {place.pp} makes {place.world} workers, which {place.nodes}"
+                " nodes cannot share equally",
+                f"make tp times pp a multiple of {place.nodes}, or dp",
+            )
+
+
+def beside_recipe(facts: Facts) -> Iterator[Found]:
+    """A role that the recipe does not have is made of what the cluster file says of it."""
+    if facts.cluster.recipe is None:
+        return
+    groups = recipe.groups(facts.cluster)
+    for serving in facts.serving:
+        group = serving.group
+        if groups and group.role not in groups:
+            yield Found(
+                facts.given(("instances", group.instance, "role"), ("instances", group.instance)),
+                f"the recipe has no {group.role}, so that all of {group.name} follows from this"
+                " file alone",
+                f"choose another recipe, or one of its roles: {', '.join(groups)}",
+            )
+
+
 CHECKS = (
+    Check(
+        "uneven-spread",
+        ERROR,
+        "one rank over several nodes that cannot share its workers",
+        "vllm v0.13.0: vllm/config/parallel.py, local_world_size",
+        spread,
+    ),
+    Check(
+        "role-beside-recipe",
+        WARNING,
+        "an instance whose role the recipe does not have",
+        "docs/run.md",
+        beside_recipe,
+    ),
     Check(
         "rank-coverage",
         ERROR,

@@ -26,8 +26,16 @@ _VARIABLE_KEYS: Mapping[str, Path] = {
     "CONCURRENCY": ("concurrency",),
     **{variable: ("ports", name) for name, variable in PORTS.items()},
 }
-# What a warning is about, where its words do not say.
-_ABOUT = {"other-platform": "ASCEND_PLATFORM", "fused-mc2-platform": "ASCEND_PLATFORM"}
+# What a problem is about in the first place, where its own words say another thing or nothing.
+_ABOUT: Mapping[str, tuple[str, ...]] = {
+    "other-platform": ("ASCEND_PLATFORM",),
+    "fused-mc2-platform": ("ASCEND_PLATFORM",),
+    "ranks-mismatch": ("DP_SIZE_LOCAL",),
+    "kv-tp-shape": ("TP_SIZE",),
+    "kv-sizes-changed": ("TP_SIZE", "DP_SIZE"),
+    "kv-key-unread": ("--kv-transfer-config",),
+    "kv-module-path": ("--kv-transfer-config",),
+}
 # The key that says what a variable or a flag does.
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
@@ -45,8 +53,8 @@ def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
     """The problem of one container as a finding in the cluster file."""
-    where = problem.where or _ABOUT.get(problem.code, "")
-    path = _place(cluster, container, where, problem.message)
+    first = _ABOUT.get(problem.code, ())
+    path = _place(cluster, container, problem.where, first, _WORD.findall(problem.message))
     about = ".".join(map(str, path))
     word = problem.where.rpartition(": ")[2]
     return Finding(
@@ -63,14 +71,20 @@ def finding(
 
 def said(cluster: Cluster, container: Container, word: str) -> Path:
     """Where a container's variable or flag is said; the container's own place where nowhere."""
-    return _place(cluster, container, word, "")
+    return _place(cluster, container, word)
 
 
-def _place(cluster: Cluster, container: Container | None, where: str, message: str) -> Path:
-    for path in _paths(cluster, container, where, message):
-        if path in cluster.lines:
-            return path
-    return own(container) if container else ("recipe",)
+def _place(
+    cluster: Cluster,
+    container: Container | None,
+    where: str,
+    first: Sequence[str] = (),
+    further: Sequence[str] = (),
+) -> Path:
+    if container is None:
+        return ("recipe",)
+    paths = _paths(cluster, container, where, first, further)
+    return next((path for path in paths if path in cluster.lines), own(container))
 
 
 def own(container: Container) -> Path:
@@ -79,16 +93,17 @@ def own(container: Container) -> Path:
 
 
 def _paths(
-    cluster: Cluster, container: Container | None, where: str, message: str
+    cluster: Cluster,
+    container: Container,
+    where: str,
+    first: Sequence[str],
+    further: Sequence[str],
 ) -> Iterator[Path]:
-    """Where it may be said, the likeliest first."""
+    """Where it may be said, the likeliest first. `where`: a key, a variable or a flag, and other
+    words that come before it and after it.
+    """
     key = where.rpartition(": ")[2] if ": " in where else ""
-    if container is None:
-        yield ("recipe",)
-        return
     scopes: tuple[Path, ...] = (own(container), ())
-    words = [key or where]
-    words += _WORD.findall(message)
     if key and not key.startswith("--"):
         parts = tuple(part for part in key.split(".") if part)
         if parts[:1] == ("roles",):
@@ -96,7 +111,9 @@ def _paths(
         for scope in scopes:
             for end in range(len(parts), 0, -1):
                 yield (*scope, *parts[:end])
-        words.pop(0)
+        words = [*first, *further]
+    else:
+        words = [*first, key or where, *further]
     for word in words:
         if word.startswith("--"):
             yield from _flag(cluster, container, word, scopes)
@@ -109,7 +126,10 @@ def _paths(
                 yield ("nodes", container.node.name, "platform")
             for scope in scopes:
                 yield (*scope, "env", word)
-        yield from _key(word, scopes)
+        if word in _KEYS:
+            yield from ((*scope, *_KEYS[word]) for scope in scopes)
+    if any(_KEYS.get(word, ("",))[0] == "sizes" for word in words):
+        yield from ((*scope, "sizes") for scope in scopes)
     if key:
         yield ("recipe",)
 
@@ -149,15 +169,4 @@ def _names(token: str, word: str, aliases: Mapping[str, str]) -> bool:
     if not is_flag(token):
         return False
     name = canonical(token.partition("=")[0], aliases)
-    return word in (key_of(Flag(name)), name.partition(".")[0])
-
-
-def _key(word: str, scopes: tuple[Path, ...]) -> Iterator[Path]:
-    """The key that stands for a word; where sizes make it, they come next."""
-    key = _KEYS.get(word.partition(".")[0] if word.startswith("--") else word)
-    if key is None:
-        return
-    sized = key[0] in ("sizes", "kv_transfer")
-    for path in (key, ("sizes",)) if sized else (key,):
-        for scope in scopes:
-            yield (*scope, *path)
+    return word.partition(".")[0] in (key_of(Flag(name)), name.partition(".")[0])

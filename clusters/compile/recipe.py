@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from clusters.model import Cluster, Instance
@@ -17,13 +17,18 @@ _SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head",
 
 def roles(cluster: Cluster, problems: list[Problem]) -> dict[str, str]:
     """The recipe's role of every instance: `serve` is the one that recipe and nodes come to."""
-    have: Iterable[str] = ()
-    if cluster.recipe is not None:
-        try:
-            have = recipes.load(_written(cluster.recipe)).groups
-        except Refused as refused:
-            problems += refused.problems
-    return {name: _role(one, tuple(have)) for name, one in cluster.instances.items()}
+    try:
+        have = groups(cluster)
+    except Refused as refused:
+        problems += refused.problems
+        have = ()
+    return {name: _role(one, have) for name, one in cluster.instances.items()}
+
+
+def groups(cluster: Cluster) -> tuple[str, ...]:
+    """The roles that the recipe describes. Raises Refused when it is wrong."""
+    recipe = cluster.recipe
+    return () if recipe is None else tuple(recipes.load(_written(recipe)).groups)
 
 
 def _role(instance: Instance, have: tuple[str, ...]) -> str:

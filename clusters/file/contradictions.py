@@ -94,7 +94,8 @@ class _Looking:
             address = node.get("address")
             if address in seen:
                 message = f"has the address {address}, as {seen[address]} has"
-                self.wrong(path, "same-address", message, "give each node its own")
+                at = (*path, "address") if isinstance(raw, dict) else path
+                self.wrong(at, "same-address", message, "give each node its own")
             elif address:
                 seen[address] = name
             self.known((*path, "platform"), node.get("platform"), self.platforms)

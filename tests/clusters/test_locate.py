@@ -62,7 +62,7 @@ def at(text: str, code: str) -> set[str]:
         (
             PD + INSTANCES.replace("tp: 4", "tp: 3"),
             "kv-tp-shape",
-            "instances.decode.sizes: --kv-transfer-config.kv_connector_extra_config | sizes:",
+            "instances.decode.sizes.tp: --kv-transfer-config.kv_connector_extra_config | tp: 3",
         ),
         (
             PD.replace("platform: a3", "platform: a2") + INSTANCES,
