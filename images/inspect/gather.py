@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from images.contents import kept, own, packages
+from images.contents.image import config as read_config
 from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
@@ -74,7 +74,7 @@ def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> li
         # The engine lists architectures that it has not pulled.
         there = [found.store.manifest(digest) for digest in top.arches.values()]
         manifests = [one for one in there if one is not None]
-    configs = [_config(found, one) for one in manifests]
+    configs = [read_config(found.store, one) for one in manifests]
     platforms = tuple(f"{one.get('os')}/{one.get('architecture')}" for one in configs)
     have = [platform.partition("/")[2] for platform in platforms]
     missing = [arch for arch in arches if arch not in have]
@@ -160,16 +160,6 @@ def _distribution(contents: Contents, names: Mapping[str, str]) -> tuple[Package
     return tuple(
         Package(one.name, one.version, names[one.layer]) for one in packages.os_packages(contents)
     )
-
-
-def _config(found: Found, manifest: Manifest) -> dict[str, Any]:
-    try:
-        digest = manifest.document["config"]["digest"]
-        with found.store.open_blob(digest) as file:
-            return dict(json.loads(file.read()))
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"{manifest.digest} is no image: {error!r}"
-        raise fail(found.reference, what, exit_code=EX_DATAERR) from None
 
 
 def _health(raw: Mapping[str, Any]) -> Health | None:
