@@ -15,7 +15,11 @@ def compiled(path: str | Path) -> Deployment:
 
     Raises WrongFile (65) where the file itself cannot be used.
     """
-    found = read.read(path)
+    return compiled_from(read.read(path))
+
+
+def compiled_from(found: read.Reading) -> Deployment:
+    """The same of a file that is read already."""
     if found.cluster is None:
         raise read.WrongFile(found.findings)
     made = compile.deployment(found.cluster)

@@ -6,10 +6,9 @@ import difflib
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from clusters import compile
+from clusters.compiled import compiled_from
 from clusters.deployment import Deployment
 from clusters.file import read
 
@@ -19,11 +18,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def compiled(text: str) -> Deployment:
-    """The deployment, with the findings about the file and those of the compiler."""
-    found = read.read_text("cluster.yaml", text)
-    assert found.cluster is not None, [one.text() for one in found.findings]
-    made = compile.deployment(found.cluster)
-    return replace(made, findings=tuple(sorted({*found.findings, *made.findings})))
+    """The deployment, with every finding about it."""
+    return compiled_from(read.read_text("cluster.yaml", text))
 
 
 def example(name: str, *changes: tuple[str, str]) -> Deployment:
