@@ -10,6 +10,7 @@ from clusters.checks import groups, keys, machines, ports, requests, transfer
 from clusters.checks.facts import Check, Found, gather
 from clusters.deployment import Deployment
 from clusters.findings import Finding
+from clusters.show.view import Placed
 
 __all__ = ["CHECKS", "Check", "Found", "check", "findings"]
 
@@ -25,7 +26,7 @@ CHECKS: tuple[Check, ...] = (
 
 def check(deployment: Deployment) -> tuple[Finding, ...]:
     """Everything that the checks find, each thing once."""
-    known = gather(deployment)
+    known, shown = gather(deployment), Placed(deployment)
     cluster = deployment.cluster
     found = {
         Finding(
@@ -34,7 +35,7 @@ def check(deployment: Deployment) -> tuple[Finding, ...]:
             severity=each.severity,
             code=each.code,
             where=".".join(map(str, one.path)) or "the file",
-            message=one.message,
+            message=shown.text(one.message),
             fix=one.fix,
             source=one.source or each.source,
         )

@@ -78,15 +78,14 @@ def proxy_key(facts: Facts) -> Iterator[Found]:
                 continue
             container = server.container
             wanted = server.value("--api-key") or _key(container, _KEY)
-            unlike = wanted != have and _SECRET not in (wanted, have)
-            if bool(wanted) != bool(have) or unlike:
-                there = "has another" if wanted and have else "has one" if have else "has none"
-                yield Found(
-                    facts.said_as(("--api-key", container), (_KEY, container), (_KEY, proxy)),
-                    f"{container.name} {'asks for a key' if wanted else 'asks for no key'}, and the"
-                    f" proxy {there}",
-                    f"give {_KEY} under secrets:, which is for all",
-                )
+            if not wanted or wanted == have or (have and _SECRET in (wanted, have)):
+                continue
+            proxys = "another" if have else "none"
+            yield Found(
+                facts.said_as(("--api-key", container), (_KEY, container)),
+                f"{container.name} asks for a key, and the proxy has {proxys}",
+                f"give {_KEY} under secrets:, which is for all",
+            )
 
 
 def _key(container: Container, name: str) -> str:

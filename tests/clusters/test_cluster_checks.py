@@ -101,6 +101,23 @@ def test_the_examples_have_only_warnings_that_are_true() -> None:
     }
 
 
+def test_no_address_is_told_that_stands_in_for_a_placed_node() -> None:
+    case = {
+        "base": "placed",
+        "set": {
+            "recipe": "qwen3-235b-a22b/multi-node",
+            "instances.serve.nodes": 2,
+            "nic": "eth0",
+            "instances.serve.arguments": ["--data-parallel-address", "10.0.0.9"],
+        },
+    }
+    messages = {one.message for one in found(case, "leader-address")}
+    assert messages == {
+        f"--data-parallel-address is 10.0.0.9, and the first node, serve-{i}-0, has @serve-{i}-0"
+        for i in range(2)
+    }
+
+
 def test_a_thousand_nodes_are_checked_in_time() -> None:
     document = copy.deepcopy(BASES["pd"])
     names = [f"n{i}" for i in range(1000)]
