@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import building, clusters, developing, looking, publishing, running, trying
+from commands import (
+    building,
+    clusters,
+    developing,
+    importing,
+    looking,
+    publishing,
+    running,
+    trying,
+)
 
 namespace = Collection()
-for module in (building, publishing, looking, running, trying, developing):
+for module in (building, publishing, looking, running, importing, trying, developing):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)
 namespace.add_collection(Collection.from_module(clusters, name="cluster"))

@@ -1,0 +1,283 @@
+"""What all servers of an instance, a role or a recipe have in common, and what is left of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from clusters.importing.placing import Group, Machine
+from clusters.importing.servers import (
+    ADDRESSES,
+    INTERFACES,
+    PLACE,
+    RAY,
+    SIDES,
+    SIZES,
+    TRANSFER,
+    Server,
+    same,
+)
+from entrypoints.inputs.arguments import Flag, from_value, is_flag, json_of
+from entrypoints.inputs.recipes import EXTRA
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import NAMES
+
+V = TypeVar("V")
+
+VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
+
+_FLAG = re.compile(r"--(?:no-)?[a-z][a-z0-9-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# Flags of the HTTP server: a headless node takes them and does nothing with them.
+FRONTEND = frozenset(
+    (
+        *("--host", "--api-key", "--root-path", "--chat-template", "--response-role"),
+        *("--allowed-origins", "--allowed-methods", "--allowed-headers", "--uvicorn-log-level"),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "--tool-parser-plugin"),
+        *("--disable-log-requests", "--enable-log-requests", "--max-log-len"),
+        *("--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"),
+        *("--disable-fastapi-docs", "--disable-uvicorn-access-log"),
+    )
+)
+# Flags that the entrypoint gives to rank 0 alone.
+LEADERS = ("--api-server-count", "--data-parallel-start-rank")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one server needs from the files: flags as arguments, and variables."""
+
+    machine: Machine
+    server: Server
+    env: Mapping[str, str]
+    own_env: Mapping[str, str]
+    flags: Mapping[str, tuple[Flag, ...]]
+
+
+def wanted(group: Group, shared_machines: frozenset[str] = frozenset()) -> list[Wanted]:
+    """What each server of a group says, but for what its place says already.
+
+    `shared_machines`: those with servers of several groups, where `devices:` tells them apart.
+    """
+    leader = group.seats[0].machine
+    networked = ROLES[group.role].networked
+    found = []
+    for i, seat in enumerate(group.seats):
+        if seat.server is None:
+            continue
+        server, machine = seat.server, seat.machine
+        env, own = {}, {}
+        for name, text in server.env.items():
+            if _follows(name, text, group, i, networked, shared_machines):
+                continue
+            alone = name in server.script.literal or not _VARIABLE.fullmatch(name)
+            if alone or name in NAMES or (not networked and name in (*ADDRESSES, *INTERFACES)):
+                own[name] = text
+            elif group.external and text == str(server.numbers.get("port")):
+                env[name] = "$PORT"
+            else:
+                env[name] = _addressed(text, machine, leader, networked)
+        flags = {
+            key: tuple(
+                Flag(one.name, tuple(_addressed(v, machine, leader, networked) for v in one.values))
+                for one in those
+            )
+            for key, those in server.flags.items()
+            if key not in PLACE and key != TRANSFER and not (server.ray and key == RAY)
+        }
+        if server.numbers.get("start_rank") == 0 and networked and not group.external:
+            flags["--data-parallel-start-rank"] = (Flag("--data-parallel-start-rank", ("0",)),)
+        found.append(Wanted(machine, server, env, own, flags))
+    return found
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The devices that a variable names, none where it is no list of numbers."""
+    return tuple(map(int, text.split(","))) if re.fullmatch(r"\d+(,\d+)*", text) else ()
+
+
+def devices(group: Group) -> str:
+    """`devices:` of a group on machines that it shares: a range where it is one."""
+    those = {numbers(one.env.get(VISIBLE, "")) for one in group.servers}
+    (named,) = those if len(those) == 1 else ((),)
+    if len(named) > 2 and named == tuple(range(named[0], named[-1] + 1)):
+        return f"{named[0]}-{named[-1]}"
+    return ",".join(map(str, named))
+
+
+def _follows(
+    name: str, text: str, group: Group, rank: int, networked: bool, crowded: frozenset[str]
+) -> bool:
+    """Whether a variable is one that follows from the node or the rank."""
+    machine = group.seats[rank].machine
+    if name == VISIBLE:
+        own = group.external and text == _devices(group, rank)
+        return own or (machine.name in crowded and bool(numbers(text)))
+    if networked and name in ADDRESSES[:2]:
+        return text == machine.address
+    return networked and name in INTERFACES and text == machine.nic
+
+
+def _devices(group: Group, rank: int) -> str:
+    """The devices of an external rank, as the entrypoint numbers them."""
+    each, place = group.leader.each, rank % group.local
+    return ",".join(map(str, range(place * each, (place + 1) * each)))
+
+
+def _addressed(text: str, machine: Machine, leader: Machine, networked: bool) -> str:
+    if not networked:
+        return text
+    text = re.sub(rf"(?<![\w.]){re.escape(machine.address)}(?![\w.])", "$LOCAL_IP", text)
+    if leader.address != machine.address:
+        text = re.sub(rf"(?<![\w.]){re.escape(leader.address)}(?![\w.])", "$LEADER_IP", text)
+    return text
+
+
+def common(items: Sequence[Mapping[str, V]], equal: Callable[[V, V], bool]) -> dict[str, V]:
+    """What all mappings say alike, in the order of the first."""
+    first, *others = items
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and equal(value, other[key]) for other in others)
+    }
+
+
+def without(whole: Mapping[str, V], part: Mapping[str, Any]) -> dict[str, V]:
+    return {key: value for key, value in whole.items() if key not in part}
+
+
+def alike(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+# ---- flags as values of a recipe -----------------------------------------------------------------
+
+
+def value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
+    """Key and value under `args:`, None where the flag cannot be written so."""
+    if len(those) != 1 or not _FLAG.fullmatch(those[0].name):
+        return None
+    flag = those[0]
+    name = flag.name[2:]
+    choices: list[tuple[str, Any]] = []
+    if not flag.values:
+        choices = [(name, True)]
+        if name.startswith("no-"):
+            choices = [(name[3:], False)]
+    elif len(flag.values) > 1:
+        if not any(map(is_flag, flag.values)):
+            choices = [(name, [_scalar(text) for text in flag.values])]
+    else:
+        (text,) = flag.values
+        made = json_of({"": those}, "")
+        choices = [(name, made)] if isinstance(made, dict) else []
+        choices += [(name, _scalar(text)), (name, text)]
+    for key, made in choices:
+        if same((from_value(key, made),), those) and _fits(made):
+            return key, made
+    return None
+
+
+def _fits(raw: Any) -> bool:
+    """Whether a recipe takes the value: keys are text, numbers are finite."""
+    if isinstance(raw, dict):
+        return all(isinstance(key, str) and _fits(item) for key, item in raw.items())
+    if isinstance(raw, list):
+        return all(map(_fits, raw))
+    return not (isinstance(raw, float) and (raw != raw or raw in (float("inf"), -float("inf"))))
+
+
+def _scalar(text: str) -> Any:
+    if re.fullmatch(r"-?(?:0|[1-9]\d{0,15})", text):
+        return int(text)
+    if re.fullmatch(r"-?\d{1,6}\.\d{1,6}", text) and repr(float(text)) == text:
+        return float(text)
+    return text
+
+
+# ---- the KV transfer -----------------------------------------------------------------------------
+
+
+def transfer(server: Server, both: bool) -> dict[str, Any]:
+    """`kv_transfer:` of a server: without what its role gives, and the blocks of both sides."""
+    made = server.transfer
+    if not isinstance(made, dict):
+        return {}
+    role = made.get("kv_role")
+    kept = {k: v for k, v in made.items() if not (k == "kv_role" and SIDES.get(str(role)))}
+    return _bare(kept, both, role)
+
+
+def _bare(raw: Mapping[str, Any], both: bool, role: Any) -> dict[str, Any]:
+    kept = dict(raw)
+    if str(kept.get("kv_connector")).startswith(("Mooncake", "Multi")):
+        for key in ("kv_port", "engine_id"):  # a plan makes text of them
+            if isinstance(kept.get(key), str) and re.fullmatch(r"0|[1-9]\d{0,8}", kept[key]):
+                kept[key] = int(kept[key])
+    extra = kept.get(EXTRA)
+    if not isinstance(extra, dict):
+        return kept
+    inner = {k: v for k, v in extra.items() if not (both and k in SIDES.values())}
+    parts = inner.get("connectors")
+    if isinstance(parts, list):
+        inner["connectors"] = [
+            _bare(_without_role(one, role), both, role) if isinstance(one, dict) else one
+            for one in parts
+        ]
+    if inner:
+        kept[EXTRA] = inner
+    else:
+        del kept[EXTRA]
+    return kept
+
+
+def _without_role(part: Mapping[str, Any], role: Any) -> dict[str, Any]:
+    return {k: v for k, v in part.items() if not (k == "kv_role" and v == role and role in SIDES)}
+
+
+def shared(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all mappings say alike, also within mappings."""
+    first, *others = items
+    made = {}
+    for key, value in first.items():
+        if not all(key in other for other in others):
+            continue
+        those = [other[key] for other in others]
+        if all(alike(value, other) for other in those):
+            made[key] = value
+        elif isinstance(value, dict) and all(isinstance(other, dict) for other in those):
+            inner = shared([value, *those])
+            if inner:
+                made[key] = inner
+    return made
+
+
+def less(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole without what the part says already."""
+    made = {}
+    for key, value in whole.items():
+        if key not in part:
+            made[key] = value
+        elif isinstance(value, dict) and isinstance(part[key], dict):
+            inner = less(value, part[key])
+            if inner:
+                made[key] = inner
+        elif not alike(value, part[key]):
+            made[key] = value
+    return made
+
+
+def sizes(server: Server, group: Group) -> dict[str, int]:
+    """`sizes:` of a server: those that it gives."""
+    made = {size: server.numbers[size] for size in SIZES if size in server.numbers}
+    if group.external:
+        made["dp_local"] = group.local
+    local = made.get("dp_local")
+    nodes = len(group.machines)
+    dp = made.get("dp", 1)
+    if local and dp > 1 and local * nodes == dp and ROLES[group.role].networked:
+        del made["dp_local"]  # it follows
+    return made

@@ -1,0 +1,210 @@
+"""vllm-ascend's pair for external data parallel: launch_online_dp.py runs a template once a rank.
+
+The launcher gives the template its place as $1 to $7: devices, port, data parallel size, rank,
+address and RPC port of rank 0, tensor parallel size (examples/external_online_dp).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clusters.importing.scripts import LAUNCH, SERVER, Script
+from clusters.importing.shell import Note
+
+_PLACES = ("2", "3", "4", "5", "6", "7")
+_POSITION = re.compile(r"\$(?:\{([1-9])\}|([1-9]))")
+_DEFAULTS = {
+    "--dp-size": "1",
+    "--tp-size": "1",
+    "--dp-size-local": "-1",
+    "--dp-rank-start": "0",
+    "--dp-address": "",
+    "--dp-rpc-port": "12345",
+    "--vllm-start-port": "9000",
+}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of one node, as the launcher has them."""
+
+    dp: int
+    tp: int
+    local: int
+    first: int
+    address: str
+    rpc_port: str
+    port: int
+    devices: int = 0  # of one rank; 0: as many as tp
+
+    def places(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Place on the node, and the values of each of its ranks by name."""
+        each = self.devices or self.tp
+        for i in range(self.local):
+            devices = ",".join(map(str, range(i * each, (i + 1) * each)))
+            yield (
+                i,
+                {
+                    "VISIBLE_DEVICES": devices,
+                    "PORT": str(self.port + i),
+                    "DP_SIZE": str(self.dp),
+                    "DP_RANK": str(self.first + i),
+                    "DP_ADDRESS": self.address,
+                    "DP_RPC_PORT": self.rpc_port,
+                    "TP_SIZE": str(self.tp),
+                },
+            )
+
+
+def is_template(script: Script) -> bool:
+    return script.kind == SERVER and sum(name in _PLACES for name in script.unknown) > 2
+
+
+def expand(
+    scripts: Sequence[Script], apart: bool = False
+) -> tuple[list[Script], list[tuple[str, Note]]]:
+    """Every template once a rank, as the launchers say; and what there is to say about it.
+
+    `apart`: of a document, in which every run of templates has the launchers that come next.
+    """
+    made: list[Script] = []
+    notes: list[tuple[str, Note]] = []
+    for batch in _batches(scripts) if apart else [list(scripts)]:
+        made += _expanded(batch, notes)
+    return made, notes
+
+
+def _batches(scripts: Sequence[Script]) -> list[list[Script]]:
+    made: list[list[Script]] = [[]]
+    for one in scripts:
+        if is_template(one) and any(other.kind == LAUNCH for other in made[-1]):
+            made.append([])
+        made[-1].append(one)
+    return made
+
+
+def _expanded(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[Script]:
+    launchers = [one for one in scripts if one.kind == LAUNCH]
+    templates = [one for one in scripts if is_template(one)]
+    if not templates or not launchers:
+        for one in templates:
+            note = "the template's launcher is not given: its ranks are to be filled in"
+            notes.append((one.file, Note(one.line, note)))
+        for one in launchers:
+            notes.append((one.file, Note(one.line, "no template is given for this launcher")))
+        return [one for one in scripts if one.kind != LAUNCH]
+    pairs: dict[Script, list[Script]] = {}
+    for template, launcher in _paired(templates, launchers):
+        ranks = _ranks(launcher)
+        if ranks is None:
+            notes.append((launcher.file, Note(launcher.line, "the launcher has no whole numbers")))
+            continue
+        made_before = pairs.setdefault(template, [])
+        one = _elsewhere(template) if made_before else template
+        made_before.extend(_one_a_rank(one, launcher, ranks))
+    made: list[Script] = []
+    for one in scripts:
+        if one in pairs:
+            made += pairs[one]
+        elif is_template(one):
+            notes.append((one.file, Note(one.line, "no launcher runs this template")))
+        elif one.kind != LAUNCH:
+            made.append(one)
+    return made
+
+
+def _paired(
+    templates: Sequence[Script], launchers: Sequence[Script]
+) -> Iterator[tuple[Script, Script]]:
+    """In order, as sizes and addresses fit. Templates without a launcher left share one."""
+    used: Counter[Script] = Counter()
+    for launcher in launchers:
+        one = min((-_fit(one, launcher), used[one], i) for i, one in enumerate(templates))[2]
+        used[templates[one]] += 1
+        yield templates[one], launcher
+    for template in [one for one in templates if not used[one]]:
+        one = min((-_fit(template, to), used[to], i) for i, to in enumerate(launchers))[2]
+        used[launchers[one]] += 1
+        yield template, launchers[one]
+
+
+def _fit(template: Script, launcher: Script) -> int:
+    """How well a launcher fits a template, by what the template says of its side and address."""
+    ranks = _ranks(launcher)
+    if ranks is None:
+        return 0
+    sizes = _sizes(template)
+    size = 0 if sizes is None else 2 if sizes == (ranks.dp, ranks.tp) else -2
+    own = template.env.get("HCCL_IF_IP", "")
+    return size + (bool(own) and own == ranks.address and ranks.first == 0)
+
+
+def _sizes(template: Script) -> tuple[int, int] | None:
+    """Data and tensor parallel size of a template's own side, in its KV transfer."""
+    text = " ".join(template.words)
+    side = "prefill" if "kv_producer" in text else "decode" if "kv_consumer" in text else "-"
+    block = re.search(rf'"{side}"\s*:\s*\{{([^{{}}]*)\}}', text)
+    found = dict(re.findall(r'"(dp_size|tp_size)"\s*:\s*(\d+)', block[1])) if block else {}
+    return (int(found["dp_size"]), int(found["tp_size"])) if len(found) == 2 else None
+
+
+def _ranks(launcher: Script) -> Ranks | None:
+    given = dict(_DEFAULTS)
+    words = iter(launcher.words[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in given:
+            given[name] = value if equals else next(words, "")
+    try:
+        dp, local = int(given["--dp-size"]), int(given["--dp-size-local"])
+        return Ranks(
+            dp=dp,
+            tp=int(given["--tp-size"]),
+            local=dp if local < 0 else local,
+            first=int(given["--dp-rank-start"]),
+            address=given["--dp-address"],
+            rpc_port=given["--dp-rpc-port"],
+            port=int(given["--vllm-start-port"]),
+        )
+    except ValueError:
+        return None
+
+
+def _one_a_rank(template: Script, launcher: Script, ranks: Ranks) -> Iterator[Script]:
+    order = (
+        "VISIBLE_DEVICES",
+        "PORT",
+        "DP_SIZE",
+        "DP_RANK",
+        "DP_ADDRESS",
+        "DP_RPC_PORT",
+        "TP_SIZE",
+    )
+    for _, values in ranks.places():
+        by_place = {str(i): values[name] for i, name in enumerate(order, 1)}
+        yield replace(
+            template,
+            words=tuple(_put(word, by_place) for word in template.words),
+            env={
+                **launcher.env,
+                **{name: _put(text, by_place) for name, text in template.env.items()},
+            },
+            unknown=tuple(name for name in template.unknown if name not in by_place),
+            block=f"{template.block} {launcher.at}",
+        )
+
+
+def _elsewhere(template: Script) -> Script:
+    """A template on a further node, where its own address is another one."""
+    own = template.env.get("HCCL_IF_IP", "")
+    if not own:
+        return template
+    env = {name: "$local_ip" if text == own else text for name, text in template.env.items()}
+    return replace(template, env=env)
+
+
+def _put(text: str, values: Mapping[str, str]) -> str:
+    return _POSITION.sub(lambda m: values.get(m[1] or m[2], m[0]), text)

@@ -1,0 +1,276 @@
+"""Which servers are one group, and on which machines they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from clusters.importing import servers as reading
+from clusters.importing.scripts import Script, is_open
+from clusters.importing.servers import Server, is_address, key, of_this_node
+
+# Addresses for documentation (RFC 5737) stand for those that a script leaves open.
+STAND_IN = IPv4Address("192.0.2.1")
+NIC = "eth0"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A node: its name in the cluster file, address, and interface, empty where nothing says it."""
+
+    name: str
+    address: str
+    nic: str = ""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A server on a machine. No server: its script is not given."""
+
+    machine: Machine
+    server: Server | None
+
+
+@dataclass(frozen=True)
+class Open:
+    """Something that the scripts leave open, and what stands for it until it is filled in."""
+
+    name: str
+    where: str
+    stands: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Servers that are one instance, rank 0 first. `nodes`: its machines, one a rank or a node."""
+
+    name: str
+    role: str
+    seats: tuple[Seat, ...]
+    external: bool = False
+    local: int = 1  # external: ranks on a node
+
+    @property
+    def leader(self) -> Server:
+        return next(seat.server for seat in self.seats if seat.server)
+
+    @property
+    def servers(self) -> list[Server]:
+        return [seat.server for seat in self.seats if seat.server]
+
+    @property
+    def machines(self) -> list[Machine]:
+        """As an instance names them: one a node, though an external one has more ranks."""
+        return [seat.machine for seat in self.seats[:: self.local if self.external else 1]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    machines: tuple[Machine, ...]
+    groups: tuple[Group, ...]
+    open: tuple[Open, ...]
+
+
+def place(servers: Sequence[Server], workers: Sequence[Script] = ()) -> Layout:
+    """Groups and machines of one deployment. `workers`: `ray start` of nodes without a server."""
+    return _Placing(servers, workers).layout()
+
+
+class _Placing:
+    def __init__(self, servers: Sequence[Server], workers: Sequence[Script]) -> None:
+        self.servers = servers
+        self.workers = workers
+        self.machines: dict[tuple[str, ...], Machine] = {}
+        self.open: dict[tuple[str, str], Open] = {}
+
+    def layout(self) -> Layout:
+        joined = _joined(self.servers)
+        taken = {one.own for one in self.servers if is_address(one.own)}
+        self.free = (str(STAND_IN + i) for i in range(250) if str(STAND_IN + i) not in taken)
+        seats = [[(one, self.machine(one)) for one in those] for those in joined]
+        roles = [_role(those, bool(self.workers)) for those in joined]
+        named = _names(roles)
+        by_name = {
+            text: machine.address
+            for those in seats
+            for server, machine in those
+            for text in (server.own,)
+            if text and not is_open(text) and not of_this_node(text)
+        }
+        groups = []
+        for name, role, those in zip(named, roles, seats, strict=True):
+            group = self.completed(name, role, those)
+            leader = group.seats[0].machine
+            filled = tuple(
+                replace(seat, server=self.filled(seat.server, seat.machine, leader, by_name))
+                if seat.server
+                else seat
+                for seat in group.seats
+            )
+            groups.append(replace(group, seats=filled))
+        return Layout(tuple(self.machines.values()), tuple(groups), tuple(self.open.values()))
+
+    def machine(self, server: Server) -> Machine:
+        """The machine of a server: by its address, a name for it, or the script that it is in."""
+        text = server.own
+        leads = not server.follows and server.rank == 0
+        if not text and leads and server.leads_at and not is_open(server.leads_at):
+            text = server.leads_at
+        if is_address(text):
+            known: tuple[str, ...] = ("address", text)
+        elif text and not is_open(text) and not of_this_node(text):
+            known = ("name", key(text))
+        else:
+            known = ("block", server.script.block)
+        nic = server.nic
+        if known not in self.machines:
+            address = text if is_address(text) else next(self.free)
+            name = f"node{len(self.machines)}"
+            self.machines[known] = Machine(name, address)
+            if not is_address(text):
+                self.left_open(key(text) or "the address of its node", server.script, address)
+        machine = self.machines[known]
+        if nic or any(name in server.env for name in reading.INTERFACES):
+            stands = NIC if is_open(nic) or nic.startswith("$") or len(nic) > 15 else nic
+            if stands != nic:
+                self.left_open(key(nic) or "the interface of its node", server.script, stands)
+            machine = self.machines[known] = replace(machine, nic=machine.nic or stands)
+        return machine
+
+    def left_open(self, name: str, script: Script, stands: str) -> None:
+        self.open.setdefault((name, script.block), Open(name, script.at, stands))
+
+    def filled(
+        self, server: Server, machine: Machine, leader: Machine, by_name: Mapping[str, str]
+    ) -> Server:
+        machine = next(one for one in self.machines.values() if one.name == machine.name)
+        values = {**by_name}
+        if server.leads_at and not is_address(server.leads_at):
+            values[server.leads_at] = leader.address
+        if server.own and not is_address(server.own):
+            values[server.own] = machine.address
+        if server.nic:
+            values[server.nic] = machine.nic
+        for name, stands in server.stands.items():
+            self.left_open(name, server.script, stands)
+        for name in server.script.unknown:
+            if name in server.stands:
+                continue
+            spelt = {f"${name}", f"${{{name}}}"}
+            if not spelt & values.keys() and not name.startswith(("$(", "`")):
+                self.left_open(name, server.script, f"${name}")
+        return reading.filled(server, values, machine.address, machine.nic)
+
+    def completed(self, name: str, role: str, those: Sequence[tuple[Server, Machine]]) -> Group:
+        """The group with seats for the nodes whose scripts are not given."""
+        first, on = those[0]
+        numbers = first.numbers
+        external, local = first.external, 1
+        if external:
+            local = sum(machine.name == on.name for _, machine in those)
+            count = max(numbers.get("dp", 1), max(one.rank for one, _ in those) + 1)
+        elif role == "ray-head":
+            count = len(those) + len(self.workers)
+        else:
+            count = max(_nodes(numbers), len(those))
+        given = {one.place: (one, machine) for one, machine in those}
+        if len(given) < len(those) or max(given) >= count:
+            given = dict(enumerate(those))
+        seats: list[Seat] = []
+        for place in range(count):
+            server, machine = given.get(place, (None, None))
+            machine = machine or self.more(name, place // local, first)
+            seats.append(Seat(machine, server))
+        return Group(name, role, tuple(seats), external, local)
+
+    def more(self, name: str, rank: int, one: Server) -> Machine:
+        """The machine of a node whose script is not given."""
+        known: tuple[str, ...] = ("missing", name, str(rank))
+        if rank == 0 and is_address(one.leads_at):
+            known = ("address", one.leads_at)
+        if known not in self.machines:
+            address = known[1] if known[0] == "address" else next(self.free)
+            nic = next(iter(self.machines.values())).nic
+            self.machines[known] = Machine(f"node{len(self.machines)}", address, nic)
+            what = f"the node of rank {rank} of {name}, whose script is not given"
+            self.open[what, ""] = Open(what, one.script.at, address)
+        return self.machines[known]
+
+
+def _nodes(numbers: Mapping[str, int]) -> int:
+    nodes = numbers.get("nnodes", 1)
+    if numbers.get("dp_local"):
+        nodes = max(nodes, numbers.get("dp", 1) // numbers["dp_local"])
+    return nodes
+
+
+def _joined(servers: Sequence[Server]) -> list[list[Server]]:
+    """Servers that belong together, rank 0 first."""
+    groups: list[list[Server]] = []
+    for one in servers:
+        if one.external:
+            found = next((g for g in groups if g[0].external and _same(g, one)), None)
+            if found is None:
+                groups.append([one])
+            else:
+                found.append(one)
+        elif not one.follows:
+            groups.append([one])
+    for one in servers:
+        if not one.follows or one.external:
+            continue
+        fitting = [g for g in groups if not g[0].external and _fits(g, one)]
+        exact = [g for g in fitting if one.leads_at in (g[0].own, g[0].leads_at) and one.leads_at]
+        if fitting:
+            (exact or fitting)[0].append(one)
+        else:
+            groups.append([one])
+    return [sorted(those, key=lambda server: server.rank) for those in groups]
+
+
+def _same(group: Sequence[Server], one: Server) -> bool:
+    """Whether a rank belongs to an external group."""
+    first = group[0]
+    at = {first.leads_at, one.leads_at}
+    return (
+        first.side == one.side
+        and first.numbers.get("dp") == one.numbers.get("dp")
+        and first.numbers.get("rpc_port") == one.numbers.get("rpc_port")
+        and first.model == one.model
+        and one.rank not in [other.rank for other in group]
+        and (len(at) == 1 or any(map(is_open, at)))
+    )
+
+
+def _fits(group: Sequence[Server], one: Server) -> bool:
+    """Whether a node may follow this group's leader."""
+    first = group[0]
+    return (
+        not first.follows
+        and first.side == one.side
+        and first.numbers.get("dp", 1) == one.numbers.get("dp", 1)
+        and first.numbers.get("nnodes") == one.numbers.get("nnodes")
+        and one.rank not in [other.rank for other in group]
+    )
+
+
+def _role(those: Sequence[Server], ray: bool) -> str:
+    first = those[0]
+    if first.side:
+        return first.side
+    if first.ray or ray:
+        return "ray-head"
+    numbers = first.numbers
+    nodes = max(len(those), _nodes(numbers))
+    placed = first.leads_at or "rpc_port" in numbers or "start_rank" in numbers
+    together = numbers.get("dp", 1) > 1 and placed
+    return "leader" if nodes > 1 or together or first.external else "single"
+
+
+def _names(roles: Iterable[str]) -> list[str]:
+    base = ["serve" if role in ("single", "leader", "ray-head") else role for role in roles]
+    return [
+        name if base.count(name) == 1 else f"{name}-{base[:i].count(name) + 1}"
+        for i, name in enumerate(base)
+    ]

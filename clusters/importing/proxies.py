@@ -1,0 +1,69 @@
+"""The proxy of a deployment, from the command that starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from clusters.importing.placing import Layout
+from clusters.importing.scripts import Script
+from entrypoints.inputs.arguments import Flag, parse, render, value_of
+from entrypoints.launch.proxy import PORT
+
+# Scripts of vllm-ascend whose servers follow from the cluster.
+_EXAMPLES = (
+    "load_balance_proxy_server_example.py",
+    "load_balance_proxy_layerwise_server_example.py",
+)
+_DERIVED = (
+    "--prefiller-hosts",
+    "--prefiller-host",
+    "--prefiller-ports",
+    "--prefiller-port",
+    "--decoder-hosts",
+    "--decoder-host",
+    "--decoder-ports",
+    "--decoder-port",
+    "--prefill",
+    "--decode",
+    "--port",
+    "--vllm-pd-disaggregation",
+)
+# What the entrypoint gives by itself.
+_ALWAYS = {"--host": ("0.0.0.0",), "--kv-connector": ("nixl",)}
+
+
+def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
+    """`proxy:` of the cluster file, None for a program that the image does not have."""
+    program = PurePath(script.words[0]).name
+    if program != "vllm-router" and program not in _EXAMPLES:
+        return None
+    problems: list[Any] = []
+    flags = [_whole(flag) for flag in parse(script.words[1:], {}, problems)]
+    port = value_of({flag.name: (flag,) for flag in flags}, "--port") or ""
+    kept = [
+        flag
+        for flag in flags
+        if flag.name not in _DERIVED and _ALWAYS.get(flag.name) != flag.values
+    ]
+    host = next((flag.values for flag in kept if flag.name == "--host"), ())
+    machine = next((m for m in layout.machines if m.address in host), _first(layout))
+    kept = [flag for flag in kept if flag.name != "--host" or flag.values == (machine.address,)]
+    made: dict[str, Any] = {"node": machine.name}
+    if program != "vllm-router":
+        made["kind"] = "example"
+    made["port"] = int(port) if port.isdigit() else PORT
+    if kept:
+        made["arguments"] = render({f"{i}": (flag,) for i, flag in enumerate(kept)})
+    return made
+
+
+def _whole(flag: Flag) -> Flag:
+    """argparse of the scripts takes the beginning of a name, and so do published commands."""
+    return flag
+
+
+def _first(layout: Layout) -> Any:
+    sides = [group for group in layout.groups if group.role == "prefill"]
+    return (sides or layout.groups)[0].machines[0]

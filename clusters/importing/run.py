@@ -1,0 +1,306 @@
+"""`invoke import`: from files to files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clusters.importing import online, placing, proxies, servers, sources, write
+from clusters.importing.placing import Layout, Open
+from clusters.importing.scripts import PROXY, RAY, SERVER, Script
+from clusters.importing.servers import Server
+from clusters.importing.shell import Note
+from clusters.importing.sources import Source
+from clusters.importing.verify import CLUSTER, RECIPE, Verified, verify
+from clusters.importing.write import Files
+from entrypoints.inputs import catalogue, data, stack
+from entrypoints.inputs.catalogue import Catalogue
+from images.errors import EX_DATAERR, EX_USAGE, Problem, UserError, fail
+
+_IMAGE = re.compile(r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+(?:rc\d+)?)(?P<more>[-\w]*)")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; empty where it says nothing."""
+
+    out: str = ""
+    release: str = ""
+    platform: str = ""
+    name: str = ""
+    given: Mapping[str, str] | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One deployment: its files, what each script became, and what is left to do."""
+
+    name: str
+    files: Files
+    layout: Layout
+    verified: Verified
+    guesses: tuple[str, ...]
+    skipped: tuple[tuple[str, Note], ...]
+    doubts: tuple[tuple[str, Note], ...]
+    unread: tuple[tuple[str, Note], ...]
+    folder: Path | None = None
+
+    @property
+    def open(self) -> tuple[Open, ...]:
+        return self.layout.open
+
+    @property
+    def lost(self) -> list[str]:
+        return [
+            *(f"{file}:{note.line}: {note.text}" for file, note in self.unread),
+            *map(str, self.verified.lost),
+        ]
+
+
+def run(paths: Sequence[str], options: Options) -> list[Imported]:
+    """Imports scripts and writes a recipe and a cluster file for each deployment in them.
+
+    Raises UserError where a script cannot be read, holds no server, or a file is there already.
+    """
+    made = imported(paths, options)
+    root = Path(options.out or ".")
+    folders = [root if len(made) == 1 else root / one.name for one in made]
+    found = [f / name for f in folders for name in (RECIPE, CLUSTER) if (f / name).exists()]
+    if found and not options.force:
+        fix = "give --out with another directory, or --force to replace it"
+        raise UserError([Problem(str(path), "is there already", fix) for path in found], EX_USAGE)
+    done = []
+    for one, folder in zip(made, folders, strict=True):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts(one).items():
+                _replace(folder / name, text)
+        except OSError as error:
+            raise fail(str(error.filename or folder), error.strerror or str(error)) from None
+        done.append(replace(one, folder=folder, verified=_at(one.verified, folder)))
+    return done
+
+
+def _at(verified: Verified, folder: Path) -> Verified:
+    """The findings as those of the file that is written."""
+    findings = tuple(replace(one, file=str(folder / CLUSTER)) for one in verified.findings)
+    return replace(verified, findings=findings)
+
+
+def texts(one: Imported) -> dict[str, str]:
+    """Both files as text, with what is to be filled in beside what stands for it."""
+    notes: dict[str, str] = {}
+    machines = one.layout.machines
+    places = {text for machine in machines for text in (machine.address, machine.nic)}
+    for item in one.open:
+        if item.stands in places:
+            notes.setdefault(item.stands, f"to be filled in: {item.name}")
+    return {RECIPE: write.text(one.files.recipe), CLUSTER: write.text(one.files.cluster, notes)}
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def imported(paths: Sequence[str], options: Options) -> list[Imported]:
+    """Every deployment of the inputs, nothing written."""
+    if not paths:
+        raise fail("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
+    found = sources.read(paths, options.given or {})
+    made: list[Imported] = []
+    for source in found:
+        made += _of(source, options)
+    if not made:
+        fix = "give scripts that run `vllm serve`"
+        raise fail(", ".join(paths), "no server is started in it", fix, EX_DATAERR)
+    return _named(made)
+
+
+def _named(made: Sequence[Imported]) -> list[Imported]:
+    seen: dict[str, int] = {}
+    done = []
+    for one in made:
+        seen[one.name] = seen.get(one.name, 0) + 1
+        name = one.name if seen[one.name] == 1 else f"{one.name}-{seen[one.name]}"
+        one.files.cluster["name"] = name
+        done.append(replace(one, name=name))
+    return done
+
+
+def _of(source: Source, options: Options) -> Iterator[Imported]:
+    scripts, notes = online.expand(source.scripts, source.apart)
+    serving = [one for one in scripts if one.kind == SERVER]
+    if not serving:
+        return
+    release, said = _release(scripts, options)
+    known, own = _known(release, serving)
+    release = release or own
+    guesses = [said or f"release {release}: nothing says which; the scripts fit it"]
+    read = {one: servers.read(one, known) for one in dict.fromkeys(serving)}
+    for deployment in _deployments(source, scripts, read):
+        those = [read[one] for one in deployment if one.kind == SERVER]
+        workers = [s for s in deployment if s.kind == RAY and "--head" not in s.words]
+        layout = placing.place(those, workers)
+        platform, why = _platform(source, deployment, those, options)
+        image = next((one.image for one in deployment if one.image), "")
+        proxy, others = _proxy(deployment, layout)
+        files = write.files(
+            layout, _name(source, those, options), release, platform, _repository(image), proxy
+        )
+        unread = [
+            (one.script.file, Note(one.script.line, f"{word}: belongs to no flag"))
+            for one in those
+            for word in one.stray
+        ]
+        yield Imported(
+            name=files.cluster["name"],
+            files=files,
+            layout=layout,
+            verified=verify(files, layout, known),
+            guesses=(*guesses, why),
+            skipped=(*source.skipped, *others),
+            doubts=(
+                *source.doubts,
+                *notes,
+                *((one.script.file, note) for one in those for note in one.notes),
+            ),
+            unread=tuple(unread),
+        )
+
+
+def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
+    """The release that is asked for, or that an image names; and who says so."""
+    names = data.names("releases")
+    if options.release:
+        if options.release not in names:
+            raise fail("--release", f"{options.release!r} is unknown", f"known: {', '.join(names)}")
+        return options.release, f"release {options.release}: --release"
+    for one in scripts:
+        match = _IMAGE.fullmatch(one.image)
+        if match and match["release"] in names:
+            return match["release"], f"release {match['release']}: the image at {one.at}"
+    return "", ""
+
+
+def _known(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:
+    """The catalogue of the release, or of the one that knows most of what the scripts use."""
+    default = data.read(data.path_of("defaults.yaml"))["release"]
+    choices = [release] if release else [default, *reversed(data.names("releases"))]
+    best: tuple[int, Catalogue, str] | None = None
+    for name in dict.fromkeys(choices):
+        made = stack.release(name, [])
+        assert made is not None
+        known = catalogue.load(made)
+        strange = {w for one in serving for w in servers.unknown(servers.read(one, known), known)}
+        if best is None or len(strange) < best[0]:
+            best = (len(strange), known, name)
+        if not strange:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _platform(
+    source: Source, scripts: Iterable[Script], those: Sequence[Server], options: Options
+) -> tuple[str, str]:
+    names = data.names("platforms")
+    if options.platform:
+        if options.platform not in names:
+            fix = f"known: {', '.join(names)}"
+            raise fail("--platform", f"{options.platform!r} is unknown", fix)
+        return options.platform, f"platform {options.platform}: --platform"
+    for one in scripts:
+        match = _IMAGE.fullmatch(one.image)
+        if match and "-a3" in match["more"]:
+            return "a3", f"platform a3: the image at {one.at}"
+        if any(device > 7 for device in one.devices):
+            return "a3", f"platform a3: the devices at {one.at}"
+    if source.devices:
+        platform = "a3" if source.devices > 8 else "a2"
+        return platform, f"platform {platform}: {source.devices} NPUs a node"
+    for server in those:
+        local = server.numbers.get("dp_local", server.numbers.get("dp", 1))
+        nodes = server.numbers.get("nnodes", 1)
+        local = 1 if server.external else local
+        if server.each * local > 8 * nodes:
+            at = server.script.at
+            return "a3", f"platform a3: {server.each * local} NPUs on a node at {at}"
+    words = " ".join(one.title for one in scripts).lower()
+    if "a3" in words or "a2" in words:
+        platform = "a3" if "a3" in words else "a2"
+        return platform, f"platform {platform}: the document's titles"
+    return "a3", "platform a3: nothing says which"
+
+
+def _repository(image: str) -> str:
+    match = _IMAGE.fullmatch(image)
+    return match["repository"] if match and "$" not in image else ""
+
+
+def _name(source: Source, those: Sequence[Server], options: Options) -> str:
+    name = options.name or source.name
+    if source.apart and not options.name:
+        sides = {one.side for one in those}
+        name = f"{name}-{'pd' if 'prefill' in sides and 'decode' in sides else 'serve'}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "cluster"
+
+
+def _proxy(
+    scripts: Sequence[Script], layout: Layout
+) -> tuple[dict[str, Any] | None, list[tuple[str, Note]]]:
+    """The proxy, and the commands of others."""
+    made, others = None, []
+    roles = {group.role for group in layout.groups}
+    for one in scripts:
+        if one.kind != PROXY:
+            continue
+        found = proxies.proxy(one, layout)
+        if found and made is None and {"prefill", "decode"} <= roles:
+            made = dict(found)
+        else:
+            why = "another proxy" if found else "a proxy that the image does not have"
+            others.append((one.file, Note(one.line, f"{one.words[0]}: {why}")))
+    return made, others
+
+
+# ---- which servers belong together ---------------------------------------------------------------
+
+
+def _deployments(
+    source: Source, scripts: Sequence[Script], read: Mapping[Script, Server]
+) -> list[list[Script]]:
+    """The scripts of each deployment; of a document those that follow each other."""
+    if not source.apart:
+        return [list(scripts)]
+    made: list[list[Script]] = []
+    for one in scripts:
+        if one.kind != SERVER:
+            if made:
+                made[-1].append(one)
+            continue
+        if made and _together(source, made[-1], one, read):
+            made[-1].append(one)
+        else:
+            made.append([one])
+    return made
+
+
+def _together(
+    source: Source, those: Sequence[Script], one: Script, read: Mapping[Script, Server]
+) -> bool:
+    before = [read[other] for other in those if other.kind == SERVER]
+    server, last = read[one], before[-1]
+    if server.external and last.external and last.side == server.side:
+        return server.model == last.model
+    if server.follows:
+        return not server.side or server.side == last.side
+    if server.side and last.side:
+        again = server.side == "prefill" and last.side == "decode"
+        return not again and server.model == last.model
+    return False

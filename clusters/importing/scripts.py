@@ -1,0 +1,437 @@
+"""What a script starts: each server, ray or proxy command with the variables it would get."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from clusters.importing import shell
+from clusters.importing.shell import ALL, CODE, NAME, TEXT, Command, Note, Part, Word
+
+SERVER = "server"
+RAY = "ray"
+PROXY = "proxy"
+LAUNCH = "launch"  # vllm-ascend's launch_online_dp.py, which runs a template once a rank
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """One command that a script starts.
+
+    `env`: variables that it gets; what is not known stays as `$NAME`. `literal`: those in whose
+    value a `$` is itself. `words`: SERVER: what follows `vllm serve`; otherwise the whole command.
+    `unknown`: names in `words` that nothing says. `title`: what a document says above it.
+    `block`: what it stands in; commands of one block run on one machine.
+    """
+
+    file: str
+    line: int
+    kind: str
+    words: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    literal: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = ()
+    title: str = ""
+    block: str = ""
+    image: str = ""
+    devices: tuple[int, ...] = ()
+
+    @property
+    def at(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`skipped`: lines that say nothing about a server. `doubts`: how odd lines were read."""
+
+    scripts: tuple[Script, ...]
+    skipped: tuple[Note, ...]
+    doubts: tuple[Note, ...]
+
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_][\w-]*)(\+?=)(.*)", re.DOTALL | re.ASCII)
+_SERVER_MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main")
+_PROXIES = re.compile(r".*(?:proxy|router)[\w.-]*\.py|vllm-router")
+_LAUNCHERS = ("launch_online_dp.py", "launch_dp_program.py")
+# What documents write where a reader is to put a value of his own, and names that are given so.
+_OPEN = re.compile(
+    r"|[xX*.]+|<.*>|\.\.\.|(?:your|YOUR|path.to|/path/to).*|(?:[xX]+\.){3}[xX]+"
+    r"|\$\(.*|`.*",
+    re.DOTALL,
+)
+_OPEN_NAME = re.compile(r"ip|addr|host|nic|if_?name|interface|port|path|model|dir", re.IGNORECASE)
+# Commands that run another one. What they change in how it runs cannot be told to a container.
+_QUIET = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
+_LOUD = ("numactl", "taskset", "timeout", "nice", "chrt")
+_SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
+# docker run: options that take a value in the next word.
+_DOCKER_VALUES = re.compile(
+    r"-[ehlmnpuvw]|--(?:env|volume|device|name|net|network|shm-size|workdir|user|hostname|publish"
+    r"|privileged=\w+|ulimit|ipc|pid|cap-add|mount|entrypoint|runtime|restart|label|env-file"
+    r"|security-opt|memory|cpus|cpuset-cpus|add-host|group-add|log-opt|log-driver|platform|pull)"
+)
+
+
+def read(
+    text: str,
+    file: str,
+    line: int = 1,
+    given: Mapping[str, str] | None = None,
+    title: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Reading:
+    """Reads a script. `given`: values for names, over what the script says; `env`: set before."""
+    reader = _Reader(file, given or {}, title, f"{file}:{line}")
+    for name, value in (env or {}).items():
+        reader.assign(name, (Part(TEXT, value, True),), export=True)
+    reader.run(text, line)
+    return Reading(tuple(reader.scripts), tuple(reader.skipped), tuple(reader.doubts))
+
+
+class _Reader:
+    def __init__(self, file: str, given: Mapping[str, str], title: str, block: str) -> None:
+        self.file = file
+        self.block = block
+        self.title = title
+        self.given = given
+        self.values: dict[str, tuple[Part, ...]] = {
+            name: (Part(TEXT, value, True),) for name, value in given.items()
+        }
+        self.lists: dict[str, tuple[Word, ...]] = {}
+        self.exported: dict[str, None] = {}
+        self.export_all = False
+        self.scripts: list[Script] = []
+        self.skipped: list[Note] = []
+        self.doubts: list[Note] = []
+        self.image = ""
+        self.devices: tuple[int, ...] = ()
+
+    def run(self, text: str, line: int) -> None:
+        commands, notes = shell.commands(text, line)
+        self.doubts += notes
+        serving = {one.blocks[0] for one in commands if one.blocks and _serves(one)}
+        told: set[tuple[str, int]] = set()
+        for command in commands:
+            outer = command.blocks[0] if command.blocks else None
+            if outer and outer[0] not in ("{", "("):
+                if outer not in told:
+                    told.add(outer)
+                    if outer in serving:
+                        note = f"the {outer[0]} is not evaluated; what is in it is read once"
+                        self.doubts.append(Note(outer[1], note))
+                    else:
+                        self.skipped.append(Note(outer[1], f"{outer[0]} …"))
+                if outer not in serving or command.words[0].bare in ("for", "case", "select"):
+                    continue
+            self.command(command)
+
+    def command(self, command: Command) -> None:
+        words = list(command.words)
+        before: list[Word] = []
+        while words and _assigned(words[0]):
+            before.append(words.pop(0))
+        if not words:
+            for i, word in enumerate(before):
+                self._assign_word(word, command.arrays.get(i), self.export_all)
+            return
+        if words[0].plain in ("export", "declare", "typeset", "readonly", "local"):
+            self._export(words, command)
+            return
+        if words[0].plain == "unset":
+            for word in words[1:]:
+                self.values.pop(word.plain, None)
+                self.exported.pop(word.plain, None)
+            return
+        if words[0].plain == "set" and any(w.plain in ("-a", "allexport") for w in words[1:]):
+            self.export_all = True
+            return
+        self._runs(words, before)
+
+    def assign(self, name: str, parts: tuple[Part, ...], export: bool, more: bool = False) -> None:
+        if name not in self.given:
+            new = self._known(_extending(name, parts))
+            if not export and _OPEN_NAME.search(name) and is_open(_shown(new)):
+                new = (Part(NAME, name, True, f"${name}"),)  # to be filled in, by this name
+            self.values[name] = (*self.values.get(name, ()), *new) if more else new
+        if export:
+            self.exported.setdefault(name)
+
+    def _assign_word(self, word: Word, array: tuple[Word, ...] | None, export: bool) -> None:
+        name, operator, parts = _assignment(word)
+        if array is not None:
+            items = tuple(made for one in array for made in self._fields(one))
+            more = self.lists.get(name, ()) if operator == "+=" else ()
+            self.lists[name] = (*more, *items)
+            return
+        self.assign(name, parts, export, operator == "+=")
+
+    def _export(self, words: Sequence[Word], command: Command) -> None:
+        options = {w.bare for w in words[1:] if w.bare.startswith("-")}
+        export = words[0].plain == "export" or any("x" in option for option in options)
+        if "-n" in options or "-f" in options:
+            return
+        offset = len(command.words) - len(words)
+        for i, word in enumerate(words[1:], offset + 1):
+            if word.bare in options:
+                continue
+            if _assigned(word, dashes=True):
+                name = _assignment(word)[0]
+                if "-" in name:
+                    note = f"{name} is no name for a shell, which sets nothing here"
+                    self.doubts.append(Note(word.line, note))
+                self._assign_word(word, command.arrays.get(i), export)
+            elif export and re.fullmatch(r"[A-Za-z_]\w*", word.plain):
+                self.exported.setdefault(word.plain)
+            else:
+                self.skipped.append(Note(word.line, f"{words[0].plain} {word.plain}"))
+
+    def _runs(self, words: list[Word], before: Sequence[Word]) -> None:
+        """A command that is no assignment, with the assignments before it."""
+        line = words[0].line
+        while words:
+            name = PurePath(words[0].plain).name
+            if name == "env" or name in _QUIET or name in _LOUD:
+                if name in _LOUD:
+                    shown = " ".join(word.plain for word in words[:3])
+                    self.skipped.append(Note(words[0].line, f"{shown} … before a server"))
+                words, more = _unwrapped(words)
+                before = (*before, *more)
+            elif name == "docker" and len(words) > 1 and words[1].plain in ("run", "exec"):
+                words, more = self._docker(words)
+                before = (*before, *more)
+                if not words:
+                    return
+            elif words[0].plain in _SHELLS and len(words) > 2 and words[1].plain.startswith("-"):
+                inner = next(
+                    (i for i, w in enumerate(words) if re.fullmatch("-[a-z]*c", w.plain)), 0
+                )
+                if not inner or inner + 1 >= len(words):
+                    break
+                for word in before:
+                    self._assign_word(word, None, True)
+                self.run(self._text(words[inner + 1]), words[inner + 1].line)
+                return
+            else:
+                break
+        kind, rest = _kind(words)
+        if not kind:
+            shown = shell_shown(words)
+            if shown and words[0].plain not in ("set", "wait", "tee", "sleep", "echo"):
+                self.skipped.append(Note(line, shown))
+            return
+        inside = self._copy()
+        for word in before:
+            inside._assign_word(word, None, True)
+        unknown: dict[str, None] = {}
+        made = tuple(text for word in rest for text in inside._arguments(word, unknown))
+        env = {name: inside._value(name) for name in inside.exported if name in inside.values}
+        self.scripts.append(
+            Script(
+                file=self.file,
+                line=line,
+                kind=kind,
+                words=made,
+                env=env,
+                literal=frozenset(n for n in env if inside._literal(n)),
+                unknown=tuple(unknown),
+                title=self.title,
+                block=self.block,
+                image=self.image,
+                devices=self.devices,
+            )
+        )
+
+    def _copy(self) -> _Reader:
+        other = _Reader(self.file, self.given, self.title, self.block)
+        other.values = dict(self.values)
+        other.lists = dict(self.lists)
+        other.exported = dict(self.exported)
+        return other
+
+    def _docker(self, words: list[Word]) -> tuple[list[Word], list[Word]]:
+        """The command in a container and its variables; without a server in it, nothing."""
+        before, i = [], 2
+        while i < len(words) and words[i].plain.startswith("-"):
+            word = words[i]
+            name, equals, _ = word.plain.partition("=")
+            step = 1
+            if not equals and _DOCKER_VALUES.fullmatch(name) and i + 1 < len(words):
+                word = words[i + 1]
+                step = 2
+            elif equals:
+                word = Word(_after(word.parts, len(name) + 1), word.line)
+            if name in ("-e", "--env"):
+                before.append(word)
+            if name == "--device" and (match := re.search(r"davinci(\d+)", self._text(word))):
+                self.devices = (*self.devices, int(match[1]))
+            i += step
+        if i < len(words):
+            self.image = self._text(words[i])
+        rest = words[i + 1 :]
+        if not any(w.plain in ("vllm", *_SHELLS) or "vllm." in w.plain for w in rest):
+            self.skipped.append(Note(words[0].line, shell_shown(words)))
+            return [], []
+        return rest, [word for word in before if _assigned(word)]
+
+    # ---- values ----------------------------------------------------------------------------------
+
+    def _known(self, parts: Iterable[Part]) -> tuple[Part, ...]:
+        """The parts with what is known in place of references."""
+        made: list[Part] = []
+        for part in parts:
+            if part.kind == NAME and part.text in self.values:
+                made += self.values[part.text]
+            elif part.kind == NAME and part.default is not None:
+                made += self._known(shell.within(part.default))
+            elif part.kind == ALL and part.text in self.lists:
+                made.append(Part(TEXT, " ".join(self._text(w) for w in self.lists[part.text])))
+            else:
+                made.append(part)
+        return tuple(made)
+
+    def _text(self, word: Word) -> str:
+        return _shown(self._known(word.parts))
+
+    def _value(self, name: str) -> str:
+        return _shown(self.values[name])
+
+    def _literal(self, name: str) -> bool:
+        return any(p.kind == TEXT and re.search(r"\$[{\w]", p.text) for p in self.values[name])
+
+    def _fields(self, word: Word) -> list[Word]:
+        """The words that one word becomes: all of an array, or an unquoted value split."""
+        made: list[list[Part]] = [[]]
+        for part in word.parts:
+            if part.kind == ALL and part.text in self.lists:
+                items = self.lists[part.text]
+                if items:
+                    made[-1] += items[0].parts
+                    made += [list(one.parts) for one in items[1:]]
+            elif part.kind == NAME and not part.quoted:
+                for piece in self._known((part,)):
+                    texts = piece.text.split() if piece.kind == TEXT else []
+                    if len(texts) < 2:
+                        made[-1].append(piece)
+                        continue
+                    made[-1].append(Part(TEXT, texts[0], True))
+                    made += [[Part(TEXT, text, True)] for text in texts[1:]]
+            else:
+                made[-1] += self._known((part,))
+        return [Word(tuple(parts), word.line) for parts in made if parts]
+
+    def _arguments(self, word: Word, unknown: dict[str, None]) -> list[str]:
+        made = []
+        for one in self._fields(word):
+            for part in one.parts:
+                if part.kind in (NAME, ALL, CODE):
+                    unknown.setdefault(part.text if part.kind == NAME else part.raw)
+            made.append(_shown(one.parts))
+        return made
+
+
+def _extending(name: str, parts: Iterable[Part]) -> Iterator[Part]:
+    """`${NAME:-}` and `${NAME:+:$NAME}` in what is given to NAME itself: both are `$NAME` here."""
+    for part in parts:
+        if part.kind == NAME and part.text == name and not part.default:
+            yield replace(part, default=None, raw=f"${name}")
+        elif part.kind == CODE and (more := re.fullmatch(rf"\$\{{{name}:?\+(.*)\}}", part.raw)):
+            yield from shell.within(more[1])
+        else:
+            yield part
+
+
+def is_open(text: str) -> bool:
+    """Whether a value only stands for one that is to be filled in."""
+    return _OPEN.fullmatch(text) is not None
+
+
+def _shown(parts: Iterable[Part]) -> str:
+    return "".join(part.text if part.kind == TEXT else part.raw for part in parts)
+
+
+def shell_shown(words: Sequence[Word], most: int = 6) -> str:
+    """A command as it is listed: its first words."""
+    texts = [word.plain.split("\n")[0] for word in words[:most]]
+    return " ".join(texts) + (" …" if len(words) > most else "")
+
+
+def _assigned(word: Word, dashes: bool = False) -> bool:
+    first = word.parts[0] if word.parts else None
+    if not first or first.kind != TEXT or first.quoted:
+        return False
+    match = _ASSIGNMENT.match(first.text)
+    return match is not None and (dashes or "-" not in match[1])
+
+
+def _assignment(word: Word) -> tuple[str, str, tuple[Part, ...]]:
+    """Name, operator and value of `NAME=value`."""
+    match = _ASSIGNMENT.match(word.parts[0].text)
+    assert match
+    return match[1], match[2], _after(word.parts, match.start(3))
+
+
+def _after(parts: Sequence[Part], count: int) -> tuple[Part, ...]:
+    """The parts without the first `count` characters, which are in the first text."""
+    first, *rest = parts
+    kept = replace(first, text=first.text[count:])
+    return (kept, *rest) if kept.text or not rest else tuple(rest)
+
+
+def _unwrapped(words: list[Word]) -> tuple[list[Word], list[Word]]:
+    """The command that a wrapper runs, and the variables that it sets for it."""
+    name, rest, before = PurePath(words[0].plain).name, words[1:], list[Word]()
+    takes = {
+        "env": ("-u", "-C"),
+        "numactl": ("-C", "-N", "-m"),
+        "taskset": ("-c",),
+        "sudo": ("-u",),
+    }
+    while rest:
+        word = rest[0]
+        if word.plain in takes.get(name, ()):
+            rest = rest[2:]
+        elif word.plain.startswith("-"):
+            rest = rest[1:]
+        elif name in ("env", "sudo") and _assigned(word):
+            before.append(word)
+            rest = rest[1:]
+        elif name in ("timeout", "taskset", "chrt") and re.fullmatch(
+            r"[\d.,x-]+[smh]?", word.plain
+        ):
+            rest = rest[1:]
+        else:
+            break
+    return rest, before
+
+
+def _kind(words: Sequence[Word]) -> tuple[str, Sequence[Word]]:
+    """What a command is, and its words that matter."""
+    plain = [word.plain for word in words]
+    names = [PurePath(text).name for text in plain[:3]]
+    if names[:2] == ["vllm", "serve"]:
+        return SERVER, words[2:]
+    if names and re.fullmatch(r"python[\d.]*", names[0]):
+        flags = next((i for i, text in enumerate(plain[1:], 1) if not text.startswith("-")), 0)
+        if len(plain) > 2 and plain[flags - 1] == "-m" and plain[flags] in _SERVER_MODULES:
+            serve = plain[flags + 1 : flags + 2] == ["serve"]
+            return SERVER, words[flags + 1 + serve :]
+        script = PurePath(plain[flags]).name if flags else ""
+        if script in _LAUNCHERS:
+            return LAUNCH, words[flags:]
+        if _PROXIES.fullmatch(script):
+            return PROXY, words[flags:]
+    if names and _PROXIES.fullmatch(names[0]):
+        return PROXY, words
+    if plain[:2] == ["ray", "start"]:
+        return RAY, words
+    return "", words
+
+
+def _serves(command: Command) -> bool:
+    texts = [word.plain for word in command.words]
+    return any(
+        _kind(command.words[i:])[0] or "vllm serve" in text for i, text in enumerate(texts[:12])
+    )

@@ -1,0 +1,295 @@
+"""What a server's command says: its model, its flags, and its place among other servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clusters.importing.scripts import Script, is_open
+from clusters.importing.shell import Note
+from entrypoints.inputs import arguments, catalogue
+from entrypoints.inputs.arguments import Flag, Flags
+from entrypoints.inputs.catalogue import Catalogue
+
+SIDES = {"kv_producer": "prefill", "kv_consumer": "decode"}
+TRANSFER = "--kv-transfer-config"
+RAY = "--distributed-executor-backend"
+ADDRESSES = ("HCCL_IF_IP", "VLLM_HOST_IP", "LOCAL_IP")
+INTERFACES = ("HCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+LEADERS = ("--data-parallel-address", "--master-addr")
+# Flags of which a whole number is needed to say where a server stands.
+_NUMBERS = {
+    "tp": "--tensor-parallel-size",
+    "pp": "--pipeline-parallel-size",
+    "pcp": "--prefill-context-parallel-size",
+    "dp": "--data-parallel-size",
+    "dp_local": "--data-parallel-size-local",
+    "start_rank": "--data-parallel-start-rank",
+    "dp_rank": "--data-parallel-rank",
+    "rpc_port": "--data-parallel-rpc-port",
+    "port": "--port",
+    "nnodes": "--nnodes",
+    "node_rank": "--node-rank",
+    "master_port": "--master-port",
+}
+SIZES = ("tp", "pp", "pcp", "dp", "dp_local")
+# Flags that a recipe's keys or a node's place stand for.
+PLACE = frozenset((*_NUMBERS.values(), *LEADERS, "--headless", "--served-model-name")) - {
+    "--master-port"
+}
+_PORTS = {"port": 8000, "rpc_port": 13389, "master_port": 29501}
+_ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
+_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|<([^<>]*)>", re.ASCII)
+_OWN = re.compile(
+    r"(local|own|my|this|cur\w*|host|node|server|vllm)?_?(ip|host|addr\w*)|.*nic.*|if_?name"
+    r"|.*interface.*|[xX.*]*|your.*",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One `vllm serve`. `flags` by canonical name, without the model.
+
+    `own`, `nic` and `leads_at` are the texts by which the script names its address, its interface
+    and its leader's address; empty where it does not. `numbers`: sizes, ranks and ports; `stands`
+    has those that stand for a port which the script leaves open. `stray`: words of no flag.
+    """
+
+    script: Script
+    model: str
+    flags: Flags
+    env: Mapping[str, str]
+    numbers: Mapping[str, int]
+    notes: tuple[Note, ...] = ()
+    stray: tuple[str, ...] = ()
+    stands: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transfer(self) -> Any:
+        return arguments.json_of(self.flags, TRANSFER)
+
+    @property
+    def side(self) -> str:
+        """prefill or decode, by its part in the KV transfer."""
+        made = self.transfer
+        role = made.get("kv_role") if isinstance(made, dict) else None
+        return SIDES.get(role, "") if isinstance(role, str) else ""
+
+    @property
+    def headless(self) -> bool:
+        return "--headless" in self.flags
+
+    @property
+    def external(self) -> bool:
+        return "dp_rank" in self.numbers
+
+    @property
+    def follows(self) -> bool:
+        return self.headless or bool(self.numbers.get("node_rank"))
+
+    @property
+    def rank(self) -> int:
+        """What orders the nodes of one group."""
+        numbers = self.numbers
+        return numbers.get("dp_rank", numbers.get("start_rank", numbers.get("node_rank", 0)))
+
+    @property
+    def place(self) -> int:
+        """Its number among the servers of its group: a rank, or a node."""
+        if self.external or "node_rank" in self.numbers:
+            return self.rank
+        return self.rank // max(self.numbers.get("dp_local", 1), 1)
+
+    @property
+    def ray(self) -> bool:
+        return arguments.value_of(self.flags, RAY) == "ray"
+
+    @property
+    def own(self) -> str:
+        return next((self.env[name] for name in ADDRESSES if self.env.get(name)), "")
+
+    @property
+    def nic(self) -> str:
+        return next((self.env[name] for name in INTERFACES if name in self.env), "")
+
+    @property
+    def leads_at(self) -> str:
+        texts = (arguments.value_of(self.flags, name) for name in LEADERS)
+        return next((text for text in texts if text), "")
+
+    @property
+    def each(self) -> int:
+        """Devices of one data parallel rank."""
+        product = 1
+        for size in ("tp", "pp", "pcp"):
+            product *= self.numbers.get(size, 1)
+        return product
+
+
+def read(script: Script, known: Catalogue) -> Server:
+    """A server from its command. What has no meaning is in `notes`."""
+    notes: list[Note] = []
+    words = [_trimmed(word, script.line, notes) for word in script.words]
+    model = words.pop(0) if words and not arguments.is_flag(words[0]) else ""
+    lead: list[str] = []
+    while words and not arguments.is_flag(words[0]):
+        lead.append(words.pop(0))
+    parsed = [catalogue.resolve(flag, known) for flag in arguments.parse(words, known.aliases, [])]
+    flags, extra = [], lead
+    for flag in parsed:
+        most = _most(flag, known)
+        flags.append(Flag(flag.name, flag.values[:most]))
+        extra += flag.values[most:]
+    given = [flag.values[0] for flag in flags if flag.name == "--model" and flag.values]
+    if not model and extra and not given:
+        model = extra.pop(0)
+    model = (given or [model])[-1]
+    if not model:
+        notes.append(Note(script.line, "there is no model"))
+    kept = [flag for flag in flags if flag.name != "--model"]
+    merged = arguments.merge({}, kept, known.repeatable)
+    merged, numbers, stands = _numbers(merged)
+    env = dict(script.env)
+    if "port" in numbers and is_open(env.get("PORT", "0")):
+        env["PORT"] = str(numbers["port"])
+    return Server(
+        script=script,
+        model=model,
+        flags=merged,
+        env=env,
+        numbers=numbers,
+        notes=tuple(notes),
+        stray=tuple(extra),
+        stands=stands,
+    )
+
+
+def _trimmed(word: str, line: int, notes: list[Note]) -> str:
+    """A flag without blanks around it, with which vLLM would not know it."""
+    if word != word.strip() and re.fullmatch(r"--?[A-Za-z][\w.-]*", word.strip()):
+        notes.append(Note(line, f"{word!r} has a blank at its end: it is read without"))
+        return word.strip()
+    return word
+
+
+def _most(flag: Flag, known: Catalogue) -> int:
+    """How many of the values behind a flag are its own; all where the flag is not known."""
+    entry = known.options.get(flag.name.partition(".")[0])
+    if entry is None or entry.get("nargs") in ("+", "*"):
+        return len(flag.values)
+    switch = entry["type"] in ("flag", "bool") and "." not in flag.name
+    return min(len(flag.values), 1) if not switch else _switched(flag)
+
+
+def _switched(flag: Flag) -> int:
+    """`--trust-remote-code true` is kept as it stands, for vLLM to refuse; a model is not."""
+    return 1 if flag.values and flag.values[0].lower() in ("true", "false") else 0
+
+
+def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
+    """The numbers among the flags; a port that is left open gets one, which is also told."""
+    made, stands, flags = dict[str, int](), dict[str, str](), dict(flags)
+    for size, name in _NUMBERS.items():
+        text = arguments.value_of(flags, name)
+        if text is None:
+            continue
+        if re.fullmatch(r"\d{1,9}", text):
+            made[size] = int(text)
+        elif size in _PORTS:
+            made[size] = _PORTS[size]
+            stands[key(text)] = str(_PORTS[size])
+            flags[name] = (Flag(name, (str(_PORTS[size]),)),)
+    return flags, made, stands
+
+
+# ---- values to be filled in ----------------------------------------------------------------------
+
+
+def key(text: str) -> str:
+    """The name behind `$NAME`, `${NAME}` or `<name>`, or the text itself."""
+    match = _REFERENCE.fullmatch(text)
+    return (match[1] or match[2] or match[3]).strip() if match else text
+
+
+def is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None and all(int(n) < 256 for n in text.split("."))
+
+
+def of_this_node(text: str) -> bool:
+    """Whether a placeholder means another value in every script, as `local_ip` does."""
+    return _OWN.fullmatch(key(text)) is not None
+
+
+def filled(server: Server, values: Mapping[str, str], address: str, nic: str) -> Server:
+    """The server with texts replaced where they stand for an address or an interface."""
+    values = {text: value for text, value in values.items() if text and text != value}
+    own = dict.fromkeys(ADDRESSES[:2], address) | dict.fromkeys(INTERFACES, nic)
+    env = {
+        name: own[name]
+        if name in own and own[name] and (text in values or is_open(text))
+        else _replaced(text, values, whole=name in (*ADDRESSES, "MASTER_ADDR"))
+        for name, text in server.env.items()
+    }
+    flags = {
+        name: tuple(
+            Flag(one.name, tuple(_replaced(v, values, whole=name in LEADERS) for v in one.values))
+            for one in those
+        )
+        for name, those in server.flags.items()
+    }
+    return replace(server, env=env, flags=flags)
+
+
+def _replaced(text: str, values: Mapping[str, str], whole: bool) -> str:
+    if text in values and (whole or not is_open(text)):
+        return values[text]
+    for old, new in values.items():
+        if not is_open(old):
+            alone = rf"(?<![\w.-]){re.escape(old)}(?![\w.-])"
+            text = new.join(re.split(alone, text))
+    return text
+
+
+# ---- comparing -----------------------------------------------------------------------------------
+
+
+def same(one: Sequence[Flag] | None, other: Sequence[Flag] | None) -> bool:
+    """Whether two flags say the same: equal texts, or equal JSON."""
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and all(
+        a.name == b.name and len(a.values) == len(b.values) and all(map(_equal, a.values, b.values))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _equal(a: str, b: str) -> bool:
+    if a == b:
+        return True
+    left, right = (arguments.json_of({"": (Flag("", (text,)),)}, "") for text in (a, b))
+    return isinstance(left, (dict, list)) and left == right
+
+
+def words(flags: Mapping[str, tuple[Flag, ...]]) -> list[str]:
+    return arguments.render(dict(flags))
+
+
+def of_argv(argv: Sequence[str], known: Catalogue) -> tuple[str, Flags]:
+    """Model and flags of a planned command."""
+    parsed = arguments.parse(argv[3:], known.aliases, [])
+    flags = [catalogue.resolve(flag, known) for flag in parsed]
+    return argv[2], arguments.merge({}, flags, known.repeatable)
+
+
+def unknown(server: Server, known: Catalogue) -> Iterator[str]:
+    """Flags and variables that a release does not have."""
+    problems: list[Any] = []
+    flags = [flag for those in server.flags.values() for flag in those]
+    for flag in flags:
+        if flag.name.partition(".")[0] not in (*known.options, *known.negatives):
+            yield flag.name
+    catalogue.check_variables(server.env, known, problems)
+    yield from (problem.where for problem in problems)

@@ -1,0 +1,475 @@
+"""Where scripts come from: shell files, the blocks of a document, and the YAML of nightly tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clusters.importing import scripts as reading
+from clusters.importing.online import Ranks
+from clusters.importing.scripts import Script
+from clusters.importing.shell import Note
+from images.errors import EX_DATAERR, Problem, UserError
+
+# The fences of a block, and the languages that are shell (or say nothing).
+_FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)
+_SHELL = re.compile(
+    r"(?:\{[\w:-]+\}\s*)?(?:|shell|bash|sh|zsh|console|text|txt|\(?python\)?)(?:\s.*)?",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
+_TITLE = re.compile(
+    r"^\s*(?:[-*]|\d+\.)?\s*\**([^`|<>]*?(?:node|prefill|decode|proxy)[^`|<>]*?)\**:?\s*$", re.I
+)
+_NIGHTLY = ("deployment", "templates", "test_cases")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Scripts of one input, in order.
+
+    `apart`: they need not belong together, as in a document. `name`: what its author calls it.
+    `devices`: NPUs of a node, 0 where it is not said. `sections`: of each script, for a document.
+    """
+
+    name: str
+    scripts: tuple[Script, ...]
+    skipped: tuple[tuple[str, Note], ...] = ()
+    doubts: tuple[tuple[str, Note], ...] = ()
+    apart: bool = False
+    devices: int = 0
+    sections: Mapping[str, str] | None = None
+
+
+def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
+    """All inputs: shell files together are one source, a document and a YAML file one each.
+
+    Raises UserError with every file that cannot be read.
+    """
+    problems: list[Problem] = []
+    found: list[Source] = []
+    plain: list[Source] = []
+    for path in _files(paths, problems):
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            problems.append(Problem(str(path), f"cannot be read: {why}"))
+            continue
+        own = _given(given, path)
+        if path.suffix.lower() in (".md", ".markdown", ".rst"):
+            found.append(_document(text, str(path), own))
+        elif path.suffix.lower() in (".yaml", ".yml"):
+            found += _yaml(text, str(path), own, problems)
+        else:
+            plain.append(_script(text, str(path), own))
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    if plain:
+        found.insert(0, _joined(plain))
+    return found
+
+
+def _files(paths: Iterable[str], problems: list[Problem]) -> Iterator[Path]:
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(one for one in path.iterdir() if one.suffix in (".sh", ".bash"))
+            if not inside:
+                problems.append(Problem(text, "has no shell script", "give the files themselves"))
+            yield from inside
+        else:
+            yield path
+
+
+def _given(given: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Values for this file: `NAME`, and `FILE:NAME` over it."""
+    own = {name: value for name, value in given.items() if ":" not in name}
+    for name, value in given.items():
+        file, colon, inner = name.rpartition(":")
+        if colon and file in (path.name, path.stem, str(path)):
+            own[inner] = value
+    return own
+
+
+def _script(text: str, file: str, given: Mapping[str, str]) -> Source:
+    made = reading.read(text, file, given=given)
+    return Source(
+        Path(file).stem,
+        made.scripts,
+        tuple((file, note) for note in made.skipped),
+        tuple((file, note) for note in made.doubts),
+    )
+
+
+def _joined(sources: list[Source]) -> Source:
+    folders = {Path(one.file).resolve().parent.name for s in sources for one in s.scripts}
+    name = folders.pop() if len(folders) == 1 and len(sources) > 1 else sources[0].name
+    return Source(
+        name,
+        tuple(one for source in sources for one in source.scripts),
+        tuple(note for source in sources for note in source.skipped),
+        tuple(note for source in sources for note in source.doubts),
+    )
+
+
+# ---- documents -----------------------------------------------------------------------------------
+
+
+def _document(text: str, file: str, given: Mapping[str, str]) -> Source:
+    scripts: list[Script] = []
+    skipped: list[tuple[str, Note]] = []
+    doubts: list[tuple[str, Note]] = []
+    sections: dict[str, str] = {}
+    for block, line, title, section in _blocks(text):
+        made = reading.read(block, file, line, given, title)
+        if not made.scripts:
+            continue
+        for one in made.scripts:
+            sections[one.at] = section
+        scripts += made.scripts
+        skipped += [(file, note) for note in made.skipped]
+        doubts += [(file, note) for note in made.doubts]
+    return Source(
+        Path(file).stem,
+        tuple(scripts),
+        tuple(skipped),
+        tuple(doubts),
+        apart=True,
+        sections=sections,
+    )
+
+
+def _blocks(text: str) -> Iterator[tuple[str, int, str, str]]:
+    """Text, first line, title and section of every fenced block that may be shell."""
+    lines = text.splitlines()
+    section, title, levels = "", "", dict[int, str]()
+    i = 0
+    while i < len(lines):
+        fence = _FENCE.fullmatch(lines[i])
+        heading = _HEADING.match(lines[i])
+        if heading:
+            level = len(heading[1])
+            levels = {n: name for n, name in levels.items() if n < level} | {level: heading[2]}
+            section, title = " / ".join(levels.values()), heading[2]
+        elif not fence and (match := _TITLE.match(lines[i])) and len(match[1]) < 80:
+            title = match[1].strip(" *:")
+        if not fence:
+            i += 1
+            continue
+        info = fence["info"].strip()
+        start = i + 1
+        end = start
+        while end < len(lines) and lines[end].strip(" \t>") != fence["fence"]:
+            end += 1
+        if info.startswith("{") and not _SHELL.fullmatch(info):
+            i = start  # a directive that may hold blocks of its own: tabs, notes
+            continue
+        if _SHELL.fullmatch(info):
+            while start < end and re.match(r"\s*:[\w-]+:", lines[start]):
+                start += 1
+            inside = [_prompt(line.removeprefix(fence["indent"])) for line in lines[start:end]]
+            yield "\n".join(inside) + "\n", start + 1, title, section
+        i = end + 1
+
+
+def _prompt(line: str) -> str:
+    return re.sub(r"^\s*\$ ", "", line)
+
+
+# ---- YAML ----------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as the tests read it, except that numbers and dates stay as they are written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _yaml(
+    text: str, file: str, given: Mapping[str, str], problems: list[Problem]
+) -> Iterator[Source]:
+    try:
+        nodes = list(yaml.compose_all(text, _Loader))
+        documents = list(yaml.load_all(text, _Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{file}:{mark.line + 1}" if mark else file
+        problems.append(Problem(at, f"is no YAML: {getattr(error, 'problem', error)}"))
+        return
+    for node, raw in zip(nodes, documents, strict=True):
+        if not isinstance(raw, dict):
+            continue
+        form = next((key for key in _NIGHTLY if isinstance(raw.get(key), list)), "")
+        lines = dict(_lines(node, ()))
+        if form == "deployment":
+            yield _deployment(raw, file, given, lines)
+        elif form == "templates":
+            yield _templates(raw, file, given, lines)
+        elif form == "test_cases":
+            yield from _cases(raw, file, given, lines)
+        else:
+            yield from _commands(raw, file, given, lines)
+
+
+def _lines(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The line of everything, by its path."""
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _lines(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            yield from _lines(item, (*path, i))
+
+
+def _texts(raw: Any) -> dict[str, str]:
+    pairs = raw.items() if isinstance(raw, dict) else ()
+    return {str(name): "" if value is None else str(value) for name, value in pairs}
+
+
+def _command(raw: Any) -> str:
+    """A command that is given as text or as a list of words, in which names are replaced."""
+    if isinstance(raw, list):
+        return " ".join(_quoted(str(word)) for word in raw)
+    return str(raw or "")
+
+
+def _quoted(word: str) -> str:
+    """Quoted for a shell, except for `$NAME`."""
+    return '"' + re.sub(r'["\\`]', r"\\\g<0>", word) + '"'
+
+
+def _number(raw: Any, otherwise: int = 0) -> int:
+    return int(raw) if re.fullmatch(r"\d{1,9}", str(raw)) else otherwise
+
+
+def _networked(env: Mapping[str, str], address: str) -> dict[str, str]:
+    """What the tests set on every node of several."""
+    own = {"HCCL_IF_IP": address}
+    own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "HCCL_SOCKET_IFNAME"), "$nic")
+    return {**own, **env}
+
+
+def _served(
+    command: str,
+    model: str,
+    file: str,
+    line: int,
+    values: Mapping[str, str],
+    env: Mapping[str, str],
+    title: str,
+) -> reading.Reading:
+    """A server of the tests, in whose command every variable is known."""
+    if not re.match(r"\s*(?:\S+=\S*\s+)*(?:\S*/)?(?:vllm|python\S*|bash|sh)\s", command):
+        command = f"vllm serve {_quoted(model)} {command}"
+    known = {**env, **values}
+    env = {name: _filled(text, values) for name, text in env.items()}
+    made = reading.read(_filled_command(command, known), file, line, title=title, env={})
+    scripts = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
+    return replace(made, scripts=scripts)
+
+
+_NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """The tests replace a name in a variable once, and leave those that they do not know."""
+    return _NAME.sub(lambda m: values.get(m[1] or m[2], m[0]), text)
+
+
+def _filled_command(text: str, values: Mapping[str, str]) -> str:
+    for _ in range(3):
+        text = _NAME.sub(lambda m: values.get(m[1] or m[2], m[0]), text)
+    return text
+
+
+def _deployment(
+    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
+) -> Source:
+    """One node after the other, with variables that all have."""
+    common, hosts = _texts(raw.get("env_common")), raw.get("cluster_hosts") or []
+    apart = raw.get("disaggregated_prefill") or {}
+    prefill = [_number(i, -1) for i in apart.get("prefiller_host_index") or ()]
+    decode = [_number(i, -1) for i in apart.get("decoder_host_index") or ()]
+    made: list[Script] = []
+    notes: list[tuple[str, Note]] = []
+    ips = [
+        str(hosts[i]) if i < len(hosts) else f"NODE_{i}_IP" for i in range(len(raw["deployment"]))
+    ]
+    ips = [given.get(ip, ip) for ip in ips]
+    for i, node in enumerate(raw["deployment"]):
+        if not isinstance(node, dict):
+            continue
+        leader = 0 if i in prefill or not decode else decode[0]
+        values = {
+            "LOCAL_IP": ips[i],
+            "MASTER_IP": ips[leader] if leader < len(ips) else ips[0],
+            "NIC_NAME": "$nic",
+            **{f"NODE_{n}_IP": ip for n, ip in enumerate(ips)},
+            **given,
+        }
+        env = {**common, **_texts(node.get("envs")), **_texts(node.get("env_extend"))}
+        read = _served(
+            _command(node.get("server_cmd")),
+            str(raw.get("model", "")),
+            file,
+            lines.get(("deployment", i, "server_cmd"), lines[("deployment", i)]),
+            values,
+            _networked(env, ips[i]),
+            f"node {i}",
+        )
+        made += read.scripts
+        notes += [(file, note) for note in read.doubts]
+    return Source(
+        _named(raw, file), tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
+    )
+
+
+def _named(raw: Mapping[str, Any], file: str) -> str:
+    return Path(file).stem
+
+
+def _templates(
+    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
+) -> Source:
+    """External data parallel: a template and the ranks of each node."""
+    config = {str(one.get("node_index", i)): one for i, one in enumerate(raw.get("config") or ())}
+    hosts = raw.get("cluster_hosts") or []
+    made: list[Script] = []
+    notes: list[tuple[str, Note]] = []
+    for i, template in enumerate(raw["templates"]):
+        index = str(template.get("node_index", i))
+        own = config.get(index, {})
+        address = str(hosts[int(index)]) if int(index) < len(hosts) else f"NODE_{index}_IP"
+        env = {**_texts(raw.get("env_common")), **_texts(template.get("envs"))}
+        others = (_number(own.get(f"{kind}_size"), 1) for kind in ("cp", "sp", "pp"))
+        devices = _number(own.get("tp_size"), 1)
+        for size in others:
+            devices *= size
+        ranks = Ranks(
+            dp=_number(own.get("dp_size"), 1),
+            tp=_number(own.get("tp_size"), 1),
+            local=_number(own.get("dp_size_local"), 1),
+            first=_number(own.get("dp_rank_start")),
+            address=str(own.get("dp_address", address)),
+            rpc_port=str(own.get("dp_rpc_port", "")),
+            port=_number(own.get("port_start"), 7100),
+            devices=devices,
+        )
+        for _, place in ranks.places():
+            values = {
+                **place,
+                **{
+                    f"{kind.upper()}_SIZE": str(own.get(f"{kind}_size", 1))
+                    for kind in ("cp", "sp", "pp")
+                },
+                "LOCAL_IP": given.get(address, address),
+                "DP_SIZE_LOCAL": str(ranks.local),
+                **{f"NODE_{n}_IP": given.get(f"NODE_{n}_IP", f"NODE_{n}_IP") for n in range(64)},
+                **given,
+            }
+            values["DP_ADDRESS"] = _filled(values["DP_ADDRESS"], values)
+            env_filled = _networked(
+                {k: _filled(v, values) for k, v in env.items()}, values["LOCAL_IP"]
+            )
+            read = _served(
+                _command(template.get("server_cmd_template")),
+                str(raw.get("model", "")),
+                file,
+                lines.get(("templates", i, "server_cmd_template"), lines[("templates", i)]),
+                values,
+                env_filled,
+                f"node {index}, rank {place['DP_RANK']}",
+            )
+            made += read.scripts
+            notes += [(file, note) for note in read.doubts]
+    return Source(
+        _named(raw, file), tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
+    )
+
+
+def _cases(
+    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
+) -> Iterator[Source]:
+    """Tests of one node, each on its own."""
+    for i, case in enumerate(raw["test_cases"]):
+        if not isinstance(case, dict):
+            continue
+        commands: list[tuple[tuple[Any, ...], Any]] = [(("server_cmd",), case.get("server_cmd"))]
+        if case.get("epd_server_cmds"):
+            those = enumerate(case["epd_server_cmds"])
+            commands = [(("epd_server_cmds", n), one) for n, one in those]
+        made: list[Script] = []
+        notes: list[tuple[str, Note]] = []
+        for path, command in commands:
+            text = f"{_command(command)} {_command(case.get('server_cmd_extra'))}"
+            line = lines.get(("test_cases", i, *path), lines[("test_cases", i)])
+            read = _served(
+                text, str(case.get("model", "")), file, line, given, _texts(case.get("envs")), ""
+            )
+            made += read.scripts
+            notes += [(file, note) for note in read.doubts]
+        name = f"{Path(file).stem}-{case.get('name', i)}" if len(raw["test_cases"]) > 1 else ""
+        yield Source(name or Path(file).stem, tuple(made), (), tuple(notes))
+
+
+def _commands(
+    raw: Any, file: str, given: Mapping[str, str], lines: Mapping[Any, int]
+) -> Iterator[Source]:
+    """Any other YAML: every text in it that runs a server, with the nearest `env` around it."""
+    made: list[Script] = []
+    skipped: list[tuple[str, Note]] = []
+    for path, text, env in _serving(raw, (), {}):
+        read = reading.read(text, file, lines.get(path, 1), given, env=env)
+        made += read.scripts
+        skipped += [(file, note) for note in (*read.skipped, *read.doubts)]
+    if made:
+        yield Source(Path(file).stem, tuple(made), tuple(skipped), apart=False)
+
+
+def _serving(
+    raw: Any, path: tuple[Any, ...], env: Mapping[str, str]
+) -> Iterator[tuple[tuple[Any, ...], str, Mapping[str, str]]]:
+    if isinstance(raw, dict):
+        env = {**env, **_environment(raw)}
+        words = [*_words(raw.get("command")), *_words(raw.get("args"))]
+        joined = " ".join(words)
+        if "vllm" in words or re.search(r"vllm(?:\s+serve|\.entrypoints)", joined):
+            alone = [word for word in words if "\n" in word or " serve " in word]
+            if alone and words[:1] and Path(words[0]).name in ("sh", "bash"):
+                yield (*path, "args"), alone[-1], env
+            else:
+                yield (*path, "command"), _command(words), env
+            return
+        for key, value in raw.items():
+            yield from _serving(value, (*path, key), env)
+    elif isinstance(raw, list):
+        for i, item in enumerate(raw):
+            yield from _serving(item, (*path, i), env)
+    elif isinstance(raw, str) and re.search(r"vllm\s+serve|vllm\.entrypoints", raw):
+        yield path, raw, env
+
+
+def _words(raw: Any) -> list[str]:
+    return [str(word) for word in raw] if isinstance(raw, list) else [raw] if raw else []
+
+
+def _environment(raw: Mapping[str, Any]) -> dict[str, str]:
+    for key in ("env", "envs", "environment", "env_common"):
+        value = raw.get(key)
+        if isinstance(value, dict):
+            return _texts(value)
+        if isinstance(value, list):
+            pairs = [one for one in value if isinstance(one, dict) and one.get("value") is not None]
+            return {str(one.get("name")): str(one["value"]) for one in pairs}
+    return {}

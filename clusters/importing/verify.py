@@ -1,0 +1,263 @@
+"""Whether the files give back what the scripts say, and the escapes for what they do not."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusters.compiled import compiled
+from clusters.deployment import Container, Deployment
+from clusters.findings import Finding
+from clusters.importing import servers, write
+from clusters.importing.factoring import VISIBLE, numbers
+from clusters.importing.placing import Group, Layout, Seat
+from clusters.importing.servers import TRANSFER, Server, same
+from clusters.importing.write import Files
+from entrypoints.inputs import arguments
+from entrypoints.inputs.arguments import Flag
+from entrypoints.inputs.catalogue import Catalogue
+from entrypoints.inputs.settings import NAMES
+
+RECIPE, CLUSTER = "recipe.yaml", "cluster.yaml"
+_FREE = ("JEMALLOC", "RAY_ARGS")
+# Variables of the entrypoint that scripts export as well, and the file's keys that give them.
+_KEYS = {"MODEL": "model", "SERVED_MODEL_NAME": "served_model_name"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a plan lacks of a script. `got`: the plan's value, None where it has none."""
+
+    server: Server
+    what: str  # a flag, a variable, or "model"
+    want: Any
+    got: Any
+    variable: bool = False
+
+    def __str__(self) -> str:
+        shown = self.want
+        if isinstance(shown, tuple):
+            shown = " ".join(word for flag in shown for word in (flag.name, *flag.values))
+        elif self.variable:
+            shown = f"{self.what}={shown}"
+        return f"{self.server.script.at}: {shown}"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`added`: flags that a plan has and its script has not, by where the script is."""
+
+    findings: tuple[Finding, ...]
+    lost: tuple[Difference, ...]
+    added: Mapping[str, tuple[str, ...]]
+    commands: tuple[str, ...]  # instances that run as the script has it
+    flags: int
+    variables: int
+
+
+def verify(files: Files, layout: Layout, known: Catalogue) -> Verified:
+    """Plans the files, puts into overrides what does not come back, and plans again."""
+    left: list[Difference] = []
+    for _ in range(3):
+        deployment = plan(files)
+        left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
+        if not left or not _escape(files, layout, deployment, known):
+            break
+    commands = []
+    broken = {d.server.script.at for d in left if not (d.variable and _never(d.what))}
+    for group in layout.groups:
+        if any(server.script.at in broken for server in group.servers):
+            commands += _as_commands(files, group)
+    if commands:
+        deployment = plan(files)
+        left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
+    pairs = list(_pairs(layout, deployment))
+    return Verified(
+        findings=deployment.findings,
+        lost=tuple(left),
+        added={s.server.script.at: a for s, c in pairs if s.server and (a := _added(s, c, known))},
+        commands=tuple(commands),
+        flags=sum(len(s.server.flags) + 1 for s, _ in pairs if s.server),
+        variables=sum(len(s.server.env) for s, _ in pairs if s.server),
+    )
+
+
+def plan(files: Files) -> Deployment:
+    """The deployment of both files."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / RECIPE).write_text(write.text(files.recipe), encoding="utf-8")
+        path = Path(folder) / CLUSTER
+        path.write_text(write.text(files.cluster), encoding="utf-8")
+        return compiled(path)
+
+
+def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Seat, Container | None]]:
+    by_place = {(one.instance, one.rank): one for one in deployment.containers}
+    for group in layout.groups:
+        for rank, seat in enumerate(group.seats):
+            if seat.server is None:
+                continue
+            alone = by_place.get((f"{group.name}-{rank}", 0))
+            found = by_place.get((group.name, rank))
+            yield seat, found if found or not alone else alone
+
+
+def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, dict[str, str]]:
+    """Model, flags and variables of a container."""
+    if container is None:
+        return "", {}, {}
+    env = dict(container.env)
+    argv: Sequence[str] = container.command
+    if container.launch and not container.command:
+        env.update(container.launch.env)
+        argv = container.launch.argv
+    if tuple(argv[:2]) != ("vllm", "serve"):
+        return "", {}, env
+    model, flags = servers.of_argv(argv, known)
+    return model, flags, env
+
+
+def _differences(seat: Seat, container: Container | None, known: Catalogue) -> Iterator[Difference]:
+    server = seat.server
+    assert server is not None
+    model, flags, env = _planned(container, known)
+    if server.model and model != server.model:
+        yield Difference(server, "model", (Flag(server.model),), model)
+    for key, want in server.flags.items():
+        if not same(want, flags.get(key)):
+            yield Difference(server, key, want, flags.get(key))
+    for name, text in server.env.items():
+        if env.get(name) != text and not (name == VISIBLE and _has(container, text)):
+            yield Difference(server, name, text, env.get(name), True)
+
+
+def _has(container: Container | None, text: str) -> bool:
+    """Whether a container has just the devices of its node that a variable names."""
+    return container is not None and not container.whole and container.devices == numbers(text)
+
+
+def _added(seat: Seat, container: Container | None, known: Catalogue) -> tuple[str, ...]:
+    assert seat.server is not None
+    _, flags, _ = _planned(container, known)
+    return tuple(
+        " ".join((one.name, *one.values))
+        for key, those in flags.items()
+        if key not in seat.server.flags
+        for one in those
+    )
+
+
+def _never(name: str) -> bool:
+    """A variable that no file can give to a container."""
+    return (name in NAMES and name not in _FREE) or not re.fullmatch(r"[A-Za-z_][\w-]*", name)
+
+
+def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalogue) -> bool:
+    """Puts what differs into arguments of the instance, or overrides of a node."""
+    changed = False
+    by_seat = {
+        id(seat): list(_differences(seat, c, known)) for seat, c in _pairs(layout, deployment)
+    }
+    for group in layout.groups:
+        instance = files.cluster["instances"][group.name]
+        seats = [seat for seat in group.seats if seat.server]
+        words = [tuple(_words(by_seat[id(seat)])) for seat in seats]
+        if words and words[0] and len(set(words)) == 1 and len(seats) == len(group.seats):
+            instance["arguments"] = [*instance.get("arguments", ()), *words[0]]
+            words, changed = [()] * len(words), True
+        for node in dict.fromkeys(seat.machine.name for seat in seats):
+            here = [i for i, seat in enumerate(seats) if seat.machine.name == node]
+            own = {words[i] for i in here}
+            env = {tuple(_variables(by_seat[id(seats[i])])) for i in here}
+            if len(own) > 1 or len(env) > 1:
+                continue  # ranks of one node that differ: its overrides hold for all of them
+            (own_words,), (own_env,) = own, env
+            if own_words or own_env:
+                write.add(instance, node, dict(own_env), own_words)
+                changed = True
+    for group in layout.groups:
+        ports = files.cluster["instances"][group.name].setdefault("ports", {})
+        for server in group.servers:
+            if server.env.get("PORT") == str(server.numbers.get("port")) and not group.external:
+                ports["api"] = server.numbers["port"]
+        if not ports:
+            del files.cluster["instances"][group.name]["ports"]
+    for name, key in _KEYS.items():
+        values = {d.want for those in by_seat.values() for d in those if d.what == name}
+        if len(values) == 1 and key not in files.cluster:
+            files.cluster[key] = values.pop()
+            changed = True
+    return changed
+
+
+def _variables(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:
+    for one in differences:
+        if one.variable and not _never(one.what):
+            yield one.what, one.want
+
+
+def _words(differences: Sequence[Difference]) -> Iterator[str]:
+    for one in differences:
+        if one.variable:
+            continue
+        if one.what == "model":
+            yield from ("--model", one.want[0].name)
+        elif one.what == TRANSFER and (dotted := _dotted(one)):
+            yield from dotted
+        else:
+            yield from arguments.render({one.what: one.want})
+
+
+def _dotted(one: Difference) -> list[str]:
+    """The keys that a KV transfer lacks, as flags; nothing where that does not make it equal."""
+    want = arguments.json_of({"": one.want}, "")
+    got = arguments.json_of({"": one.got}, "") if one.got else None
+    if not isinstance(want, dict) or not isinstance(got, dict):
+        return []
+    keys = list(_keys(want, got, TRANSFER))
+    words = [word for key, value in keys for word in (key, arguments.scalar(value))]
+    flags = [Flag(key, (arguments.scalar(value),)) for key, value in keys]
+    made = arguments.merge({TRANSFER: one.got}, flags)
+    return words if len(keys) < 5 and same(made[TRANSFER], one.want) else []
+
+
+def _keys(want: Mapping[str, Any], got: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
+    for key, value in want.items():
+        if "." in key or key.endswith("+"):
+            continue
+        if isinstance(value, dict) and isinstance(got.get(key), dict):
+            yield from _keys(value, got[key], f"{at}.{key}")
+        elif key not in got or got[key] != value or type(got[key]) is not type(value):
+            yield f"{at}.{key}", value
+
+
+def _as_commands(files: Files, group: Group) -> list[str]:
+    """Runs every server of a group as its script has it: the last escape."""
+    instances = files.cluster["instances"]
+    place = list(instances).index(group.name)
+    before = dict(list(instances.items())[:place])
+    after = dict(list(instances.items())[place + 1 :])
+    made: dict[str, Any] = {}
+    seats = [(rank, seat) for rank, seat in enumerate(group.seats) if seat.server]
+    for rank, seat in seats:
+        assert seat.server is not None
+        name = group.name if len(seats) == 1 else f"{group.name}-{rank}"
+        role = instances[group.name].get("role") or group.name
+        server = seat.server
+        one: dict[str, Any] = {"role": role, "nodes": [seat.machine.name]}
+        if name == role:
+            del one["role"]
+        if "port" in server.numbers:
+            one["ports"] = {"api": server.numbers["port"]}
+        words = ["vllm", "serve", server.model, *arguments.render(dict(server.flags))]
+        one["command"] = words
+        env = {name: text for name, text in server.env.items() if not _never(name)}
+        if env:
+            one["overrides"] = {seat.machine.name: {"env": env}}
+        made[name] = one
+    files.cluster["instances"] = {**before, **made, **after}
+    return list(made)

@@ -1,0 +1,307 @@
+"""The recipe and the cluster file of a layout, as data and as text a person would write."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from clusters.importing import factoring
+from clusters.importing.factoring import Wanted, common, less, shared, without
+from clusters.importing.placing import Group, Layout, Machine
+from clusters.importing.servers import same
+from entrypoints.inputs import arguments
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import NAMES
+from entrypoints.problems import one_line
+
+Data = dict[str, Any]
+
+
+@dataclass
+class Files:
+    """What will be written; verification adds to `cluster` what does not come back otherwise."""
+
+    recipe: Data
+    cluster: Data
+    lost: list[str] = field(default_factory=list)
+
+
+def files(
+    layout: Layout, name: str, release: str, platform: str, image: str, proxy: Data | None
+) -> Files:
+    """Both files. What instances, roles and the recipe have in common stands once."""
+    uses = Counter(name for group in layout.groups for name in {m.name for m in group.machines})
+    crowded = frozenset(name for name, count in uses.items() if count > 1)
+    every = {group.name: factoring.wanted(group, crowded) for group in layout.groups}
+    roles = list(dict.fromkeys(group.role for group in layout.groups))
+    both = "prefill" in roles and "decode" in roles
+    instances = {group.name: _instance(group, every[group.name], both) for group in layout.groups}
+    blocks: dict[str, Data] = {}
+    for role in roles:
+        those = [instances[group.name] for group in layout.groups if group.role == role]
+        blocks[role] = _taken(those)
+    top = _taken(list(blocks.values()))
+    recipe = _recipe(layout, platform, top, blocks)
+    cluster: Data = {"name": name, "release": release, "platform": platform}
+    if image:
+        cluster["image"] = image
+    nics = [machine.nic for machine in layout.machines]
+    if nics[0] and len(set(nics)) == 1:
+        cluster["nic"] = nics[0]
+    cluster["recipe"] = "./recipe.yaml"
+    cluster["nodes"] = {m.name: _node(m, cluster.get("nic", "")) for m in layout.machines}
+    cluster["instances"] = {
+        group.name: _placed(group, instances[group.name], recipe, crowded)
+        for group in layout.groups
+    }
+    for group in layout.groups:
+        _overrides(group, every[group.name], cluster["instances"][group.name])
+    if proxy:
+        cluster["proxy"] = proxy
+    return Files(recipe, cluster)
+
+
+def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
+    """What holds for every node of an instance, with a recipe's keys."""
+    leader = those[0]
+    env = common([one.env for one in those], factoring.alike)
+    flags = common([one.flags for one in those], same)
+    for key, flag in leader.flags.items():
+        if key in (*factoring.FRONTEND, *factoring.LEADERS):
+            rest = [one.flags[key] for one in those[1:] if key in one.flags]
+            if all(same(flag, other) for other in rest) and (key in factoring.FRONTEND or not rest):
+                flags[key] = flag
+    numbers, made = leader.server.numbers, Data()
+    if len(group.machines) > 1:
+        made["nodes"] = len(group.machines)
+    if sizes := factoring.sizes(leader.server, group):
+        made["sizes"] = sizes
+    if "port" in numbers:
+        made["port"] = numbers["port"]
+    if "rpc_port" in numbers and ROLES[group.role].networked:
+        made["dp_rpc_port"] = numbers["rpc_port"]
+    made["env"] = env
+    ordered = {key: flags[key] for key in leader.flags if key in flags}
+    written = {key: factoring.value(flag) for key, flag in ordered.items()}
+    made["args"] = dict(pair for pair in written.values() if pair)
+    made["kv_transfer"] = factoring.transfer(leader.server, both)
+    made["arguments"] = arguments.render(
+        {key: flag for key, flag in ordered.items() if written[key] is None}
+    )
+    return made
+
+
+def _taken(those: Sequence[Data]) -> Data:
+    """Takes what all say alike out of each of them."""
+    made: Data = {}
+    for key in ("nodes", "sizes", "port", "dp_rpc_port"):
+        values = [one.get(key) for one in those]
+        if values[0] is not None and all(value == values[0] for value in values):
+            made[key] = values[0]
+            for one in those:
+                del one[key]
+    for key in ("env", "args"):
+        made[key] = common([one.get(key, {}) for one in those], factoring.alike)
+        for one in those:
+            one[key] = without(one.get(key, {}), made[key])
+    made["kv_transfer"] = shared([one.get("kv_transfer", {}) for one in those])
+    for one in those:
+        one["kv_transfer"] = less(one.get("kv_transfer", {}), made["kv_transfer"])
+    return made
+
+
+def _recipe(layout: Layout, platform: str, top: Data, blocks: Mapping[str, Data]) -> Data:
+    leaders = [group.leader for group in layout.groups]
+    model = leaders[0].model or "MODEL"
+    made: Data = {"description": _description(layout, model, platform), "model": model}
+    names = [one.flags.get("--served-model-name") for one in leaders]
+    if names[0] and all(same(name, names[0]) for name in names):
+        values = list(names[0][-1].values)
+        made["served_model_name"] = values[0] if len(values) == 1 else values
+    made["platforms"] = [platform]
+    made.update({key: top[key] for key in _ORDER if top.get(key)})
+    made["roles"] = {
+        role: {key: block[key] for key in _ORDER if block.get(key)} or None
+        for role, block in blocks.items()
+    }
+    return made
+
+
+_ORDER = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
+
+
+def _description(layout: Layout, model: str, platform: str) -> str:
+    short = model.rstrip("/").rpartition("/")[2]
+    parts = []
+    for role in dict.fromkeys(group.role for group in layout.groups):
+        those = [group for group in layout.groups if group.role == role]
+        nodes = sum(len(group.machines) for group in those)
+        what = role if role in ("prefill", "decode") else ""
+        parts.append(f"{what} on {_count(nodes, platform)}".strip())
+    return f"{short}, {', '.join(parts)}"
+
+
+def _count(number: int, platform: str) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    word = words[number] if number < len(words) else str(number)
+    return f"{word} {platform.upper()} node{'' if number == 1 else 's'}"
+
+
+def _node(machine: Machine, nic: str) -> Any:
+    if machine.nic and machine.nic != nic:
+        return {"address": machine.address, "nic": machine.nic}
+    return machine.address
+
+
+def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
+    """An instance of the cluster file: where it is, and what no other of its role has."""
+    made: Data = {}
+    default = "serve" if group.role in ("single", "leader", "ray-head") else group.role
+    if (group.role == "leader" and len(group.machines) == 1) or len(recipe["roles"]) > 1:
+        default = group.role
+    if group.name != default:
+        made["role"] = default
+    made["nodes"] = [machine.name for machine in group.machines]
+    shares = not group.external and crowded & {machine.name for machine in group.machines}
+    if shares and (named := factoring.devices(group)):
+        made["devices"] = named
+    if group.external:
+        made["external"] = True
+    ports = {"port": "api", "dp_rpc_port": "dp_rpc"}
+    if own := {short: settings[key] for key, short in ports.items() if settings.get(key)}:
+        made["ports"] = own
+    for key in ("sizes", "env", "args", "kv_transfer"):
+        if settings.get(key):
+            made[key] = settings[key]
+    leader = group.leader
+    extra = list(settings.get("arguments", ()))
+    if leader.model and leader.model != recipe["model"]:
+        extra = ["--model", leader.model, *extra]
+    names = leader.flags.get("--served-model-name")
+    if names and "served_model_name" not in recipe:
+        extra += arguments.render({"": names})
+    if extra:
+        made["arguments"] = extra
+    return made
+
+
+def _overrides(group: Group, those: Sequence[Wanted], instance: Data) -> None:
+    """What one node has that the others do not."""
+    env = common([one.env for one in those], factoring.alike)
+    flags = common([one.flags for one in those], same)
+    for one in those:
+        own_env = {**without(one.env, env), **one.own_env}
+        own_env = {name: text for name, text in own_env.items() if name not in NAMES}
+        own = without(one.flags, flags)
+        if one is those[0]:
+            own = without(own, (*factoring.FRONTEND, *factoring.LEADERS))  # type: ignore[arg-type]
+        else:
+            own = {
+                key: flag
+                for key, flag in own.items()
+                if key not in those[0].flags
+                or not same(flag, those[0].flags[key])
+                or key not in (*factoring.FRONTEND, *factoring.LEADERS)
+            }
+        add(instance, one.machine.name, own_env, arguments.render(own))
+
+
+def add(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str]) -> None:
+    """Adds to the overrides of a node."""
+    words = list(words)
+    if not env and not words:
+        return
+    made = instance.setdefault("overrides", {}).setdefault(node, {})
+    if env:
+        made["env"] = {**made.get("env", {}), **env}
+    if words:
+        made["arguments"] = [*made.get("arguments", ()), *words]
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+class _Plain(str):
+    """Text that is read as text wherever it stands, and needs quotes only where YAML does."""
+
+
+class _Flow(dict):  # type: ignore[type-arg]
+    """A short mapping in one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+        return super().increase_indent(flow, False)
+
+
+def _plain(dumper: yaml.SafeDumper, text: str) -> Any:
+    resolved = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    tag = str(resolved)
+    if tag.endswith((":null", ":merge")) or not text:
+        tag = "tag:yaml.org,2002:str"
+    return dumper.represent_scalar(tag, text)
+
+
+_Dumper.add_representer(_Plain, _plain)
+_Dumper.add_representer(
+    _Flow,
+    lambda dumper, data: dumper.represent_mapping(
+        "tag:yaml.org,2002:map", data.items(), flow_style=True
+    ),
+)
+_Dumper.add_representer(
+    list,
+    lambda dumper, data: dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", data, flow_style=all(not isinstance(x, (dict, list)) for x in data)
+    ),
+)
+_Dumper.add_representer(
+    type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "")
+)
+
+
+def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
+    """A file: a blank line before a key with several lines, comments from `notes` behind values."""
+    pieces: list[str] = []
+    for key, value in data.items():
+        made = yaml.dump(
+            {key: _styled(value, key)},
+            Dumper=_Dumper,
+            sort_keys=False,
+            width=96,
+            allow_unicode=True,
+            default_flow_style=False,
+        )
+        made = re.sub(r"^(\s*[\w.-]+:) $", r"\1", made, flags=re.MULTILINE)
+        several = made.count("\n") > 1
+        if pieces and (several or pieces[-1].count("\n") > 1):
+            pieces.append("\n")
+        pieces.append(made)
+    whole = "".join(pieces)
+    for value, note in (notes or {}).items():
+        row = re.compile(rf"^( *[\w.-]+: {re.escape(value)})$", re.MULTILINE)
+        comment = f"  # {one_line(note)}".replace("\\", r"\\")
+        whole = row.sub(rf"\1{comment}", whole, count=1)
+    return whole
+
+
+def _styled(value: Any, key: str, env: bool = False) -> Any:
+    if isinstance(value, dict):
+        inner = {name: _styled(item, name, key == "env") for name, item in value.items()}
+        short = all(
+            not isinstance(item, (dict, list)) or isinstance(item, _Flow) for item in inner.values()
+        )
+        width = len(str(inner)) + len(key)
+        narrow = width < 90 and key not in ("env", "args", "nodes", "roles", "instances")
+        return _Flow(inner) if inner and short and narrow else inner
+    if isinstance(value, list):
+        return [_styled(item, "") for item in value]
+    return _Plain(value) if env and isinstance(value, str) and "\n" not in value else value
