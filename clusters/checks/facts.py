@@ -11,6 +11,7 @@ from clusters.compile import locate
 from clusters.compile.ports import Span, spans
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster, Path
+from entrypoints import show
 from entrypoints.inputs import arguments, stack
 from entrypoints.inputs.arguments import Flags
 from entrypoints.inputs.recipes import SIDES
@@ -22,6 +23,7 @@ from entrypoints.launch.topology import Place
 from entrypoints.rules.facts import number
 
 KV_TRANSFER = "--kv-transfer-config"
+_LONGEST = 60
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,7 @@ class Server:
 
     @cached_property
     def env(self) -> Mapping[str, str]:
-        """The environment of the server, as far as it is known here."""
-        return {**self.container.env, **self.launch.env}
+        return environment(self.container)
 
     @cached_property
     def transfer(self) -> Transfer | None:
@@ -67,10 +68,17 @@ class Server:
         """What a flag says, as text; empty where it is not given."""
         return "; ".join(" ".join(one.values) or one.name for one in self.flags.get(flag, ()))
 
+    def shown(self, flag: str) -> str:
+        """The same for people: short, and without secrets."""
+        text = self.value(flag)
+        if show.is_secret_key(flag.removeprefix("--")):
+            return show.MASK if text else "not given"
+        return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…") or "not given"
+
 
 @dataclass(frozen=True)
 class Serving:
-    """A group whose every container is a server."""
+    """A group that is understood as a whole. `servers`: Ray's workers are none."""
 
     group: Group
     servers: tuple[Server, ...]
@@ -165,9 +173,9 @@ def gather(deployment: Deployment) -> Facts:
 
 def _serving(deployment: Deployment) -> Iterator[Serving]:
     for group in deployment.groups:
-        servers = [server for one in group.containers if (server := _server(one))]
-        if servers and len(servers) == len(group.containers):
-            yield Serving(group, tuple(servers))
+        servers = tuple(server for one in group.containers if (server := _server(one)))
+        if servers and all(one.launch for one in group.containers):
+            yield Serving(group, servers)
 
 
 def _server(container: Container) -> Server | None:
@@ -175,6 +183,11 @@ def _server(container: Container) -> Server | None:
     if launch is None or launch.place is None or tuple(launch.argv[:2]) != ("vllm", "serve"):
         return None
     return Server(container, launch, launch.place)
+
+
+def environment(container: Container) -> Mapping[str, str]:
+    """The environment of what a container runs, as far as it is known here."""
+    return {**container.env, **(container.launch.env if container.launch else {})}
 
 
 def listens(container: Container) -> dict[str, Span]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
-from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Server, Serving
+from clusters.checks.facts import (
+    KV_TRANSFER,
+    Check,
+    Facts,
+    Found,
+    Server,
+    Serving,
+    environment,
+)
 from clusters.compile import recipe
+from clusters.deployment import Container
 from clusters.findings import ERROR, WARNING
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import json_of
@@ -71,11 +80,18 @@ def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
     return flag, total, sorted(spans, key=lambda span: span[:2])
 
 
-def _plain(serving: Serving, facts: Facts) -> Server:
-    """A server that nothing sets apart from the others of its group."""
-    overrides = facts.cluster.instances[serving.group.instance].overrides
-    plain = (one for one in serving.servers if one.container.node.name not in overrides)
-    return next(plain, serving.first)
+def _plain(containers: Sequence[Container], facts: Facts) -> Container:
+    """A container that nothing sets apart from the others of its group."""
+    overrides = facts.cluster.instances[containers[0].instance].overrides
+    return next((one for one in containers if one.node.name not in overrides), containers[0])
+
+
+def _pairs(facts: Facts) -> Iterator[tuple[Server, Server]]:
+    """Every server, with the plain one of its group."""
+    for serving in facts.serving:
+        plain = _plain([server.container for server in serving.servers], facts)
+        model = next(server for server in serving.servers if server.container is plain)
+        yield from ((server, model) for server in serving.servers if server is not model)
 
 
 def _flag(server: Server, name: str) -> object:
@@ -87,13 +103,10 @@ def _flag(server: Server, name: str) -> object:
 
 def _differing(facts: Facts) -> Iterator[tuple[str, Server, Server]]:
     """Flags of a server that are not those of the plain one of its group."""
-    for serving in facts.serving:
-        plain = _plain(serving, facts)
-        for server in serving.servers:
-            if server is not plain:
-                for name in {**plain.flags, **server.flags}:
-                    if _flag(server, name) != _flag(plain, name):
-                        yield name, server, plain
+    for server, plain in _pairs(facts):
+        for name in {**plain.flags, **server.flags}:
+            if _flag(server, name) != _flag(plain, name):
+                yield name, server, plain
 
 
 def mismatch(facts: Facts) -> Iterator[Found]:
@@ -111,16 +124,14 @@ def mismatch(facts: Facts) -> Iterator[Found]:
                 f"give all nodes the same {name}",
                 sources[name],
             )
-    for serving in facts.serving:
-        plain = _plain(serving, facts)
-        for server in serving.servers:
-            if server.model != plain.model:
-                yield Found(
-                    facts.said("--model", server.container, plain.container),
-                    f"{server.container.node.name} serves {server.model},"
-                    f" {plain.container.node.name} {plain.model}",
-                    "give all nodes the same model",
-                )
+    for server, plain in _pairs(facts):
+        if server.model != plain.model:
+            yield Found(
+                facts.said("--model", server.container, plain.container),
+                f"{server.container.node.name} serves {server.model},"
+                f" {plain.container.node.name} {plain.model}",
+                "give all nodes the same model",
+            )
 
 
 def uneven(facts: Facts) -> Iterator[Found]:
@@ -140,33 +151,28 @@ def uneven(facts: Facts) -> Iterator[Found]:
 
 
 def _values(name: str, server: Server, plain: Server) -> str:
-    one, other = (
-        f"{each.value(name) or 'none'}" if name != KV_TRANSFER else "another"
-        for each in (server, plain)
-    )
-    return (
-        f"{name} is {one} on {server.container.node.name},"
-        f" and {other} on {plain.container.node.name}"
-    )
+    here, there = server.container.node.name, plain.container.node.name
+    if name == KV_TRANSFER:
+        return f"{name} is another on {here} than on {there}"
+    return f"{name} is {server.shown(name)} on {here}, and {plain.shown(name)} on {there}"
 
 
-def environment(facts: Facts) -> Iterator[Found]:
+def variables(facts: Facts) -> Iterator[Found]:
     rule = agreed()["group"]["env"]
     prefixes, names, own = tuple(rule["prefixes"]), rule["names"], rule["own"]
     for serving in facts.serving:
-        plain = _plain(serving, facts)
-        for server in serving.servers:
-            if server is plain:
-                continue
-            for name in {**plain.env, **server.env}:
+        plain = _plain(serving.group.containers, facts)
+        theirs = environment(plain)
+        for container in serving.group.containers:
+            ours = environment(container) if container is not plain else theirs
+            for name in {**theirs, **ours} if ours != theirs else ():
                 matters = (name.startswith(prefixes) or name in names) and name not in own
-                here, there = server.env.get(name), plain.env.get(name)
+                here, there = ours.get(name, "not set"), theirs.get(name, "not set")
                 if matters and here != there:
-                    node, other = server.container.node.name, plain.container.node.name
                     yield Found(
-                        facts.said(name, server.container, plain.container),
-                        f"{name} is {here or 'not set'} on {node}, and {there or 'not set'} on"
-                        f" {other}",
+                        facts.said(name, container, plain),
+                        f"{name} is {here} on {container.node.name}, and {there} on"
+                        f" {plain.node.name}",
                         "give all nodes of the server the same",
                     )
 
@@ -186,15 +192,14 @@ def leader(facts: Facts) -> Iterator[Found]:
 
 
 def platforms(facts: Facts) -> Iterator[Found]:
-    for serving in facts.serving:
-        first = serving.first.container.node
-        for server in serving.servers:
-            node = server.container.node
+    for group in facts.deployment.groups:
+        first = group.containers[0].node
+        for node in (container.node for container in group.containers):
             if node.platform != first.platform:
                 yield Found(
                     facts.given(("nodes", node.name, "platform"), ("nodes", node.name)),
                     f"{node.name} is {node.platform} and {first.name} {first.platform}, in one"
-                    f" server, {serving.group.name}",
+                    f" server, {group.name}",
                     "put nodes of one platform into each instance",
                 )
 
@@ -213,11 +218,8 @@ def spread(facts: Facts) -> Iterator[Found]:
 
 def beside_recipe(facts: Facts) -> Iterator[Found]:
     """A role that the recipe does not have is made of what the cluster file says of it."""
-    if facts.cluster.recipe is None:
-        return
-    groups = recipe.groups(facts.cluster)
-    for serving in facts.serving:
-        group = serving.group
+    groups = recipe.groups(facts.cluster) if facts.serving else ()
+    for group in (serving.group for serving in facts.serving):
         if groups and group.role not in groups:
             yield Found(
                 facts.given(("instances", group.instance, "role"), ("instances", group.instance)),
@@ -228,20 +230,6 @@ def beside_recipe(facts: Facts) -> Iterator[Found]:
 
 
 CHECKS = (
-    Check(
-        "uneven-spread",
-        ERROR,
-        "one rank over several nodes that cannot share its workers",
-        "vllm v0.13.0: vllm/config/parallel.py, local_world_size",
-        spread,
-    ),
-    Check(
-        "role-beside-recipe",
-        WARNING,
-        "an instance whose role the recipe does not have",
-        "docs/run.md",
-        beside_recipe,
-    ),
     Check(
         "rank-coverage",
         ERROR,
@@ -264,6 +252,20 @@ CHECKS = (
         leader,
     ),
     Check(
+        "uneven-spread",
+        ERROR,
+        "one rank over several nodes that cannot share its workers",
+        "vllm v0.13.0: vllm/config/parallel.py, local_world_size",
+        spread,
+    ),
+    Check(
+        "role-beside-recipe",
+        WARNING,
+        "an instance whose role the recipe does not have",
+        "docs/run.md",
+        beside_recipe,
+    ),
+    Check(
         "group-uneven",
         WARNING,
         "nodes of one server that differ in another flag",
@@ -275,7 +277,7 @@ CHECKS = (
         WARNING,
         "nodes of one server with different HCCL_ or VLLM_ASCEND_ variables",
         "vllm-ascend#486, #9447, #12461",
-        environment,
+        variables,
     ),
     Check(
         "mixed-platforms",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clusters.checks.facts import Check, Facts, Found
+from clusters.checks.facts import Check, Facts, Found, environment
 from clusters.deployment import Container
 from clusters.findings import ERROR, WARNING
 from clusters.model import Cluster, Path
@@ -80,10 +80,10 @@ def proxy_key(facts: Facts) -> Iterator[Found]:
             wanted = server.value("--api-key") or _key(container, _KEY)
             if not wanted or wanted == have or (have and _SECRET in (wanted, have)):
                 continue
-            proxys = "another" if have else "none"
+            has = "another" if have else "none"
             yield Found(
                 facts.said_as(("--api-key", container), (_KEY, container)),
-                f"{container.name} asks for a key, and the proxy has {proxys}",
+                f"{container.name} asks for a key, and the proxy has {has}",
                 f"give {_KEY} under secrets:, which is for all",
             )
 
@@ -92,7 +92,7 @@ def _key(container: Container, name: str) -> str:
     """A key as text; one by reference cannot be compared."""
     if name in container.secrets:
         return _SECRET
-    return {**(container.launch.env if container.launch else {}), **container.env}.get(name, "")
+    return environment(container).get(name, "")
 
 
 CHECKS = (

@@ -124,7 +124,8 @@ def _network(node: Node) -> str:
 
 
 def image_release(facts: Facts) -> Iterator[Found]:
-    for path, tag in _tags(facts):
+    for container in _first_by_platform(facts):
+        path, tag = _tag(facts.cluster, container)
         release = _RELEASE.match(tag)
         if release and release[0] != facts.cluster.release:
             yield Found(
@@ -151,11 +152,6 @@ def image_platform(facts: Facts) -> Iterator[Found]:
                 f" {container.node.platform}",
                 "give the image of the node's platform, or a repository without a tag",
             )
-
-
-def _tags(facts: Facts) -> Iterator[tuple[Path, str]]:
-    for container in _first_by_platform(facts):
-        yield _tag(facts.cluster, container)
 
 
 def _first_by_platform(facts: Facts) -> list[Container]:

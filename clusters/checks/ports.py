@@ -38,7 +38,7 @@ def taken(facts: Facts) -> Iterator[Found]:
                     facts.said_as((_SET_BY[name], container), (_SET_BY[other], holder)),
                     f"{container.name} and {holder.name} both listen on {host}:{span[0]}"
                     f" ({', '.join(dict.fromkeys((name, other)))})",
-                    "give one of them another port, or leave it out: it then moves by itself",
+                    "give one of them another port",
                 )
 
 

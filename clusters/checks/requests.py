@@ -126,7 +126,7 @@ def connect_timeout(facts: Facts) -> Iterator[Found]:
         server = serving.first
         hccl = number(server.env.get(_CONNECT, ""))
         ready = (not fixed and number(server.env.get(_READY, ""))) or _READY_SECONDS
-        if len(serving.servers) > 1 and hccl and hccl > ready:
+        if len(serving.group.containers) > 1 and hccl and hccl > ready:
             yield Found(
                 facts.said(_CONNECT, server.container),
                 f"{_CONNECT} {hccl} is above the {ready} s that the first node waits for the"
@@ -137,7 +137,7 @@ def connect_timeout(facts: Facts) -> Iterator[Found]:
 
 def alone(facts: Facts) -> Iterator[Found]:
     run = facts.cluster.run
-    several = any(len(serving.servers) > 1 for serving in facts.serving)
+    several = any(len(group.containers) > 1 for group in facts.deployment.groups)
     if (several or facts.deployment.proxy) and run.restart == "no" and run.wait_timeout == 0:
         yield Found(
             facts.given(("run", "wait_timeout"), ("run",)),

@@ -95,8 +95,8 @@ def _differing(facts: Facts, flags: list[str], source: str) -> Iterator[Found]:
             if one.flags.get(name) != two.flags.get(name):
                 yield Found(
                     facts.said(name, two.container, one.container),
-                    f"{name} is {one.value(name) or 'not given'} for {first.group.name}, and"
-                    f" {two.value(name) or 'not given'} for {other.group.name}",
+                    f"{name} is {one.shown(name)} for {first.group.name}, and {two.shown(name)} for"
+                    f" {other.group.name}",
                     f"give prefill and decode the same {name}",
                     source,
                 )

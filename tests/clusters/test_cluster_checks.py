@@ -118,6 +118,13 @@ def test_no_address_is_told_that_stands_in_for_a_placed_node() -> None:
     }
 
 
+def test_no_secret_is_told() -> None:
+    case = {"base": "dp", "set": {"instances.serve.overrides.b.arguments": ["--hf-token", "abc"]}}
+    (one,) = found(case, "group-uneven")
+    assert "***" in one.message
+    assert "abc" not in one.text()
+
+
 def test_a_thousand_nodes_are_checked_in_time() -> None:
     document = copy.deepcopy(BASES["pd"])
     names = [f"n{i}" for i in range(1000)]
