@@ -13,11 +13,12 @@ from pathlib import Path
 from invoke.main import program
 
 from images import build, push
+from images.labels import BASE_DIGEST
 from images.matrix import Matrix
 from images.publishing import built
 from images.render import labels
 from images.targets import Options, Target
-from tests.images.hand_made import Layout
+from tests.images.hand_made import Layout, digest
 from tests.images.small_images import Small, index
 
 
@@ -31,7 +32,8 @@ def into_layout(
     """As `images.build.into_layout`: an index of each image with its provenance."""
     made: dict[Target, dict[str, str]] = {}
     for target in targets:
-        told = {**labels(matrix, target.variant, target.found.base), **own[target]}
+        base = {BASE_DIGEST: digest(target.found.identity)}
+        told = {**labels(matrix, target.variant, target.found.base), **own[target], **base}
         smalls = [
             Small(arch=arch.name, variant=target.variant, labels=dict(told))
             for arch in options.arches
