@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,36 @@ def bake(
 
 
 def _run(command: Sequence[str], progress: Progress) -> None:
+    with _started(command) as process, progress:
+        assert process.stderr is not None
+        for line in process.stderr:
+            progress.feed(line)
+    if process.returncode:
+        raise failure(progress)
+
+
+@contextmanager
+def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends, with what it started, when the block fails or is interrupted."""
+    process = None
     try:
-        process = subprocess.Popen(
+        with _undisturbed():
+            process = _start(command)
+        yield process
+    except BaseException:
+        if process:
+            _end(process)
+        raise
+    finally:
+        if process:
+            assert process.stderr is not None
+            process.stderr.close()
+            process.wait()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -92,19 +120,23 @@ def _run(command: Sequence[str], progress: Progress) -> None:
         )
     except FileNotFoundError:
         raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
-    assert process.stderr is not None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: in the middle of a start nobody knows yet what to end."""
+    came: list[int] = []
+    before = {
+        one: signal.signal(one, lambda number, _: came.append(number))
+        for one in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        with progress:
-            for line in process.stderr:
-                progress.feed(line)
-    except BaseException:
-        _end(process)
-        raise
+        yield
     finally:
-        process.stderr.close()
-        process.wait()
-    if process.returncode:
-        raise failure(progress)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
