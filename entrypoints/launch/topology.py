@@ -179,9 +179,9 @@ def _group(
 def _layout(settings: Settings, group: Role, dp: int, nodes: int, problems: list[Problem]) -> str:
     rank = settings.dp_rank
     if rank is not None:
-        if not group.kv_role:
-            fix = "leave it out, or set ROLE=prefill or ROLE=decode"
-            message = "external data parallel is an option of prefill and decode"
+        if group.ray or not group.networked:
+            fix = "leave it out, or set ROLE to leader, prefill or decode"
+            message = "external data parallel is an option of leader, prefill and decode"
             problems.append(Problem("bad-dp-rank", "DP_RANK", message, fix))
         elif settings.role == "headless":
             fix = f"set ROLE={group.name}: each rank is a server, and none is headless"

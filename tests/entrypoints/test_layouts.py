@@ -56,6 +56,13 @@ class TestExternal:
         assert [(p.host, p.port) for p in launch.peers] == ([("10.0.0.21", 13389)] * bool(rank))
         assert ("dp_rpc" in launch.ports) == (rank == 0)
 
+    def test_without_a_transfer(self) -> None:
+        multi = {"ROLE": "leader", "RECIPE": "qwen3-235b-a22b/multi-node", **HERE}
+        found = flags(plan({**multi, "DP_RANK": "1", "LEADER_IP": "10.0.0.9"}))
+        assert found["--data-parallel-rank"] == "1"
+        assert found["--data-parallel-address"] == "10.0.0.9"
+        assert "--headless" not in found
+
     def test_a_producers_ports_go_by_its_rank(self) -> None:
         leader = {"DP_RANK": "1", "LEADER_IP": "10.0.0.1", "KV_PORT": "36000"}
         assert plan({**PREFILL, **leader}).ports["kv"] == [36008, 36015]
@@ -76,8 +83,8 @@ class TestExternal:
                 "contradicts ROLE=headless",
             ),
             (
-                {"ROLE": "leader", "RECIPE": "qwen3-235b-a22b/multi-node", "DP_RANK": "0"},
-                "option of prefill and decode",
+                {"ROLE": "ray-head", "RECIPE": "qwen3-235b-a22b/ray", "DP_RANK": "0"},
+                "option of leader, prefill and decode",
             ),
             (
                 {"DP_RANK": "0", "DP_SIZE_LOCAL": "8", "NODES": "1"},
