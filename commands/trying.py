@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from invoke import Context, Exit, task
 
+from commands import common
 from commands.common import CERTIFICATES, FORMAT, data, environ, problems_in_plain_words, say
+
+KEY_ENV = "the variable that holds the API key (default: VLLM_API_KEY)"
+OUT = "the directory of results (default: build/trials)"
 
 
 @task(
@@ -12,7 +19,7 @@ from commands.common import CERTIFICATES, FORMAT, data, environ, problems_in_pla
     help={
         "url": "the API: http://HOST:PORT, of a server, a leader or a proxy",
         "model": "the served model's name (default: the first that the endpoint lists)",
-        "key-env": "the variable that holds the API key (default: VLLM_API_KEY)",
+        "key-env": KEY_ENV,
         "timeout": "seconds that an answer may take (default: 60)",
         "certificates": CERTIFICATES,
         "format": FORMAT,
@@ -46,4 +53,152 @@ def verify(
             tell(show.result_text(result))
         data(format, show.results_data(results), lambda: show.summary_text(results))
         if any(one.state == trial.FAILED for one in results):
+            raise Exit(code=EX_SOFTWARE)
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["compare"],
+    help={
+        "target": "the API, http://HOST:PORT; for latency and throughput the model instead",
+        "recipe": "what is served: a name of `recipes`, a .yaml file, or the recipe itself",
+        "case": "one of trials/benchmarks.yaml (default: the first that belongs to the recipe)",
+        "kind": "serve (default), or without a server latency or throughput",
+        "image": "run `vllm bench` of this image",
+        "vllm": "run `vllm bench` of this command, in place of --image",
+        "model": "the served model's name (default: the recipe's)",
+        "tokenizer": "directory or name of the tokenizer (default: the recipe's model)",
+        "scale": "a small run of the same shape: 0.01 makes 8 requests of 800 (default: 1)",
+        "args": "further arguments of `vllm bench`, quoted as for a shell",
+        "docker-args": "further options of `docker run`: devices, mounts",
+        "key-env": KEY_ENV,
+        "out": OUT,
+        "compare": "a result to compare with; again for more (default: all of the case in --out)",
+        "format": FORMAT,
+    },
+)
+def bench(
+    c: Context,
+    target: str,
+    recipe: str = "",
+    case: str = "",
+    kind: str = "serve",
+    image: str = "",
+    vllm: str = "",
+    model: str = "",
+    tokenizer: str = "",
+    scale: float = 1.0,
+    args: str = "",
+    docker_args: str = "",
+    key_env: str = "VLLM_API_KEY",
+    out: str = "build/trials",
+    compare: list[str] | None = None,
+    format: str = "text",
+) -> None:
+    """Benchmark as the reference did: invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
+
+    Runs `vllm bench`, keeps its result in --out as JSON, compares it with earlier ones and with
+    the reference, and draws them all into --out/index.html. The case of prefill and decode wants
+    the proxy's address.
+
+    invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
+    invoke bench http://127.0.0.1:8000 --recipe R --vllm vllm --scale 0.01
+    invoke bench /weights/Qwen3 --kind latency --vllm vllm --args "--tensor-parallel-size 8"
+
+    Exits with 69 when nobody answers, 70 when the benchmark fails or a request did, 65 for a
+    result to compare with that is none.
+    """
+    with problems_in_plain_words():
+        from images.errors import EX_SOFTWARE
+        from trials import bench as trial
+        from trials import benchmarks, page, results, show, store
+        from trials.client import Endpoint
+
+        known = benchmarks.load()
+        program = trial.program_of(image, vllm, shlex.split(docker_args))
+        chosen = trial.recipe(recipe, kind)
+        one = known.case(kind, chosen.name, case)
+        run = trial.planned(one, target, chosen, model, tokenizer, scale, shlex.split(args))
+        folder = store.made(Path(out))
+        earlier = results.stored(folder, known)
+        others = results.chosen(compare, one, scale, known) if compare else earlier
+        key = environ().get(key_env, "")
+        if kind == trial.SERVE:
+            trial.served(Endpoint(run.target, key), run.model)
+        record = trial.make(run, program, known, key)
+        file = store.write(folder, record, record["recipe"], record["case"])
+        result = results.result(record, known, str(file))
+        drawn = page.write(folder, [*earlier, result], known)
+        rows = results.compared(result, others)
+        files = {"file": str(file), "page": str(drawn)}
+        data(
+            format,
+            show.benchmark_data(result, rows, files),
+            lambda: show.benchmark_text(result, rows, known),
+        )
+        say(f"kept in {file}, drawn in {drawn}")
+        if result.failed:
+            raise Exit(code=EX_SOFTWARE)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "url": "the API: http://HOST:PORT, of a server, a leader or a proxy",
+        "dataset": "ceval or gsm8k",
+        "data": "the directory of the data set, which you supply",
+        "model": "the served model's name (default: the first that the endpoint lists)",
+        "max-out-len": "tokens that an answer may have (default: 32768, upstream's)",
+        "batch-size": "questions asked at once (default: 32)",
+        "ais-bench": "an ais_bench that is installed (default: one made in build/ais-bench)",
+        "key-env": KEY_ENV,
+        "out": OUT,
+        "format": FORMAT,
+    },
+)
+def accuracy(
+    c: Context,
+    url: str,
+    dataset: str = "",
+    data: str = "",
+    model: str = "",
+    max_out_len: int = 32768,
+    batch_size: int = 32,
+    ais_bench: str = "",
+    key_env: str = "VLLM_API_KEY",
+    out: str = "build/trials",
+    format: str = "text",
+) -> None:
+    """Score answers by AISBench: invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
+
+    With upstream's settings, on data that you supply; keeps the result in --out as JSON and
+    AISBench's own files beside it, and compares it with the reference's figure. A whole set takes
+    hours on one node. Exits with 65 when the data are incomplete, 69 when nobody answers or
+    AISBench cannot be installed, 70 when it fails or a question got no answer.
+    """
+    with problems_in_plain_words():
+        from images.errors import EX_SOFTWARE, fail
+        from images.flags import Wheels
+        from trials import accuracy as trial
+        from trials import ais_bench as program
+        from trials import datasets, store
+
+        settings = datasets.Settings.load()
+        known = settings.dataset(dataset)
+        if not data:
+            raise fail("--data", "is missing", known.advice)
+        given = datasets.looked_at(known, Path(data))
+        asked = trial.asked(url, model, environ().get(key_env, ""), max_out_len, batch_size)
+        path = (
+            program.there(ais_bench)
+            if ais_bench
+            else program.installed(settings, Wheels.of(environ()), say)
+        )
+        folder = store.made(Path(out))
+        work = store.fresh(folder, "ais-bench", dataset)
+        record = trial.record(settings, given, asked, path, work)
+        file = store.write(folder, record, dataset, record["model"])
+        common.data(format, record, lambda: "\n".join(trial.text(record, given)))
+        say(f"kept in {file}, AISBench's files in {work}")
+        if record["failed"]:
             raise Exit(code=EX_SOFTWARE)

@@ -1,1 +1,1 @@
-"""What a running endpoint is put to: verification, and in time benchmarks and accuracy."""
+"""What a running endpoint is put to: verification, benchmarks and accuracy."""

@@ -1,0 +1,71 @@
+"""A program that runs for long: what it prints goes to stderr as it comes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, fail
+
+PATIENCE = 20  # seconds between a polite end and a hard one
+ENGINE = 125  # docker's exit code for its own failures
+VERSION = re.compile(r"^v?(\d+\.\d+(?:\.\d+)?\w*)(?:\+\S*)?$", re.MULTILINE)
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None) -> None:
+    """Run it to its end. Raises UserError: 69 when it cannot be started, 70 when it fails."""
+    sys.stderr.flush()
+    try:
+        process = subprocess.Popen(
+            argv,
+            env=environ,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            start_new_session=True,  # what it starts ends with it
+        )
+    except OSError as error:
+        raise _cannot_start(argv[0], error) from None
+    try:
+        code = process.wait()
+    except BaseException:
+        _end(process)
+        raise
+    if code:
+        engine = argv[0] == "docker" and code == ENGINE
+        what = f"ended with code {code}"
+        raise fail(argv[0], what, "its words are above", EX_UNAVAILABLE if engine else EX_SOFTWARE)
+
+
+def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The version that `argv` prints, without its local part. Raises UserError as run does."""
+    try:
+        answer = subprocess.run(argv, env=environ, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise _cannot_start(argv[0], error) from None
+    found = VERSION.findall(answer.stdout)
+    if answer.returncode or not found:
+        words = " ".join(answer.stderr.split())[-300:] or "printed no version"
+        raise fail(" ".join(argv), words, "is this a vLLM?", EX_SOFTWARE)
+    return str(found[-1])
+
+
+def _cannot_start(program: str, error: OSError) -> UserError:
+    return fail(program, f"cannot be run: {error.strerror}", "is it installed?", EX_UNAVAILABLE)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(PATIENCE)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
