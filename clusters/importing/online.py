@@ -27,6 +27,9 @@ _DEFAULTS = {
 }
 
 
+_NODE = 16  # devices of an A3 node
+
+
 @dataclass(frozen=True)
 class Ranks:
     """The ranks of one node, as the launcher has them."""
@@ -89,15 +92,17 @@ def _batches(scripts: Sequence[Script]) -> list[list[Script]]:
 def _expanded(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[Script]:
     launchers = [one for one in scripts if one.kind == LAUNCH]
     templates = [one for one in scripts if is_template(one)]
-    if not templates or not launchers:
+    pairs: dict[Script, list[Script]] = {}
+    if not launchers:
         for one in templates:
-            note = "the template's launcher is not given: its ranks are to be filled in"
+            supposed = _supposed(one)
+            note = f"no launcher is given: {supposed.local} ranks on one node are supposed"
             notes.append((one.file, Note(one.line, note)))
+            pairs[one] = list(_one_a_rank(one, one, supposed))
+    if not templates:
         for one in launchers:
             notes.append((one.file, Note(one.line, "no template is given for this launcher")))
-        return [one for one in scripts if one.kind != LAUNCH]
-    pairs: dict[Script, list[Script]] = {}
-    for template, launcher in _paired(templates, launchers):
+    for template, launcher in _paired(templates, launchers) if templates and launchers else ():
         ranks = _ranks(launcher)
         if ranks is None:
             notes.append((launcher.file, Note(launcher.line, "the launcher has no whole numbers")))
@@ -140,6 +145,17 @@ def _fit(template: Script, launcher: Script) -> int:
     size = 0 if sizes is None else 2 if sizes == (ranks.dp, ranks.tp) else -2
     own = template.env.get("HCCL_IF_IP", "")
     return size + (bool(own) and own == ranks.address and ranks.first == 0)
+
+
+def _supposed(template: Script) -> Ranks:
+    """The ranks of a template without a launcher: those of its KV transfer that a node can hold."""
+    dp, tp = _sizes(template) or (1, 1)
+    local = max(min(dp, _NODE // tp), 1)
+    while dp % local:
+        local -= 1
+    return Ranks(
+        dp, tp, local, 0, "$dp_address", "$dp_rpc_port", int(_DEFAULTS["--vllm-start-port"])
+    )
 
 
 def _sizes(template: Script) -> tuple[int, int] | None:

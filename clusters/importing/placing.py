@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -13,6 +14,7 @@ from clusters.importing.servers import Server, is_address, key, of_this_node
 # Addresses for documentation (RFC 5737) stand for those that a script leaves open.
 STAND_IN = IPv4Address("192.0.2.1")
 NIC = "eth0"
+_NO_NIC = re.compile(r"[$<{].*|.{16,}|.*(?:nic|if_?name|interface|your).*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,28 @@ class Layout:
     open: tuple[Open, ...]
 
 
-def place(servers: Sequence[Server], workers: Sequence[Script] = ()) -> Layout:
-    """Groups and machines of one deployment. `workers`: `ray start` of nodes without a server."""
+def place(servers: Sequence[Server], workers: Sequence[Server] = ()) -> Layout:
+    """Groups and machines of one deployment. `workers`: of a Ray cluster."""
     return _Placing(servers, workers).layout()
 
 
 class _Placing:
-    def __init__(self, servers: Sequence[Server], workers: Sequence[Script]) -> None:
+    def __init__(self, servers: Sequence[Server], workers: Sequence[Server]) -> None:
         self.servers = servers
         self.workers = workers
-        self.machines: dict[tuple[str, ...], Machine] = {}
+        self.machines: dict[str, Machine] = {}
+        self.known: dict[tuple[str, str], str] = {}  # by what a machine is told -> its name
         self.open: dict[tuple[str, str], Open] = {}
 
     def layout(self) -> Layout:
         joined = _joined(self.servers)
+        if self.workers:
+            rays = [those for those in joined if those[0].ray] or joined[:1]
+            rays[0].extend(self.workers)
         taken = {one.own for one in self.servers if is_address(one.own)}
         self.free = (str(STAND_IN + i) for i in range(250) if str(STAND_IN + i) not in taken)
         seats = [[(one, self.machine(one)) for one in those] for those in joined]
-        roles = [_role(those, bool(self.workers)) for those in joined]
+        roles = [_role(those) for those in joined]
         named = _names(roles)
         by_name = {
             text: machine.address
@@ -112,31 +118,29 @@ class _Placing:
         return Layout(tuple(self.machines.values()), tuple(groups), tuple(self.open.values()))
 
     def machine(self, server: Server) -> Machine:
-        """The machine of a server: by its address, a name for it, or the script that it is in."""
-        text = server.own
-        leads = not server.follows and server.rank == 0
-        if not text and leads and server.leads_at and not is_open(server.leads_at):
-            text = server.leads_at
-        if is_address(text):
-            known: tuple[str, ...] = ("address", text)
-        elif text and not is_open(text) and not of_this_node(text):
-            known = ("name", key(text))
-        else:
-            known = ("block", server.script.block)
-        nic = server.nic
-        if known not in self.machines:
-            address = text if is_address(text) else next(self.free)
-            name = f"node{len(self.machines)}"
-            self.machines[known] = Machine(name, address)
-            if not is_address(text):
-                self.left_open(key(text) or "the address of its node", server.script, address)
-        machine = self.machines[known]
-        if nic or any(name in server.env for name in reading.INTERFACES):
-            stands = NIC if is_open(nic) or nic.startswith("$") or len(nic) > 15 else nic
-            if stands != nic:
-                self.left_open(key(nic) or "the interface of its node", server.script, stands)
-            machine = self.machines[known] = replace(machine, nic=machine.nic or stands)
-        return machine
+        """The machine of a server, which one that is on it already may have made."""
+        places = list(_places(server))
+        name = next((self.known[one] for one in places if one in self.known), "")
+        if not name:
+            found = next((text for kind, text in places if kind == "address"), "")
+            name = self.made(found or next(self.free))
+            if not found:
+                what = key(server.own) or "the address of its node"
+                self.left_open(what, server.script, self.machines[name].address)
+        self.known.update((one, name) for one in places if one not in self.known)
+        if server.nic or any(name in server.env for name in reading.INTERFACES):
+            nic = NIC if _NO_NIC.fullmatch(server.nic) or is_open(server.nic) else server.nic
+            if nic != server.nic:
+                what = key(server.nic) or "the interface of its node"
+                self.left_open(what, server.script, nic)
+            machine = self.machines[name]
+            self.machines[name] = replace(machine, nic=machine.nic or nic)
+        return self.machines[name]
+
+    def made(self, address: str, nic: str = "") -> str:
+        name = f"node{len(self.machines)}"
+        self.machines[name] = Machine(name, address, nic)
+        return name
 
     def left_open(self, name: str, script: Script, stands: str) -> None:
         self.open.setdefault((name, script.block), Open(name, script.at, stands))
@@ -144,7 +148,7 @@ class _Placing:
     def filled(
         self, server: Server, machine: Machine, leader: Machine, by_name: Mapping[str, str]
     ) -> Server:
-        machine = next(one for one in self.machines.values() if one.name == machine.name)
+        machine = self.machines[machine.name]
         values = {**by_name}
         if server.leads_at and not is_address(server.leads_at):
             values[server.leads_at] = leader.address
@@ -170,8 +174,6 @@ class _Placing:
         if external:
             local = sum(machine.name == on.name for _, machine in those)
             count = max(numbers.get("dp", 1), max(one.rank for one, _ in those) + 1)
-        elif role == "ray-head":
-            count = len(those) + len(self.workers)
         else:
             count = max(_nodes(numbers), len(those))
         given = {one.place: (one, machine) for one, machine in those}
@@ -186,16 +188,32 @@ class _Placing:
 
     def more(self, name: str, rank: int, one: Server) -> Machine:
         """The machine of a node whose script is not given."""
-        known: tuple[str, ...] = ("missing", name, str(rank))
-        if rank == 0 and is_address(one.leads_at):
-            known = ("address", one.leads_at)
-        if known not in self.machines:
-            address = known[1] if known[0] == "address" else next(self.free)
+        what = f"the node of rank {rank} of {name}, whose script is not given"
+        known = ("address", one.leads_at) if not rank and is_address(one.leads_at) else ("", what)
+        if known not in self.known:
             nic = next(iter(self.machines.values())).nic
-            self.machines[known] = Machine(f"node{len(self.machines)}", address, nic)
-            what = f"the node of rank {rank} of {name}, whose script is not given"
+            address = known[1] if known[0] else next(self.free)
+            self.known[known] = self.made(address, nic)
             self.open[what, ""] = Open(what, one.script.at, address)
-        return self.machines[known]
+        return self.machines[self.known[known]]
+
+
+def _places(server: Server) -> Iterator[tuple[str, str]]:
+    """By what a server's machine is told from others: an address, a name for it, its script."""
+    own, to = server.own, server.leads_at
+    named = own and not is_open(own) and not of_this_node(own)
+    leads = not server.follows and server.rank == 0
+    if is_address(own):
+        yield "address", own
+        return
+    if not named:
+        yield "block", server.script.block
+    if leads and is_address(to):
+        yield "address", to
+    elif named:
+        yield "name", key(own)
+    elif leads and not own and to and not is_open(to):
+        yield "name", key(to)
 
 
 def _nodes(numbers: Mapping[str, int]) -> int:
@@ -255,15 +273,19 @@ def _fits(group: Sequence[Server], one: Server) -> bool:
     )
 
 
-def _role(those: Sequence[Server], ray: bool) -> str:
+def _role(those: Sequence[Server]) -> str:
     first = those[0]
     if first.side:
         return first.side
-    if first.ray or ray:
+    if first.ray or any(one.worker for one in those):
         return "ray-head"
     numbers = first.numbers
     nodes = max(len(those), _nodes(numbers))
-    placed = first.leads_at or "rpc_port" in numbers or "start_rank" in numbers
+    placed = (
+        any(name in first.flags for name in reading.LEADERS)
+        or "rpc_port" in numbers
+        or "start_rank" in numbers
+    )
     together = numbers.get("dp", 1) > 1 and placed
     return "leader" if nodes > 1 or together or first.external else "single"
 

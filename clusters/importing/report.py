@@ -50,6 +50,8 @@ def _seat(one: Imported, group: Group, rank: int) -> str:
     if seat.server is None:
         return f"{group.name} on {seat.machine.name}: no script is given for it"
     what = "headless" if seat.server.headless else group.role
+    if seat.server.worker:
+        what = "ray-worker"
     if _as_command(one, group.name, rank):
         what = "as the command that the script has"
     place = f"{seat.server.script.at}: {group.name} on {seat.machine.name}, {what}"

@@ -144,8 +144,7 @@ def _of(source: Source, options: Options) -> Iterator[Imported]:
     guesses = [said or f"release {release}: nothing says which; the scripts fit it"]
     read = {one: servers.read(one, known) for one in dict.fromkeys(serving)}
     for deployment in _deployments(source, scripts, read):
-        those = [read[one] for one in deployment if one.kind == SERVER]
-        workers = [s for s in deployment if s.kind == RAY and "--head" not in s.words]
+        those, workers = _ray(deployment, [read[one] for one in deployment if one.kind == SERVER])
         layout = placing.place(those, workers)
         platform, why = _platform(source, deployment, those, options)
         image = next((one.image for one in deployment if one.image), "")
@@ -172,6 +171,16 @@ def _of(source: Source, options: Options) -> Iterator[Imported]:
             ),
             unread=tuple(unread),
         )
+
+
+def _ray(scripts: Sequence[Script], those: list[Server]) -> tuple[list[Server], list[Server]]:
+    """The servers, with what the head of a Ray cluster is given, and the cluster's workers."""
+    starts = [one for one in scripts if one.kind == RAY]
+    heads = [one for one in starts if "--head" in one.words]
+    runs = next((i for i, one in enumerate(those) if one.ray), 0)
+    if heads:
+        those = [*those[:runs], servers.of_ray(heads[0], those[runs]), *those[runs + 1 :]]
+    return those, [servers.of_ray(one) for one in starts if one not in heads]
 
 
 def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
@@ -279,15 +288,16 @@ def _deployments(
     if not source.apart:
         return [list(scripts)]
     made: list[list[Script]] = []
+    rays = [one for one in scripts if one.kind == RAY]
     for one in scripts:
         if one.kind != SERVER:
-            if made:
+            if made and one.kind != RAY:
                 made[-1].append(one)
             continue
         if made and _together(source, made[-1], one, read):
             made[-1].append(one)
         else:
-            made.append([one])
+            made.append([*(rays if read[one].ray else ()), one])
     return made
 
 

@@ -227,7 +227,12 @@ class _Reader:
             inside._assign_word(word, None, True)
         unknown: dict[str, None] = {}
         made = tuple(text for word in rest for text in inside._arguments(word, unknown))
-        env = {name: inside._value(name) for name in inside.exported if name in inside.values}
+        made = tuple(map(self._filled, made))
+        env = {
+            name: self._filled(inside._value(name))
+            for name in inside.exported
+            if name in inside.values
+        }
         self.scripts.append(
             Script(
                 file=self.file,
@@ -243,6 +248,14 @@ class _Reader:
                 devices=self.devices,
             )
         )
+
+    def _filled(self, text: str) -> str:
+        """A text with given values for what it only names: `node_ip`, `1.xx.xx.1`, `<node>`."""
+        for name, value in self.given.items():
+            text = text.replace(f"<{name}>", value)
+            if name in text and ("_" in name or "xx" in name):
+                text = value.join(re.split(rf"(?<![\w.$/-]){re.escape(name)}(?![\w.-])", text))
+        return text
 
     def _copy(self) -> _Reader:
         other = _Reader(self.file, self.given, self.title, self.block)

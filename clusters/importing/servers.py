@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clusters.importing.scripts import RAY as RAY_START
 from clusters.importing.scripts import Script, is_open
 from clusters.importing.shell import Note
 from entrypoints.inputs import arguments, catalogue
@@ -16,6 +18,8 @@ from entrypoints.inputs.catalogue import Catalogue
 SIDES = {"kv_producer": "prefill", "kv_consumer": "decode"}
 TRANSFER = "--kv-transfer-config"
 RAY = "--distributed-executor-backend"
+# `ray start`: what the entrypoint gives by itself.
+_RAY_DERIVED = ("--head", "--block", "--address", "--port", "--node-ip-address")
 ADDRESSES = ("HCCL_IF_IP", "VLLM_HOST_IP", "LOCAL_IP")
 INTERFACES = ("HCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 LEADERS = ("--data-parallel-address", "--master-addr")
@@ -41,7 +45,7 @@ PLACE = frozenset((*_NUMBERS.values(), *LEADERS, "--headless", "--served-model-n
 }
 _PORTS = {"port": 8000, "rpc_port": 13389, "master_port": 29501}
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
-_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|<([^<>]*)>", re.ASCII)
+_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|<([^<>]*)>|\{(\w+)\}", re.ASCII)
 _OWN = re.compile(
     r"(local|own|my|this|cur\w*|host|node|server|vllm)?_?(ip|host|addr\w*)|.*nic.*|if_?name"
     r"|.*interface.*|[xX.*]*|your.*",
@@ -66,6 +70,11 @@ class Server:
     notes: tuple[Note, ...] = ()
     stray: tuple[str, ...] = ()
     stands: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worker(self) -> bool:
+        """A node of a Ray cluster, which runs no server itself."""
+        return self.script.kind == RAY_START
 
     @property
     def transfer(self) -> Any:
@@ -109,7 +118,8 @@ class Server:
 
     @property
     def own(self) -> str:
-        return next((self.env[name] for name in ADDRESSES if self.env.get(name)), "")
+        found = (self.env[name] for name in ADDRESSES if self.env.get(name))
+        return next((text for text in found if is_address(text) or is_placeholder(text)), "")
 
     @property
     def nic(self) -> str:
@@ -118,7 +128,7 @@ class Server:
     @property
     def leads_at(self) -> str:
         texts = (arguments.value_of(self.flags, name) for name in LEADERS)
-        return next((text for text in texts if text), "")
+        return next((t for t in texts if t and (is_address(t) or is_placeholder(t))), "")
 
     @property
     def each(self) -> int:
@@ -167,17 +177,45 @@ def read(script: Script, known: Catalogue) -> Server:
     )
 
 
+def of_ray(script: Script, server: Server | None = None) -> Server:
+    """A node of a Ray cluster from its `ray start`; with the server that runs on the head."""
+    given = iter(script.words[2:])
+    rest: list[str] = []
+    known: dict[str, str] = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if name in _RAY_DERIVED:
+            alone = equals or name in ("--head", "--block")
+            known[name] = value if alone else next(given, "")
+        else:
+            rest.append(word)
+    address = known.get("--node-ip-address")
+    env = {**script.env, **(server.env if server else {})}
+    if address and not any(env.get(name) for name in ADDRESSES):
+        env["HCCL_IF_IP"] = address
+    if rest:
+        env["RAY_ARGS"] = shlex.join(rest)
+    if server:
+        port = known.get("--port", "")
+        numbers = {**server.numbers, **({"ray_port": int(port)} if port.isdigit() else {})}
+        return replace(server, env=env, numbers=numbers)
+    return Server(script, "", {}, env, {})
+
+
 def _trimmed(word: str, line: int, notes: list[Note]) -> str:
-    """A flag without blanks around it, with which vLLM would not know it."""
-    if word != word.strip() and re.fullmatch(r"--?[A-Za-z][\w.-]*", word.strip()):
-        notes.append(Note(line, f"{word!r} has a blank at its end: it is read without"))
-        return word.strip()
+    """A flag without blanks around it and a third dash, with which vLLM would not know it."""
+    name = re.fullmatch(r"\s*(?:-+(?=--))?(--?[A-Za-z][\w.-]*)\s*", word)
+    if name and word != name[1]:
+        notes.append(Note(line, f"{word!r} is no flag: it is read as {name[1]}"))
+        return name[1]
     return word
 
 
 def _most(flag: Flag, known: Catalogue) -> int:
     """How many of the values behind a flag are its own; all where the flag is not known."""
     entry = known.options.get(flag.name.partition(".")[0])
+    if flag.name in known.negatives:
+        return _switched(flag)
     if entry is None or entry.get("nargs") in ("+", "*"):
         return len(flag.values)
     switch = entry["type"] in ("flag", "bool") and "." not in flag.name
@@ -197,7 +235,9 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
         if text is None:
             continue
         if re.fullmatch(r"\d{1,9}", text):
-            made[size] = int(text)
+            least = 1 if size in (*SIZES, *_PORTS, "nnodes") else 0
+            if least <= int(text) <= 65535:
+                made[size] = int(text)
         elif size in _PORTS:
             made[size] = _PORTS[size]
             stands[key(text)] = str(_PORTS[size])
@@ -211,11 +251,21 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
 def key(text: str) -> str:
     """The name behind `$NAME`, `${NAME}` or `<name>`, or the text itself."""
     match = _REFERENCE.fullmatch(text)
-    return (match[1] or match[2] or match[3]).strip() if match else text
+    return next(filter(None, match.groups()), "").strip() if match else text
 
 
 def is_address(text: str) -> bool:
-    return _ADDRESS.fullmatch(text) is not None and all(int(n) < 256 for n in text.split("."))
+    """Whether other nodes may reach this one by it."""
+    if _ADDRESS.fullmatch(text) is None or not all(int(n) < 256 for n in text.split(".")):
+        return False
+    return not text.startswith(("127.", "0."))
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text stands for an address: no name of a host is written so."""
+    if text.startswith(("$", "<", "{")) or is_open(text) or re.search("xx", text, re.IGNORECASE):
+        return True
+    return "_" in text or ("." not in text and re.search("ip", text, re.IGNORECASE) is not None)
 
 
 def of_this_node(text: str) -> bool:
@@ -229,7 +279,7 @@ def filled(server: Server, values: Mapping[str, str], address: str, nic: str) ->
     own = dict.fromkeys(ADDRESSES[:2], address) | dict.fromkeys(INTERFACES, nic)
     env = {
         name: own[name]
-        if name in own and own[name] and (text in values or is_open(text))
+        if own.get(name) and (text in values or is_open(text))
         else _replaced(text, values, whole=name in (*ADDRESSES, "MASTER_ADDR"))
         for name, text in server.env.items()
     }

@@ -75,6 +75,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SPECIAL = "0123456789@*#?$!-"
 _OPERATORS = ("&&", "||", ";;", "|&", ";", "&", "|", "(", ")", "\n")
 _REDIRECT = re.compile(r"\d*(?:<<<|<<-?|<>|<&|>&|>>|>\||&>>|&>|<(?!\()|>(?!\())-?")
+_ANGLE = re.compile(r"<[A-Za-z][\w .:/-]*>(?=[\s\"'/:,;\\]|\Z)")
 _GOES_ON = re.compile(r"""--?[A-Za-z]|['"]?\{\s*["\\]""")
 _OPENS = ("if", "for", "while", "until", "case", "select")
 _CLOSES = ("fi", "done", "esac", "}")
@@ -111,7 +112,7 @@ class Lexer:
                 yield self._process()
                 continue
             redirect = _REDIRECT.match(self.text, self.at)
-            if redirect:
+            if redirect and not _ANGLE.match(self.text, self.at):
                 self._redirect(redirect[0])
                 continue
             operator = next((op for op in _OPERATORS if self.text.startswith(op, self.at)), "")
@@ -162,9 +163,13 @@ class Lexer:
         if not match or self.bodies or not _GOES_ON.match(self.text, match.end()):
             return False
         between = match[0]
-        why = "a comment" if "#" in between else "an empty line" if between.count("\n") > 1 else ""
-        why = f"{why} ends the command" if why else "the line does not end with a backslash"
-        self.notes.append(Note(self.line, f"{why} in a shell; it is read on"))
+        here = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at].strip()
+        why = "the line does not end with a backslash"
+        if here.startswith("#") or "#" in between:
+            why = "a comment ends the command"
+        elif not here or between.count("\n") > 1:
+            why = "an empty line ends the command"
+        self.notes.append(Note(self.line, f"{why}; it is read on"))
         self._move(len(between))
         return True
 
@@ -246,7 +251,7 @@ class Lexer:
 
     def _angle(self) -> Part | None:
         """`<node0_ip>`: not shell, but what documents write for a value to be filled in."""
-        match = re.compile(r"<[A-Za-z][\w .:/-]*>").match(self.text, self.at)
+        match = _ANGLE.match(self.text, self.at)
         return Part(TEXT, self._move(len(match[0]))) if match else None
 
     def _single(self, escapes: bool = False) -> str:

@@ -26,6 +26,7 @@ _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 _TITLE = re.compile(
     r"^\s*(?:[-*]|\d+\.)?\s*\**([^`|<>]*?(?:node|prefill|decode|proxy)[^`|<>]*?)\**:?\s*$", re.I
 )
+_STARTS = re.compile(r'\s*(?:\w+=\S*\s+)*"?(?:[^\s"]*/)?(?:vllm|python[\d.]*|bash|sh)"?\s')
 _NIGHTLY = ("deployment", "templates", "test_cases")
 
 
@@ -270,7 +271,7 @@ def _served(
     title: str,
 ) -> reading.Reading:
     """A server of the tests, in whose command every variable is known."""
-    if not re.match(r"\s*(?:\S+=\S*\s+)*(?:\S*/)?(?:vllm|python\S*|bash|sh)\s", command):
+    if not _STARTS.match(command):
         command = f"vllm serve {_quoted(model)} {command}"
     known = {**env, **values}
     env = {name: _filled(text, values) for name, text in env.items()}

@@ -81,7 +81,7 @@ def verify(files: Files, layout: Layout, known: Catalogue) -> Verified:
         lost=tuple(left),
         added={s.server.script.at: a for s, c in pairs if s.server and (a := _added(s, c, known))},
         commands=tuple(commands),
-        flags=sum(len(s.server.flags) + 1 for s, _ in pairs if s.server),
+        flags=sum(len(s.server.flags) + bool(s.server.model) for s, _ in pairs if s.server),
         variables=sum(len(s.server.env) for s, _ in pairs if s.server),
     )
 
@@ -143,6 +143,8 @@ def _has(container: Container | None, text: str) -> bool:
 def _added(seat: Seat, container: Container | None, known: Catalogue) -> tuple[str, ...]:
     assert seat.server is not None
     _, flags, _ = _planned(container, known)
+    if seat.server.worker:
+        return ()
     return tuple(
         " ".join((one.name, *one.values))
         for key, those in flags.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,10 @@ from clusters.importing import factoring
 from clusters.importing.factoring import Wanted, common, less, shared, without
 from clusters.importing.placing import Group, Layout, Machine
 from clusters.importing.servers import same
-from entrypoints.inputs import arguments
+from entrypoints.inputs import arguments, recipes, yaml12
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import NAMES
-from entrypoints.problems import one_line
+from entrypoints.problems import Refused, one_line
 
 Data = dict[str, Any]
 
@@ -41,6 +42,8 @@ def files(
     roles = list(dict.fromkeys(group.role for group in layout.groups))
     both = "prefill" in roles and "decode" in roles
     instances = {group.name: _instance(group, every[group.name], both) for group in layout.groups}
+    for group in layout.groups:
+        _accepted(instances[group.name], group.role, roles)
     blocks: dict[str, Data] = {}
     for role in roles:
         those = [instances[group.name] for group in layout.groups if group.role == role]
@@ -70,10 +73,11 @@ def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
     """What holds for every node of an instance, with a recipe's keys."""
     leader = those[0]
     env = common([one.env for one in those], factoring.alike)
-    flags = common([one.flags for one in those], same)
+    serving = [one for one in those if not one.server.worker]
+    flags = common([one.flags for one in serving], same)
     for key, flag in leader.flags.items():
         if key in (*factoring.FRONTEND, *factoring.LEADERS):
-            rest = [one.flags[key] for one in those[1:] if key in one.flags]
+            rest = [one.flags[key] for one in serving[1:] if key in one.flags]
             if all(same(flag, other) for other in rest) and (key in factoring.FRONTEND or not rest):
                 flags[key] = flag
     numbers, made = leader.server.numbers, Data()
@@ -83,6 +87,8 @@ def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
         made["sizes"] = sizes
     if "port" in numbers:
         made["port"] = numbers["port"]
+    if "ray_port" in numbers:
+        made["ray_port"] = numbers["ray_port"]
     if "rpc_port" in numbers and ROLES[group.role].networked:
         made["dp_rpc_port"] = numbers["rpc_port"]
     made["env"] = env
@@ -94,6 +100,26 @@ def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
         {key: flag for key, flag in ordered.items() if written[key] is None}
     )
     return made
+
+
+def _accepted(settings: Data, role: str, roles: Sequence[str]) -> None:
+    """Takes out what a recipe refuses; it becomes arguments and overrides, if it can be at all."""
+    keys = [key for key in _ORDER if key in settings]
+    for _ in range(9):
+        own = {**dict.fromkeys(roles), role: {key: settings[key] for key in keys}}
+        try:
+            recipes.load(json.dumps({"model": "m", "roles": own}))
+            return
+        except Refused as refused:
+            for problem in refused.problems:
+                key, _, rest = problem.where.removeprefix(f"RECIPE: roles.{role}.").partition(".")
+                if key in ("env", "args", "sizes") and rest in settings[key]:
+                    del settings[key][rest]
+                elif key in ("env", "args", "sizes", "kv_transfer"):
+                    settings[key] = {}
+                else:
+                    settings.pop(key, None)
+        keys = [key for key in keys if key in settings]
 
 
 def _taken(those: Sequence[Data]) -> Data:
@@ -117,7 +143,8 @@ def _taken(those: Sequence[Data]) -> Data:
 
 def _recipe(layout: Layout, platform: str, top: Data, blocks: Mapping[str, Data]) -> Data:
     leaders = [group.leader for group in layout.groups]
-    model = leaders[0].model or "MODEL"
+    model = leaders[0].model.strip() or "MODEL"
+    model = "MODEL" if model.startswith("-") else model
     made: Data = {"description": _description(layout, model, platform), "model": model}
     names = [one.flags.get("--served-model-name") for one in leaders]
     if names[0] and all(same(name, names[0]) for name in names):
@@ -172,7 +199,7 @@ def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str])
         made["devices"] = named
     if group.external:
         made["external"] = True
-    ports = {"port": "api", "dp_rpc_port": "dp_rpc"}
+    ports = {"port": "api", "dp_rpc_port": "dp_rpc", "ray_port": "ray"}
     if own := {short: settings[key] for key, short in ports.items() if settings.get(key)}:
         made["ports"] = own
     for key in ("sizes", "env", "args", "kv_transfer"):
@@ -193,7 +220,7 @@ def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str])
 def _overrides(group: Group, those: Sequence[Wanted], instance: Data) -> None:
     """What one node has that the others do not."""
     env = common([one.env for one in those], factoring.alike)
-    flags = common([one.flags for one in those], same)
+    flags = common([one.flags for one in those if not one.server.worker], same)
     for one in those:
         own_env = {**without(one.env, env), **one.own_env}
         own_env = {name: text for name, text in own_env.items() if name not in NAMES}
@@ -226,6 +253,9 @@ def add(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str])
 # ---- text ----------------------------------------------------------------------------------------
 
 
+_STR = "tag:yaml.org,2002:str"
+
+
 class _Plain(str):
     """Text that is read as text wherever it stands, and needs quotes only where YAML does."""
 
@@ -246,10 +276,18 @@ def _plain(dumper: yaml.SafeDumper, text: str) -> Any:
     resolved = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     tag = str(resolved)
     if tag.endswith((":null", ":merge")) or not text:
-        tag = "tag:yaml.org,2002:str"
+        tag = _STR
     return dumper.represent_scalar(tag, text)
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> Any:
+    """Text that YAML 1.2 would take for something else gets quotes, as PyYAML does for 1.1."""
+    resolvers = yaml12.Loader.yaml_implicit_resolvers.get(text[:1], [])
+    style = "'" if any(pattern.match(text) for _, pattern in resolvers) else None
+    return dumper.represent_scalar(_STR, text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_representer(_Plain, _plain)
 _Dumper.add_representer(
     _Flow,
@@ -264,7 +302,7 @@ _Dumper.add_representer(
     ),
 )
 _Dumper.add_representer(
-    type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "")
+    type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
 )
 
 
@@ -280,7 +318,8 @@ def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
             allow_unicode=True,
             default_flow_style=False,
         )
-        made = re.sub(r"^(\s*[\w.-]+:) $", r"\1", made, flags=re.MULTILINE)
+        if key == "roles":
+            made = re.sub(r"^(  [a-z-]+:) null$", r"\1", made, flags=re.MULTILINE)
         several = made.count("\n") > 1
         if pieces and (several or pieces[-1].count("\n") > 1):
             pieces.append("\n")
