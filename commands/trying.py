@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from invoke import Context, Exit, task
@@ -115,10 +114,11 @@ def bench(
         from trials.client import Endpoint
 
         known = benchmarks.load()
-        program = trial.program_of(image, vllm, shlex.split(docker_args))
+        program = trial.program_of(image, vllm, trial.words("--docker-args", docker_args))
         chosen = trial.recipe(recipe, kind)
         one = known.case(kind, chosen.name, case)
-        run = trial.planned(one, target, chosen, model, tokenizer, scale, shlex.split(args))
+        more = trial.words("--args", args)
+        run = trial.planned(one, target, chosen, model, tokenizer, scale, more)
         folder = store.made(Path(out))
         earlier = results.stored(folder, known)
         others = results.chosen(compare, one, scale, known) if compare else earlier
@@ -126,7 +126,7 @@ def bench(
         if kind == trial.SERVE:
             trial.served(Endpoint(run.target, key), run.model)
         record = trial.make(run, program, known, key)
-        file = store.write(folder, record, record["recipe"], record["case"])
+        file = store.write(folder, record, record["recipe"] or run.target, one.name)
         result = results.result(record, known, str(file))
         drawn = page.write(folder, [*earlier, result], known)
         rows = results.compared(result, others)

@@ -23,7 +23,21 @@ def asked(url: str, model: str, key: str, max_out_len: int, batch_size: int) -> 
     endpoint = Endpoint(url, key)
     if endpoint.url.count("/") > 2:
         raise fail("URL", f"'{url}' has a path", "AISBench asks http://HOST:PORT/v1 only")
-    return Asked(endpoint.url, served(endpoint, model), max_out_len, batch_size, key)
+    name = served(endpoint, model)
+    longest = _longest(endpoint, name)
+    if longest and max_out_len >= longest:
+        what = f"{max_out_len} leaves no room for a question in {longest} tokens, the server's most"
+        raise fail("--max-out-len", what, "give less, or a server with a larger --max-model-len")
+    return Asked(endpoint.url, name, max_out_len, batch_size, key)
+
+
+def _longest(endpoint: Endpoint, model: str) -> int | None:
+    """The context of a model in tokens, where the endpoint tells."""
+    body = endpoint.get("/v1/models").body
+    listed = body.get("data", []) if isinstance(body, dict) else []
+    mine = [one for one in listed if isinstance(one, dict) and one.get("id") == model]
+    longest = mine[0].get("max_model_len") if mine else None
+    return longest if isinstance(longest, int) else None
 
 
 def record(settings: Settings, data: Data, asked: Asked, path: str, work: Path) -> dict[str, Any]:

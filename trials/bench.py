@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -138,8 +139,9 @@ class Run:
     @property
     def shown(self) -> list[Path]:
         """Directories of this machine that the program reads."""
-        named = (Path(one) for one in (self.model, self.tokenizer) if one)
-        return list(dict.fromkeys(path.resolve() for path in named if path.is_dir()))
+        own = "" if self.case.kind.name == SERVE else self.model
+        named = (Path(one) for one in (own, self.tokenizer) if one)
+        return list(dict.fromkeys(path for path in named if path.is_dir()))
 
 
 def planned(
@@ -158,9 +160,19 @@ def planned(
         target = Endpoint(target).url
         model = model or chosen.served
         tokenizer = tokenizer or chosen.model
+    elif model:
+        raise fail("--model", f"is not for {case.kind.name}", "give the model first, as the target")
     else:
-        model = target
-    return Run(case, target, chosen, _found(model), _found(tokenizer), scale, tuple(more))
+        model = target = _found(target)
+    return Run(case, target, chosen, model, _found(tokenizer), scale, tuple(more))
+
+
+def words(option: str, text: str) -> list[str]:
+    """The words of an option, quoted as for a shell. Raises UserError."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise fail(option, f"{text}: {error}", "quote it as for a shell") from None
 
 
 def written(flags: Mapping[str, Any]) -> list[str]:

@@ -38,9 +38,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None
         _end(process)
         raise
     if code:
-        engine = argv[0] == "docker" and code == ENGINE
-        what = f"ended with code {code}"
-        raise fail(argv[0], what, "its words are above", EX_UNAVAILABLE if engine else EX_SOFTWARE)
+        raise _failed(argv, f"ended with code {code}; its words are above", code)
 
 
 def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
@@ -51,9 +49,14 @@ def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
         raise _cannot_start(argv[0], error) from None
     found = VERSION.findall(answer.stdout)
     if answer.returncode or not found:
-        words = " ".join(answer.stderr.split())[-300:] or "printed no version"
-        raise fail(" ".join(argv), words, "is this a vLLM?", EX_SOFTWARE)
+        words = " ".join(answer.stderr.split())[-300:]
+        raise _failed(argv, words or "printed no version", answer.returncode)
     return str(found[-1])
+
+
+def _failed(argv: Sequence[str], what: str, code: int) -> UserError:
+    engine = argv[0] == "docker" and code == ENGINE
+    return fail(argv[0], what, exit_code=EX_UNAVAILABLE if engine else EX_SOFTWARE)
 
 
 def _cannot_start(program: str, error: OSError) -> UserError:

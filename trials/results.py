@@ -14,7 +14,10 @@ from trials.benchmarks import REFERENCE, Benchmarks, Case
 
 @dataclass(frozen=True)
 class Result:
-    """One run: its figures by the names that vLLM gives them."""
+    """One run: its figures by the names that vLLM gives them.
+
+    `recipe` is the model of a run that had none.
+    """
 
     case: Case
     date: str
@@ -56,7 +59,11 @@ def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Res
     if case is None or not isinstance(raw, Mapping):
         raise fail(where, "is no result of a benchmark", exit_code=EX_DATAERR)
     wrong = [name for name in case.kind.metrics if not isinstance(raw.get(name), (int, float))]
-    wrong += [name for name in ("date", "recipe", "vllm") if not isinstance(record.get(name), str)]
+    wrong += [
+        name
+        for name in ("date", "recipe", "target", "vllm")
+        if not isinstance(record.get(name), str)
+    ]
     scale = record.get("scale")
     if wrong or not isinstance(scale, (int, float)):
         wrong += [] if isinstance(scale, (int, float)) else ["scale"]
@@ -64,7 +71,7 @@ def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Res
     return Result(
         case,
         record["date"],
-        record["recipe"],
+        record["recipe"] or record["target"],
         record["vllm"],
         float(scale),
         {name: float(raw[name]) for name in case.kind.metrics},
@@ -125,7 +132,7 @@ def when(one: Result) -> str:
 
 def label(one: Result) -> str:
     """What tells a run from others of its case."""
-    return ", ".join(filter(None, (when(one), one.recipe, f"vLLM {one.vllm}")))
+    return f"{when(one)}, {one.recipe}, vLLM {one.vllm}"
 
 
 def _row(title: str, values: Mapping[str, float], run: Result) -> Row:

@@ -66,7 +66,8 @@ def notes(run: Benchmark, rows: Sequence[Row], benchmarks: Benchmarks) -> Iterat
     if len(rows) > 1:
         yield "x: this run's figure divided by that one"
     if run.scale < 1:
-        yield f"a small run of the same shape, scale {run.scale:g}: no match for the reference"
+        no_match = ": no match for the reference" if run.case.reference else ""
+        yield f"a small run of the same shape, scale {run.scale:g}{no_match}"
     elif run.referred:
         yield f"reference: {benchmarks.source}; {benchmarks.made_with}"
         if run.case.oddity:

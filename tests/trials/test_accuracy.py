@@ -12,11 +12,27 @@ import pytest
 from images.errors import UserError
 from trials import accuracy, ais_bench, datasets
 from trials.ais_bench import Asked, Score
+from trials.client import Answer, Endpoint
 from trials.datasets import Data, Settings, looked_at
 
 SETTINGS = Settings.load()
 CEVAL, GSM8K = SETTINGS.datasets["ceval"], SETTINGS.datasets["gsm8k"]
 ASKED = Asked("http://10.0.0.1:8000", "qwen3", 32768, 32)
+
+
+Listing = Callable[[int | None], None]
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> Listing:
+    """Every endpoint lists one model with this context."""
+
+    def lists(longest: int | None) -> None:
+        body = {"data": [{"id": "qwen3", "max_model_len": longest}]}
+        answer = Answer(200, "application/json", body, "")
+        monkeypatch.setattr(Endpoint, "get", lambda self, path: answer)
+
+    return lists
 
 
 def ceval(directory: Path, *subjects: str) -> Path:
@@ -98,6 +114,18 @@ def test_what_cannot_be_is_said(
         wrong(tmp_path)
     assert said in str(caught.value)
     assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize("longest", [32769, None])
+def test_answers_that_the_server_can_give(longest: int | None, listing: Listing) -> None:
+    listing(longest)
+    assert accuracy.asked("http://h:1/v1", "", "", 32768, 4).model == "qwen3"
+
+
+def test_answers_longer_than_the_server_s_context(listing: Listing) -> None:
+    listing(32768)
+    with pytest.raises(UserError, match="leaves no room for a question in 32768 tokens"):
+        accuracy.asked("http://h:1", "qwen3", "", 32768, 4)
 
 
 # ---- AISBench ------------------------------------------------------------------------------------

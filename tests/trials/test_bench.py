@@ -16,6 +16,7 @@ from entrypoints.inputs import recipes
 from images.errors import UserError
 from trials import bench, benchmarks, page, program, results, show, store
 from trials.bench import Vllm, planned
+from trials.client import Answer, Endpoint
 from trials.results import Result
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -69,6 +70,11 @@ def run_of(recipe: str, case: str = "", scale: float = 1, tokenizer: str = "") -
     return planned(one, URL, chosen, "", tokenizer, scale, ())
 
 
+def offline(kind: str = "latency", target: str = "M", model: str = "") -> bench.Run:
+    more = ["--tensor-parallel-size", "8"]
+    return planned(KNOWN.case(kind, ""), target, bench.recipe("", kind), model, "", 1, more)
+
+
 @pytest.mark.parametrize(("recipe", "case", "vllm"), COMMANDS)
 def test_the_command_of_a_case(recipe: str, case: str, vllm: str) -> None:
     run = run_of(recipe)
@@ -79,9 +85,7 @@ def test_the_command_of_a_case(recipe: str, case: str, vllm: str) -> None:
 
 @pytest.mark.parametrize(("kind", "vllm"), OFFLINE)
 def test_the_command_without_a_server(kind: str, vllm: str) -> None:
-    chosen = bench.recipe("", kind)
-    more = ["--tensor-parallel-size", "8"]
-    run = planned(KNOWN.case(kind, ""), "M", chosen, "", "", 1, more)
+    run = offline(kind)
     assert ["vllm", *run.words(KNOWN, vllm, "/r")] == shlex.split(OFFLINE[kind, vllm])
 
 
@@ -114,6 +118,19 @@ def test_a_tokenizer_by_name_is_found_the_recipe_s_way() -> None:
     assert run_of(f"{W8A8}/single-128k").env == {"VLLM_USE_MODELSCOPE": "true"}
 
 
+def test_only_a_run_without_a_server_takes_its_model_from_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "qwen3").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (run_of(f"{W8A8}/single-128k").model, run_of(f"{W8A8}/single-128k").shown) == (
+        "qwen3",
+        [],
+    )
+    alone = offline(target="qwen3")
+    assert (alone.model, alone.shown) == (str(tmp_path / "qwen3"), [tmp_path / "qwen3"])
+
+
 def test_a_small_run_keeps_lengths_and_rate() -> None:
     case = KNOWN.cases["throughput-a3"]
     small, full = KNOWN.flags(case, "0.13.0", 0.01), KNOWN.flags(case, "0.13.0")
@@ -131,6 +148,8 @@ def test_a_small_run_keeps_lengths_and_rate() -> None:
         (lambda: run_of(f"{W8A8}/single-128k", scale=2), "2 is not above 0 and up to 1"),
         (lambda: bench.recipe("", "serve"), "--recipe: is missing"),
         (lambda: bench.recipe("single-128k", "serve"), "is not a recipe (known: "),
+        (lambda: bench.words("--args", "--label 'x"), "--args: --label 'x: No closing quotation"),
+        (lambda: offline(model="m"), "--model: is not for latency"),
         (lambda: bench.program_of("", "", ()), "are both missing"),
         (lambda: bench.program_of("IMAGE", "vllm", ()), "are given both"),
         (lambda: program.run(["/no/such/vllm"], {}), "No such file"),
@@ -151,6 +170,91 @@ def test_the_version_is_the_last_line(said: str) -> None:
     assert found == said.partition("+")[0]
 
 
+# ---- a run ---------------------------------------------------------------------------------------
+
+# A `vllm` that leaves a recorded result where it is told to, or ends as it is told to.
+PROGRAM = """#!{python}
+import os, shutil, sys
+if "--version" in sys.argv:
+    print("0.13.0+empty")
+elif "FAIL" in sys.argv:
+    sys.exit(1)
+elif "NOTHING" not in sys.argv:
+    assert os.environ["OPENAI_API_KEY"] == "sk-secret"
+    to = sys.argv[sys.argv.index("--result-dir") + 1]
+    shutil.copy({recorded!r}, to + "/result.json")
+"""
+
+
+@pytest.fixture
+def vllm(tmp_path: Path) -> Vllm:
+    path = tmp_path / "vllm"
+    recorded = str(RECORDED / "serve-0.32.0.json")
+    path.write_text(PROGRAM.format(python=sys.executable, recorded=recorded))
+    path.chmod(0o755)
+    return Vllm(path=str(path))
+
+
+def made(vllm: Vllm, *more: str) -> dict[str, Any]:
+    chosen = bench.recipe(f"{W8A8}/throughput-a3", bench.SERVE)
+    case = KNOWN.case(bench.SERVE, chosen.name)
+    run = planned(case, f"{URL}/v1/", chosen, "", "", 0.01, more)
+    return bench.make(run, vllm, KNOWN, key="sk-secret")
+
+
+def test_a_run_is_recorded_with_its_command_and_without_its_key(vllm: Vllm) -> None:
+    record = made(vllm, "--seed", "7")
+    assert record["argv"][:3] == [vllm.path, "bench", "serve"]
+    assert record["argv"][-2:] == ["--seed", "7"]
+    assert record["target"] == URL
+    assert "sk-secret" not in json.dumps(record)
+    found = results.result(record, KNOWN, "x.json")
+    assert (found.vllm, found.scale, found.failed) == ("0.13.0", 0.01, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [("FAIL", "ended with code 1"), ("NOTHING", "left no result")]
+)
+def test_a_run_that_fails_is_no_result(vllm: Vllm, more: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        made(vllm, more)
+    assert caught.value.exit_code == 70
+
+
+class Listing(Endpoint):
+    """An endpoint whose list of models is answered with `status`."""
+
+    status = 200
+
+    def get(self, path: str) -> Answer:
+        body = {"data": [{"id": "qwen3"}]} if self.status == 200 else None
+        return Answer(self.status, "application/json", body, "")
+
+
+@pytest.mark.parametrize(("status", "asked"), [(200, "qwen3"), (200, ""), (404, "qwen3")])
+def test_the_model_that_is_served(status: int, asked: str) -> None:
+    endpoint = Listing(URL)
+    endpoint.status = status
+    assert bench.served(endpoint, asked) == "qwen3"
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "code", "said"),
+    [
+        (200, "qwen4", 65, "--model: qwen4 is not served there (did you mean qwen3?)"),
+        (401, "qwen3", 69, "answers 401 (is the key the server's?)"),
+        (404, "", 69, "answers 404 (is it ready?)"),
+    ],
+)
+def test_a_model_that_is_not_served(status: int, asked: str, code: int, said: str) -> None:
+    endpoint = Listing(URL)
+    endpoint.status = status
+    with pytest.raises(UserError) as caught:
+        bench.served(endpoint, asked)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == code
+
+
 # ---- results -------------------------------------------------------------------------------------
 
 
@@ -161,6 +265,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "date": "2026-11-25T10:00:00Z",
         "case": "throughput-a3",
         "recipe": f"{W8A8}/throughput-a3",
+        "target": URL,
         "scale": 1,
         "vllm": "0.13.0",
         "result": raw,
