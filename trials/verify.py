@@ -167,7 +167,7 @@ def _unknown_model(trial: Trial) -> str:
 
 def _bad_value(trial: Trial) -> str:
     asked = {**_completion_of(trial), "max_tokens": -1}
-    return _refused(trial.endpoint.post("/v1/completions", asked), 400)
+    return _refused(trial.endpoint.post("/v1/completions", asked), 400, 422)
 
 
 def _no_prompt(trial: Trial) -> str:
@@ -265,15 +265,15 @@ def _streamed(stream: Stream) -> Iterator[Any]:
 
 
 def _refused(answer: Answer, *wanted: int) -> str:
-    """A refusal that says why."""
+    """A refusal that says why: in JSON as vLLM does, or in plain text as routers do."""
     said = " or ".join(map(str, wanted))
     _wants(answer.status in wanted, f"answers {answer.status} in place of {said}")
     body = answer.body if isinstance(answer.body, dict) else {}
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else body.get("message")
-    message = message or body.get("detail")
-    _wants(bool(message), f"{answer.status} without a message")
-    return f"{answer.status}: {_short(str(message))}"
+    message = str(message or body.get("detail") or answer.text)
+    _wants(bool(message.strip()), f"{answer.status} without a message")
+    return f"{answer.status}: {_short(message)}"
 
 
 def _short(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 import time
 from typing import Any
@@ -41,7 +42,10 @@ class Group:
         with socket.create_server(("0.0.0.0", self._meets[1])) as listener:
             while len(have) < wanted:
                 link, address = listener.accept()
-                come = json.loads(link.makefile().readline() or "{}")
+                hello = link.makefile().readline()
+                if not hello:  # someone who looked whether the port is open
+                    continue
+                come = json.loads(hello)
                 if come.get("configuration") != options.configuration:
                     self._fail(link, f"Configuration mismatch detected for engine {address[0]}")
                 new = set(range(come["first"], come["first"] + come["count"]))
@@ -67,6 +71,7 @@ class Group:
             self.state.ended.put(0)
             return
         link.sendall((json.dumps(hello) + "\n").encode())
+        threading.Thread(target=self._core, args=(link,), daemon=True).start()
         lines = link.makefile()
         if not lines.readline():
             self.state.say("the leader is gone before it was ready")
@@ -78,6 +83,16 @@ class Group:
         self.state.say("the leader is gone")
         self.state.broken.set()
         time.sleep(30)  # vLLM's followers live on for a while
+        self.state.ended.put(1)
+
+    def _core(self, link: socket.socket) -> None:
+        """A process with the title of vLLM's engine core, which holds the connection as that does:
+        by it the entrypoint tells the health of a headless node."""
+        title = f"VLLM::EngineCore_DP{self.options.start_rank}"
+        core = subprocess.Popen(
+            [title, "infinity"], executable="/bin/sleep", pass_fds=[link.fileno()]
+        )
+        self.state.say(f"engine core has died: {core.wait()}")
         self.state.ended.put(1)
 
     def _connect(self) -> socket.socket | None:

@@ -1,0 +1,77 @@
+"""The cluster as it is rehearsed: the same file, with what this machine has for nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+
+from clusters.compile import deployment
+from clusters.deployment import Deployment
+from clusters.findings import ERROR
+from clusters.model import Cluster, Kubernetes, Secret
+from images.errors import EX_DATAERR, Problem, UserError
+
+NIC = "eth0"  # of every container on a Docker network
+KEY = "rehearsal"  # what every secret is
+FIRST = 10  # addresses below are the network's own
+
+
+@dataclass(frozen=True)
+class Cast:
+    """`changes`: what is otherwise than in the file, in words."""
+
+    deployment: Deployment
+    changes: tuple[str, ...]
+
+
+def cast(cluster: Cluster, network: IPv4Network, image: str) -> Cast:
+    """The rehearsal's deployment, with addresses of `network`.
+
+    Raises UserError (65) when the network is too small, or the deployment has errors.
+    """
+    if len(cluster.nodes) + FIRST >= network.num_addresses:
+        where, what = f"{cluster.file}: nodes", f"{len(cluster.nodes)} do not fit into {network}"
+        raise UserError([Problem(where, what, "take a part of the file")], EX_DATAERR)
+    nodes = {
+        name: replace(node, address=str(network[FIRST + at]), nic=NIC, context="", placed=False)
+        for at, (name, node) in enumerate(cluster.nodes.items())
+    }
+    proxy = cluster.proxy
+    if proxy and proxy.node not in nodes:
+        proxy = replace(proxy, node=next(iter(nodes)), replicas=1)
+    made = deployment(
+        replace(
+            cluster,
+            name=f"{cluster.name}-rehearsal",
+            image=image,
+            nodes=nodes,
+            proxy=proxy,
+            volumes=(),
+            secrets=tuple(Secret(one.variable, env=one.variable) for one in cluster.secrets),
+            run=replace(cluster.run, preflight="off"),
+            kubernetes=Kubernetes(),
+            options=(),
+        )
+    )
+    wrong = [one for one in made.findings if one.severity == ERROR]
+    if wrong:
+        problems = [Problem(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
+        raise UserError(problems, EX_DATAERR)
+    return Cast(made, tuple(_changes(cluster, network, image)))
+
+
+def _changes(cluster: Cluster, network: IPv4Network, image: str) -> Sequence[str]:
+    said = [
+        f"the {len(cluster.nodes)} nodes have addresses of {network} and the interface {NIC}",
+        f"every container runs {image}, without NPUs and without the preflight of a node",
+    ]
+    if cluster.volumes:
+        said.append("no weights are mounted")
+    if cluster.secrets:
+        said.append(f"every secret is '{KEY}'")
+    if cluster.options:
+        said.append(f"left out: {' '.join(cluster.options)}")
+    if cluster.proxy and cluster.proxy.node not in cluster.nodes:
+        said.append("one proxy, on the first node")
+    return said

@@ -1,0 +1,192 @@
+"""A rehearsal from beginning to end: the nodes, the cluster, requests, proof, faults, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from docker import APIClient, DockerClient
+from docker.errors import DockerException
+
+from clusters.deployment import Deployment
+from clusters.live.up import Options as Start
+from clusters.live.up import up
+from clusters.live.view import Row, View
+from clusters.model import Cluster
+from images.errors import EX_UNAVAILABLE, UserError, fail
+from rehearsal import faults, proof
+from rehearsal.cast import KEY, cast
+from rehearsal.load import Load
+from rehearsal.stage import Mount, Stage, stage
+from trials.client import Endpoint
+from trials.verify import FAILED, Result, verify
+
+ROUNDS = 4  # requests for every server, so that a router has reason to use them all
+LOG_LINES = 400
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, `at` seconds after the beginning; `who`: a container, or empty."""
+
+    at: float
+    who: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """`image`: that every node runs, with `mounts` over it. `timeout`: seconds to be healthy."""
+
+    image: str
+    mounts: tuple[Mount, ...] = ()
+    faults: bool = False
+    timeout: float = 300.0
+    keep: bool = False
+
+
+@dataclass
+class Report:
+    """What a rehearsal has shown. `failure`: why it ended early."""
+
+    name: str
+    changes: tuple[str, ...] = ()
+    events: list[Event] = field(default_factory=list)
+    checks: list[Result] = field(default_factory=list)
+    outcomes: list[faults.Outcome] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    ready: float | None = None
+    failure: str = ""
+    deployment: Deployment | None = None
+
+    @property
+    def passed(self) -> bool:
+        checked = bool(self.checks) and all(one.state != FAILED for one in self.checks)
+        return not self.failure and checked and all(one.good for one in self.outcomes)
+
+
+def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
+    """Run it and say how it went; what fails on the way is in the report.
+
+    Raises UserError (65) for a cluster that cannot be rehearsed, 69 without an engine.
+    """
+    try:
+        api: APIClient = DockerClient.from_env().api
+        api.ping()
+    except DockerException as error:
+        raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
+    name = f"{cluster.name}-rehearsal"
+    report = Report(cluster.name)
+    begun = time.monotonic()
+    with stage(api, name, options.mounts, options.keep) as place, _Recorder(out, report) as view:
+        made = cast(cluster, place.network, options.image)
+        report.changes, report.deployment = made.changes, made.deployment
+        try:
+            _run(made.deployment, place, options, report, view)
+        except UserError as error:
+            report.failure = "; ".join(map(str, error.problems))
+        finally:
+            report.logs = _logs(api, made.deployment)
+            report.seconds = time.monotonic() - begun
+    return report
+
+
+def _run(
+    deployment: Deployment, place: Stage, options: Options, report: Report, view: _Recorder
+) -> None:
+    used = {one.node.name for one in deployment.containers}
+    for node in deployment.cluster.nodes.values():
+        if node.name in used:
+            place.place(node, options.image)
+    view.note("", f"{len(used)} nodes on {place.network}")
+    secrets = {secret.env: KEY for secret in deployment.cluster.secrets}
+    start = Start(npus=False, timeout=options.timeout)
+    up(deployment, secrets, view, start, place.engine)
+    report.ready = view.note("", "ready")
+    key = KEY if "VLLM_API_KEY" in secrets else ""
+    url, model = _endpoint(deployment), _model(deployment)
+    _checks(deployment, url, model, key, report, view)
+    if options.faults:
+        for fault in faults.faults(deployment):
+            view.note(fault.container.name, fault.kind)
+            with Load(url, model, key) as load:
+                time.sleep(2)
+                outcome = faults.inflict(fault, place, load, deployment, view.say)
+            report.outcomes.append(outcome)
+            again = "did not serve again" if outcome.after is None else f"{outcome.after:.1f} s"
+            view.note(fault.container.name, f"served again after {again}")
+            view.say(f"fault: {outcome.fault}: {outcome.failed} of {outcome.sent} failed, {again}")
+
+
+def _checks(
+    deployment: Deployment, url: str, model: str, key: str, report: Report, view: _Recorder
+) -> None:
+    before = proof.work(deployment, key)
+    for result in verify(Endpoint(url, key), model):
+        report.checks.append(result)
+        view.say(f"{result.state:8} {result.name}: {result.message}")
+    endpoint = Endpoint(url, key)
+    for number in range(ROUNDS * len(before)):
+        body = {"model": model, "prompt": f"request {number}", "max_tokens": 4}
+        endpoint.post("/v1/completions", body)
+    for result in proof.prove(deployment, before, proof.work(deployment, key)):
+        report.checks.append(result)
+        view.say(f"{result.state:8} {result.name}: {result.message}")
+    view.note("", "verified")
+
+
+def _endpoint(deployment: Deployment) -> str:
+    proxy = deployment.proxy
+    if proxy and proxy.launch:
+        return f"http://{proxy.node.address}:{proxy.launch.ports['api']}"
+    host, port = next(end for group in deployment.groups for end in group.endpoints)
+    return f"http://{host}:{port}"
+
+
+def _model(deployment: Deployment) -> str:
+    """The name that clients use."""
+    for container in deployment.containers:
+        argv = list(container.launch.argv) if container.launch else []
+        if "--served-model-name" in argv:
+            return argv[argv.index("--served-model-name") + 1]
+        if argv[:2] == ["vllm", "serve"]:
+            return argv[2]
+    return ""
+
+
+def _logs(api: APIClient, deployment: Deployment) -> dict[str, str]:
+    found = {}
+    for one in deployment.containers:
+        with suppress(DockerException):
+            found[one.name] = api.logs(one.name, tail=LOG_LINES).decode(errors="replace")
+    return found
+
+
+class _Recorder(View):
+    """Shows what a view shows, and keeps when each container came into which state."""
+
+    def __init__(self, out: TextIO, report: Report) -> None:
+        super().__init__(out)
+        self._report, self._begun = report, time.monotonic()
+        self._states: dict[str, str] = {}
+
+    def __enter__(self) -> _Recorder:
+        super().__enter__()
+        return self
+
+    def note(self, who: str, what: str) -> float:
+        at = time.monotonic() - self._begun
+        self._report.events.append(Event(at, who, what))
+        return at
+
+    def show(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            state = f"{row.state} {row.health}".strip()
+            if self._states.get(row.container, "waiting") != state:
+                self._states[row.container] = state
+                self.note(row.container, state)
+        super().show(rows)

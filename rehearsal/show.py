@@ -1,0 +1,59 @@
+"""A rehearsal's report as text and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rehearsal.faults import Outcome
+from rehearsal.rehearse import Report
+
+
+def report_data(report: Report) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "name": report.name,
+        "passed": report.passed,
+        "failure": report.failure,
+        "seconds": round(report.seconds, 1),
+        "ready": None if report.ready is None else round(report.ready, 1),
+        "changes": list(report.changes),
+        "checks": [asdict(one) for one in report.checks],
+        "faults": [_outcome(one) for one in report.outcomes],
+        "events": [asdict(one) for one in report.events],
+    }
+
+
+def report_text(report: Report) -> str:
+    """What was otherwise than in the file, what failed, and how long it took."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"rehearsal of {report.name}"
+    yield from (f"  {change}" for change in report.changes)
+    for one in report.checks:
+        yield f"{one.state:8} {one.name}: {one.message}"
+    for outcome in report.outcomes:
+        yield f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {_told(outcome)}"
+    if report.failure:
+        yield f"failed   {report.failure}"
+    ready = "" if report.ready is None else f", ready after {report.ready:.0f} s"
+    yield f"{'passed' if report.passed else 'failed'} in {report.seconds:.0f} s{ready}"
+
+
+def _told(outcome: Outcome) -> str:
+    parts = [f"{outcome.failed} of {outcome.sent} requests failed"]
+    parts += [f"{number} with {status}" for status, number in outcome.statuses.items()]
+    if outcome.empty:
+        parts.append(f"{outcome.empty} were empty")
+    parts.append(f"the slowest took {outcome.longest:.1f} s")
+    again = "it did not serve again"
+    if outcome.after is not None:
+        again = f"served again after {outcome.after:.1f} s" if outcome.failed else "never stopped"
+    return ", ".join([*parts, again, *(f"{name} started by hand" for name in outcome.helped)])
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {**asdict(outcome), "good": outcome.good}
