@@ -89,8 +89,8 @@ class Group:
         """A process with the title of vLLM's engine core, which holds the connection as that does:
         by it the entrypoint tells the health of a headless node."""
         title = f"VLLM::EngineCore_DP{self.options.start_rank}"
-        core = subprocess.Popen(
-            [title, "infinity"], executable="/bin/sleep", pass_fds=[link.fileno()]
+        core = subprocess.Popen(  # reads until this process is gone
+            [title], executable="/bin/cat", stdin=subprocess.PIPE, pass_fds=[link.fileno()]
         )
         self.state.say(f"engine core has died: {core.wait()}")
         self.state.ended.put(1)
