@@ -120,7 +120,7 @@ def test_a_leader_serves_when_every_rank_is_there(start: Start) -> None:
     follower.process.send_signal(signal.SIGTERM)
     assert follower.process.wait(10) == 0
     asked = {"model": "m", "prompt": "x"}
-    for _ in range(50):  # until the leader has noticed
+    for _ in range(200):  # until the leader has noticed
         status = requests.post(f"{leader.url}/v1/completions", json=asked, timeout=5).status_code
         if status == 500:
             break
