@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from invoke import Context, Exit, task
@@ -52,6 +53,47 @@ def verify(
             tell(show.result_text(result))
         data(format, show.results_data(results), lambda: show.summary_text(results))
         if any(one.state == trial.FAILED for one in results):
+            raise Exit(code=EX_SOFTWARE)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "file": "a cluster file: docs/clusters.md",
+        "image": "what the nodes run (default: the release's image on a stand-in for CANN)",
+        "faults": "kill, and cut off, one container of each kind while requests go on",
+        "timeout": "seconds until everything has to be healthy (default: 300)",
+        "keep": "leave the containers and their network for a look",
+        "format": FORMAT,
+    },
+)
+def rehearse(
+    c: Context,
+    file: str,
+    image: str = "",
+    faults: bool = False,
+    timeout: float = 300.0,
+    keep: bool = False,
+    format: str = "text",
+) -> None:
+    """Run a whole cluster on this machine, without NPUs: invoke rehearse cluster.yaml
+
+    Every node is a container with an address of its own, with the image's entrypoint and roles, and
+    a recorded engine in place of vLLM. Exits with 70 when anything fails.
+    """
+    with problems_in_plain_words():
+        from clusters.file.read import load
+        from images.errors import EX_SOFTWARE
+        from rehearsal import show
+        from rehearsal.recorded import MOUNTS, image_of
+        from rehearsal.rehearse import Options
+        from rehearsal.rehearse import rehearse as run
+
+        cluster = load(file, say)
+        options = Options(image or image_of(cluster), MOUNTS, faults, timeout, keep)
+        report = run(cluster, options, sys.stderr)
+        data(format, show.report_data(report), lambda: show.report_text(report))
+        if not report.passed:
             raise Exit(code=EX_SOFTWARE)
 
 
