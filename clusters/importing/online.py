@@ -63,7 +63,8 @@ class Ranks:
 
 
 def is_template(script: Script) -> bool:
-    return script.kind == SERVER and sum(name in _PLACES for name in script.unknown) > 2
+    given = sum(name in _PLACES for name in script.unknown)
+    return script.kind == SERVER and given > 2 and "--data-parallel-rank" in script.words
 
 
 def expand(

@@ -62,7 +62,9 @@ _OPEN = re.compile(
     r"|\$\(.*|`.*",
     re.DOTALL,
 )
-_OPEN_NAME = re.compile(r"ip|addr|host|nic|if_?name|interface|port|path|model|dir", re.IGNORECASE)
+_OPEN_NAME = re.compile(
+    r"ip|addr|host|nic|if_?name|interface|port|path|model|dir|rank|size", re.IGNORECASE
+)
 # Commands that run another one. What they change in how it runs cannot be told to a container.
 _QUIET = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
 _LOUD = ("numactl", "taskset", "timeout", "nice", "chrt")

@@ -157,6 +157,9 @@ def read(script: Script, known: Catalogue) -> Server:
     if not model and extra and not given:
         model = extra.pop(0)
     model = (given or [model])[-1]
+    if extra and any(word in ("...", "…") for word in extra):
+        extra = [word for word in extra if word not in ("...", "…")]
+        notes.append(Note(script.line, "... stands for more, which is not there"))
     if not model:
         notes.append(Note(script.line, "there is no model"))
     kept = [flag for flag in flags if flag.name != "--model"]
@@ -301,6 +304,36 @@ def _replaced(text: str, values: Mapping[str, str], whole: bool) -> str:
             alone = rf"(?<![\w.-]){re.escape(old)}(?![\w.-])"
             text = new.join(re.split(alone, text))
     return text
+
+
+# A variable of the entrypoint that scripts export as well -> the number that says the same.
+_SAID = {
+    "TP_SIZE": "tp",
+    "PP_SIZE": "pp",
+    "PCP_SIZE": "pcp",
+    "DP_SIZE": "dp",
+    "DP_SIZE_LOCAL": "dp_local",
+    "DP_RANK": "dp_rank",
+    "DP_RPC_PORT": "rpc_port",
+    "NODES": "nnodes",
+    "NODE_RANK": "node_rank",
+    "PORT": "port",
+}
+
+
+def says(server: Server, name: str, text: str) -> bool:
+    """Whether a server's command says what a variable of the entrypoint does."""
+    if name in _SAID:
+        return text == str(server.numbers.get(_SAID[name]))
+    names = server.flags.get("--served-model-name", ())
+    said = {
+        "MODEL": (server.model,),
+        "SERVED_MODEL_NAME": names[-1].values if names else (),
+        "LOCAL_IP": (server.own,),
+        "LEADER_IP": (server.leads_at,),
+        "NIC": (server.nic,),
+    }
+    return text in said.get(name, ())
 
 
 # ---- comparing -----------------------------------------------------------------------------------

@@ -24,8 +24,6 @@ from entrypoints.inputs.settings import NAMES
 
 RECIPE, CLUSTER = "recipe.yaml", "cluster.yaml"
 _FREE = ("JEMALLOC", "RAY_ARGS")
-# Variables of the entrypoint that scripts export as well, and the file's keys that give them.
-_KEYS = {"MODEL": "model", "SERVED_MODEL_NAME": "served_model_name"}
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,8 @@ def _differences(seat: Seat, container: Container | None, known: Catalogue) -> I
         if not same(want, flags.get(key)):
             yield Difference(server, key, want, flags.get(key))
     for name, text in server.env.items():
+        if name in NAMES and servers.says(server, name, text):
+            continue  # the script's own variable, whose value is in the command
         if env.get(name) != text and not (name == VISIBLE and _has(container, text)):
             yield Difference(server, name, text, env.get(name), True)
 
@@ -181,18 +181,6 @@ def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalog
             if own_words or own_env:
                 write.add(instance, node, dict(own_env), own_words)
                 changed = True
-    for group in layout.groups:
-        ports = files.cluster["instances"][group.name].setdefault("ports", {})
-        for server in group.servers:
-            if server.env.get("PORT") == str(server.numbers.get("port")) and not group.external:
-                ports["api"] = server.numbers["port"]
-        if not ports:
-            del files.cluster["instances"][group.name]["ports"]
-    for name, key in _KEYS.items():
-        values = {d.want for those in by_seat.values() for d in those if d.what == name}
-        if len(values) == 1 and key not in files.cluster:
-            files.cluster[key] = values.pop()
-            changed = True
     return changed
 
 
