@@ -8,7 +8,7 @@ from typing import Any
 
 from clusters.importing.placing import Layout
 from clusters.importing.scripts import Script
-from entrypoints.inputs.arguments import Flag, parse, render, value_of
+from entrypoints.inputs.arguments import parse, render, value_of
 from entrypoints.launch.proxy import PORT
 
 # Scripts of vllm-ascend whose servers follow from the cluster.
@@ -40,7 +40,7 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
     if program != "vllm-router" and program not in _EXAMPLES:
         return None
     problems: list[Any] = []
-    flags = [_whole(flag) for flag in parse(script.words[1:], {}, problems)]
+    flags = parse(script.words[1:], {}, problems)
     port = value_of({flag.name: (flag,) for flag in flags}, "--port") or ""
     kept = [
         flag
@@ -57,11 +57,6 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
     if kept:
         made["arguments"] = render({f"{i}": (flag,) for i, flag in enumerate(kept)})
     return made
-
-
-def _whole(flag: Flag) -> Flag:
-    """argparse of the scripts takes the beginning of a name, and so do published commands."""
-    return flag
 
 
 def _first(layout: Layout) -> Any:

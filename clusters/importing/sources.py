@@ -332,12 +332,8 @@ def _deployment(
         made += read.scripts
         notes += [(file, note) for note in read.doubts]
     return Source(
-        _named(raw, file), tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
+        Path(file).stem, tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
     )
-
-
-def _named(raw: Mapping[str, Any], file: str) -> str:
-    return Path(file).stem
 
 
 def _templates(
@@ -395,7 +391,7 @@ def _templates(
             made += read.scripts
             notes += [(file, note) for note in read.doubts]
     return Source(
-        _named(raw, file), tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
+        Path(file).stem, tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
     )
 
 

@@ -17,7 +17,7 @@ from clusters.importing.factoring import VISIBLE, numbers
 from clusters.importing.placing import Group, Layout, Seat
 from clusters.importing.servers import TRANSFER, Server, same
 from clusters.importing.write import Files
-from entrypoints.inputs import arguments
+from entrypoints.inputs import arguments, references
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.catalogue import Catalogue
 from entrypoints.inputs.settings import NAMES
@@ -35,6 +35,11 @@ class Difference:
     want: Any
     got: Any
     variable: bool = False
+
+    @property
+    def hopeless(self) -> bool:
+        """A variable that no file gives to a container as the script does."""
+        return self.variable and (_never(self.what) or self.got == self.want)
 
     def __str__(self) -> str:
         shown = self.want
@@ -66,7 +71,7 @@ def verify(files: Files, layout: Layout, known: Catalogue) -> Verified:
         if not left or not _escape(files, layout, deployment, known):
             break
     commands = []
-    broken = {d.server.script.at for d in left if not (d.variable and _never(d.what))}
+    broken = {d.server.script.at for d in left if not d.variable}
     for group in layout.groups:
         if any(server.script.at in broken for server in group.servers):
             commands += _as_commands(files, group)
@@ -131,8 +136,16 @@ def _differences(seat: Seat, container: Container | None, known: Catalogue) -> I
     for name, text in server.env.items():
         if name in NAMES and servers.says(server, name, text):
             continue  # the script's own variable, whose value is in the command
-        if env.get(name) != text and not (name == VISIBLE and _has(container, text)):
+        kept = env.get(name) == text and not _unfilled(container, server, name, text)
+        if not kept and not (name == VISIBLE and _has(container, text)):
             yield Difference(server, name, text, env.get(name), True)
+
+
+def _unfilled(container: Container | None, server: Server, name: str, text: str) -> bool:
+    """Whether a reference goes to a container as it is: only a recipe's are replaced there."""
+    refers = bool(references.names(text)) and name not in server.script.literal
+    ours = container.launch.env if container and container.launch else {}
+    return refers and name not in ours
 
 
 def _has(container: Container | None, text: str) -> bool:
@@ -186,7 +199,7 @@ def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalog
 
 def _variables(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:
     for one in differences:
-        if one.variable and not _never(one.what):
+        if one.variable and not one.hopeless:
             yield one.what, one.want
 
 

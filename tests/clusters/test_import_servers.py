@@ -199,6 +199,19 @@ def test_what_a_recipe_cannot_hold_is_an_argument(tmp_path: Path) -> None:
     assert any(f.code == "unknown-flag" for f in made.verified.findings)
 
 
+def test_a_reference_that_only_one_node_has_is_lost_and_said(tmp_path: Path) -> None:
+    serve = f"vllm serve m {LEADER} 10.0.0.1 -tp 2"
+    texts = {
+        "a.sh": f"export HCCL_IF_IP=10.0.0.1 P=/a:$P Q=/q:$Q\n{serve}",
+        "b.sh": f"export HCCL_IF_IP=10.0.0.2 P=/b:$P Q=/q:$Q\n{serve} --headless"
+        " --data-parallel-start-rank 2",
+    }
+    made, deployment = round_trip(tmp_path, texts)
+    assert [text.rpartition("/")[2] for text in made.lost] == ["a:$P", "b:$P"]
+    assert made.verified.commands == ()
+    assert environment(deployment, "serve-1")["Q"] == "/q:$Q"
+
+
 def test_servers_on_one_machine_have_their_devices(tmp_path: Path) -> None:
     text = "\n".join(
         f"ASCEND_RT_VISIBLE_DEVICES={devices} vllm serve m -tp 4 --port {port} > log &"
