@@ -55,10 +55,8 @@ class Imported:
 
     @property
     def lost(self) -> list[str]:
-        return [
-            *(f"{file}:{note.line}: {note.text}" for file, note in self.unread),
-            *map(str, self.verified.lost),
-        ]
+        unread = (f"{file}:{note.line}: {note.text}" for file, note in self.unread)
+        return list(dict.fromkeys((*unread, *map(str, self.verified.lost))))
 
 
 def run(paths: Sequence[str], options: Options) -> list[Imported]:

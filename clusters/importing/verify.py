@@ -188,9 +188,9 @@ def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalog
             here = [i for i, seat in enumerate(seats) if seat.machine.name == node]
             own = {words[i] for i in here}
             env = {tuple(_variables(by_seat[id(seats[i])])) for i in here}
-            if len(own) > 1 or len(env) > 1:
-                continue  # ranks of one node that differ: its overrides hold for all of them
-            (own_words,), (own_env,) = own, env
+            # Where ranks of one node differ there is no override: it holds for all of them.
+            own_words = own.pop() if len(own) == 1 else ()
+            own_env = env.pop() if len(env) == 1 else ()
             if own_words or own_env:
                 write.add(instance, node, dict(own_env), own_words)
                 changed = True
