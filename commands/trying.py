@@ -63,6 +63,7 @@ def verify(
         "image": "what the nodes run (default: the release's image on a stand-in for CANN)",
         "faults": "kill, and cut off, one container of each kind while requests go on",
         "timeout": "seconds until everything has to be healthy (default: 300)",
+        "out": "where the page of the report goes (default: build/rehearsal/NAME.html)",
         "keep": "leave the containers and their network for a look",
         "format": FORMAT,
     },
@@ -73,6 +74,7 @@ def rehearse(
     image: str = "",
     faults: bool = False,
     timeout: float = 300.0,
+    out: str = "",
     keep: bool = False,
     format: str = "text",
 ) -> None:
@@ -84,7 +86,8 @@ def rehearse(
     with problems_in_plain_words():
         from clusters.file.read import load
         from images.errors import EX_SOFTWARE
-        from rehearsal import show
+        from images.targets import WORK
+        from rehearsal import page, show
         from rehearsal.recorded import MOUNTS, image_of
         from rehearsal.rehearse import Options
         from rehearsal.rehearse import rehearse as run
@@ -92,6 +95,8 @@ def rehearse(
         cluster = load(file, say)
         options = Options(image or image_of(cluster), MOUNTS, faults, timeout, keep)
         report = run(cluster, options, sys.stderr)
+        path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
+        say(f"page: {page.write(report, path)}")
         data(format, show.report_data(report), lambda: show.report_text(report))
         if not report.passed:
             raise Exit(code=EX_SOFTWARE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from docker import APIClient
@@ -12,11 +12,13 @@ from docker.errors import DockerException
 
 from clusters.deployment import Container, Deployment
 from clusters.live.engine import Engine
+from clusters.live.view import View, row
 from rehearsal.load import EMPTY, Load, Seen
 from rehearsal.stage import Stage
 
 STEADY = 4  # answers in a row after which the cluster serves again
 CUT = 8.0  # seconds that a node is off the network
+INTERVAL = 0.5  # seconds between two looks
 PATIENCE = 120.0  # seconds to wait until it serves again
 
 KILL = "killed"
@@ -75,22 +77,16 @@ def faults(deployment: Deployment) -> Iterator[Fault]:
             yield Fault(container, CUT_OFF)
 
 
-def inflict(
-    fault: Fault, stage: Stage, load: Load, deployment: Deployment, say: Callable[[str], None]
-) -> Outcome:
+def inflict(fault: Fault, stage: Stage, load: Load, deployment: Deployment, view: View) -> Outcome:
     """Do it while requests go on, and wait until the cluster serves again and is healthy."""
     begun = time.monotonic()
     if fault.kind == KILL:
         _kill(stage.api, fault.container.name)
     else:
-        node = fault.container.node
-        stage.cut(node.name)
+        stage.cut(fault.container.node.name)
         time.sleep(CUT)
-        stage.mend(node)
-    after = _served(load, begun)
-    helped = _healthy(stage.engine(), deployment, say)
-    if after is None:
-        after = _served(load, begun)
+        stage.mend(fault.container.node)
+    helped = _watch(stage.engine(), load, begun, deployment, view)
     seen = load.seen(begun)
     bad = [one for one in seen if not one.ok]
     return Outcome(
@@ -101,7 +97,7 @@ def inflict(
         hung=sum(one.status == -1 for one in bad),
         empty=sum(one.said == EMPTY for one in bad),
         longest=max((one.seconds for one in seen), default=0.0),
-        after=after,
+        after=_again(seen, begun),
         helped=tuple(helped),
         requests=tuple(seen),
     )
@@ -119,35 +115,36 @@ def _kill(api: APIClient, name: str) -> None:
         return  # the shell is gone as well
 
 
-def _served(load: Load, since: float) -> float | None:
-    """Seconds from `since` to the end of the last failure, once answers are steady again."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        seen = sorted(load.seen(since), key=lambda one: one.at)
-        if len(seen) >= STEADY and all(one.ok for one in seen[-STEADY:]):
-            failed = [one for one in seen if not one.ok]
-            return failed[-1].at + failed[-1].seconds - since if failed else 0.0
-        time.sleep(0.2)
-    return None
+def _watch(
+    engine: Engine, load: Load, since: float, deployment: Deployment, view: View
+) -> list[str]:
+    """Show every container until all are healthy and answers are steady again.
 
-
-def _healthy(engine: Engine, deployment: Deployment, say: Callable[[str], None]) -> list[str]:
-    """Wait until every container is; start by hand what stays down. Returns what that was."""
+    What has ended for good is started by hand; returns what that was.
+    """
     helped: list[str] = []
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        states = {one.name: engine.container(one.name) for one in deployment.containers}
-        down = [name for name, seen in states.items() if seen and seen.state == "exited"]
-        for name in down:
-            helped.append(name)
-            say(f"{name}: stays down, started by hand")
-            seen = states[name]
-            assert seen is not None
-            engine.start(seen.id)
-        if not down and all(seen and seen.ready for seen in states.values()):
+        seen = {one.name: engine.container(one.name) for one in deployment.containers}
+        view.show([row(one.node.name, one.name, seen[one.name]) for one in deployment.containers])
+        for name, state in seen.items():
+            if state and state.state == "exited":
+                helped.append(name)
+                view.say(f"{name}: has ended for good, and is started by hand")
+                engine.start(state.id)
+        ready = all(state and state.ready for state in seen.values())
+        if ready and _again(load.seen(since), since) is not None:
             break
-        time.sleep(0.5)
+        time.sleep(INTERVAL)
     return helped
+
+
+def _again(seen: Sequence[Seen], since: float) -> float | None:
+    """Seconds from `since` to the end of the last failure, once answers are steady."""
+    in_order = sorted(seen, key=lambda one: one.at)
+    if len(in_order) < STEADY or not all(one.ok for one in in_order[-STEADY:]):
+        return None
+    return max((one.at + one.seconds - since for one in seen if not one.ok), default=0.0)
 
 
 def _status(seen: Seen) -> str:

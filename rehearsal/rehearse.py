@@ -50,9 +50,13 @@ class Options:
 
 @dataclass
 class Report:
-    """What a rehearsal has shown. `failure`: why it ended early."""
+    """What a rehearsal has shown. `begun`: on the clock of the requests (time.monotonic).
+
+    `ready`: seconds until all was healthy. `failure`: why it ended early.
+    """
 
     name: str
+    begun: float
     changes: tuple[str, ...] = ()
     events: list[Event] = field(default_factory=list)
     checks: list[Result] = field(default_factory=list)
@@ -80,8 +84,7 @@ def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
     except DockerException as error:
         raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
     name = f"{cluster.name}-rehearsal"
-    report = Report(cluster.name)
-    begun = time.monotonic()
+    report = Report(cluster.name, time.monotonic())
     with stage(api, name, options.mounts, options.keep) as place, _Recorder(out, report) as view:
         made = cast(cluster, place.network, options.image)
         report.changes, report.deployment = made.changes, made.deployment
@@ -91,7 +94,7 @@ def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
             report.failure = "; ".join(map(str, error.problems))
         finally:
             report.logs = _logs(api, made.deployment)
-            report.seconds = time.monotonic() - begun
+            report.seconds = time.monotonic() - report.begun
     return report
 
 
@@ -115,7 +118,7 @@ def _run(
             view.note(fault.container.name, fault.kind)
             with Load(url, model, key) as load:
                 time.sleep(2)
-                outcome = faults.inflict(fault, place, load, deployment, view.say)
+                outcome = faults.inflict(fault, place, load, deployment, view)
             report.outcomes.append(outcome)
             again = "did not serve again" if outcome.after is None else f"{outcome.after:.1f} s"
             view.note(fault.container.name, f"served again after {again}")
@@ -171,7 +174,7 @@ class _Recorder(View):
 
     def __init__(self, out: TextIO, report: Report) -> None:
         super().__init__(out)
-        self._report, self._begun = report, time.monotonic()
+        self._report = report
         self._states: dict[str, str] = {}
 
     def __enter__(self) -> _Recorder:
@@ -179,7 +182,7 @@ class _Recorder(View):
         return self
 
     def note(self, who: str, what: str) -> float:
-        at = time.monotonic() - self._begun
+        at = time.monotonic() - self._report.begun
         self._report.events.append(Event(at, who, what))
         return at
 

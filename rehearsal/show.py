@@ -36,14 +36,15 @@ def _lines(report: Report) -> Iterator[str]:
     for one in report.checks:
         yield f"{one.state:8} {one.name}: {one.message}"
     for outcome in report.outcomes:
-        yield f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {_told(outcome)}"
+        yield f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {told(outcome)}"
     if report.failure:
         yield f"failed   {report.failure}"
     ready = "" if report.ready is None else f", ready after {report.ready:.0f} s"
     yield f"{'passed' if report.passed else 'failed'} in {report.seconds:.0f} s{ready}"
 
 
-def _told(outcome: Outcome) -> str:
+def told(outcome: Outcome) -> str:
+    """What clients saw of a fault."""
     parts = [f"{outcome.failed} of {outcome.sent} requests failed"]
     parts += [f"{number} with {status}" for status, number in outcome.statuses.items()]
     if outcome.empty:

@@ -23,6 +23,8 @@ from clusters.render.spec import NODE
 from images.errors import EX_UNAVAILABLE, fail
 
 STAGE = "ascend.rehearsal"  # label of everything that belongs to a rehearsal
+# Nanoseconds between two looks at a container's health; the rest of the probe is the image's.
+PROBE = {"StartInterval": 1_000_000_000, "Interval": 5_000_000_000}
 # Private networks (RFC 1918) that are tried in turn.
 POOLS = tuple(IPv4Network(f"10.{second}.0.0/20") for second in range(211, 251))
 
@@ -98,8 +100,9 @@ class _Engine(Engine):
         }
         # An image on a stand-in for CANN refuses to serve, which here is not CANN's to do.
         env = [*body["Env"], "CANN_STANDIN=0"]
+        changed = {"HostConfig": host, "Env": env, "Healthcheck": PROBE}
         labels = {**body["Labels"], STAGE: self._stage.name}
-        return super().create(name, {**body, "HostConfig": host, "Env": env, "Labels": labels})
+        return super().create(name, {**body, **changed, "Labels": labels})
 
 
 @contextmanager
