@@ -1,0 +1,71 @@
+"""The cluster as it is rehearsed, and what is said of it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from clusters.file import read
+from images.errors import UserError
+from rehearsal import faults
+from rehearsal.cast import cast
+from rehearsal.recorded import image_of
+
+ROOT = Path(__file__).parents[2]
+NETWORK = IPv4Network("10.211.0.0/20")
+
+
+def example(name: str, **changes: str):
+    text = (ROOT / f"clusters/examples/{name}.yaml").read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    cluster = read.read_text("cluster.yaml", text).cluster
+    assert cluster is not None
+    return cluster
+
+
+def test_nodes_get_addresses_of_the_network_and_the_cluster_stays_as_it_is() -> None:
+    cluster = example("pd-3node")
+    made = cast(cluster, NETWORK, "image:tag")
+    containers = made.deployment.containers
+    assert [one.role for one in containers] == ["prefill", "decode", "headless", "proxy"]
+    assert {one.image for one in containers} == {"image:tag"}
+    assert [one.node.address for one in containers] == [f"10.211.0.{10 + n}" for n in (0, 1, 2, 0)]
+    assert containers[2].env["LEADER_IP"] == "10.211.0.11"
+    assert containers[0].env["PREFLIGHT"] == "off"
+    assert containers[0].env["RECIPE"] == cluster.recipe
+    assert any("no weights" in change for change in made.changes)
+
+
+def test_what_kubernetes_would_place_is_placed_here() -> None:
+    made = cast(example("kubernetes"), NETWORK, "image:tag")
+    assert not any(one.node.placed for one in made.deployment.containers)
+    assert made.deployment.proxy is not None
+    prefill, decode = (made.deployment.proxy.env[f"{s}_ENDPOINTS"] for s in ("PREFILL", "DECODE"))
+    assert (prefill, decode) == ("10.211.0.10:8000,10.211.0.11:8000", "10.211.0.12:8000")
+    assert made.deployment.cluster.secrets[0].env == "VLLM_API_KEY"
+    assert "every secret is 'rehearsal'" in made.changes
+
+
+def test_more_nodes_than_addresses_are_refused() -> None:
+    with pytest.raises(UserError, match="do not fit into"):
+        cast(example("pd-3node"), IPv4Network("10.0.0.0/29"), "image:tag")
+
+
+def test_the_image_is_the_release_s_on_a_stand_in() -> None:
+    assert image_of(example("pd-3node")) == "vllm-ascend:v0.13.0rc1-a3-standin"
+
+
+def test_one_of_each_kind_fails() -> None:
+    made = cast(example("kubernetes"), NETWORK, "image:tag").deployment
+    assert [one.name.removeprefix("qwen3-pd-rehearsal-") for one in faults.faults(made)] == [
+        "prefill-0-0 (prefill) killed",
+        "prefill-0-0 (prefill) its node off the network for 8 s",
+        "decode-0 (decode) killed",
+        "decode-0 (decode) its node off the network for 8 s",
+        "decode-1 (headless) killed",
+        "proxy (proxy) killed",
+    ]

@@ -1,0 +1,92 @@
+"""What a rehearsal's report says, and its page."""
+
+from __future__ import annotations
+
+import html5lib
+import pytest
+
+from rehearsal import page, show
+from rehearsal.faults import Outcome
+from rehearsal.load import EMPTY, Seen
+from rehearsal.rehearse import Event, Report
+from trials.verify import FAILED, OK, Result
+
+
+def outcome(**changes) -> Outcome:
+    said = {
+        "fault": "decode-0 (decode) killed",
+        "sent": 9,
+        "failed": 2,
+        "statuses": {"500": 2},
+        "hung": 0,
+        "empty": 0,
+        "longest": 1.25,
+        "after": 3.5,
+        "requests": (Seen(101.0, 0.1, 200, True), Seen(102.0, 0.1, 500, False, "<gone>")),
+    }
+    return Outcome(**{**said, **changes})
+
+
+def report(*outcomes: Outcome, **changes) -> Report:
+    made = Report("pd", 100.0, ("no weights are mounted",), seconds=10.0, ready=4.0)
+    made.events += [
+        Event(1.0, "decode-0", "running starting"),
+        Event(3.0, "decode-0", "running healthy"),
+        Event(5.0, "decode-0", "killed"),
+        Event(6.0, "decode-0", "restarting"),
+        Event(4.0, "", "ready"),
+    ]
+    made.checks.append(Result("health", OK, "200", 0.1))
+    made.outcomes += outcomes
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_fault_that_clients_see_and_that_ends_is_no_failure() -> None:
+    made = report(outcome())
+    assert made.passed
+    text = show.report_text(made)
+    assert "2 of 9 requests failed, 2 with 500" in text
+    assert "served again after 3.5 s" in text
+    assert text.endswith("passed in 10 s, ready after 4 s")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"after": None}, {"hung": 1}, {"empty": 1}, {"helped": ("decode-0",)}],
+    ids=lambda bad: next(iter(bad)),
+)
+def test_what_hangs_is_empty_or_stays_down_is_a_failure(bad: dict) -> None:
+    made = report(outcome(**bad))
+    assert not made.passed
+    assert show.report_data(made)["passed"] is False
+
+
+def test_without_checks_or_with_a_failed_one_nothing_has_passed() -> None:
+    assert not report(checks=[]).passed
+    assert not report(checks=[Result("health", FAILED, "503", 0.1)]).passed
+    assert not report(failure="node1: exit code 1").passed
+
+
+def test_the_lanes_follow_the_states() -> None:
+    states, requests = page.lanes(report(outcome()))
+    assert [(one.kind, one.left, one.width) for one in states.spans] == [
+        ("coming", 10.0, 20.0),
+        ("good", 30.0, 30.0),
+        ("bad", 60.0, 40.0),
+    ]
+    assert [one.kind for one in requests.spans] == ["good", "bad"]
+    assert requests.spans[0].left == 10.0
+
+
+def test_the_page_is_well_formed_and_escapes_what_it_shows() -> None:
+    made = page.html(report(outcome(), logs={"decode-0": "<script>alert(1)</script>"}))
+    html5lib.HTMLParser(strict=True).parse(made)
+    assert "<script" not in made
+    assert "Rehearsal of pd" in made
+
+
+def test_an_empty_body_is_told_apart() -> None:
+    assert "1 were empty" in show.told(outcome(empty=1))
+    assert EMPTY == "an empty body"
