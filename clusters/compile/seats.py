@@ -38,44 +38,56 @@ def seats(
 ) -> Iterator[list[Seat]]:
     """The seats of one replica after the other, in the file's order."""
     blocks = {name: _block(texts[name], role) for name, role in roles.items()}
-    shares = Counter(
-        node
-        for one in cluster.instances.values()
-        for node in one.nodes
-        for _ in range(_containers(one, blocks[one.name]))
-    )
     groups = Counter(
         roles[one.name] for one in cluster.instances.values() for _ in range(one.replicas)
     )
-    free = {name: list(_devices(node)) for name, node in cluster.nodes.items()}
+    pools = _Pools(cluster, blocks)
     for instance in cluster.instances.values():
-        role, block = roles[instance.name], blocks[instance.name]
-        here = _containers(instance, block)
+        here = _containers(instance, blocks[instance.name])
         for replica in range(instance.replicas):
             names = instance.nodes[replica * instance.each : (replica + 1) * instance.each]
+            nodes = [cluster.nodes[name] for name in names for _ in range(here)]
             made = []
-            for rank in range(len(names) * here):
-                node = cluster.nodes[names[rank // here]]
-                own = list(instance.devices or _devices(node))
-                if shares[node.name] > 1:
-                    need = _need(block, instance)
-                    own = [device for device in free[node.name] if device in own][:need]
-                    free[node.name] = [d for d in free[node.name] if d not in own]
-                made.append(
-                    Seat(
-                        instance,
-                        role,
-                        replica,
-                        rank,
-                        rank % here,
-                        node,
-                        cluster.nodes[names[0]],
-                        tuple(own),
-                        len(own) == len(_all(node)),
-                        groups[role],
-                    )
+            for rank, node in enumerate(nodes):
+                devices = pools.take(node, instance)
+                seat = Seat(
+                    instance=instance,
+                    role=roles[instance.name],
+                    replica=replica,
+                    rank=rank,
+                    local=rank % here,
+                    node=node,
+                    leader=nodes[0],
+                    devices=devices,
+                    whole=len(devices) == len(_all(node)),
+                    groups=groups[roles[instance.name]],
                 )
+                made.append(seat)
             yield made
+
+
+class _Pools:
+    """The NPUs of every node: whoever has a node alone gets all, others what they need in turn."""
+
+    def __init__(self, cluster: Cluster, blocks: Mapping[str, Block]) -> None:
+        self._blocks = blocks
+        self._free = {name: _devices(node) for name, node in cluster.nodes.items()}
+        self._shares = Counter(
+            node
+            for one in cluster.instances.values()
+            for node in one.nodes
+            for _ in range(_containers(one, blocks[one.name]))
+        )
+
+    def take(self, node: Node, instance: Instance) -> tuple[int, ...]:
+        wanted = instance.devices or _devices(node)
+        if self._shares[node.name] == 1:
+            return wanted
+        free = self._free[node.name]
+        need = _need(self._blocks[instance.name], instance)
+        own = tuple(one for one in free if one in wanted)[:need]
+        self._free[node.name] = tuple(one for one in free if one not in own)
+        return own
 
 
 def _block(text: str, role: str) -> Block:
