@@ -12,6 +12,7 @@ from docker import APIClient, DockerClient
 from docker.errors import DockerException
 
 from clusters.deployment import Deployment
+from clusters.live.engine import Engine
 from clusters.live.up import Options as Start
 from clusters.live.up import up
 from clusters.live.view import Row, View
@@ -76,13 +77,16 @@ class Report:
 def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
     """Run it and say how it went; what fails on the way is in the report.
 
-    Raises UserError (65) for a cluster that cannot be rehearsed, 69 without an engine.
+    Raises UserError (65) for a cluster that cannot be rehearsed, 69 without an engine or the image.
     """
     try:
         api: APIClient = DockerClient.from_env().api
         api.ping()
     except DockerException as error:
         raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
+    if Engine(api).image(options.image) is None:
+        fix = "make it with `invoke build --base stand-in`, or give another by --image"
+        raise fail("--image", f"{options.image} is not in the engine", fix, EX_UNAVAILABLE)
     name = f"{cluster.name}-rehearsal"
     report = Report(cluster.name, time.monotonic())
     with stage(api, name, options.mounts, options.keep) as place, _Recorder(out, report) as view:
@@ -92,6 +96,8 @@ def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
             _run(made.deployment, place, options, report, view)
         except UserError as error:
             report.failure = "; ".join(map(str, error.problems))
+        except DockerException as error:
+            report.failure = f"the Docker engine: {error}"
         finally:
             report.logs = _logs(api, made.deployment)
             report.seconds = time.monotonic() - report.begun
