@@ -38,6 +38,8 @@ from commands.common import (
         "builder": "a buildx builder: remote, Kubernetes, … (docker buildx ls)",
         "compression": "zstd (default) or gzip",
         "source": "NAME=DIR|URL for vllm-ascend, mooncake or yalantinglibs; repeatable",
+        "engine": "platform cpu: which vLLM of the matrix (default: the release's)",
+        "wheels": "platform cpu: a directory with a torch that no index in reach has",
         "pip-index": "package index (default: UV_DEFAULT_INDEX or PIP_INDEX_URL)",
         "torch-index": "PyTorch's CPU index (default: TORCH_CPU_INDEX)",
         "apt-mirror": "replaces the hosts of apt's sources (default: APT_MIRROR)",
@@ -69,6 +71,8 @@ def build(
     builder: str | None = None,
     compression: str = "zstd",
     source: list[str] | None = None,
+    engine: str | None = None,
+    wheels: str | None = None,
     pip_index: str | None = None,
     torch_index: str | None = None,
     apt_mirror: str | None = None,
@@ -88,6 +92,8 @@ def build(
     locked pins of one release. Anywhere, without a registry:
 
         invoke build --platform a3 --base stand-in
+
+    Without NPUs, vLLM that serves on the processor: invoke build --platform cpu
     """
     with problems_in_plain_words():
         from images import build as builds
@@ -119,12 +125,13 @@ def build(
             no_cache=no_cache,
             budget=budget,
             sources=targets.sources(source or []),
+            wheels=targets.wheels(wheels),
             site=bundle.site
             if bundle
             else Site.of(environ(), **asking, certificates=certificates, netrc=netrc),
             offline=bundle,
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
         chosen = targets.resolve(matrix, variants, options, say)
         if bundle:
             needs.check(matrix, chosen, options, bundle, say)
@@ -222,6 +229,7 @@ def fetch(
         "os": "ubuntu22.04 (default) or openeuler24.03",
         "base": BASE,
         "share-cann": "as build has it",
+        "engine": "as build has it",
         "environment": "an environment.json captured by a build, to bake it as the build does",
     },
 )
@@ -232,6 +240,7 @@ def render(
     os: str = "ubuntu22.04",
     base: str | None = None,
     share_cann: bool = False,
+    engine: str | None = None,
     environment: str | None = None,
 ) -> None:
     """Print the Dockerfile of an image, without network or engine: invoke render --platform a3"""
@@ -241,7 +250,8 @@ def render(
         from images.matrix import load
 
         matrix = load()
-        (variant,) = targets.chosen(matrix, release, [platform] if platform else [], [os], False)
+        names = [platform] if platform else []
+        (variant,) = targets.chosen(matrix, release, names, [os], False, engine)
         captured = renders.Environment.read(Path(environment)) if environment else None
         print(renders.printed(matrix, variant, base, share_cann, captured))
 
@@ -253,7 +263,10 @@ def render(
         "all": "every release of the matrix that can be locked",
         "check": "resolve nothing: fail where the matrix and the locks disagree",
         "tools": "what the build itself installs, instead of a release",
-        "torch-index": "PyTorch's CPU index, for amd64 (default: TORCH_CPU_INDEX)",
+        "engine": "a vLLM of platform cpu, instead of a release",
+        "arch": "with --engine: arm64, amd64 or both (default: this machine's)",
+        "wheels": "with --engine: where wheels lie (default: UV_ or PIP_FIND_LINKS)",
+        "torch-index": "PyTorch's CPU index (default: TORCH_CPU_INDEX); for a release, of amd64",
     },
 )
 def lock(
@@ -262,27 +275,41 @@ def lock(
     all: bool = False,
     check: bool = False,
     tools: bool = False,
+    engine: str | None = None,
+    arch: str = "",
+    wheels: str | None = None,
     torch_index: str | None = None,
 ) -> None:
     """Resolve a release's packages as of its date into hash-pinned slices: invoke lock --release R
 
-    Without --release, --check looks at every release that has a lock.
+    Without --release, --check looks at everything that has a lock.
     """
     with problems_in_plain_words():
+        from images import engines, targets
         from images import lock as locks
         from images.errors import EX_DATAERR, UserError
+        from images.flags import Wheels
         from images.matrix import load
 
         matrix = load()
         if check:
             checked = locks.checked(matrix, release)
+            of_cpu = list(engines.locked(matrix))
             problems = [
                 *locks.check_tools(matrix),
                 *(p for r in checked for p in locks.check(matrix, r)),
+                *(p for one, its in of_cpu for p in engines.check(matrix, one, [its])),
             ]
             if problems:
                 raise UserError(problems, EX_DATAERR)
-            print(f"locks agree with the matrix: {', '.join(r.name for r in checked)}")
+            names = [*(r.name for r in checked), *dict.fromkeys(one.lock for one, _ in of_cpu)]
+            print(f"locks agree with the matrix: {', '.join(names)}")
+            return
+        if engine:
+            found = Wheels.of(environ(), wheels, torch_index)
+            chosen_arches = targets.arches(matrix, words(arch))
+            for path in engines.make(matrix, matrix.engine(engine), chosen_arches, found, say):
+                print(path)
             return
         if tools:
             locks.lock_tools(matrix, say)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import STAND_IN, Arch, Matrix, Variant
-from images.render import Base, stand_in_environment
+from images.render import DEBIAN, Base, stand_in_environment
 from images.site import Site
 
 SUMS = "SHA256SUMS"
@@ -51,6 +51,12 @@ def find(
 
     Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
     image that nobody has."""
+    if variant.engine:
+        if packages or share_cann or image == STAND_IN:
+            raise fail(
+                "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
+            )
+        return _debian(matrix, site, image, builder, say, known)
     os_image = site.image(matrix.images["os"][variant.os.name])
     if image == STAND_IN:
         if packages:
@@ -74,6 +80,31 @@ def find(
     return FoundBase(
         Base("image", image=reference, os_image=os_image),
         *(found.identity, found.pinned, found.identity),
+    )
+
+
+def _debian(
+    matrix: Matrix,
+    site: Site,
+    image: str | None,
+    builder: str | None,
+    say: Say,
+    known: Mapping[str, str] | None,
+) -> FoundBase:
+    """The distribution of platform cpu: an image of it, or the same packages without a registry."""
+    packages = FoundBase(Base(DEBIAN), f"packages of Debian {matrix.cpu.debian.suite}")
+    reference = image or site.image(matrix.cpu.image)
+    if image == DEBIAN or (known is not None and reference not in known):
+        return packages
+    try:
+        found = identify(reference, builder, known)
+    except UserError as error:
+        if image or error.exit_code != EX_UNAVAILABLE:
+            raise
+        say(f"{reference} cannot be had: made from Debian's packages instead")
+        return packages
+    return FoundBase(
+        Base("image", image=reference), *(found.identity, found.pinned, found.identity)
     )
 
 

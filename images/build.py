@@ -18,7 +18,18 @@ from images.progress import Progress
 from images.records import Built
 from images.registry.oci import Layout, Manifest
 from images.render import Environment, layers
-from images.targets import WORK, Options, Say, Target, contexts, fingerprints, native_arch, render
+from images.targets import (
+    NO_WHEELS,
+    WORK,
+    Options,
+    Say,
+    Target,
+    contexts,
+    fingerprints,
+    native_arch,
+    render,
+    root,
+)
 from images.weights import Weight, weigh
 
 Prints = dict[str, str]  # stage → fingerprint
@@ -168,7 +179,7 @@ def planned(matrix: Matrix, targets: list[Target], options: Options) -> list[Pla
                 target.tag,
                 target.found.base.describe,
                 tuple(arch.name for arch in options.arches),
-                target.variant.release.pins,
+                target.variant.pins,
                 tuple((name, prints[target][name] in before) for name in stages if name in used),
                 target in done,
             )
@@ -201,12 +212,13 @@ def provide_roots(matrix: Matrix, targets: list[Target], options: Options, say: 
     if options.offline:
         return
     roots = WORK / "roots"
-    if any(target.found.base.debian for target in targets):
+    for name, debian in dict.fromkeys(filter(None, (root(matrix, one) for one in targets))):
         for arch in options.arches:
-            rootfs.provide(matrix.stand_in, arch, "base", roots, say)
+            rootfs.provide(debian, arch, name, roots, say)
     if any(target.tools_image is None for target in targets):
         rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
-    roots.mkdir(parents=True, exist_ok=True)
+    for folder in (roots, NO_WHEELS):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def common_target(
@@ -246,7 +258,7 @@ def _capture(
         if options.no_cache or not path.is_file()
     }
     if missing:
-        say("capturing what CANN's set_env.sh scripts change")
+        say("capturing the base's environment")
         bake(
             {
                 f"environment-{target.name}": {
@@ -276,7 +288,7 @@ def _image_target(
     matrix: Matrix, target: Target, environment: Environment, options: Options
 ) -> dict[str, Any]:
     text = render(matrix, target, options, environment)
-    published = calendar.timegm(target.variant.release.published.timetuple())
+    published = calendar.timegm(target.variant.published.timetuple())
     if options.push:
         # A published base is gzip: made zstd, it would be sent again in full.
         force = options.compression == "gzip" or target.found.base.debian

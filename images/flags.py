@@ -4,7 +4,8 @@
 with a CPU build of that vLLM. `env/variables/{release}.json` has the environment variables: those
 of vLLM, those that vllm-ascend's source distribution defines in envs.py or reads elsewhere, and
 those that its documentation sets although nothing reads them. The container refuses what is in
-neither file (entrypoints/inputs/catalogue.py).
+neither file (entrypoints/inputs/catalogue.py). A vLLM of platform cpu that is no release's has both
+files too, under the name of its facts.
 """
 
 from __future__ import annotations
@@ -23,13 +24,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from images.errors import EX_DATAERR, EX_SOFTWARE, EX_UNAVAILABLE, Problem, fail
+from images.errors import (
+    EX_DATAERR,
+    EX_SOFTWARE,
+    EX_UNAVAILABLE,
+    Problem,
+    did_you_mean,
+    fail,
+)
 from images.lock import Say
-from images.matrix import Matrix, Release
+from images.matrix import Matrix
 from images.probes.vllm_parser import READS
 from images.uv import uv
 
@@ -48,6 +56,26 @@ PUBLISHED = re.compile(
     r"|Dockerfile[^/]*|tests/e2e/.*\.ya?ml)"
 )
 SOURCES = re.compile(r"(vllm_ascend/.*\.py|csrc/.*\.(c|cc|cpp|cxx|cu|h|hpp|py))")
+
+
+class Subject(Protocol):
+    """Whose files they are: a release, or what has no vllm-ascend."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def vllm(self) -> str: ...
+    @property
+    def vllm_ascend(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A vLLM without vllm-ascend; `name` is that of its facts in env/releases."""
+
+    name: str
+    vllm: str
+    vllm_ascend: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,14 +126,19 @@ class Wheels:
 # ---- the files -----------------------------------------------------------------------------------
 
 
-def chosen(matrix: Matrix, names: Sequence[str], all_of_them: bool) -> list[Release]:
+def chosen(matrix: Matrix, names: Sequence[str], all_of_them: bool) -> list[Subject]:
     """The releases named, the default one when none is. Raises UserError for a name unknown."""
+    alone = {e.facts: Alone(e.facts, e.vllm) for e in matrix.cpu.engines.values()}
+    known: dict[str, Subject] = {**alone, **matrix.releases}
     if all_of_them:
-        return list(matrix.releases.values())
-    return [matrix.release(name) for name in dict.fromkeys(names)] or [matrix.release(None)]
+        return list(known.values())
+    for name in names:
+        if name not in known:
+            raise fail("--release", f"'{name}' is not in the matrix", did_you_mean(name, known))
+    return [known[name] for name in dict.fromkeys(names)] or [matrix.release(None)]
 
 
-def update(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Path]:
+def update(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Path]:
     """Write the files of the releases; returns those that changed. Raises UserError."""
     changed = []
     for path, document in _documents(releases, wheels, say).items():
@@ -119,7 +152,7 @@ def update(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Path]:
     return changed
 
 
-def check(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Problem]:
+def check(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Problem]:
     """Where the files differ from what vLLM says; writes nothing. Raises UserError."""
     problems = []
     documents = _documents(releases, wheels, say)
@@ -131,7 +164,7 @@ def check(releases: Sequence[Release], wheels: Wheels, say: Say) -> list[Problem
     return problems
 
 
-def summary(releases: Sequence[Release], changed: Iterable[Path] = ()) -> list[dict[str, Any]]:
+def summary(releases: Sequence[Subject], changed: Iterable[Path] = ()) -> list[dict[str, Any]]:
     """What the files of the releases hold, as data."""
     fresh = set(changed)
     rows = []
@@ -161,11 +194,11 @@ def summary_text(rows: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def flags_path(release: Release) -> Path:
+def flags_path(release: Subject) -> Path:
     return ENV / "flags" / f"{release.vllm}.json"
 
 
-def variables_path(release: Release) -> Path:
+def variables_path(release: Subject) -> Path:
     return ENV / "variables" / f"{release.name}.json"
 
 
@@ -184,7 +217,7 @@ def render(document: Mapping[str, Any]) -> str:
     return f"{{\n{parts}\n}}\n"
 
 
-def agree(release: Release) -> None:
+def agree(release: Subject) -> None:
     """Raises UserError (65) unless env/releases names the vLLM of the matrix."""
     path = ENV / "releases" / f"{release.name}.yaml"
     where = f"env/releases/{path.name}"
@@ -198,7 +231,7 @@ def agree(release: Release) -> None:
         raise fail(where, what, "correct the one that is wrong", EX_DATAERR)
 
 
-def _documents(releases: Sequence[Release], wheels: Wheels, say: Say) -> dict[Path, dict[str, Any]]:
+def _documents(releases: Sequence[Subject], wheels: Wheels, say: Say) -> dict[Path, dict[str, Any]]:
     for release in releases:
         agree(release)
     documents: dict[Path, dict[str, Any]] = {}
@@ -211,10 +244,13 @@ def _documents(releases: Sequence[Release], wheels: Wheels, say: Say) -> dict[Pa
             answers[version] = json.loads(ask(python, "options"))
         answer = answers[version]
         documents[flags_path(release)] = {"vllm": version, "options": answer["options"]}
-        say(f"{release.name}: reading the source distribution of vllm-ascend")
-        documents[variables_path(release)] = variables(
-            answer, members(source_distribution("vllm-ascend", release.vllm_ascend))
-        )
+        path = variables_path(release)
+        if release.vllm_ascend:
+            say(f"{release.name}: reading the source distribution of vllm-ascend")
+            archive = source_distribution("vllm-ascend", release.vllm_ascend)
+            documents[path] = variables(answer, members(archive))
+        else:
+            documents[path] = _names(answer, {}, set(answer["read"]), set())
     return documents
 
 
@@ -274,6 +310,15 @@ def variables(answer: Mapping[str, Any], files: Iterable[tuple[str, str]]) -> di
     if not defined:
         what = "env_variables was not found in its source distribution"
         raise fail("vllm_ascend/envs.py", what, exit_code=EX_DATAERR)
+    return _names(answer, defined, read, published)
+
+
+def _names(
+    answer: Mapping[str, Any],
+    defined: Mapping[str, str | None],
+    read: set[str],
+    published: set[str],
+) -> dict[str, Any]:
     known = {*answer["variables"], *defined}
     return {
         "vllm": sorted(answer["variables"]),

@@ -87,12 +87,12 @@ def requirements(matrix: Matrix, release: Release) -> list[str]:
     ]
 
 
-def layer_of(matrix: Matrix, package: str) -> str:
-    """The one layer that holds a package."""
-    for layer, packages in matrix.layers.items():
+def layer_of(layers: Mapping[str, Iterable[str]], package: str) -> str:
+    """The one layer that holds a package: the one that names it, else the one that names none."""
+    for layer, packages in layers.items():
         if package in packages:
             return layer
-    return matrix.catch_all_layer
+    return next(layer for layer, packages in layers.items() if not packages)
 
 
 def slice_path(release: Release, arch: str, layer: str, locks: Path = LOCKS) -> Path:
@@ -138,27 +138,28 @@ def lock(
         for arch in matrix.arches.values():
             say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
             pinned = _resolve(matrix, release, arch, wheels, torch_index)
-            slices = {
-                layer: [p for p in pinned if layer_of(matrix, p.name) == layer]
-                for layer in matrix.layers
-            }
-            for name, packages in slices.items():
-                path = slice_path(release, arch.name, name, work)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(render(packages))
+            write(pinned, matrix.layers, made / arch.name)
             say(f"{release.name}: {len(pinned)} packages")
         record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
         (made / f"{SOURCES}.txt").write_text(render(sources))
         (made / RECORD).write_text(record + "\n")
-        _replace(made, locks / release.name)
+        replace(made, locks / release.name)
     return locks / release.name
+
+
+def write(pinned: list[Pinned], layers: Mapping[str, Iterable[str]], directory: Path) -> None:
+    """A slice for each layer."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for layer in layers:
+        packages = [p for p in pinned if layer_of(layers, p.name) == layer]
+        (directory / f"{layer}.txt").write_text(render(packages))
 
 
 def lock_tools(matrix: Matrix, say: Say, locks: Path = LOCKS) -> None:
     """Resolve what the build itself installs: `tools.txt` and `stand-in.txt`."""
     for name, debian in tool_slices(matrix).items():
         say(f"{name}: resolving")
-        text = _compile(debian.requirements, "--python-version", debian.python)
+        text = resolve(debian.requirements, "--python-version", debian.python)
         locks.mkdir(exist_ok=True)
         (locks / f"{name}.txt").write_text(render(parse(text)))
 
@@ -167,7 +168,7 @@ def tool_slices(matrix: Matrix) -> dict[str, Debian]:
     return {"tools": matrix.tools, STAND_IN: matrix.stand_in}
 
 
-def _replace(made: Path, target: Path) -> None:
+def replace(made: Path, target: Path) -> None:
     """Put a finished directory where the old one is, never leaving half of either."""
     new, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
     for leftover in (new, old):
@@ -188,7 +189,7 @@ def _replace(made: Path, target: Path) -> None:
 def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
     """Build vLLM's wheel for no device: (the pinned source, the wheel's directory)."""
     sources = list(
-        parse(_compile([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
+        parse(resolve([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
     )
     pins = work / f"{SOURCES}.txt"
     pins.write_text(render(sources))
@@ -223,7 +224,7 @@ def _resolve(
     matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None
 ) -> list[Pinned]:
     days = [
-        f"--exclude-newer-package={name}={_end_of(day)}"
+        f"--exclude-newer-package={name}={end_of(day)}"
         for name, day in later(matrix, release).items()
     ]
     direct = requirements(matrix, release)
@@ -235,11 +236,11 @@ def _resolve(
         options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
         options += ["--exclude-newer-package=torch=false"]  # that index states no upload times
     # torch-npu's own metadata names torch==…+cpu on x86_64, which the package index does not have.
-    text = _compile(
+    text = resolve(
         direct,
         *options,
         *days,
-        *("--exclude-newer", _end_of(release.published)),
+        *("--exclude-newer", end_of(release.published)),
         *("--python-platform", f"{arch.machine}-{MANYLINUX}", "--python-version", release.python),
         *("--prerelease", "if-necessary-or-explicit"),
         overrides=[f"torch=={torch}", f"torch-npu=={release.torch_npu}"],
@@ -247,11 +248,11 @@ def _resolve(
     return [package for package in parse(text) if not NEVER.fullmatch(package.name)]
 
 
-def _end_of(day: datetime.date) -> str:
+def end_of(day: datetime.date) -> str:
     return f"{day}T23:59:59Z"
 
 
-def _compile(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()) -> str:
+def resolve(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()) -> str:
     """uv's resolution of `wanted`, as a requirements file with hashes."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(overrides))
@@ -291,26 +292,13 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
     record = locks / release.name / RECORD
     if not record.is_file():
         return [Problem(f"locks/{release.name}", "there is no lock for this release", remedy)]
-    problems = []
-    wanted = inputs(matrix, release)
-    try:
-        locked = dict(json.loads(record.read_text()))
-    except (ValueError, TypeError, OSError) as error:
-        return [Problem(f"locks/{release.name}/{RECORD}", f"cannot be read: {error}", remedy)]
-    for key in sorted(wanted.keys() | locked.keys()):
-        if wanted.get(key) != locked.get(key):
-            problems.append(
-                Problem(
-                    f"locks/{release.name}/{RECORD}: {key}",
-                    f"the matrix says {_difference(wanted.get(key), locked.get(key))}",
-                    remedy,
-                )
-            )
+    problems = check_record(record, inputs(matrix, release), f"locks/{release.name}", remedy)
     for arch in matrix.arches:
         slices, unreadable = _read(matrix, release, arch, locks)
         problems += unreadable
         if not unreadable:
-            problems += _check_slices(matrix, release, arch, slices)
+            where = f"locks/{release.name}/{arch}"
+            problems += check_slices(where, matrix.layers, requirements(matrix, release), slices)
             where = f"locks/{release.name}/{arch}/compiled.txt"
             compiled = {p.name for p in slices.get("compiled", [])}
             problems += [
@@ -358,28 +346,54 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
 def _read(
     matrix: Matrix, release: Release, arch: str, locks: Path
 ) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+    paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
+    sources = {SOURCES: locks / release.name / f"{SOURCES}.txt"}
+    return read_slices({**paths, **sources}, f"invoke lock --release {release.name}", locks)
+
+
+def read_slices(
+    paths: Mapping[str, Path], remedy: str, locks: Path
+) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+    """Layer → packages, and what is wrong with the files."""
     slices: dict[str, list[Pinned]] = {}
     problems = []
-    paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
-    for layer, path in {**paths, SOURCES: locks / release.name / f"{SOURCES}.txt"}.items():
+    for layer, path in paths.items():
         try:
             slices[layer] = list(parse(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            problems.append(
-                Problem(_name(path, locks), "is missing", f"invoke lock --release {release.name}")
-            )
+            problems.append(Problem(_name(path, locks), "is missing", remedy))
         except (ValueError, OSError) as error:
             problems.append(Problem(_name(path, locks), str(error)))
     return slices, problems
 
 
-def _check_slices(
-    matrix: Matrix, release: Release, arch: str, slices: Mapping[str, list[Pinned]]
+def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: str) -> list[Problem]:
+    """Where the matrix asks for something else than the lock was resolved from."""
+    try:
+        locked = dict(json.loads(record.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        return [Problem(f"{where}/{RECORD}", f"cannot be read: {error}", remedy)]
+    return [
+        Problem(
+            f"{where}/{RECORD}: {key}",
+            f"the matrix says {_difference(wanted.get(key), locked.get(key))}",
+            remedy,
+        )
+        for key in sorted(wanted.keys() | locked.keys())
+        if wanted.get(key) != locked.get(key)
+    ]
+
+
+def check_slices(
+    where: str,
+    layers: Mapping[str, Iterable[str]],
+    wanted_all: Iterable[str],
+    slices: Mapping[str, list[Pinned]],
 ) -> list[Problem]:
+    """Each package in its own layer alone, nothing that must not be there, all that is wanted."""
     problems = []
-    where = f"locks/{release.name}/{arch}"
     owner: dict[str, str] = {}
-    for layer in matrix.layers:
+    for layer in layers:
         for package in slices[layer]:
             if NEVER.fullmatch(package.name):
                 problems.append(
@@ -392,18 +406,16 @@ def _check_slices(
                         f"{package.name} is in {owner[package.name]}.txt too",
                     )
                 )
-            elif layer_of(matrix, package.name) != layer:
+            elif layer_of(layers, package.name) != layer:
                 problems.append(
                     Problem(
                         f"{where}/{layer}.txt",
-                        f"{package.name} belongs to {layer_of(matrix, package.name)}.txt",
+                        f"{package.name} belongs to {layer_of(layers, package.name)}.txt",
                     )
                 )
             owner[package.name] = layer
-    versions = {
-        package.name: package.version for layer in matrix.layers for package in slices[layer]
-    }
-    for wanted in map(Requirement, requirements(matrix, release)):
+    versions = {package.name: package.version for layer in layers for package in slices[layer]}
+    for wanted in map(Requirement, wanted_all):
         found = versions.get(canonicalize_name(wanted.name))
         if found is None:
             problems.append(Problem(where, f"no slice has {wanted.name}"))

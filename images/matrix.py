@@ -7,7 +7,6 @@ import datetime
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +18,11 @@ from images.reading import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"
+CPU = "cpu"
 SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 # The Dockerfile has a place for each; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
+CPU_LAYERS = ("utilities", "vllm-cpu")
 
 T = TypeVar("T")
 
@@ -133,17 +134,88 @@ class Debian:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """A vLLM for the processor, and the torch it is compiled against.
+
+    `facts`: what of env/releases the entrypoint goes by where the release has another vLLM.
+    """
+
+    vllm: str
+    torch: str
+    published: datetime.date
+    python: str
+    facts: str
+
+    @property
+    def lock(self) -> str:
+        """The name of its lock."""
+        return f"{CPU}-{self.vllm}"
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The platform without NPUs: what is under `cpu` in the matrix."""
+
+    title: str
+    image: str
+    debian: Debian
+    package: str
+    without: Words
+    requirements: Words
+    alone: Words
+    layers: Mapping[str, Words]
+    engines: Mapping[str, Engine]
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(CPU, self.title, "", "", f"-{CPU}", mooncake=False)
+
+    @property
+    def os(self) -> Os:
+        return Os(self.debian.suite, "apt", "")
+
+
+@dataclass(frozen=True)
 class Variant:
-    """One image: a release for a platform on an OS (its architectures share the tag)."""
+    """One image: a release for a platform on an OS (its architectures share the tag).
+
+    `engine`: the vLLM of platform cpu, which need not be the release's.
+    """
 
     release: Release
     platform: Platform
     os: Os
+    engine: Engine | None = None
 
     @property
     def tag(self) -> str:
         """The published tag, `{release}[-a3][-openeuler]`, as upstream's images have it."""
-        return f"{self.release.name}{self.platform.tag_suffix}{self.os.tag_suffix}"
+        own = f"{self.release.name}{self.platform.tag_suffix}{self.os.tag_suffix}"
+        if self.engine and self.engine.vllm != self.release.vllm:
+            return f"{own}-vllm{self.engine.vllm}"
+        return own
+
+    @property
+    def facts(self) -> str:
+        """The file of env/releases that the entrypoint goes by."""
+        if self.engine and self.engine.vllm != self.release.vllm:
+            return self.engine.facts
+        return self.release.name
+
+    @property
+    def python(self) -> str:
+        return self.engine.python if self.engine else self.release.python
+
+    @property
+    def published(self) -> datetime.date:
+        return self.engine.published if self.engine else self.release.published
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """Component → version, in layer order: what labels, `matrix` and `--dry-run` show."""
+        if self.engine:
+            return {"torch": self.engine.torch, "vllm": self.engine.vllm}
+        return self.release.pins
 
     @property
     def cann_tag(self) -> str:
@@ -171,16 +243,13 @@ class Matrix:
     utilities: Utilities
     mooncake_source: Mapping[str, Mapping[str, Words]]
     debian_packages: Words
-
-    @cached_property
-    def catch_all_layer(self) -> str:
-        return next(name for name, packages in self.layers.items() if not packages)
+    cpu: Cpu
 
     def release(self, name: str | None) -> Release:
         return self._pick("--release", self.releases, name or self.default_release)
 
     def platform(self, name: str) -> Platform:
-        return self._pick("--platform", self.platforms, name)
+        return self._pick("--platform", {**self.platforms, CPU: self.cpu.platform}, name)
 
     def os(self, name: str) -> Os:
         return self._pick("--os", self.oses, name)
@@ -188,8 +257,17 @@ class Matrix:
     def arch(self, name: str) -> Arch:
         return self._pick("--arch", self.arches, name)
 
-    def variant(self, release: str | None, platform: str, os: str) -> Variant:
+    def engine(self, name: str) -> Engine:
+        return self._pick("--engine", self.cpu.engines, name)
+
+    def variant(
+        self, release: str | None, platform: str, os: str, engine: str | None = None
+    ) -> Variant:
         """Raises UserError for a name the matrix lacks, or a platform the release has none for."""
+        if platform == CPU:
+            chosen = self.release(release)
+            found = self.engine(engine or chosen.vllm)
+            return Variant(chosen, self.cpu.platform, self.cpu.os, found)
         variant = Variant(self.release(release), self.platform(platform), self.os(os))
         if platform not in variant.release.platforms:
             raise fail(
@@ -200,11 +278,16 @@ class Matrix:
         return variant
 
     def variants(self, release: str | None) -> Iterator[Variant]:
-        """Every image of a release, platforms first."""
+        """Every published image of a release, platforms first."""
         chosen = self.release(release)
         for platform in chosen.platforms:
             for os in self.oses:
                 yield self.variant(chosen.name, platform, os)
+
+    def cpu_variants(self, release: str | None) -> Iterator[Variant]:
+        """Every image of platform cpu that a release can have."""
+        for engine in self.cpu.engines:
+            yield self.variant(release, CPU, self.cpu.os.name, engine)
 
     def cann_image(self, variant: Variant) -> str:
         return f"{self.images['cann']}:{variant.cann_tag}"
@@ -235,6 +318,28 @@ class _MatrixReader(Reader):
         raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
         self.dates(f"{key}.later", raw.get("later", {}))
         return self.make(Utilities, **raw)  # type: ignore[no-any-return]
+
+    def cpu(self, value: Any) -> Cpu:
+        raw = self.fields("cpu", value, Cpu)
+        self.texts("cpu", raw, "title", "image", "package")
+        raw["debian"] = self.debian("cpu.debian", raw.get("debian", {}))
+        raw["without"] = self.words("cpu.without", raw.get("without", []))
+        for name in ("requirements", "alone"):
+            raw[name] = self.requirements(f"cpu.{name}", raw.get(name, []))
+        raw["layers"] = self.packages("cpu.layers", raw.get("layers", {}))
+        raw["engines"] = {
+            name: self.engine(name, item)
+            for name, item in self.mapping("cpu.engines", raw.get("engines", {})).items()
+        }
+        return self.make(Cpu, **raw)  # type: ignore[no-any-return]
+
+    def engine(self, name: str, value: Any) -> Engine:
+        key = f"cpu.engines.{name}"
+        raw = self.fields(key, value, Engine, given=("vllm",))
+        self.texts(key, raw, "torch", "python", "facts")
+        if "published" in raw:
+            self.dates(key, {"published": raw["published"]})
+        return self.make(Engine, vllm=name, **raw)  # type: ignore[no-any-return]
 
     def debian(self, key: str, value: Any) -> Debian:
         raw = self.fields(key, value, Debian)
@@ -283,6 +388,7 @@ class _MatrixReader(Reader):
         raw["debian_packages"] = self.words("debian_packages", raw.get("debian_packages", []))
         raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
         raw["tools"] = self.debian("tools", raw.get("tools", {}))
+        raw["cpu"] = self.cpu(raw.get("cpu", {}))
         raw["mooncake_source"] = {
             name: self.packages(f"mooncake_source.{name}", item)
             for name, item in self.mapping(
@@ -360,28 +466,43 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
         for name in known:
             if not matrix.mooncake_source.get(part, {}).get(name):
                 note(f"mooncake_source.{part}.{name}", "is missing")
-    open_layers = [name for name, packages in matrix.layers.items() if not packages]
-    if len(open_layers) != 1:
-        note(
-            "layers", f"exactly one layer takes the packages no other names, not {len(open_layers)}"
-        )
-    for name in TOP_LAYERS:
-        if name not in matrix.layers:
-            note(f"layers.{name}", "is missing: the Dockerfile has a place for it")
-    for name, packages in matrix.layers.items():
-        for package in packages:
-            if package != canonicalize_name(package):
-                note(
-                    f"layers.{name}",
-                    f"'{package}' is no name of a lock",
-                    canonicalize_name(package),
-                )
-    named = [package for packages in matrix.layers.values() for package in packages]
-    for package in sorted({p for p in named if named.count(p) > 1}):
-        note("layers", f"{package} is in two layers")
+    _check_layers("layers", matrix.layers, TOP_LAYERS, note)
+    _check_layers("cpu.layers", matrix.cpu.layers, CPU_LAYERS, note)
+    for name, engine in matrix.cpu.engines.items():
+        for what, version in (("its name", name), ("torch", engine.torch)):
+            if not _is_version(version):
+                note(f"cpu.engines.{name}", f"{what} '{version}' is no version")
     for name, release in matrix.releases.items():
         _check_release(matrix, name, release, note)
     return problems
+
+
+def _check_layers(key: str, layers: Mapping[str, Words], places: Words, note: Any) -> None:
+    open_layers = [name for name, packages in layers.items() if not packages]
+    if len(open_layers) != 1:
+        note(key, f"exactly one layer takes the packages no other names, not {len(open_layers)}")
+    for name in places:
+        if name not in layers:
+            note(f"{key}.{name}", "is missing: the Dockerfile has a place for it")
+    for name, packages in layers.items():
+        for package in packages:
+            if package != canonicalize_name(package):
+                note(
+                    f"{key}.{name}",
+                    f"'{package}' is no name of a lock",
+                    canonicalize_name(package),
+                )
+    named = [package for packages in layers.values() for package in packages]
+    for package in sorted({p for p in named if named.count(p) > 1}):
+        note(key, f"{package} is in two layers")
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> None:
@@ -398,9 +519,7 @@ def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> No
                 did_you_mean(platform, matrix.platforms),
             )
     for name in ("vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"):
-        try:
-            Version(getattr(release, name))
-        except InvalidVersion:
+        if not _is_version(getattr(release, name)):
             note(f"{key}.{name}", f"'{getattr(release, name)}' is no version")
     packagers = {os.packager for os in matrix.oses.values()}
     for packager in release.os_packages:

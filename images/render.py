@@ -15,12 +15,16 @@ from images.matrix import STAND_IN, TOP_LAYERS, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
 
 TEMPLATES = Path(__file__).parent / "layers"
+DEBIAN = "debian"
 LIBRARY_DIRECTORY = "/usr/local/lib"  # where Mooncake's own libraries are; #6949
 
 
 @dataclass(frozen=True)
 class Base:
-    """Where CANN comes from: an `image`, its `packages` (installers), or a `stand-in`."""
+    """Where CANN comes from: an `image`, its `packages` (installers), or a `stand-in`.
+
+    For platform cpu, where the distribution comes from: an `image`, or `debian`'s packages.
+    """
 
     kind: str
     image: str = ""
@@ -30,7 +34,7 @@ class Base:
     @property
     def debian(self) -> bool:
         """Whether the lowest layer is a root file system made of Debian packages."""
-        return self.kind == STAND_IN or (self.kind == "packages" and not self.image)
+        return self.kind in (STAND_IN, DEBIAN) or (self.kind == "packages" and not self.image)
 
     @property
     def compiles(self) -> bool:
@@ -43,6 +47,7 @@ class Base:
             "image": self.image,
             "packages": "CANN's installers",
             STAND_IN: "a stand-in for CANN",
+            DEBIAN: "Debian's packages",
         }[self.kind]
 
 
@@ -80,6 +85,8 @@ def dockerfile(
     environment: Environment | None = None,
 ) -> str:
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
+    if variant.engine:
+        return _cpu_dockerfile(matrix, variant, base, tools_image, environment)
     release = variant.release
     python_layers = _python_layers(matrix)
     compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
@@ -95,13 +102,10 @@ def dockerfile(
         _templates()
         .get_template("Dockerfile.j2")
         .render(
-            variant=variant,
-            base=base,
-            tools_image=tools_image,
+            **_common(matrix, variant, base, tools_image, environment),
             share_cann=share_cann,
             python_layers=python_layers,
             stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
-            upper_layers=_upper_layers(matrix, variant, base),
             has_compiled=base.compiles and bool(release.compiled),
             mooncake_compiled=compiled,
             mooncake_packages=matrix.mooncake_source["build"][packager],
@@ -113,13 +117,53 @@ def dockerfile(
             else {},
             site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
             kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
-            interpreter=environment.python if environment else f"/usr/bin/python{release.python}",
             environment=_baked(environment, share_cann) if environment else None,
-            own_environment=_own_environment(variant, base),
-            labels=labels(matrix, variant, base),
         )
     )
     return text
+
+
+def _cpu_dockerfile(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    tools_image: str | None,
+    environment: Environment | None,
+) -> str:
+    text: str = (
+        _templates()
+        .get_template("cpu.j2")
+        .render(
+            **_common(matrix, variant, base, tools_image, environment),
+            python_layers=list(matrix.cpu.layers),
+            alias=f"vllm={variant.pins['vllm']}+cpu",
+            packager=variant.os.packager,
+            os_packages=matrix.cpu.debian.packages,
+            environment=_baked(environment, False) if environment else None,
+        )
+    )
+    return text
+
+
+def _common(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    tools_image: str | None,
+    environment: Environment | None,
+) -> dict[str, Any]:
+    """What every Dockerfile is rendered from."""
+    return {
+        "variant": variant,
+        "base": base,
+        "tools_image": tools_image,
+        "lock": variant.engine.lock if variant.engine else variant.release.name,
+        "python": variant.python,
+        "upper_layers": _upper_layers(matrix, variant, base),
+        "interpreter": environment.python if environment else f"/usr/bin/python{variant.python}",
+        "own_environment": _own_environment(variant, base),
+        "labels": labels(matrix, variant, base),
+    }
 
 
 def printed(
@@ -130,8 +174,13 @@ def printed(
     environment: Environment | None,
 ) -> str:
     """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
+    tools: str | None = matrix.images["tools"].format(python=variant.python)
+    if variant.engine:
+        packages = base == DEBIAN
+        where = Base(DEBIAN) if packages else Base("image", image=base or matrix.cpu.image)
+        tools = None if packages else tools
+        return dockerfile(matrix, variant, where, tools_image=tools, environment=environment)
     os_image = matrix.images["os"][variant.os.name]
-    tools = matrix.images["tools"].format(python=variant.release.python)
     if base == STAND_IN:
         where, tools = Base(STAND_IN, os_image=os_image), None
     else:
@@ -147,6 +196,8 @@ def layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
 
 
 def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
+    if variant.engine:
+        return [*matrix.cpu.layers, "proxy", "entrypoint"]
     return [
         *_python_layers(matrix),
         *(["compiled"] if base.compiles and variant.release.compiled else []),
@@ -169,16 +220,16 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
     result = {
         "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
         RELEASE: release.name,
-        "org.opencontainers.image.created": f"{release.published}T00:00:00Z",
+        "org.opencontainers.image.created": f"{variant.published}T00:00:00Z",
         BASE_NAME: base.image or base.kind,
         "ascend.platform": variant.platform.name,
-        "ascend.soc-version": variant.platform.soc_version,
+        **({} if variant.engine else {"ascend.soc-version": variant.platform.soc_version}),
         "ascend.os": variant.os.name,
         BASE: base.kind,
         LAYERS: " ".join(layers(matrix, variant, base)),
         **{
             f"{PIN}{name.replace('_', '-')}": version
-            for name, version in release.pins.items()
+            for name, version in variant.pins.items()
             if name != "mooncake" or variant.platform.mooncake
         },
     }
@@ -241,9 +292,9 @@ def _path(*parts: str) -> str:
 def _own_environment(variant: Variant, base: Base) -> dict[str, str]:
     own = {
         "ASCEND_PLATFORM": variant.platform.name,
-        "SOC_VERSION": variant.platform.soc_version,
+        **({} if variant.engine else {"SOC_VERSION": variant.platform.soc_version}),
         "VIRTUAL_ENV": "/opt/vllm",
-        "VLLM_ASCEND_RELEASE": variant.release.name,
+        "VLLM_ASCEND_RELEASE": variant.facts,
     }
     return {**own, "CANN_STANDIN": "1"} if base.kind == STAND_IN else own
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from images import base as bases
-from images import graph, lock
+from images import engines, graph, lock
 from images.base import FoundBase
 from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
-from images.matrix import SOURCES, STAND_IN, Arch, Matrix, Variant
+from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.offline.bundle import Bundle
 from images.render import Environment, dockerfile
 from images.site import Site
@@ -21,6 +21,7 @@ PROJECT = Path(__file__).parent.parent
 WORK = PROJECT / "build"
 IMAGES = Path(__file__).parent
 REPOSITORY = "vllm-ascend"
+NO_WHEELS = WORK / "no-wheels"  # where --wheels is not given: empty
 DEBIAN = "debian"  # --tools debian: the builder's own root file system from Debian packages
 
 Say = Callable[[str], None]
@@ -42,6 +43,7 @@ class Options:
     no_cache: bool = False
     budget: bool = True
     sources: dict[str, str] = field(default_factory=dict)
+    wheels: Path | None = None
     site: Site = field(default_factory=Site)
     offline: Bundle | None = None
 
@@ -102,10 +104,24 @@ def sources(given: list[str]) -> dict[str, str]:
     return result
 
 
+def wheels(given: str | None) -> Path | None:
+    """`--wheels DIR`. Raises UserError when there is no such directory."""
+    if given and not Path(given).is_dir():
+        raise fail("--wheels", f"no such directory: {given}")
+    return Path(given).resolve() if given else None
+
+
 def chosen(
-    matrix: Matrix, release: str | None, platforms: list[str], oses: list[str], everything: bool
+    matrix: Matrix,
+    release: str | None,
+    platforms: list[str],
+    oses: list[str],
+    everything: bool,
+    engine: str | None = None,
 ) -> list[Variant]:
     """The variants that the options name. Raises UserError with every name that is wrong."""
+    if engine and platforms != [CPU]:
+        raise fail("--engine", "is for --platform cpu alone")
     if everything:
         return list(matrix.variants(release))
     if not platforms:
@@ -120,8 +136,10 @@ def chosen(
     if problems:
         problems += _problems(partial(matrix.platform, name) for name in platforms)
         raise UserError(problems)
-    pairs = dict.fromkeys((name, os_name) for name in platforms for os_name in oses)
-    made = [partial(matrix.variant, release, *pair) for pair in pairs]
+    pairs = dict.fromkeys(
+        (name, "" if name == CPU else os_name) for name in platforms for os_name in oses
+    )
+    made = [partial(matrix.variant, release, *pair, engine=engine) for pair in pairs]
     if problems := _problems(made):
         raise UserError(problems)
     return [make() for make in made]
@@ -147,6 +165,8 @@ def resolve(
     problems = lock.check_tools(matrix)
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)
+    for engine in {variant.engine for variant in variants if variant.engine}:
+        problems += engines.check(matrix, engine, options.arches)
     for variant in variants:
         try:
             found = bases.find(
@@ -191,20 +211,25 @@ def _tools_image(
 ) -> str | None:
     """The image that the stages run on; None for a root file system made here."""
     if options.tools == DEBIAN or (options.tools is None and found.base.debian):
-        if variant.release.python != matrix.tools.python:
+        if variant.python != matrix.tools.python:
             raise fail(
                 "--tools debian",
-                f"{variant.release.name} needs Python {variant.release.python}, "
+                f"{variant.release.name} needs Python {variant.python}, "
                 f"Debian {matrix.tools.suite} has {matrix.tools.python}",
                 "--tools IMAGE",
             )
         return None
-    return options.tools or options.site.image(
-        matrix.images["tools"].format(python=variant.release.python)
-    )
+    return options.tools or options.site.image(matrix.images["tools"].format(python=variant.python))
 
 
 # ---- what goes into a target ---------------------------------------------------------------------
+
+
+def root(matrix: Matrix, target: Target) -> tuple[str, Debian] | None:
+    """Name and packages of the root file system that a target stands on, if that is made here."""
+    if not target.found.base.debian:
+        return None
+    return (CPU, matrix.cpu.debian) if target.variant.engine else ("base", matrix.stand_in)
 
 
 def render(
@@ -231,7 +256,9 @@ def contexts(matrix: Matrix, target: Target, options: Options) -> dict[str, grap
     }
     if options.cann_packages:
         result["cann-packages"] = options.cann_packages.resolve()
-    if target.found.base.compiles:
+    if target.variant.engine:
+        result["wheels"] = options.wheels or NO_WHEELS
+    elif target.found.base.compiles:
         release = target.variant.release
         tags = {
             "vllm-ascend": f"v{release.vllm_ascend}",
@@ -253,6 +280,8 @@ def fingerprints(matrix: Matrix, target: Target, text: str, options: Options) ->
         places["cann-packages"] = (
             target.found.identity
         )  # checked by its sums; gigabytes to read again
+    if target.variant.engine:
+        places["wheels"] = "held to the lock's hashes"
     images = {target.found.base.image: target.found.identity} if target.found.base.image else {}
     build_arch = native_arch(matrix).name
     each = [

@@ -167,8 +167,8 @@ VARIABLES = (
     Variable("SUPERVISE", _switch, "1: keep a parent that bounds the drain and tells failures"),
     Variable("DRAIN_TIMEOUT", _seconds, "seconds that open requests have after SIGTERM"),
     Variable("JEMALLOC", _switch, "0: do not preload jemalloc for the server"),
-    Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3"),
-    Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the vllm-ascend release"),
+    Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3, cpu"),
+    Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the release, or what has its facts"),
 )
 NAMES = frozenset(v.name for v in VARIABLES)
 # No variable of ours, but an argument of vllm-router that is checked alike.

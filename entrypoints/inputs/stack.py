@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Platform(NamedTuple):
-    """env/platforms/<name>.yaml."""
+    """env/platforms/<name>.yaml. Without NPUs `devices` is 0, and nothing is held against it."""
 
     name: str
     description: str

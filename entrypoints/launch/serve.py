@@ -216,7 +216,7 @@ def _ports(
             )
             first += place.rank * here if place.layout == topology.NODES else 0
             ports["kv"] = [first, first + here - 1]
-        if node.platform:
+        if node.platform and node.platform.devices:
             ports["adxl"] = list(node.release.adxl_ports.of(node.platform, adxl_base))
     return ports
 
@@ -259,7 +259,7 @@ def _leader(node: Context, place: Place) -> Peer | None:
 
 def _npus(node: Context, place: Place) -> int:
     """With Ray, the NPUs that the cluster waits for: every node's, or those that are used."""
-    if place.layout != topology.RAY:
+    if place.layout != topology.RAY or (node.platform and not node.platform.devices):
         return 0
     each = place.visible or (node.platform.devices if node.platform else 0)
     return max(place.world, place.nodes * each)

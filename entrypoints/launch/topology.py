@@ -239,7 +239,7 @@ def _check_devices(place: Place, platform: Platform | None, problems: list[Probl
     """Each node holds its share: more devices than it has cannot start."""
     if place.visible:
         have, of = place.visible, "ASCEND_RT_VISIBLE_DEVICES"
-    elif platform:
+    elif platform and platform.devices:
         have, of = platform.devices, platform.description
     else:
         return

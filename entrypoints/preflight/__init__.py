@@ -39,10 +39,11 @@ CHECKS: tuple[Check, ...] = (
 def needs(launch: Launch, env: Mapping[str, str]) -> Needs:
     """What a launch needs; `env` is the complete environment of its server."""
     context, place = launch.context, launch.place
+    no_npus = context.platform is not None and not context.platform.devices
     return Needs(
         platform=context.platform,
         release=context.release,
-        devices=place.devices if place else 0,
+        devices=place.devices if place and not no_npus else 0,
         visible=env.get("ASCEND_RT_VISIBLE_DEVICES"),
         multi_node=launch.multi_node,
         local_ip=context.address.local_ip,

@@ -74,7 +74,8 @@ def _look(
     """Every device of the host, and the network of its NPUs."""
     needs = Needs(platform, release, 1, None, True, None, None, {}, "", env)
     here = look(needs, machine)
-    return here._replace(needs=needs._replace(devices=max(len(here.nodes), 1)))
+    devices = max(len(here.nodes), 1) if platform is None or platform.devices else 0
+    return here._replace(needs=needs._replace(devices=devices))
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ _GIB = 1 << 30
 def estimate(facts: Facts) -> Iterator[Found]:
     """Weights and the KV cache of one request of full length; activations come on top."""
     place, model, platform = facts.place, facts.model, facts.platform
-    if model is None or platform is None:
+    if model is None or platform is None or not platform.hbm_gib:
         return
     length = facts.number("--max-model-len") or model.longest
     ranks = place.tp * place.pp

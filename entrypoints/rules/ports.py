@@ -64,7 +64,7 @@ def reserved(facts: Facts) -> Iterator[Found]:
 def _in_use(when: str, facts: Facts) -> bool:
     names = _connectors(facts.transfer)
     return {
-        "always": facts.platform is not None,
+        "always": facts.platform is not None and facts.platform.devices > 0,
         "mooncake": any(name.startswith("Mooncake") for name in names),
         "store": any("Store" in name for name in names),
         "ray": "ray" in facts.ports,

@@ -15,7 +15,7 @@ from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import STAND_IN, Matrix, Variant
 
-KINDS = ("image", "packages", STAND_IN)
+KINDS = ("image", "packages", STAND_IN, render.DEBIAN)
 # A label that the matrix would not give is as wrong as one that it would and that is not there.
 OURS = (PIN, "ascend.fallback.", "ascend.stand-in")
 SUFFIX = r"(?P<stand_in>-standin)?(-[0-9a-f]{12})?"
@@ -24,7 +24,7 @@ SUFFIX = r"(?P<stand_in>-standin)?(-[0-9a-f]{12})?"
 def by_tag(matrix: Matrix, tag: str) -> tuple[Variant, bool] | None:
     """The variant that a tag names, and whether it names a stand-in."""
     for release in matrix.releases:
-        for variant in matrix.variants(release):
+        for variant in (*matrix.variants(release), *matrix.cpu_variants(release)):
             if named := re.fullmatch(re.escape(variant.tag) + SUFFIX, tag):
                 return variant, bool(named["stand_in"])
     return None
@@ -33,8 +33,9 @@ def by_tag(matrix: Matrix, tag: str) -> tuple[Variant, bool] | None:
 def by_labels(matrix: Matrix, labels: Mapping[str, str]) -> Variant:
     """Raises UserError (65) for what the matrix lacks."""
     names = [labels.get(name, "") for name in (RELEASE, "ascend.platform", "ascend.os")]
+    release, platform, os = names
     try:
-        return matrix.variant(names[0] or "none", *names[1:])
+        return matrix.variant(release or "none", platform, os, labels.get(f"{PIN}vllm"))
     except UserError:
         said = ", ".join(f"'{name}'" for name in names)
         what = f"release, platform and OS are {said}: the matrix has no such image"

@@ -11,7 +11,7 @@ from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import Inputs, inputs
 from images.matrix import Debian, Matrix
 from images.offline.bundle import REMEDY, Bundle
-from images.targets import Options, Target, contexts, native_arch, render
+from images.targets import Options, Target, contexts, native_arch, render, root
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
 UNPINNED = ("packages.sh", "pip wheel")  # steps that take what no lock names
@@ -62,15 +62,16 @@ def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
         }
         used = {*graph.used_by(cut, "image"), *graph.used_by(cut, "environment")}
         files = [file for name in used for file in cut[name].files]
-        python = target.variant.release.python
+        python = target.variant.python
         for _, path in (file for file in files if file[0] == "locks"):
             if PurePosixPath(path).name in MADE_HERE:
                 continue
             for arch in options.arches if "${TARGETARCH}" in path else [builder]:
                 one = Slice(path.replace("${TARGETARCH}", arch.name), arch.machine, python)
                 slices[one.path] = one
-        if target.found.base.debian:
-            roots |= {f"base-{a.name}.tar": (matrix.stand_in, a.name) for a in options.arches}
+        if made := root(matrix, target):
+            name, debian = made
+            roots |= {f"{name}-{arch.name}.tar": (debian, arch.name) for arch in options.arches}
         if target.tools_image is None:
             roots[f"tools-{builder.name}.tar"] = (matrix.tools, builder.name)
         taken = {context for context, _ in files}
@@ -84,7 +85,7 @@ def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
         {name: found for name, found in stages.items() if found},
         sources,
         {target.name: inputs(matrix, target, options) for target in targets},
-        {target.name: target.variant.release.pins for target in targets},
+        {target.name: target.variant.pins for target in targets},
     )
 
 

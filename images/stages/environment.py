@@ -5,7 +5,8 @@ ABI of the installed torch. The answer, /out/environment.json, is baked into the
 
     {"python": "/usr/local/python3.11.13/bin/python3.11", "base": {…}, "changed": {…}}
 
-`base` is the environment before, `changed` what the scripts set or changed.
+`base` is the environment before, `changed` what the scripts set or changed. Without --torch there
+is no CANN in the base, and only the interpreter is looked for.
 """
 
 from __future__ import annotations
@@ -56,23 +57,29 @@ def without_shim(value: str) -> str:
     return ":".join(part for part in value.split(":") if part != str(TORCH_ABI))
 
 
+def with_cann(base: dict[str, str], torch: Path) -> dict[str, str]:
+    """The environment that CANN's scripts make of `base`, next to the torch in a directory."""
+    missing = [script for script in SCRIPTS if not Path(script).is_file()]
+    if missing:
+        sys.exit(f"this base is no CANN image: it lacks {' and '.join(missing)}")
+    python_path = f"{TORCH_ABI}:{base.get('PYTHONPATH', '')}".rstrip(":")
+    library = str(torch / "torch" / "lib" / "libc10.so")
+    after = sourced({**base, "PYTHONPATH": python_path, "TORCH_LIBRARY": library}, list(SCRIPTS))
+    after["PYTHONPATH"] = without_shim(after["PYTHONPATH"])
+    return after
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("/"))
-    parser.add_argument("--torch", type=Path, required=True, help="the torch layer's site-packages")
+    parser.add_argument("--torch", type=Path, help="the torch layer's site-packages")
     parser.add_argument("--python", required=True)
     parser.add_argument("--machine", required=True, help="the image's machine, as uname -m says")
     given = parser.parse_args()
 
     own = {*SHELL_OWN, *STAGE_OWN, *filter(PROXY.fullmatch, os.environ)}
     base = {k: v for k, v in os.environ.items() if k not in own}
-    missing = [script for script in SCRIPTS if not Path(script).is_file()]
-    if missing:
-        sys.exit(f"this base is no CANN image: it lacks {' and '.join(missing)}")
-    python_path = f"{TORCH_ABI}:{base.get('PYTHONPATH', '')}".rstrip(":")
-    library = str(given.torch / "torch" / "lib" / "libc10.so")
-    after = sourced({**base, "PYTHONPATH": python_path, "TORCH_LIBRARY": library}, list(SCRIPTS))
-    after["PYTHONPATH"] = without_shim(after["PYTHONPATH"])
+    after = with_cann(base, given.torch) if given.torch else base
     changed = {k: v for k, v in after.items() if k not in own and base.get(k) != v}
     if platform.machine() != given.machine:
         foreign = [k for k, v in changed.items() if platform.machine() in v]

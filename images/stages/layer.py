@@ -1,6 +1,8 @@
 """Make the tree of one image layer, bit for bit the same each time. Runs in a stage on the builder.
 
-    layer.py install SLICE --arch arm64 --python 3.11 [--wheels DIR]    the packages of a slice
+    layer.py install SLICE --arch arm64 --python 3.11                   the packages of a slice,
+        [--wheels DIR | --find-links DIR]                               of wheels alone or as well,
+        [--alias NAME=VERSION]                                          also known as NAME
     layer.py wheel DIR                                                  one wheel built in a stage
     layer.py venv PYTHON --python 3.11                                  what ties them to the base
     layer.py entrypoint --python 3.11                                   the entrypoint and its data
@@ -47,20 +49,27 @@ def site_packages(python: str) -> Path:
     return VENV / "lib" / f"python{python}" / "site-packages"
 
 
-def install(requirements: list[str], arch: str, python: str, wheels: str | None) -> None:
+def install(requirements: list[str], arch: str, python: str) -> None:
     """Install for `arch` with uv, whatever the builder's own architecture is."""
     cache = Path("/tmp/uv")  # beside /out, so that uv can hard-link instead of copying
-    options = ["--find-links", wheels, "--no-index"] if wheels else []
     subprocess.run(
         [
             *("uv", "pip", "install", "--no-progress", "--python", f"{VENV}/bin/python"),
             *("--prefix", f"{OUT}{VENV}", "--cache-dir", str(cache), "--link-mode", "hardlink"),
             *("--python-platform", f"{MACHINES[arch]}-manylinux_2_35", "--python-version", python),
-            *("--no-deps", "--no-compile", "--only-binary", ":all:", *options, *requirements),
+            *("--no-deps", "--no-compile", "--only-binary", ":all:", *requirements),
         ],
         check=True,
     )
     shutil.rmtree(cache)
+
+
+def alias(python: str, name: str, version: str) -> None:
+    """Let a distribution be looked up by another name as well."""
+    metadata = OUT / site_packages(python).relative_to("/") / f"{name}-{version}.dist-info"
+    metadata.mkdir(parents=True)
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (metadata / "METADATA").write_text(text)
 
 
 def venv(interpreter: str, python: str) -> None:
@@ -141,16 +150,24 @@ def main() -> None:
     parser.add_argument("--arch")
     parser.add_argument("--python")
     parser.add_argument("--wheels")
+    parser.add_argument("--find-links")
+    parser.add_argument("--alias")
     given = parser.parse_args()
     if given.what == "compile":
         compile_all(Path(given.source))
         return
     if given.what == "install":
         slice_file = ["--require-hashes", "--requirements", given.source]
-        install(slice_file, given.arch, given.python, given.wheels)
+        if given.wheels:
+            slice_file += ["--find-links", given.wheels, "--no-index"]
+        elif given.find_links:
+            slice_file += ["--find-links", given.find_links]
+        install(slice_file, given.arch, given.python)
+        if given.alias:
+            alias(given.python, *given.alias.split("="))
     elif given.what == "wheel":
         wheels = [str(path) for path in Path(given.source).glob("*.whl")]
-        install(["--no-index", *wheels], given.arch, given.python, None)
+        install(["--no-index", *wheels], given.arch, given.python)
     elif given.what == "venv":
         venv(given.source, given.python)
     elif given.what == "entrypoint":

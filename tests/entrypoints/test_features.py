@@ -11,7 +11,8 @@ from entrypoints.launch.features import Forms, forms
 from entrypoints.launch.plan import plan
 from entrypoints.problems import Problem
 
-RELEASES = data.names("releases")
+# Of vllm-ascend; the others are a vLLM alone.
+RELEASES = [name for name in data.names("releases") if not name.startswith("cpu-")]
 YARN = {"rope_theta": 1000000, "factor": 4, "original_max_position_embeddings": 32768}
 
 

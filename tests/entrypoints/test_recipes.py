@@ -126,9 +126,10 @@ def test_every_release_has_facts_with_sources(name):
 
 def test_the_six_releases():
     known = ["v0.11.0", "v0.13.0", "v0.13.0rc1", "v0.15.0rc1", "v0.18.0", "v0.23.0"]
-    assert data.names("releases") == known
+    assert data.names("releases") == ["cpu-0.32.0", *known]
     assert stack.release(None, []).name == "v0.13.0rc1"
 
 
 def test_platforms():
-    assert [stack.platform(n, []).devices for n in data.names("platforms")] == [8, 16]
+    devices = {name: stack.platform(name, []).devices for name in data.names("platforms")}
+    assert devices == {"a2": 8, "a3": 16, "cpu": 0}

@@ -350,7 +350,10 @@ def test_a_tag_that_points_to_another_platform(tmp_path: Path) -> None:
             {"ascend.fallback.vllm-ascend": "without kernels"},
             "ascend.fallback.vllm-ascend: is 'without kernels', the matrix has no such label here",
         ),
-        ({"ascend.base": "my own"}, "ascend.base: is 'my own' (image or packages or stand-in)"),
+        (
+            {"ascend.base": "my own"},
+            "ascend.base: is 'my own' (image or packages or stand-in or debian)",
+        ),
     ],
 )
 def test_a_changed_label(tmp_path: Path, changes: dict[str, str | None], said: str) -> None:

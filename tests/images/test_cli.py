@@ -127,7 +127,7 @@ def test_the_matrix_as_data() -> None:
 def test_the_locks_agree_with_the_matrix() -> None:
     answer = _invoke("lock", "--check")
     assert (answer.returncode, answer.stderr) == (0, "")
-    locked = sorted(path.parent.name for path in lock.LOCKS.glob("*/lock.json"))
+    locked = sorted(path.name for path in lock.LOCKS.iterdir() if path.is_dir())
     said = answer.stdout.strip().removeprefix("locks agree with the matrix: ")
     assert sorted(said.split(", ")) == locked
 

@@ -87,9 +87,9 @@ def test_an_entry_that_pins_nothing(line: str) -> None:
 
 @given(NAMES)
 def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> None:
-    layer = lock.layer_of(matrix, package)
+    layer = lock.layer_of(matrix.layers, package)
     naming = [name for name, packages in matrix.layers.items() if package in packages]
-    assert [layer] == (naming or [matrix.catch_all_layer])
+    assert [layer] == (naming or ["dependencies"])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> 
 def test_the_layers_hold_what_they_are_named_after(
     matrix: Matrix, package: str, layer: str
 ) -> None:
-    assert lock.layer_of(matrix, package) == layer
+    assert lock.layer_of(matrix.layers, package) == layer
 
 
 # ---- the committed locks -------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def made_and_target(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_new_lock_takes_the_place_of_the_old(made_and_target: tuple[Path, Path]) -> None:
     made, target = made_and_target
-    lock._replace(made, target)
+    lock.replace(made, target)
     assert _tree(target) == {"arm64/a.txt": "new", "lock.json": "new"}
     assert [path.name for path in target.parent.iterdir()] == ["v1"]
 
@@ -418,7 +418,7 @@ def test_a_new_lock_takes_the_place_of_the_old(made_and_target: tuple[Path, Path
 def test_a_first_lock_needs_no_old_one(made_and_target: tuple[Path, Path]) -> None:
     made, target = made_and_target
     shutil.rmtree(target.parent)
-    lock._replace(made, target)
+    lock.replace(made, target)
     assert _tree(target) == _tree(made)
 
 
@@ -427,7 +427,7 @@ def test_leftovers_of_a_broken_run_are_not_mixed_in(made_and_target: tuple[Path,
     leftover = target.with_name(".v1.new")
     leftover.mkdir()
     (leftover / "half.txt").write_text("half")
-    lock._replace(made, target)
+    lock.replace(made, target)
     assert _tree(target) == _tree(made)
 
 
@@ -443,7 +443,7 @@ def test_a_copy_that_fails_leaves_the_old_lock(
 
     monkeypatch.setattr(shutil, "copytree", half)
     with pytest.raises(OSError, match="No space left"):
-        lock._replace(made, target)
+        lock.replace(made, target)
     assert _tree(target) == {"stale.txt": "old"}
 
 
@@ -460,5 +460,5 @@ def test_a_rename_that_fails_leaves_the_old_lock(
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="Input/output"):
-        lock._replace(made, target)
+        lock.replace(made, target)
     assert _tree(target) == {"stale.txt": "old"}

@@ -130,7 +130,7 @@ def test_every_image_of_every_release_has_a_tag_of_its_own(matrix: Matrix) -> No
         ((None, "a33", "ubuntu22.04"), "--platform: 'a33' is not in the matrix (did you mean a3?)"),
         ((None, "a3", "ubuntu"), "--os: 'ubuntu' is not in the matrix (did you mean ubuntu22.04?)"),
         ((None, "a5", "ubuntu22.04"), "release v0.13.0rc1 has no a5 image (it has a2, a3, 310p)"),
-        ((None, "xyz", "ubuntu22.04"), "(known: a2, a3, 310p, a5)"),
+        ((None, "xyz", "ubuntu22.04"), "(known: a2, a3, 310p, a5, cpu)"),
     ],
 )
 def test_a_name_that_is_not_in_the_matrix(
@@ -292,7 +292,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ["layers: exactly one layer takes the packages no other names, not 2"],
     ),
     "no layer for all the rest": (
-        [("  dependencies: []\n", "")],
+        [("\n  dependencies: []\n", "\n")],
         ["layers: exactly one layer takes the packages no other names, not 0"],
     ),
     "no image for CANN": (

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images import graph, render
-from images.matrix import STAND_IN, Matrix, Variant
-from images.render import Base, Environment, dockerfile, printed
+from images.matrix import CPU, STAND_IN, Matrix, Variant
+from images.render import DEBIAN, Base, Environment, dockerfile, printed
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
@@ -53,6 +53,8 @@ RENDERED: dict[str, Callable[[Matrix, Variants], str]] = {
     "310p": lambda m, v: _published(m, v("310p")),
     "a3-share-cann": lambda m, v: _published(m, v("a3"), share=True),
     "a3-cann-packages": lambda m, v: _packages(m, v("a3")),
+    "cpu": lambda m, v: printed(m, m.variant(None, CPU, "", "0.32.0"), None, False, CAPTURED),
+    "cpu-debian": lambda m, v: printed(m, m.variant(None, CPU, ""), DEBIAN, False, None),
 }
 
 

@@ -62,7 +62,7 @@ def test_every_wrong_platform_is_told_once(matrix: Matrix, problems_of: Problems
     assert problems_of(lambda: chosen(matrix, None, names, oses, False), 64) == [
         "--platform: 'a33' is not in the matrix (did you mean a3?)",
         "--platform: release v0.13.0rc1 has no a5 image (it has a2, a3, 310p)",
-        "--platform: 'b' is not in the matrix (known: a2, a3, 310p, a5)",
+        "--platform: 'b' is not in the matrix (known: a2, a3, 310p, a5, cpu)",
     ]
 
 

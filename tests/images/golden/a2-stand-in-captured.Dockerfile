@@ -221,7 +221,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=env,target=/src/env \
     python3 /stages/layer.py entrypoint --python 3.11
 
-# ---- the image: CANN, then the layers, large and stable first --------------------------------------
+# ---- the image: the base, then the layers, large and stable first ----------------------------------
 FROM base AS image
 COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
