@@ -38,7 +38,7 @@ Capture = Callable[..., dict[str, Any]]
 def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Capture:
     """Run the stage's main on a root with these scripts; returns what it wrote."""
     scripts = [tmp_path / "toolkit" / "set_env.sh", tmp_path / "nnal" / "set_env.sh"]
-    root, torch = tmp_path / "root", tmp_path / "torch-layer"
+    root, packages = tmp_path / "root", tmp_path / "torch-layer"
     real_python = os.path.realpath(sys.executable)
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/bin/python3.11").symlink_to("/not/in/this/stage")
@@ -53,14 +53,15 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Capture:
         library: bytes = b"std::__cxx11::basic_string",
         machine: str = MACHINE,
         python: str = "3.11",
+        torch: bool = True,
         **variables: str,
     ) -> dict[str, Any]:
         for path, text in zip(scripts, (toolkit, nnal), strict=True):
             if text is not None:
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
-        (torch / "torch/lib").mkdir(parents=True, exist_ok=True)
-        (torch / "torch/lib/libc10.so").write_bytes(library)
+        (packages / "torch/lib").mkdir(parents=True, exist_ok=True)
+        (packages / "torch/lib/libc10.so").write_bytes(library)
         for name in os.environ:
             monkeypatch.delenv(name)
         base = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": "/root", "HOSTNAME": "x"}
@@ -73,8 +74,8 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Capture:
         monkeypatch.setattr(
             environment, "Path", lambda given: out if given == "/out" else real(given)
         )
-        arguments = ["environment.py", "--root", str(root), "--torch", str(torch)]
-        arguments += ["--python", python, "--machine", machine]
+        arguments = ["environment.py", "--root", str(root), "--python", python]
+        arguments += ["--machine", machine, *(["--torch", str(packages)] if torch else [])]
         monkeypatch.setattr(sys, "argv", arguments)
         environment.main()
         return dict(json.loads((out / "environment.json").read_text()))
@@ -161,6 +162,12 @@ def test_a_base_without_the_scripts(
         capture(toolkit, nnal)
     assert str(stopped.value).startswith("this base is no CANN image: it lacks ")
     assert all(word in str(stopped.value) for word in words)
+
+
+def test_a_base_that_is_to_have_no_cann(capture: Capture, tmp_path: Path) -> None:
+    found = capture(None, None, torch=False)
+    programs = f"{tmp_path}/programs:/usr/bin:/bin"
+    assert found == {"python": "/usr/bin/python3.11", "base": {"PATH": programs}, "changed": {}}
 
 
 def test_scripts_that_name_the_builders_machine(capture: Capture) -> None:

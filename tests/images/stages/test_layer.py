@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from types import CodeType
 
@@ -300,3 +301,31 @@ def test_an_install_that_fails_makes_no_layer(uv: Path, monkeypatch: pytest.Monk
     )
     with pytest.raises(subprocess.CalledProcessError):
         layer.main()
+
+
+@pytest.mark.parametrize(
+    ("option", "alone"),
+    [("--wheels", True), ("--find-links", False)],
+)
+def test_wheels_are_taken_alone_or_beside_the_index(
+    uv: Path, monkeypatch: pytest.MonkeyPatch, option: str, alone: bool
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda path: None)
+    arguments = ["layer.py", "install", "/s", "--arch", "amd64", "--python", "3.11"]
+    monkeypatch.setattr(sys, "argv", [*arguments, option, "/wheels"])
+    layer.main()
+    asked = (uv / "arguments").read_text().splitlines()
+    assert asked[asked.index("--find-links") + 1] == "/wheels"
+    assert ("--no-index" in asked) == alone
+
+
+def test_a_distribution_is_found_by_another_name(
+    uv: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda path: None)
+    arguments = ["layer.py", "install", "/s", "--arch", "amd64", "--python", "3.11"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--alias", "vllm=0.32.0+cpu"])
+    layer.main()
+    packages = out / "opt/vllm/lib/python3.11/site-packages"
+    (found,) = distributions(path=[str(packages)])
+    assert (found.name, found.version) == ("vllm", "0.32.0+cpu")
