@@ -238,7 +238,8 @@ def test_the_image_ends_as_it_is_started(rendered: list[tuple[Variant, str]]) ->
     for _, text in rendered:
         assert [line for line in _final(text)[-4:] if not line.startswith("#")] == [
             "STOPSIGNAL SIGTERM",
-            "HEALTHCHECK --interval=30s --timeout=10s --start-period=30m --retries=3 "
+            "HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s "
+            "--start-period=30m --retries=3 "
             'CMD ["/opt/vllm/bin/entrypoint", "health"]',
             'ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", '
             '"/opt/vllm/bin/entrypoint"]',

@@ -187,6 +187,6 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.pin.vllm="0.13.0" \
       ascend.pin.vllm-ascend="0.13.0rc1"
 STOPSIGNAL SIGTERM
-# A large model takes long to load: in the first half hour no failure counts.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
+# A large model takes long to load: in the first half hour no failure counts, and readiness is soon seen.
+HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
 ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", "/opt/vllm/bin/entrypoint"]
