@@ -51,7 +51,7 @@ def make(
     say: Say,
     locks: Path = LOCKS,
 ) -> list[Path]:
-    """Resolve for each architecture and replace its slices, all or nothing.
+    """Resolve for each architecture, and replace the slices of each all or not at all.
 
     Raises UserError (69) with the resolver's words, as when no torch for the processor is found.
     """

@@ -472,6 +472,9 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
         for what, version in (("its name", name), ("torch", engine.torch)):
             if not _is_version(version):
                 note(f"cpu.engines.{name}", f"{what} '{version}' is no version")
+        if engine.python != matrix.cpu.debian.python:
+            there = f"cpu.debian has {matrix.cpu.debian.python}"
+            note(f"cpu.engines.{name}.python", f"is {engine.python}, {there}")
     for name, release in matrix.releases.items():
         _check_release(matrix, name, release, note)
     return problems

@@ -162,6 +162,8 @@ def resolve(
     """Find every variant's base and check its lock. Raises UserError with all problems."""
     targets, code = [], EX_DATAERR
     variants = list(variants)
+    if options.wheels and not any(variant.engine for variant in variants):
+        raise fail("--wheels", "is for --platform cpu alone")
     problems = lock.check_tools(matrix)
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)

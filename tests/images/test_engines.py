@@ -269,9 +269,14 @@ def test_it_stands_on_its_own_root_file_system(matrix: Matrix, variant: Variant)
     assert made == [(CPU, matrix.cpu.debian), None]
 
 
-def test_a_lock_that_is_missing_ends_the_build(
-    matrix: Matrix, problems_of: Problems, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wheels_for_npus(matrix: Matrix, problems_of: Problems, tmp_path: Path) -> None:
+    options = targets.Options((matrix.arch("amd64"),), base="stand-in", wheels=tmp_path)
+    chosen = [matrix.variant(None, "a3", "ubuntu22.04")]
+    lines = problems_of(lambda: targets.resolve(matrix, chosen, options, print), EX_USAGE)
+    assert lines == ["--wheels: is for --platform cpu alone"]
+
+
+def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Problems) -> None:
     options = targets.Options((matrix.arch("amd64"),), base=render.DEBIAN)
     chosen = [matrix.variant(None, CPU, "")]
     lines = problems_of(lambda: targets.resolve(matrix, chosen, options, print), EX_DATAERR)
