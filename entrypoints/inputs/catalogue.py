@@ -176,6 +176,8 @@ def _refusal(flag: Flag, catalogue: Catalogue) -> tuple[str, str, str] | None:
 def _fits(value: str, entry: Mapping[str, Any]) -> bool:
     kind = entry["type"].removeprefix("optional:")
     if "choices" in entry:
+        if value == "" and kind != entry["type"]:
+            value = "None"
         return value in entry["choices"] or (kind == "int" and _same_int(value, entry["choices"]))
     if kind != entry["type"] and value in ("", "None"):
         return True

@@ -179,7 +179,7 @@ def stop_before_loading() -> None:
         make(args)
         raise Reached
 
-    def check(args: Any) -> tuple[str, None]:
+    def check(args: Any, **_: Any) -> tuple[str, None]:
         server.validate_api_server_args(args)
         return "", None
 

@@ -59,6 +59,14 @@ def test_flags_are_those_of_the_vllm_inside() -> None:
         made({"VLLM_ASCEND_ENABLE_NZ": "1"})
 
 
+def test_a_choice_that_may_be_none() -> None:
+    """vLLM 0.32 has None among the choices, which an empty value is."""
+    for value in ("", "None", "a2a"):
+        assert made({}, "--dcp-comm-backend", value).argv[-1] == value
+    with pytest.raises(Refused, match="bad-choice"):
+        made({}, "--dcp-comm-backend", "none")
+
+
 def test_a_drain_is_given_to_vllm_itself() -> None:
     launch = made({"DRAIN_TIMEOUT": "30"})
     assert launch.argv[-2:] == ("--shutdown-timeout", "30")
