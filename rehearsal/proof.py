@@ -9,7 +9,7 @@ import requests
 
 from clusters.deployment import Deployment, Group
 from entrypoints.inputs.recipes import SIDES
-from trials.verify import FAILED, OK, Result
+from trials.verify import FAILED, OK, SKIPPED, Result
 
 # vllm: names of counters on /metrics, 0.11 and later.
 PROMPT = "vllm:prompt_tokens_total"
@@ -44,21 +44,33 @@ def prove(
     before: Mapping[tuple[str, int], Counts],
     after: Mapping[tuple[str, int], Counts],
 ) -> list[Result]:
-    """That requests reached every server, and prompts went from prefill to decode."""
-    results = []
-    for group in deployment.groups:
-        for end in group.endpoints:
-            new = {
-                name: after[end].get(name, 0) - before[end].get(name, 0)
-                for name in (PROMPT, GENERATED, FETCHED)
-            }
-            results.append(_result(group, end, new))
-    return results
+    """That prompts went to prefill, and from there to decode.
+
+    A server that a router left out while it chose another of the same role has not failed.
+    """
+    new = {
+        end: {
+            name: after[end].get(name, 0) - before[end].get(name, 0)
+            for name in (PROMPT, GENERATED, FETCHED)
+        }
+        for group in deployment.groups
+        for end in group.endpoints
+    }
+    busy = {
+        group.role for group in deployment.groups for end in group.endpoints if new[end][PROMPT]
+    }
+    return [
+        _result(group, end, new[end], group.role in busy)
+        for group in deployment.groups
+        for end in group.endpoints
+    ]
 
 
-def _result(group: Group, end: tuple[str, int], new: Counts) -> Result:
+def _result(group: Group, end: tuple[str, int], new: Counts, busy: bool) -> Result:
     name = f"{group.name} at {end[0]}:{end[1]}"
     told = f"{new[PROMPT]:.0f} prompt tokens, {new[GENERATED]:.0f} generated"
+    if busy and not new[PROMPT]:
+        return Result(name, SKIPPED, "got no request: others of its role were chosen", 0.0)
     good = new[PROMPT] > 0
     if group.role == SIDES[1]:
         told += f", {new[FETCHED]:.0f} of the prompts' tokens from prefill"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -20,12 +21,13 @@ from clusters.model import Cluster
 from images.errors import EX_UNAVAILABLE, UserError, fail
 from rehearsal import faults, proof
 from rehearsal.cast import KEY, cast
-from rehearsal.load import Load
+from rehearsal.load import Load, ask
 from rehearsal.stage import Mount, Stage, stage
 from trials.client import Endpoint
-from trials.verify import FAILED, Result, verify
+from trials.verify import FAILED, OK, Result, verify
 
-ROUNDS = 4  # requests for every server, so that a router has reason to use them all
+# A router chooses by itself: rounds of requests, so many for each server, until all took part.
+ROUNDS, EACH, AT_ONCE = 3, 4, 8
 LOG_LINES = 400
 
 
@@ -138,14 +140,23 @@ def _checks(
     for result in verify(Endpoint(url, key), model):
         report.checks.append(result)
         view.say(f"{result.state:8} {result.name}: {result.message}")
-    endpoint = Endpoint(url, key)
-    for number in range(ROUNDS * len(before)):
-        body = {"model": model, "prompt": f"request {number}", "max_tokens": 4}
-        endpoint.post("/v1/completions", body)
-    for result in proof.prove(deployment, before, proof.work(deployment, key)):
+    proven = proof.prove(deployment, before, proof.work(deployment, key))
+    for turn in range(ROUNDS):
+        if all(result.state == OK for result in proven):
+            break
+        _send(url, model, key, turn, EACH * len(before))
+        proven = proof.prove(deployment, before, proof.work(deployment, key))
+    for result in proven:
         report.checks.append(result)
         view.say(f"{result.state:8} {result.name}: {result.message}")
     view.note("", "verified")
+
+
+def _send(url: str, model: str, key: str, turn: int, count: int) -> None:
+    """Requests at once, each with a beginning of its own: a router keeps alike ones together."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda n: ask(url, model, f"{n}.{turn} request", headers), range(count)))
 
 
 def _endpoint(deployment: Deployment) -> str:
