@@ -18,7 +18,7 @@ from clusters.live.up import Options as Start
 from clusters.live.up import up
 from clusters.live.view import Row, View
 from clusters.model import Cluster
-from images.errors import EX_UNAVAILABLE, UserError, fail
+from images.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
 from rehearsal import faults, proof
 from rehearsal.cast import KEY, cast
 from rehearsal.load import Load, ask
@@ -119,7 +119,7 @@ def _run(
     up(deployment, secrets, view, start, place.engine)
     report.ready = view.note("", "ready")
     key = KEY if "VLLM_API_KEY" in secrets else ""
-    url, model = _endpoint(deployment), _model(deployment)
+    url, model = endpoint(deployment), _model(deployment)
     _checks(deployment, url, model, key, report, view)
     if options.faults:
         for fault in faults.faults(deployment):
@@ -159,11 +159,16 @@ def _send(url: str, model: str, key: str, turn: int, count: int) -> None:
         list(pool.map(lambda n: ask(url, model, f"{n}.{turn} request", headers), range(count)))
 
 
-def _endpoint(deployment: Deployment) -> str:
+def endpoint(deployment: Deployment) -> str:
+    """Where clients send: the proxy, or the first server. Raises UserError (65) without any."""
     proxy = deployment.proxy
     if proxy and proxy.launch:
         return f"http://{proxy.node.address}:{proxy.launch.ports['api']}"
-    host, port = next(end for group in deployment.groups for end in group.endpoints)
+    ends = [end for group in deployment.groups for end in group.endpoints]
+    if not ends:
+        fix = "leave `command` out of one instance"
+        raise fail(deployment.cluster.file, "has no server that could be asked", fix, EX_DATAERR)
+    host, port = ends[0]
     return f"http://{host}:{port}"
 
 

@@ -12,6 +12,7 @@ from images.errors import UserError
 from rehearsal import faults
 from rehearsal.cast import cast
 from rehearsal.recorded import image_of
+from rehearsal.rehearse import endpoint
 
 ROOT = Path(__file__).parents[2]
 NETWORK = IPv4Network("10.211.0.0/20")
@@ -69,3 +70,13 @@ def test_one_of_each_kind_fails() -> None:
         "decode-1 (headless) killed",
         "proxy (proxy) killed",
     ]
+
+
+def test_clients_send_to_the_proxy_or_the_first_server() -> None:
+    pair = cast(example("multi-node"), NETWORK, "image:tag").deployment
+    proxied = cast(example("pd-3node"), NETWORK, "image:tag").deployment
+    assert endpoint(pair) == "http://10.211.0.10:8000"
+    assert endpoint(proxied) == "http://10.211.0.10:12347"
+    only = example("single", **{"[node0]}": "[node0], command: [sleep, '9']}"})
+    with pytest.raises(UserError, match="no server that could be asked"):
+        endpoint(cast(only, NETWORK, "image:tag").deployment)
