@@ -207,6 +207,7 @@ def test_the_health_check_leaves_time_to_load(a3: Image) -> None:
     assert config(a3)["Healthcheck"] == {
         "Test": ["CMD", "/opt/vllm/bin/entrypoint", "health"],
         "Interval": 30 * second,
+        "StartInterval": 5 * second,
         "Timeout": 10 * second,
         "StartPeriod": 1800 * second,
         "Retries": 3,
