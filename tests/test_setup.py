@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "python3", "sha256sum",
+TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "sha256sum",
          "sort", "tail")  # fmt: skip
 THERE = ("buildx", "mmdebstrap", "docker-registry", "makeself", "skopeo", "chromium")
 DOCKER = """\
@@ -33,6 +34,8 @@ class Machine:
             found = shutil.which(name)
             assert found, name
             (self.path / name).symlink_to(found)
+        # Not the one of PATH, which may be a script that looks for others there.
+        self.command("python3", f'exec {sys.executable} "$@"')
         for name in THERE:
             self.command(name, "")
         self.engine("27.5.1-0ubuntu1")
