@@ -96,8 +96,8 @@ def rehearse(
         options = Options(image or image_of(cluster), MOUNTS, faults, timeout, keep)
         report = run(cluster, options, sys.stderr)
         path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
-        say(f"page: {page.write(report, path)}")
         data(format, show.report_data(report), lambda: show.report_text(report))
+        say(f"page: {page.write(report, path)}")
         if not report.passed:
             raise Exit(code=EX_SOFTWARE)
 

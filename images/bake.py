@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from images.base import no_engine
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from images.process import end
 from images.progress import Progress, Step
 
 # What a failed build's words mean to the one who has to mend it.
@@ -98,7 +98,7 @@ def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         yield process
     except BaseException:
         if process:
-            _end(process)
+            end(process, PATIENCE)
         raise
     finally:
         if process:
@@ -137,18 +137,6 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(one, handler)
     for number in came:
         signal.raise_signal(number)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End buildx and what it started; who interrupts a second time does not wait for it."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(PATIENCE)
-    except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(progress: Progress) -> UserError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusters.show import picture, topology
+from images.files import put
 from rehearsal.rehearse import Report
 from rehearsal.show import told
 
@@ -39,12 +39,8 @@ class Lane:
 
 
 def write(report: Report, path: Path) -> Path:
-    """Write the page as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(html(report), encoding="utf-8")
-    fresh.replace(path)
-    return path
+    """Write the page. Raises UserError (69) when it cannot be written."""
+    return put(path, html(report), parents=True)
 
 
 def html(report: Report) -> str:

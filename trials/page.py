@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from images.files import put
 from trials.benchmarks import Benchmarks, Case, Metric
 from trials.results import Result, label, when
 from trials.show import figure
@@ -97,8 +97,5 @@ def render(results: Sequence[Result], benchmarks: Benchmarks) -> str:
 
 
 def write(directory: Path, results: Sequence[Result], benchmarks: Benchmarks) -> Path:
-    """The page of every result, in place of the one before."""
-    path = directory / NAME
-    fresh = directory / f".{NAME}.{os.getpid()}"
-    fresh.write_text(render(results, benchmarks) + "\n", encoding="utf-8")
-    return fresh.replace(path)
+    """The page of every result, in place of the one before. Raises UserError as put does."""
+    return put(directory / NAME, render(results, benchmarks) + "\n")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, fail
+from images.process import end
 
 PATIENCE = 20  # seconds between a polite end and a hard one
 ENGINE = 125  # docker's exit code for its own failures
@@ -35,7 +33,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None
     try:
         code = process.wait()
     except BaseException:
-        _end(process)
+        end(process, PATIENCE)
         raise
     if code:
         raise _failed(argv, f"ended with code {code}; its words are above", code)
@@ -61,14 +59,3 @@ def _failed(argv: Sequence[str], what: str, code: int) -> UserError:
 
 def _cannot_start(program: str, error: OSError) -> UserError:
     return fail(program, f"cannot be run: {error.strerror}", "is it installed?", EX_UNAVAILABLE)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(PATIENCE)
-    except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from clusters.show.lines import HEAD, LABEL, Line
 from clusters.show.topology import topology
 from clusters.show.view import Placed, View, address, ports, ranks, span, spans, variables, views
 from entrypoints import show
-from images.errors import EX_UNAVAILABLE, did_you_mean, fail
+from images.errors import did_you_mean, fail
+from images.files import put
 
 FORMATS = ("text", "json", "diff", "svg")
 
@@ -52,21 +51,9 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     else:
         whole = json.dumps(data(deployment, node), indent=1)
     if out:
-        _put(Path(out), f"{whole}\n")
+        put(Path(out), f"{whole}\n")
     elif whole:
         print(whole)
-
-
-def _put(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
-        message = f"{path} cannot be written: {error.strerror}"
-        raise fail("--out", message, "give another file", EX_UNAVAILABLE) from None
 
 
 # ---- text ----------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import html5lib
 import pytest
 
+from images.errors import UserError
 from rehearsal import page, show
 from rehearsal.faults import Outcome
 from rehearsal.load import EMPTY, Seen
@@ -90,3 +93,10 @@ def test_the_page_is_well_formed_and_escapes_what_it_shows() -> None:
 def test_an_empty_body_is_told_apart() -> None:
     assert "1 were empty" in show.told(outcome(empty=1))
     assert EMPTY == "an empty body"
+
+
+def test_a_page_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        page.write(report(), tmp_path / "file" / "page.html")
+    assert page.write(report(), tmp_path / "new" / "page.html").read_text() == page.html(report())
