@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke import Context, Exit, task
 
 from commands.common import FORMAT, RELEASE, data, known_format, problems_in_plain_words
-from commands.several import SeveralTask
+from commands.parsing import SeveralTask
 
 
 @task(

@@ -9,7 +9,7 @@ import pytest
 from imports import scripts
 from invoke import Program
 
-from commands.several import Several
+from commands.parsing import Several
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -1,7 +1,8 @@
-"""A positional argument that may be given more than once, which Invoke does not have.
+"""What Invoke's parser lacks.
 
-Invoke takes what follows a positional argument for the next task. For a task of class
-`SeveralTask` it belongs to the argument as long as it is no flag and no flag's value.
+A positional argument that may be given more than once: Invoke takes what follows it for the next
+task. For a task of class `SeveralTask` it belongs to the argument as long as it is no flag and no
+flag's value. And words instead of a traceback for a value that is no number.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from invoke import Task
+from invoke.exceptions import ParseError
 from invoke.parser.argument import Argument
 from invoke.parser.parser import ParseMachine
 
@@ -39,10 +41,15 @@ _handle = ParseMachine.handle
 def _more(machine: ParseMachine, token: str) -> None:
     positional = machine.context.positional_args if machine.context else ()
     several = next((one for one in positional if isinstance(one, Several)), None)
-    if several is None or token.startswith("-") or machine.waiting_for_flag_value:
-        _handle(machine, token)
-    else:
+    if several is not None and not token.startswith("-") and not machine.waiting_for_flag_value:
         several.value = token
+        return
+    try:
+        _handle(machine, token)
+    except ValueError:  # of int or float, by which Invoke reads a value
+        flag = f"--{machine.flag.name}: " if machine.flag else ""
+        message = f"error: {flag}{token!r} is no number; see --help"
+        raise ParseError(message, machine.context) from None
 
 
 ParseMachine.handle = _more  # type: ignore[method-assign, assignment]
