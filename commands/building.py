@@ -285,9 +285,9 @@ def lock(
     Without --release, --check looks at everything that has a lock.
     """
     with problems_in_plain_words():
+        from common.errors import EX_DATAERR, UserError
         from images import engines, targets
         from images import lock as locks
-        from images.errors import EX_DATAERR, UserError
         from images.flags import Wheels
         from images.matrix import load
 
@@ -346,8 +346,8 @@ def flags(
     Writes env/flags and env/variables, by which the container checks what it is given.
     """
     with problems_in_plain_words():
+        from common.errors import EX_DATAERR, UserError
         from images import flags as catalogues
-        from images.errors import EX_DATAERR, UserError
         from images.matrix import load
 
         matrix = load()

@@ -26,7 +26,7 @@ def check(c: Context, file: str, format: str = "text") -> None:
     with problems_in_plain_words():
         from clusters import report
         from clusters.show import lines
-        from images.errors import EX_DATAERR
+        from common.errors import EX_DATAERR
 
         found = report.check(file)
         if format == "text":
@@ -55,7 +55,7 @@ def plan(c: Context, file: str, node: str = "", format: str = "text", out: str =
         from clusters.compiled import compiled
         from clusters.findings import ERROR
         from clusters.show import plan as plans
-        from images.errors import EX_DATAERR
+        from common.errors import EX_DATAERR
 
         deployment = compiled(file)
         plans.write(deployment, node, format, out)
@@ -160,7 +160,7 @@ def status(c: Context, file: str, format: str = "text") -> None:
         from clusters.compiled import compiled
         from clusters.live import view
         from clusters.live.status import status as look
-        from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
+        from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
 
         known_format(format)
         rows, problems = look(compiled(file))
@@ -181,7 +181,7 @@ def down(c: Context, file: str, format: str = "text") -> None:
     with problems_in_plain_words():
         from clusters.file.read import load
         from clusters.live.down import down as stop
-        from images.errors import EX_UNAVAILABLE, UserError
+        from common.errors import EX_UNAVAILABLE, UserError
 
         known_format(format)
         cluster = load(file)

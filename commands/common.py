@@ -20,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 @contextmanager
 def problems_in_plain_words() -> Iterator[None]:
     """Show every problem of a UserError, one a line, and end with its exit code."""
-    from images.errors import UserError
+    from common.errors import UserError
 
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -54,7 +54,7 @@ def words(text: str | None) -> list[str]:
 
 def known_format(format: str, known: Sequence[str] = ("text", "json")) -> None:
     """For commands that do something first. Raises UserError (64) for another format."""
-    from images.errors import fail
+    from common.errors import fail
 
     if format not in known:
         raise fail("--format", f"'{format}' is not known", " or ".join(known))

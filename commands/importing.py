@@ -43,7 +43,7 @@ def import_(
     with problems_in_plain_words():
         from clusters.importing import report, run
         from clusters.show import lines
-        from images.errors import EX_DATAERR, fail
+        from common.errors import EX_DATAERR, fail
 
         known_format(format)
         given = dict(one.partition("=")[::2] for one in set or [])

@@ -158,9 +158,9 @@ def check(
     secrets. Exits with 65 when anything is wrong, and names all of it.
     """
     with problems_in_plain_words():
+        from common.errors import EX_DATAERR, UserError
         from images.attestations.sign import Trust
         from images.check import run, show
-        from images.errors import EX_DATAERR, UserError
         from images.matrix import load
         from images.registry.client import HttpRepository, Reference
         from images.site import Site

@@ -82,9 +82,9 @@ def publish(
     and run again, it goes on from where it was.
     """
     with problems_in_plain_words():
+        from common.errors import fail
         from images import targets
         from images.attestations import sign
-        from images.errors import fail
         from images.matrix import load
         from images.publishing import parts, report
         from images.registry import oci

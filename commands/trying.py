@@ -40,7 +40,7 @@ def verify(
     requests are answered. Exits with 70 when something is wrong, 69 when nobody answers.
     """
     with problems_in_plain_words():
-        from images.errors import EX_SOFTWARE
+        from common.errors import EX_SOFTWARE
         from trials import show
         from trials import verify as trial
         from trials.client import Endpoint
@@ -85,7 +85,7 @@ def rehearse(
     """
     with problems_in_plain_words():
         from clusters.file.read import load
-        from images.errors import EX_SOFTWARE
+        from common.errors import EX_SOFTWARE
         from images.targets import WORK
         from rehearsal import page, show
         from rehearsal.recorded import MOUNTS, image_of
@@ -155,7 +155,7 @@ def bench(
     result to compare with that is none.
     """
     with problems_in_plain_words():
-        from images.errors import EX_SOFTWARE
+        from common.errors import EX_SOFTWARE
         from trials import bench as trial
         from trials import benchmarks, page, results, show, store
         from trials.client import Endpoint
@@ -224,7 +224,7 @@ def accuracy(
     AISBench cannot be installed, 70 when it fails or a question got no answer.
     """
     with problems_in_plain_words():
-        from images.errors import EX_SOFTWARE, fail
+        from common.errors import EX_SOFTWARE, fail
         from images.flags import Wheels
         from trials import accuracy as trial
         from trials import ais_bench as program

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.process import end
 from images.base import no_engine
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
-from images.process import end
 from images.progress import Progress, Step
 
 # What a failed build's words mean to the one who has to mend it.

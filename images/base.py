@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.render import DEBIAN, Base, stand_in_environment
 from images.site import Site

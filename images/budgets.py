@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean
+from common.reading import Reader, document, kind
 from images.matrix import STAND_IN, Matrix, Variant
-from images.reading import Reader, document, kind
 from images.weights import Weight
 
 if TYPE_CHECKING:

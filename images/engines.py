@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from common.errors import EX_UNAVAILABLE, Problem, UserError
 from images import lock
-from images.errors import EX_UNAVAILABLE, Problem, UserError
 from images.flags import Wheels
 from images.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
 from images.matrix import Arch, Engine, Matrix

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from images.errors import (
+from common.errors import (
     EX_DATAERR,
     EX_SOFTWARE,
     EX_UNAVAILABLE,

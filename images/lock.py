@@ -24,7 +24,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
 from images.stages import wheel
 from images.uv import UV, uv

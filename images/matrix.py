@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
-from images.reading import Reader, Words, document, kind
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.reading import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
 STAND_IN = "stand-in"

@@ -9,7 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from common.terminal import Live
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 EXPORT = "export"
 
@@ -61,7 +66,7 @@ class Progress:
         self.words: list[str] = []  # what buildx said that is no event: its own errors
         self._partial: list[str] = []
         self._statuses: dict[str, str] = {}
-        self._live = _Live() if out.isatty() else None
+        self._live = Live() if out.isatty() else None
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -95,7 +100,7 @@ class Progress:
                 share = 100 * status.get("current", 0) // status["total"]
                 self._statuses[status["vertex"]] = f"{status.get('id', '')[:50]} {share}%"
         if self._live:
-            self._live.show(self._running())
+            self._live.show(_table(self._running()))
 
     def _vertex(self, vertex: dict[str, Any]) -> None:
         step = self.steps.setdefault(vertex["digest"], Step(vertex["name"]))
@@ -145,36 +150,16 @@ class Progress:
         return own or failed
 
 
-class _Live:
-    """The running steps, redrawn in place on a terminal."""
+def _table(running: Iterator[tuple[str, float, str]]) -> Table:
+    from rich.table import Table
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(console=Console(stderr=True), refresh_per_second=5, transient=True)
-
-    def start(self) -> None:
-        self._live.start()
-
-    def stop(self) -> None:
-        self._live.stop()
-
-    def print(self, line: str) -> None:
-        self._live.console.print(
-            line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True
-        )
-
-    def show(self, running: Iterator[tuple[str, float, str]]) -> None:
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 1))
-        table.add_column(justify="right", style="cyan")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
-        for name, seconds, doing in running:
-            table.add_row(f"{seconds:.0f}s", name.replace("[", "\\["), doing.replace("[", "\\["))
-        self._live.update(table)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="cyan")
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
+    for name, seconds, doing in running:
+        table.add_row(f"{seconds:.0f}s", name.replace("[", "\\["), doing.replace("[", "\\["))
+    return table
 
 
 def _time(value: str | None) -> datetime | None:

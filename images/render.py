@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import STAND_IN, TOP_LAYERS, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 from images.matrix import Arch, Debian
 
 EPOCH = "315532800"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images import base as bases
 from images import engines, graph, lock
 from images.base import FoundBase
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.offline.bundle import Bundle
 from images.render import Environment, dockerfile

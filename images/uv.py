@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 

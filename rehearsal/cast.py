@@ -10,7 +10,7 @@ from clusters.compile import deployment
 from clusters.deployment import Deployment
 from clusters.findings import ERROR
 from clusters.model import Cluster, Kubernetes, Secret
-from images.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Problem, UserError
 
 NIC = "eth0"  # of every container on a Docker network
 KEY = "rehearsal"  # what every secret is

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusters.show import picture, topology
-from images.files import put
+from common.files import put
 from rehearsal.rehearse import Report
 from rehearsal.show import told
 

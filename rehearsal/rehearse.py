@@ -18,7 +18,7 @@ from clusters.live.up import Options as Start
 from clusters.live.up import up
 from clusters.live.view import Row, View
 from clusters.model import Cluster
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
 from rehearsal import faults, proof
 from rehearsal.cast import KEY, cast
 from rehearsal.load import Load, ask

@@ -20,7 +20,7 @@ from docker.types import EndpointConfig, IPAMConfig, IPAMPool, NetworkingConfig
 from clusters.live.engine import Engine
 from clusters.model import Node
 from clusters.render.spec import NODE
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 
 STAGE = "ascend.rehearsal"  # label of everything that belongs to a rehearsal
 # Nanoseconds between two looks at a container's health; the rest of the probe is the image's.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_USAGE, fail
+from common.errors import EX_USAGE, fail
 from trials import ais_bench, store
 from trials.ais_bench import Asked
 from trials.bench import served

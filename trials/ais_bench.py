@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, fail
 from images.flags import Wheels
 from images.lock import Say
 from images.uv import uv

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entrypoints.inputs import recipes
-from entrypoints.problems import Refused
-from images.errors import (
+from common.errors import (
     EX_DATAERR,
     EX_SOFTWARE,
     EX_UNAVAILABLE,
@@ -23,6 +21,8 @@ from images.errors import (
     did_you_mean,
     fail,
 )
+from entrypoints.inputs import recipes
+from entrypoints.problems import Refused
 from trials import program, store
 from trials.benchmarks import Benchmarks, Case
 from trials.client import Endpoint

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from packaging.version import Version
 
-from images.errors import did_you_mean, fail
+from common.errors import did_you_mean, fail
 
 BENCHMARKS = Path(__file__).parent / "benchmarks.yaml"
 REFERENCE = "reference"

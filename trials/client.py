@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
 SETTINGS = Path(__file__).parent / "accuracy.yaml"
 NAME = "{name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from images.files import put
+from common.files import put
 from trials.benchmarks import Benchmarks, Case, Metric
 from trials.results import Result, label, when
 from trials.show import figure

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, fail
-from images.process import end
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, fail
+from common.process import end
 
 PATIENCE = 20  # seconds between a polite end and a hard one
 ENGINE = 125  # docker's exit code for its own failures

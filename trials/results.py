@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from trials import store
 from trials.benchmarks import REFERENCE, Benchmarks, Case
 

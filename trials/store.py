@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, fail
 
 
 def now() -> str:

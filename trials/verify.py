@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from images.errors import UserError, did_you_mean
+from common.errors import UserError, did_you_mean
 from trials.client import Answer, Endpoint, Stream
 
 PROMPT = "The future of AI is"

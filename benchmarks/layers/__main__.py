@@ -25,7 +25,7 @@ from benchmarks.layers.docker import BenchmarkError, docker, forget
 from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
-from images.errors import UserError
+from common.errors import UserError
 from images.matrix import load
 from images.site import Site
 from images.targets import arches

@@ -13,10 +13,10 @@ from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
 from clusters.findings import WARNING, Finding
 from clusters.model import Path
+from common.errors import did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.settings import NAMES
 from entrypoints.problems import choose
-from images.errors import did_you_mean
 
 # Nodes of one instance where Kubernetes chooses them; more is a slip of the finger.
 MOST = 10_000

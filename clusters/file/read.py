@@ -11,7 +11,7 @@ from clusters.file import build, contradictions, recipe, schema
 from clusters.file.positions import parse
 from clusters.findings import ERROR, Finding
 from clusters.model import Cluster, Path
-from images.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Problem, UserError
 
 # Where a scalar is text as written, `0.90` for instance; None stands for any name or number.
 _TEXTS: tuple[tuple[str | None, ...], ...] = (

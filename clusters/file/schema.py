@@ -13,7 +13,7 @@ from jsonschema_rs import Draft202012Validator, ValidationError, ValidationError
 from clusters.file.positions import Document
 from clusters.findings import Finding
 from clusters.model import Path
-from images.errors import did_you_mean
+from common.errors import did_you_mean
 
 PATH = FilePath(__file__).with_name("schema.json")
 _TYPES = {

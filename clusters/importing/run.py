@@ -16,9 +16,9 @@ from clusters.importing.shell import Note
 from clusters.importing.sources import Source
 from clusters.importing.verify import CLUSTER, RECIPE, Verified, verify
 from clusters.importing.write import Files
+from common.errors import EX_DATAERR, EX_USAGE, Problem, UserError, fail
 from entrypoints.inputs import catalogue, data, stack
 from entrypoints.inputs.catalogue import Catalogue
-from images.errors import EX_DATAERR, EX_USAGE, Problem, UserError, fail
 
 _IMAGE = re.compile(r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+(?:rc\d+)?)(?P<more>[-\w]*)")
 

@@ -14,7 +14,7 @@ from clusters.importing import scripts as reading
 from clusters.importing.online import Ranks
 from clusters.importing.scripts import Script
 from clusters.importing.shell import Note
-from images.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Problem, UserError
 
 # The fences of a block, and the languages that are shell (or say nothing).
 _FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)

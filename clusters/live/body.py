@@ -9,7 +9,7 @@ from typing import Any
 from clusters.model import Cluster, Secret
 from clusters.render.options import ENGINE, merged, translated
 from clusters.render.spec import Spec
-from images.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Problem, UserError
 
 
 def bodies(

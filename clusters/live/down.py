@@ -8,7 +8,7 @@ from clusters.live.ending import Found, end
 from clusters.live.engine import Connect, Rejected, Unreachable, connect, hosts, reach
 from clusters.model import Cluster
 from clusters.render.spec import CLUSTER, NODE
-from images.errors import Problem
+from common.errors import Problem
 
 Done = dict[str, str]
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from clusters.live.engine import Engine, Rejected, Seen, Unreachable
 from clusters.live.parallel import each
 from clusters.render.spec import ROLE
-from images.errors import Problem
+from common.errors import Problem
 
 
 @dataclass(frozen=True)

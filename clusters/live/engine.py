@@ -16,8 +16,8 @@ from docker.utils import parse_repository_tag
 
 from clusters.live.parallel import each
 from clusters.model import Cluster, Node
+from common.errors import EX_DATAERR, Problem, did_you_mean, fail
 from entrypoints.problems import one_line
-from images.errors import EX_DATAERR, Problem, did_you_mean, fail
 
 PATIENCE = 20.0  # seconds for an engine to answer at all
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")

@@ -8,7 +8,7 @@ from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import MISSING, UNREACHABLE, Row, row
 from clusters.render.spec import CLUSTER, NODE, in_order
-from images.errors import Problem
+from common.errors import Problem
 
 
 def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row], list[Problem]]:

@@ -17,7 +17,7 @@ from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import WAITING, Row, View, row
 from clusters.render.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError
 
 INTERVAL = 1.0  # seconds between two looks
 SETTLED = 3.0  # seconds that a container without a HEALTHCHECK has to run

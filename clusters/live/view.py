@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from clusters.deployment import Deployment
 from clusters.live.engine import Seen, instant
+from common.terminal import Live
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Seconds after which lines say again what is not ready yet.
 REMINDER = 30.0
@@ -84,7 +88,7 @@ class View:
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock = out, clock
-        self._live = _Live() if out.isatty() else None
+        self._live = Live() if out.isatty() else None
         self._said: dict[str, str] = {}
         self._at = clock()
 
@@ -107,7 +111,7 @@ class View:
 
     def show(self, rows: Sequence[Row]) -> None:
         if self._live:
-            self._live.show(rows)
+            self._live.show(_table(rows))
             return
         rows = [one for one in rows if one.state != WAITING]
         for one in rows:
@@ -123,34 +127,18 @@ class View:
                     self.say(f"{one.node}: {one.container}: {said}: {one.log}")
 
 
-class _Live:
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
+def _table(rows: Sequence[Row]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
 
-        self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
-
-    def start(self) -> None:
-        self._live.start()
-
-    def stop(self) -> None:
-        self._live.stop()
-
-    def print(self, line: str) -> None:
-        self._live.console.print(line, markup=False, highlight=False)
-
-    def show(self, rows: Sequence[Row]) -> None:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in TITLES:
-            last = title == TITLES[-1]
-            table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
-        for one in rows:
-            cells = (Text(cell, style=COLOURS.get(cell, "")) for cell in one.cells())
-            table.add_row(*cells)
-        self._live.update(table)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in TITLES:
+        last = title == TITLES[-1]
+        table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+    for one in rows:
+        cells = (Text(cell, style=COLOURS.get(cell, "")) for cell in one.cells())
+        table.add_row(*cells)
+    return table
 
 
 def _age(since: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from docker.errors import DockerException
 from docker.utils import parse_bytes, parse_devices
 
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean
 from entrypoints.inputs import data
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean
 
 TABLE = Path(__file__).parent / "options.yaml"
 COMPOSE = "compose"

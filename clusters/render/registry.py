@@ -10,7 +10,7 @@ from pathlib import Path
 from clusters.deployment import Deployment
 from clusters.render import compose, docker
 from clusters.render.kubernetes import lws, ray
-from images.errors import EX_UNAVAILABLE, did_you_mean, fail
+from common.errors import EX_UNAVAILABLE, did_you_mean, fail
 
 # Name → function from a deployment to the text of every file by its name.
 Renderer = Callable[[Deployment], dict[str, str]]

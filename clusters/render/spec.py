@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster, Secret
 from clusters.render.devices import Taken, taken
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 from entrypoints.inputs import data
 from entrypoints.running.supervise import DRAIN
-from images.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 
 CLUSTER = "ascend.cluster"  # labels of every container
 NODE = "ascend.node"

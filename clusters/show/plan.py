@@ -14,9 +14,9 @@ from clusters.show import lines, picture
 from clusters.show.lines import HEAD, LABEL, Line
 from clusters.show.topology import topology
 from clusters.show.view import Placed, View, address, ports, ranks, span, spans, variables, views
+from common.errors import did_you_mean, fail
+from common.files import put
 from entrypoints import show
-from images.errors import did_you_mean, fail
-from images.files import put
 
 FORMATS = ("text", "json", "diff", "svg")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote
 
-from images.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, fail
 from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"

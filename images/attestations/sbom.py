@@ -22,6 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
+from common.errors import EX_DATAERR, EX_SOFTWARE, fail
 from images import lock
 from images.attestations.provenance import base_digest, buildkit
 from images.contents import image as contents
@@ -34,7 +35,6 @@ from images.contents.packages import (
     os_packages,
     packages,
 )
-from images.errors import EX_DATAERR, EX_SOFTWARE, fail
 from images.labels import BASE, BASE_DIGEST, BASE_NAME, RELEASE
 from images.lock import LOCKS, Pinned
 from images.matrix import STAND_IN, Matrix, Release

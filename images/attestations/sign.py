@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.attestations import sbom as sboms
 from images.attestations.provenance import SLSA, Statement, buildkit
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
 from images.registry.client import Reference, Repository
 from images.registry.oci import Manifest

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.errors import EX_UNAVAILABLE, fail
 from images.base import no_engine
-from images.errors import EX_UNAVAILABLE, fail
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
 from images.publishing.publish import TEMPORARY

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.errors import EX_UNAVAILABLE, fail
 from images.catalogue.pages import platforms, releases
-from images.errors import EX_UNAVAILABLE, fail
 from images.inspect.model import Image, brief
 from images.inspect.show import weight
 from images.matrix import Matrix

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
 
+from common.errors import Problem
 from images.attestations import sbom
 from images.attestations.provenance import Statement
 from images.contents.image import Image
 from images.contents.packages import os_packages, packages
-from images.errors import Problem
 from images.labels import BASE_DIGEST
 
 SHOWN = 3  # files of one package that are named

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from images import render
 from images.attestations.sbom import SITE_PACKAGES
 from images.contents.packages import PythonPackage
-from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import STAND_IN, Matrix, Variant
 

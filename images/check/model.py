@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from images.errors import EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_UNAVAILABLE, Problem, UserError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from common.errors import Problem
 from images.attestations.provenance import Statement, base_digest
-from images.errors import Problem
 from images.labels import BASE_DIGEST, BASE_NAME, INPUTS
 
 DIGESTS = {INPUTS: r"[0-9a-f]{64}", BASE_DIGEST: r"sha256:[0-9a-f]{64}"}

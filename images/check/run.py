@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
@@ -13,7 +14,6 @@ from images.check.model import Outcome, Report, looked, merged
 from images.contents import image as images
 from images.contents import layers, packages
 from images.contents.image import Image
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
 from images.registry.client import Reference, Repository
 from images.registry.oci import Manifest

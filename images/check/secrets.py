@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from common.errors import Problem
 from images.contents.layers import File
-from images.errors import Problem
 
 PATH = Path(__file__).parent / "secrets.yaml"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from images.contents.layers import Blobs, Contents, read
 from images.contents.packages import wanted
-from images.errors import EX_DATAERR, Problem, UserError, fail
 from images.registry.oci import Descriptor, Manifest
 
 

@@ -23,7 +23,7 @@ from typing import BinaryIO, Protocol, cast
 import zstandard
 from urllib3.exceptions import HTTPError
 
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.registry.oci import Descriptor, Manifest
 from images.registry.transfer import each
 

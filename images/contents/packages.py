@@ -14,8 +14,8 @@ from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
+from common.errors import EX_DATAERR, fail
 from images.contents.layers import Contents
-from images.errors import EX_DATAERR, fail
 
 DPKG, DPKG_PARTS = "var/lib/dpkg/status", "var/lib/dpkg/status.d/"
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")

@@ -9,8 +9,8 @@ import base64
 import json
 from collections.abc import Iterator
 
+from common.errors import EX_DATAERR, fail
 from images.attestations.provenance import Statement
-from images.errors import EX_DATAERR, fail
 from images.inspect.model import Sbom
 from images.inspect.places import Store
 from images.registry.oci import Manifest

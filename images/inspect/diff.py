@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from images.errors import fail
+from common.errors import fail
 from images.inspect.model import Image, Package
 from images.labels import PIN
 

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.contents import kept, own, packages
 from images.contents.image import config as read_config
 from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.inspect import attached
 from images.inspect.model import Health, Image, Layer, Package, shared
 from images.inspect.places import Found, Say, opened

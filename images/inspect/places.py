@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images import engine
 from images.base import no_engine
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import Descriptor, Layout, Manifest
 from images.targets import WORK

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from images.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from images.site import Site
 
 INDEX = "bundle.json"

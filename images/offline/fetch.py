@@ -20,11 +20,11 @@ from urllib.parse import unquote, urlsplit
 import requests
 import tomli
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images import base as bases
 from images import lock, push, rootfs
 from images.bake import bake
 from images.build import common_target
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
 from images.matrix import Matrix
 from images.offline import needs
 from images.offline.bundle import (

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from common.errors import EX_DATAERR, Problem, UserError
 from images import graph, lock, rootfs
-from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import Inputs, inputs
 from images.matrix import Debian, Matrix
 from images.offline.bundle import REMEDY, Bundle

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from images import push
 from images.attestations import provenance
 from images.attestations.provenance import Statement
-from images.errors import UserError
 from images.inspect.places import LayoutStore
 from images.publishing.publish import Image
 from images.registry.oci import Layout

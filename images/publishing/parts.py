@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from common.errors import EX_DATAERR, Problem, UserError
 from images import build as builds
 from images import push
 from images.attestations import sign
-from images.errors import EX_DATAERR, Problem, UserError
 from images.inputs import LABEL, Inputs, inputs
 from images.matrix import Matrix, Release
 from images.publishing import built, publish

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from images.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
 from images.registry.client import Reference, Repository, Source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
 from images.registry.transfer import Blobs, Say, each, verify

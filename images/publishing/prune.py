@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from images.errors import EX_SOFTWARE, fail
+from common.errors import EX_SOFTWARE, fail
 from images.publishing.publish import TEMPORARY, TIME
 from images.registry.client import Repository, bytes_source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest

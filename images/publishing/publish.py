@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import BinaryIO
 
-from images.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Problem, UserError, fail
 from images.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Descriptor, Layout, Manifest, MediaTypes, index, published

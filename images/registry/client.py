@@ -22,7 +22,7 @@ import requests
 from docker import auth
 from requests.adapters import HTTPAdapter
 
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
 from images.registry.login import Header, Login
 from images.registry.oci import MANIFESTS, Descriptor, Manifest
 

@@ -13,7 +13,7 @@ from docker import auth
 from docker import errors as docker_errors
 from requests.auth import AuthBase
 
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 READING = ("GET", "HEAD")

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from images.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, fail
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar, cast
 
-from images.errors import EX_SOFTWARE, Problem, UserError
+from common.errors import EX_SOFTWARE, Problem, UserError
 from images.registry.client import CONNECTIONS, Repository, Source, Stopped
 from images.registry.oci import Descriptor, Manifest
 from images.report import megabytes

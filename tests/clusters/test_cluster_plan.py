@@ -15,8 +15,8 @@ from clusters.deployment import Deployment
 from clusters.show import lines, plan
 from clusters.show.lines import Line, wrapped
 from clusters.show.view import spans, variables
+from common.errors import UserError
 from entrypoints import show
-from images.errors import UserError
 
 ALL = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 COMMAND_OF_ITS_OWN = """\

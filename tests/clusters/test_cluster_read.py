@@ -16,7 +16,7 @@ from clusters import report
 from clusters.file import read
 from clusters.findings import ERROR, WARNING, Finding
 from clusters.model import Cluster, Instance, Kubernetes, Node, Override, Proxy, Run, Secret, Volume
-from images.errors import UserError
+from common.errors import UserError
 
 EXAMPLES = sorted(Path("clusters/examples").glob("*.yaml"))
 

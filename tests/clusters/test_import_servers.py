@@ -11,8 +11,8 @@ from imports import as_flags, command, environment, imported, scripts
 from clusters.importing import run, servers
 from clusters.importing.scripts import read
 from clusters.importing.servers import Server
+from common.errors import UserError
 from entrypoints.inputs import catalogue, stack
-from images.errors import UserError
 
 LEADER = "--data-parallel-size 4 --data-parallel-size-local 2 --data-parallel-address"
 

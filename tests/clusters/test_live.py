@@ -19,7 +19,7 @@ from clusters.live.status import status
 from clusters.live.up import Options, up
 from clusters.live.view import Row, View
 from clusters.model import Secret
-from images.errors import UserError
+from common.errors import UserError
 
 ENVIRON = {"SITE_KEY": "k1"}
 NAMES = ["qwen3-prefill-0", "qwen3-decode-0", "qwen3-decode-1", "qwen3-proxy"]

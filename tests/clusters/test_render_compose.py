@@ -15,7 +15,7 @@ from clusters.model import Run
 from clusters.render import compose
 from clusters.render.options import COMPOSE, ENGINE, translated
 from clusters.render.spec import specs
-from images.errors import UserError
+from common.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden" / "compose"
 

@@ -16,8 +16,8 @@ from clusters.model import Run, Secret, Volume
 from clusters.render import docker
 from clusters.render.registry import renderer, text, write
 from clusters.render.spec import DIGEST, in_order, on_node, specs
+from common.errors import UserError
 from entrypoints.preflight import docker as doctor
-from images.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
 FAKE = """\

@@ -16,8 +16,8 @@ from clusters.deployment import Deployment
 from clusters.render.kubernetes import env, lws, pod, text
 from clusters.render.kubernetes.labels import FACTS
 from clusters.render.spec import on_node
+from common.errors import UserError
 from entrypoints.inputs import data, yaml12
-from images.errors import UserError
 
 NAMES = ("kubernetes", "pd-3node", "multi-node", "ray")
 BY_THE_SET = {"LEADER_IP", "NODES", "NODE_RANK"}

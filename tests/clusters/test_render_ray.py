@@ -7,7 +7,7 @@ import pytest
 from manifests import compiled, environment, example, one, pods, rendered, server
 
 from clusters.render.kubernetes import ray
-from images.errors import UserError
+from common.errors import UserError
 
 HEAD = "qwen3-ray-serve-head-svc"
 RAY = """

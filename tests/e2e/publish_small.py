@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from images.errors import UserError
+from common.errors import UserError
 from images.inputs import Inputs
 from images.publishing import publish
 from images.publishing.publish import Image, Part

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from images import build as builds
 from images import targets
-from images.errors import UserError
 from images.matrix import Matrix, load
 from images.site import Site
 from images.stages.standin import tree

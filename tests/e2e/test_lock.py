@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from images import lock
-from images.errors import UserError
 from images.matrix import load
 
 RELEASE = "v0.13.0rc1"

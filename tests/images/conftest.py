@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from common.errors import UserError
 from images import matrix as matrices
-from images.errors import UserError
 from images.matrix import Matrix, Variant
 
 # The same examples on every run: a failure here is a change, never luck.

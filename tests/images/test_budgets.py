@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from commands import looking
+from common.errors import UserError
 from images import budgets
 from images.budgets import Budget, Budgets, Key
 from images.contents import kept
-from images.errors import UserError
 from images.matrix import Matrix
 
 KEY = Key("v0.13.0rc1", "a3", "ubuntu22.04", "amd64", "stand-in", "zstd")

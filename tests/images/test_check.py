@@ -28,6 +28,7 @@ from small_images import (
 )
 from small_registry import filled, image
 
+from common.errors import EX_UNAVAILABLE, UserError, fail
 from images import render
 from images.attestations import sbom, sign
 from images.attestations.provenance import Statement, base_digest
@@ -37,7 +38,6 @@ from images.check.model import Report
 from images.check.run import Wanted, check
 from images.contents import layers
 from images.contents.packages import packages, wanted
-from images.errors import EX_UNAVAILABLE, UserError, fail
 from images.labels import BASE_NAME, INPUTS
 from images.registry.client import Reference
 

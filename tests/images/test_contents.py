@@ -16,11 +16,11 @@ from hand_made import package as bare
 from small_images import Small
 from small_registry import filled
 
+from common.errors import UserError
 from images.contents import layers, packages
 from images.contents.image import manifests
 from images.contents.layers import Contents
 from images.contents.packages import OsPackage
-from images.errors import UserError
 from images.registry.oci import Descriptor
 
 

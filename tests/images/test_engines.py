@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, fail
 from entrypoints.inputs import stack
 from images import base, engines, lock, render, targets
 from images.check import labels as checking
-from images.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, fail
 from images.flags import Wheels
 from images.matrix import CPU, Engine, Matrix, Variant
 from images.site import Site

@@ -15,9 +15,9 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import UserError
 from images import graph, lock, rootfs, targets
 from images.base import FoundBase
-from images.errors import UserError
 from images.matrix import STAND_IN, Debian, Matrix, Variant
 from images.offline import bundle as offline
 from images.offline import fetch, needs

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import EX_DATAERR, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, UserError
 from images import flags
-from images.errors import EX_DATAERR, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, UserError
 from images.flags import Wheels
 from images.matrix import Matrix, Release
 from images.probes import vllm_parser

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
+from common.errors import EX_DATAERR, UserError
 from images import lock, matrix, render
-from images.errors import EX_DATAERR, UserError
 from images.matrix import Matrix, load
 
 DOCUMENT = yaml.load(matrix.PATH.read_text(), yaml.CSafeLoader)

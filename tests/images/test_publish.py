@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from publish_fakes import OCI, FakeRegistry, ForgetfulRegistry, Killed, small_release
 
-from images.errors import UserError
+from common.errors import UserError
 from images.inputs import LABEL
 from images.publishing import publish
 from images.publishing.publish import TEMPORARY, Image, Part, Published, Step
@@ -313,7 +313,7 @@ def test_killed_again_and_again(
 def test_the_first_failure_stops_the_others_and_is_told(release: Release) -> None:
     class Refusing(FakeRegistry):
         def push_blob(self, blob: object, source: object, mount_from: str = "") -> None:
-            from images.errors import EX_UNAVAILABLE, fail
+            from common.errors import EX_UNAVAILABLE, fail
 
             raise fail(self.name, "the registry is full", exit_code=EX_UNAVAILABLE)
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from publish_fakes import OCI, FakeRegistry, write_image
 
+from common.errors import EX_UNAVAILABLE, fail
 from images import build, inputs, lock, push, targets
 from images.attestations import provenance, sign
 from images.base import FoundBase
-from images.errors import EX_UNAVAILABLE, fail
 from images.inputs import LABEL
 from images.matrix import STAND_IN, Matrix, Variant
 from images.publishing import built, parts, publish

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from publish_fakes import sha256
 
-from images.errors import UserError
+from common.errors import UserError
 from images.registry.client import HttpRepository, Reference, bytes_source
 from images.registry.oci import Descriptor, Manifest
 

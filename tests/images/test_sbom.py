@@ -11,10 +11,10 @@ from hand_made import Layout
 from small_images import A2, A3, BASE_DIGEST, MATRIX, SITE, Small, index, package, pair
 from small_registry import filled, image
 
+from common.errors import UserError
 from images import labels, render
 from images.attestations import sbom
 from images.contents.packages import packages
-from images.errors import UserError
 from images.lock import LOCKS
 from images.render import Base
 

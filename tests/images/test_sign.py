@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from images.attestations import sign
 from images.attestations.provenance import Statement
 from images.attestations.sign import Signer, Trust
-from images.errors import UserError
 
 IMAGE = "registry.example.com/team/vllm-ascend@sha256:" + "0" * 64
 

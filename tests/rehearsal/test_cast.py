@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusters.file import read
-from images.errors import UserError
+from common.errors import UserError
 from rehearsal import faults
 from rehearsal.cast import cast
 from rehearsal.recorded import image_of

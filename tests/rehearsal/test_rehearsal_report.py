@@ -7,7 +7,7 @@ from pathlib import Path
 import html5lib
 import pytest
 
-from images.errors import UserError
+from common.errors import UserError
 from rehearsal import page, show
 from rehearsal.faults import Outcome
 from rehearsal.load import EMPTY, Seen

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from images.errors import UserError
+from common.errors import UserError
 from trials import accuracy, ais_bench, datasets
 from trials.ais_bench import Asked, Score
 from trials.client import Answer, Endpoint

@@ -12,8 +12,8 @@ from typing import Any
 import html5lib
 import pytest
 
+from common.errors import UserError
 from entrypoints.inputs import recipes
-from images.errors import UserError
 from trials import bench, benchmarks, page, program, results, show, store
 from trials.bench import Vllm, planned
 from trials.client import Answer, Endpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from images.errors import UserError
+from common.errors import UserError
 from trials import show
 from trials.client import Endpoint
 from trials.verify import CHECKS, verify

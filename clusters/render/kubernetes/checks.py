@@ -8,7 +8,7 @@ from typing import Any
 
 from clusters.deployment import Container, Deployment
 from clusters.render.kubernetes.env import ADDRESS, INTERFACE
-from images.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Problem, UserError
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")  # a Service's name: RFC 1035
 

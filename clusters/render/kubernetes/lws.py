@@ -14,8 +14,8 @@ from typing import Any
 from clusters.deployment import Container, Deployment, Group
 from clusters.render.kubernetes import checks, env, labels, pod, text
 from clusters.render.kubernetes.labels import FACTS
+from common.errors import Problem
 from entrypoints.inputs.settings import VARIABLES
-from images.errors import Problem
 
 # Set by the LeaderWorkerSet, in names of its own.
 _BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.stands_in)

@@ -14,8 +14,8 @@ from typing import Any
 from clusters.deployment import Container, Deployment, Group
 from clusters.render.kubernetes import checks, env, labels, pod, text
 from clusters.render.kubernetes.labels import FACTS
+from common.errors import Problem
 from entrypoints.launch.ray import HEAD_PORT
-from images.errors import Problem
 
 
 def files(deployment: Deployment) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from images.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, fail
 
 
 def put(path: Path, text: str, parents: bool = False) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
-from images.errors import EX_DATAERR, Problem, did_you_mean, fail
+from common.errors import EX_DATAERR, Problem, did_you_mean, fail
 
 Words = tuple[str, ...]
 
