@@ -42,7 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_without_a_network_the_python_layers_are_the_same(bundle: Path, a3: Image) -> None:
+def test_a_cold_build_without_a_network_gives_the_same_python_layers(
+    bundle: Path, a3: Image
+) -> None:
     where = ("--registry=test.invalid/offline", "--no-cache", f"--offline={bundle}")
     answer = invoke("build", "--format=json", *WHAT, *where, env=closed())
     assert answer.returncode == 0, answer.stderr[-4000:]
