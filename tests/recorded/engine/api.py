@@ -29,8 +29,14 @@ class Server(ThreadingHTTPServer):
 
 
 def bind(state: State) -> Server:
-    """The API's port, taken at once. Raises OSError when someone has it."""
-    server = Server((state.options.host, state.options.port), Handler)
+    """The API's port, taken at once. Raises OSError when someone has it.
+
+    As vLLM's, it refuses connections until it is listened on: nobody waits for a server that is
+    waiting itself (vllm 0.13.0: entrypoints/openai/api_server.py, create_server_socket).
+    """
+    address = (state.options.host, state.options.port)
+    server = Server(address, Handler, bind_and_activate=False)
+    server.server_bind()
     server.state = state
     return server
 

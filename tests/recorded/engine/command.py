@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import api, group
+from engine import api, group, on_ray
 from engine.state import State
 from entrypoints.inputs import arguments, catalogue, stack
 from entrypoints.problems import Problem
@@ -41,6 +41,7 @@ class Options:
     master: tuple[str, int]
     longest: int
     key: str
+    on_ray: bool
     transfer: Mapping[str, Any]
 
     @property
@@ -73,7 +74,7 @@ def serve(options: Options) -> int:
     state = State(options)
     _say(f"recorded vllm: {json.dumps(options.configuration)}")
     try:
-        members = group.Group(state)
+        members = on_ray.Workers(state) if options.on_ray else group.Group(state)
         if options.headless or options.node_rank:
             threading.Thread(target=members.follow, daemon=True).start()
         else:
@@ -81,6 +82,7 @@ def serve(options: Options) -> int:
             server = api.bind(state)
             members.gather()
             state.ready.set()
+            server.server_activate()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             _say(f"Application startup complete on {options.host}:{options.port}")
     except OSError as error:
@@ -121,6 +123,7 @@ def _options(model: str, flags: arguments.Flags, environ: Mapping[str, str]) -> 
         master=(text("master-addr", "127.0.0.1"), number("master-port", 29501)),
         longest=number("max-model-len", 4096),
         key=text("api-key") or environ.get("VLLM_API_KEY", ""),
+        on_ray=text("distributed-executor-backend") == "ray",
         transfer=transfer if isinstance(transfer, dict) else {},
     )
 
