@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
 from clusters.compile import deployment
 from clusters.deployment import Deployment
 from clusters.findings import ERROR
-from clusters.model import Cluster, Kubernetes, Secret
+from clusters.model import Cluster, Instance, Kubernetes, Override, Secret
 from common.errors import EX_DATAERR, Problem, UserError
 
 NIC = "eth0"  # of every container on a Docker network
@@ -40,25 +41,56 @@ def cast(cluster: Cluster, network: IPv4Network, image: str) -> Cast:
     proxy = cluster.proxy
     if proxy and proxy.node not in nodes:
         proxy = replace(proxy, node=next(iter(nodes)), replicas=1)
-    made = deployment(
-        replace(
-            cluster,
-            name=f"{cluster.name}-rehearsal",
-            image=image,
-            nodes=nodes,
-            proxy=proxy,
-            volumes=(),
-            secrets=tuple(Secret(one.variable, env=one.variable) for one in cluster.secrets),
-            run=replace(cluster.run, preflight="off"),
-            kubernetes=Kubernetes(),
-            options=(),
-        )
+    here = replace(
+        cluster,
+        name=f"{cluster.name}-rehearsal",
+        image=image,
+        nodes=nodes,
+        proxy=proxy,
+        volumes=(),
+        secrets=tuple(Secret(one.variable, env=one.variable) for one in cluster.secrets),
+        run=replace(cluster.run, preflight="off"),
+        kubernetes=Kubernetes(),
+        options=(),
     )
+    made = deployment(here)
+    npus = _npus(made)
+    if npus:
+        made = deployment(_told_npus(here, npus))
     wrong = [one for one in made.findings if one.severity == ERROR]
     if wrong:
         problems = [Problem(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
         raise UserError(problems, EX_DATAERR)
-    return Cast(made, tuple(_changes(cluster, network, image)))
+    told = (f"Ray is told of {number} NPUs on each node of {name}" for name, number in npus.items())
+    return Cast(made, (*_changes(cluster, network, image), *told))
+
+
+def _npus(made: Deployment) -> dict[str, int]:
+    """Instance under Ray → NPUs of each of its nodes, which Ray would count as devices."""
+    return {
+        group.instance: head.launch.npus // len(group.containers)
+        for group in made.groups
+        for head in group.containers[:1]
+        if head.launch and head.launch.npus
+    }
+
+
+def _told_npus(cluster: Cluster, npus: Mapping[str, int]) -> Cluster:
+    def told(instance: Instance) -> Instance:
+        number = json.dumps({"NPU": npus[instance.name]})
+        overrides = dict(instance.overrides)
+        for node in instance.nodes:
+            own = overrides.get(node, Override())
+            args = f"{own.env.get('RAY_ARGS', '')} --resources '{number}'".strip()
+            overrides[node] = replace(own, env={**own.env, "RAY_ARGS": args})
+        return replace(instance, overrides=overrides)
+
+    return replace(
+        cluster,
+        instances={
+            name: told(one) if name in npus else one for name, one in cluster.instances.items()
+        },
+    )
 
 
 def _changes(cluster: Cluster, network: IPv4Network, image: str) -> Sequence[str]:
