@@ -40,7 +40,8 @@ def help_text() -> str:
     """The whole help."""
     width = max(len(v.name) for v in VARIABLES)
     rows = (
-        f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}\n"
+        f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}"
+        f"{f' (default: {v.default})' if v.default else ''}\n"
         for v in VARIABLES
     )
     codes = (

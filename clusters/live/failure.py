@@ -44,13 +44,14 @@ def ended(seen: Seen) -> str:
 def meaning(code: int | None) -> str:
     if code is None:
         return "it ended"
-    known = _codes().get(code)
+    known = meanings().get(code)
     if known is None and code - 128 in set(signal.Signals):
         known = f"ended by {signal.Signals(code - 128).name}"
     return f"exit code {code}: {known or 'of the command itself'}"
 
 
 @cache
-def _codes() -> dict[int, str]:
+def meanings() -> dict[int, str]:
+    """Every exit code that a container of ours has on purpose."""
     codes: dict[int, str] = data.read(str(Path(__file__).parent / "exit_codes.yaml"))
     return codes

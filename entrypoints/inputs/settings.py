@@ -110,63 +110,135 @@ class Endpoint(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """One variable: how it is checked, the flag that says the same, and its stand-in in a pod."""
+    """One variable: how it is checked, the flag that says the same, and its stand-in in a pod.
+
+    `default`: what holds without it; empty where that is nothing.
+    """
 
     name: str
     check: Callable[[str], Any]
     meaning: str
     flag: str = ""
     stands_in: str = ""
+    default: str = ""
 
 
+_SIZE = "the recipe's, else 1"
 VARIABLES = (
     Variable("ROLE", _text, "what this node does; see `roles`"),
     Variable(
         "RECIPE", _text, "a name from `recipes`, the path of a .yaml file, or a recipe itself"
     ),
-    Variable("MODEL", _model, "model name or path; replaces the recipe's", "--model"),
-    Variable("SERVED_MODEL_NAME", _text, "the name clients use"),
-    Variable("PORT", _port, "port of the HTTP API", "--port"),
-    Variable("TP_SIZE", _count, "tensor parallel size", "--tensor-parallel-size"),
-    Variable("PP_SIZE", _count, "pipeline parallel size", "--pipeline-parallel-size"),
+    Variable("MODEL", _model, "model name or path", "--model", default="the recipe's"),
+    Variable("SERVED_MODEL_NAME", _text, "the name clients use", default="the recipe's"),
+    Variable(
+        "PORT",
+        _port,
+        "port of the HTTP API",
+        "--port",
+        default="the recipe's, else 8000; of the proxy 12347",
+    ),
+    Variable("TP_SIZE", _count, "tensor parallel size", "--tensor-parallel-size", default=_SIZE),
+    Variable(
+        "PP_SIZE", _count, "pipeline parallel size", "--pipeline-parallel-size", default=_SIZE
+    ),
     Variable(
         "PCP_SIZE",
         _count,
         "prefill context parallel size",
         "--prefill-context-parallel-size",
+        default=_SIZE,
     ),
-    Variable("DP_SIZE", _count, "data parallel size of the whole group", "--data-parallel-size"),
+    Variable(
+        "DP_SIZE",
+        _count,
+        "data parallel size of the whole group",
+        "--data-parallel-size",
+        default=_SIZE,
+    ),
     Variable(
         "DP_SIZE_LOCAL",
         _count,
-        "data parallel ranks on one node (default DP_SIZE / NODES)",
+        "data parallel ranks on one node",
         "--data-parallel-size-local",
+        default="DP_SIZE / NODES",
     ),
-    Variable("NODES", _count, "nodes of the group", stands_in="LWS_GROUP_SIZE"),
+    Variable("NODES", _count, "nodes of the group", stands_in="LWS_GROUP_SIZE", default=_SIZE),
     Variable("NODE_RANK", _rank, "this node's place, 0 leads", stands_in="LWS_WORKER_INDEX"),
-    Variable("GROUP", _text, "the group a headless node belongs to"),
+    Variable("GROUP", _text, "the group a headless node belongs to", default="leader"),
     Variable("LEADER_IP", _host, "address of rank 0", stands_in="LWS_LEADER_ADDRESS"),
-    Variable("LOCAL_IP", _address, "this node's address; found from NIC or LEADER_IP"),
-    Variable("NIC", _interface, "this node's interface; found from LOCAL_IP or LEADER_IP"),
-    Variable("DP_RPC_PORT", _port, "port of the DP coordinator", "--data-parallel-rpc-port"),
-    Variable("KV_PORT", _port, "first port of the prefill side's KV transfer"),
-    Variable("ENGINE_ID", _text, "identity of this instance in the KV transfer"),
+    Variable(
+        "LOCAL_IP", _address, "this node's address, IPv4", default="found from NIC or LEADER_IP"
+    ),
+    Variable(
+        "NIC", _interface, "this node's interface", default="found from LOCAL_IP or LEADER_IP"
+    ),
+    Variable(
+        "DP_RPC_PORT",
+        _port,
+        "port of the DP coordinator",
+        "--data-parallel-rpc-port",
+        default="the recipe's, else 29550",
+    ),
+    Variable(
+        "KV_PORT",
+        _port,
+        "first port of the prefill side's KV transfer",
+        default="the recipe's, else the release's",
+    ),
+    Variable(
+        "ENGINE_ID",
+        _text,
+        "identity of this instance in the KV transfer",
+        default="the recipe's, else vLLM's own",
+    ),
     Variable("DP_RANK", _rank, "external data parallel: the one rank that this container serves"),
-    Variable("CONCURRENCY", _count, "requests expected at once, to check max-num-seqs against"),
+    Variable(
+        "CONCURRENCY",
+        _count,
+        "requests expected at once, to check max-num-seqs against",
+        default="the recipe's",
+    ),
     Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
     Variable("DECODE_ENDPOINTS", _endpoints, "the proxy's decode servers, host:port,host:port"),
-    Variable("PROXY", _one_of("vllm-router", "example"), "which proxy: vllm-router or example"),
-    Variable("RAY_PORT", _port, "port of the Ray head (default 6379)"),
-    Variable("RAY_ARGS", _text, "further arguments of `ray start`"),
+    Variable(
+        "PROXY",
+        _one_of("vllm-router", "example"),
+        "which proxy: vllm-router, or example, the release's own script",
+        default="vllm-router",
+    ),
+    Variable("RAY_PORT", _port, "port of the Ray head", default="6379"),
+    Variable("RAY_ARGS", _text, "further arguments of `ray start`, quoted as for a shell"),
     Variable(
         "PREFLIGHT",
         _one_of("enforce", "warn", "off"),
-        "what a failed check of the machine does: enforce (default), warn or off",
+        "what a failed check of the machine does: enforce, warn or off",
+        default="enforce",
     ),
-    Variable("WAIT_TIMEOUT", _seconds, "seconds to wait for a peer before the start; 0: do not"),
-    Variable("SUPERVISE", _switch, "1: keep a parent that bounds the drain and tells failures"),
-    Variable("DRAIN_TIMEOUT", _seconds, "seconds that open requests have after SIGTERM"),
-    Variable("JEMALLOC", _switch, "0: do not preload jemalloc for the server"),
+    Variable(
+        "WAIT_TIMEOUT",
+        _seconds,
+        "seconds to wait for a peer before the start; 0: do not",
+        default="1800",
+    ),
+    Variable(
+        "SUPERVISE",
+        _switch,
+        "1: keep a parent that bounds the drain and tells failures",
+        default="0",
+    ),
+    Variable(
+        "DRAIN_TIMEOUT",
+        _seconds,
+        "seconds that open requests have after SIGTERM",
+        default="30 with SUPERVISE=1, else vLLM's own",
+    ),
+    Variable(
+        "JEMALLOC",
+        _switch,
+        "0: do not preload jemalloc for the server",
+        default="1, where it is installed",
+    ),
     Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3, cpu"),
     Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the release, or what has its facts"),
 )
