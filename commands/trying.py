@@ -60,9 +60,11 @@ def verify(
     auto_shortflags=False,
     help={
         "file": "a cluster file: docs/clusters.md",
-        "image": "what the nodes run (default: the release's image on a stand-in for CANN)",
+        "engine": "recorded (default): in seconds; vllm: vLLM itself on the processor, in minutes",
+        "image": "what the nodes run (default: the engine's image of the release)",
+        "model": "with --engine vllm: tiny (default), made here, or a model's directory",
         "faults": "kill, and cut off, one container of each kind while requests go on",
-        "timeout": "seconds until everything has to be healthy (default: 300)",
+        "timeout": "seconds until everything has to be healthy (default: the engine's)",
         "out": "where the page of the report goes (default: build/rehearsal/NAME.html)",
         "keep": "leave the containers and their network for a look",
         "format": FORMAT,
@@ -71,30 +73,36 @@ def verify(
 def rehearse(
     c: Context,
     file: str,
+    engine: str = "recorded",
     image: str = "",
+    model: str = "",
     faults: bool = False,
-    timeout: float = 300.0,
+    timeout: float = 0.0,
     out: str = "",
     keep: bool = False,
     format: str = "text",
 ) -> None:
     """Run a whole cluster on this machine, without NPUs: invoke rehearse cluster.yaml
 
-    Every node is a container with an address of its own, with the image's entrypoint and roles, and
-    a recorded engine in place of vLLM. Exits with 70 when anything fails.
+    Every node is a container with an address of its own, with the image's entrypoint and roles. In
+    place of vLLM on NPUs runs a recorded engine, or with --engine vllm, which wants the image of
+    platform cpu, vLLM itself on the processor with a tiny model:
+
+    invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
+
+    Exits with 70 when anything fails.
     """
     with problems_in_plain_words():
         from clusters.file.read import load
         from common.errors import EX_SOFTWARE
         from images.targets import WORK
-        from rehearsal import page, show
-        from rehearsal.recorded import MOUNTS, image_of
+        from rehearsal import choice, page, show
         from rehearsal.rehearse import Options
         from rehearsal.rehearse import rehearse as run
 
         cluster = load(file, say)
-        options = Options(image or image_of(cluster), MOUNTS, faults, timeout, keep)
-        report = run(cluster, options, sys.stderr)
+        runs = choice.engine(engine, cluster, image, model)
+        report = run(cluster, runs, Options(faults, timeout or None, keep), sys.stderr)
         path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
         data(format, show.report_data(report), lambda: show.report_text(report))
         say(f"page: {page.write(report, path)}")

@@ -12,6 +12,8 @@ from clusters.deployment import Deployment
 from clusters.findings import ERROR
 from clusters.model import Cluster, Instance, Kubernetes, Override, Secret
 from common.errors import EX_DATAERR, Problem, UserError
+from rehearsal.engines import Engine
+from rehearsal.sizes import Machine
 
 NIC = "eth0"  # of every container on a Docker network
 KEY = "rehearsal"  # what every secret is
@@ -26,14 +28,17 @@ class Cast:
     changes: tuple[str, ...]
 
 
-def cast(cluster: Cluster, network: IPv4Network, image: str) -> Cast:
-    """The rehearsal's deployment, with addresses of `network`.
+def cast(cluster: Cluster, network: IPv4Network, engine: Engine, machine: Machine) -> Cast:
+    """The rehearsal's deployment on an engine, with addresses of `network`.
 
-    Raises UserError (65) when the network is too small, or the deployment has errors.
+    Raises UserError (65) when the network is too small, or the deployment has errors, and what the
+    engine's translation raises.
     """
     if len(cluster.nodes) + FIRST >= network.num_addresses:
         where, what = f"{cluster.file}: nodes", f"{len(cluster.nodes)} do not fit into {network}"
         raise UserError([Problem(where, what, "take a part of the file")], EX_DATAERR)
+    said = _changes(cluster, network, engine)
+    cluster, changes = engine.translate(cluster, machine)
     nodes = {
         name: replace(node, address=str(network[FIRST + at]), nic=NIC, context="", placed=False)
         for at, (name, node) in enumerate(cluster.nodes.items())
@@ -44,7 +49,7 @@ def cast(cluster: Cluster, network: IPv4Network, image: str) -> Cast:
     here = replace(
         cluster,
         name=f"{cluster.name}-rehearsal",
-        image=image,
+        image=engine.image,
         nodes=nodes,
         proxy=proxy,
         volumes=(),
@@ -62,7 +67,7 @@ def cast(cluster: Cluster, network: IPv4Network, image: str) -> Cast:
         problems = [Problem(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
         raise UserError(problems, EX_DATAERR)
     told = (f"Ray is told of {number} NPUs on each node of {name}" for name, number in npus.items())
-    return Cast(made, (*_changes(cluster, network, image), *told))
+    return Cast(made, (*said, *changes, *told))
 
 
 def _npus(made: Deployment) -> dict[str, int]:
@@ -93,13 +98,11 @@ def _told_npus(cluster: Cluster, npus: Mapping[str, int]) -> Cluster:
     )
 
 
-def _changes(cluster: Cluster, network: IPv4Network, image: str) -> Sequence[str]:
+def _changes(cluster: Cluster, network: IPv4Network, engine: Engine) -> Sequence[str]:
     said = [
         f"the {len(cluster.nodes)} nodes have addresses of {network} and the interface {NIC}",
-        f"every container runs {image}, without NPUs and without the preflight of a node",
+        f"every container runs {engine.image}: {engine.runs}, without the preflight of a node",
     ]
-    if cluster.volumes:
-        said.append("no weights are mounted")
     if cluster.secrets:
         said.append(f"every secret is '{KEY}'")
     if cluster.options:

@@ -21,8 +21,10 @@ from clusters.model import Cluster
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
 from rehearsal import faults, proof
 from rehearsal.cast import KEY, cast
+from rehearsal.engines import Engine as Runs
 from rehearsal.load import Load, ask
-from rehearsal.stage import Mount, Stage, stage
+from rehearsal.sizes import Machine
+from rehearsal.stage import Stage, stage
 from trials.client import Endpoint
 from trials.verify import FAILED, OK, Result, verify
 
@@ -42,12 +44,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Options:
-    """`image`: that every node runs, with `mounts` over it. `timeout`: seconds to be healthy."""
+    """`timeout`: seconds to be healthy, None for what the engine takes."""
 
-    image: str
-    mounts: tuple[Mount, ...] = ()
     faults: bool = False
-    timeout: float = 300.0
+    timeout: float | None = None
     keep: bool = False
 
 
@@ -76,8 +76,8 @@ class Report:
         return not self.failure and checked and all(one.good for one in self.outcomes)
 
 
-def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
-    """Run it and say how it went; what fails on the way is in the report.
+def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Report:
+    """Run it on an engine and say how it went; what fails on the way is in the report.
 
     Raises UserError (65) for a cluster that cannot be rehearsed, 69 without an engine or the image.
     """
@@ -86,13 +86,13 @@ def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
         api.ping()
     except DockerException as error:
         raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
-    if Engine(api).image(options.image) is None:
-        fix = "make it with `invoke build --base stand-in`, or give another by --image"
-        raise fail("--image", f"{options.image} is not in the engine", fix, EX_UNAVAILABLE)
+    if Engine(api).image(runs.image) is None:
+        fix = f"make it with `{runs.build}`, or give another by --image"
+        raise fail("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
     name = f"{cluster.name}-rehearsal"
     report = Report(cluster.name, time.monotonic())
-    with stage(api, name, options.mounts, options.keep) as place, _Recorder(out, report) as view:
-        made = cast(cluster, place.network, options.image)
+    with stage(api, name, runs, options.keep) as place, _Recorder(out, report) as view:
+        made = cast(cluster, place.network, runs, _machine(api))
         report.changes, report.deployment = made.changes, made.deployment
         try:
             _run(made.deployment, place, options, report, view)
@@ -106,16 +106,22 @@ def rehearse(cluster: Cluster, options: Options, out: TextIO) -> Report:
     return report
 
 
+def _machine(api: APIClient) -> Machine:
+    """The engine's, which need not be this one."""
+    info = api.info()
+    return Machine(info["NCPU"], info["MemTotal"] / 2**30)
+
+
 def _run(
     deployment: Deployment, place: Stage, options: Options, report: Report, view: _Recorder
 ) -> None:
     used = {one.node.name for one in deployment.containers}
     for node in deployment.cluster.nodes.values():
         if node.name in used:
-            place.place(node, options.image)
+            place.place(node)
     view.note("", f"{len(used)} nodes on {place.network}")
     secrets = {secret.env: KEY for secret in deployment.cluster.secrets}
-    start = Start(npus=False, timeout=options.timeout)
+    start = Start(npus=False, timeout=options.timeout or place.runs.timeout)
     up(deployment, secrets, view, start, place.engine)
     report.ready = view.note("", "ready")
     key = KEY if "VLLM_API_KEY" in secrets else ""

@@ -6,11 +6,9 @@ and a node is cut off by taking its container from the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -21,27 +19,22 @@ from clusters.live.engine import Engine
 from clusters.model import Node
 from clusters.render.spec import NODE
 from common.errors import EX_UNAVAILABLE, fail
+from rehearsal.engines import Engine as Runs
+from rehearsal.lines import LOOKED_AT, telling
 
 STAGE = "ascend.rehearsal"  # label of everything that belongs to a rehearsal
 # Nanoseconds between two looks at a container's health; the rest of the probe is the image's.
-PROBE = {"StartInterval": 1_000_000_000, "Interval": 5_000_000_000}
+SECOND = 1_000_000_000
+INTERVAL = 5 * SECOND
 # Private networks (RFC 1918) that are tried in turn.
 POOLS = tuple(IPv4Network(f"10.{second}.0.0/20") for second in range(211, 251))
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A file or directory of this machine in every container, read only."""
-
-    source: Path
-    target: str
 
 
 class Stage:
     """The network and its nodes, as long as they are there."""
 
-    def __init__(self, api: APIClient, name: str, network: IPv4Network, mounts: Sequence[Mount]):
-        self.api, self.name, self.network, self.mounts = api, name, network, mounts
+    def __init__(self, api: APIClient, name: str, network: IPv4Network, runs: Runs):
+        self.api, self.name, self.network, self.runs = api, name, network, runs
 
     def engine(self, context: str = "") -> Engine:
         """The local engine, which puts every container onto its node."""
@@ -51,12 +44,12 @@ class Stage:
         """The container that is a node's address."""
         return f"{self.name}-node-{name}"
 
-    def place(self, node: Node, image: str) -> None:
+    def place(self, node: Node) -> None:
         """Bring a node up: its address, and nothing that runs."""
         endpoint = EndpointConfig(self.api.api_version, ipv4_address=node.address)
         made = self.api.create_container_from_config(
             {
-                "Image": image,
+                "Image": self.runs.image,
                 "Entrypoint": ["sleep", "infinity"],
                 "Cmd": [],
                 "Hostname": node.name,
@@ -87,6 +80,7 @@ class _Engine(Engine):
         self._stage = stage
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
+        runs = self._stage.runs
         host = {
             **body["HostConfig"],
             "NetworkMode": f"container:{self._stage.node(body['Labels'][NODE])}",
@@ -94,21 +88,23 @@ class _Engine(Engine):
                 *body["HostConfig"]["Mounts"],
                 *(
                     {"Type": "bind", "Source": str(m.source), "Target": m.target, "ReadOnly": True}
-                    for m in self._stage.mounts
+                    for m in runs.mounts
                 ),
             ],
         }
-        # An image on a stand-in for CANN refuses to serve, which here is not CANN's to do.
-        env = [*body["Env"], "CANN_STANDIN=0"]
-        changed = {"HostConfig": host, "Env": env, "Healthcheck": PROBE}
+        env = [*body["Env"], *(f"{name}={value}" for name, value in runs.env.items())]
+        probe = {"StartInterval": int(runs.interval * SECOND), "Interval": INTERVAL}
+        changed = {"HostConfig": host, "Env": env, "Healthcheck": probe}
         labels = {**body["Labels"], STAGE: self._stage.name}
         return super().create(name, {**body, **changed, "Labels": labels})
 
+    def log(self, id: str, lines: int) -> list[str]:
+        """The last lines; for a single one, that which tells most of the last ones."""
+        return telling(super().log(id, LOOKED_AT)) if lines == 1 else super().log(id, lines)
+
 
 @contextmanager
-def stage(
-    api: APIClient, name: str, mounts: Sequence[Mount] = (), keep: bool = False
-) -> Iterator[Stage]:
+def stage(api: APIClient, name: str, runs: Runs, keep: bool = False) -> Iterator[Stage]:
     """A private network for one rehearsal; everything on it goes at the end, unless kept.
 
     What an earlier rehearsal of the name has left goes first. Raises UserError (69) when the engine
@@ -117,7 +113,7 @@ def stage(
     _clear(api, name)
     network = _network(api, name)
     try:
-        yield Stage(api, name, network, mounts)
+        yield Stage(api, name, network, runs)
     finally:
         if not keep:
             _clear(api, name)

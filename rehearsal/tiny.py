@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 BYTES = 256
+LAST = "model.safetensors"  # written when everything else is there
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
@@ -53,7 +54,9 @@ def make(directory: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     }
     for name, content in texts.items():
         (directory / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    (directory / "model.safetensors").write_bytes(_weights(shape, random.Random(seed)))
+    scratch = directory / f".{LAST}"
+    scratch.write_bytes(_weights(shape, random.Random(seed)))
+    scratch.replace(directory / LAST)
     return directory
 
 

@@ -6,15 +6,17 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from clusters.file import read
-from rehearsal import proof
+from rehearsal import proof, recorded
 from rehearsal.cast import cast
+from rehearsal.sizes import Machine
 
 ROOT = Path(__file__).parents[2]
 IDLE = {proof.PROMPT: 0.0, proof.GENERATED: 0.0, proof.FETCHED: 0.0}
 # Two prefill servers and one decode server.
 FILE = read.read(ROOT / "clusters/examples/kubernetes.yaml").cluster
 assert FILE is not None
-DEPLOYMENT = cast(FILE, IPv4Network("10.211.0.0/20"), "image:tag").deployment
+RUNS = recorded.engine(FILE, "image:tag")
+DEPLOYMENT = cast(FILE, IPv4Network("10.211.0.0/20"), RUNS, Machine(2, 24.0)).deployment
 FIRST, SECOND, DECODE = (end for group in DEPLOYMENT.groups for end in group.endpoints)
 
 
