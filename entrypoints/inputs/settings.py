@@ -183,20 +183,20 @@ VARIABLES = (
     Variable(
         "KV_PORT",
         _port,
-        "first port of the prefill side's KV transfer",
+        "first port of prefill's KV transfer",
         default="the recipe's, else the release's",
     ),
     Variable(
         "ENGINE_ID",
         _text,
-        "identity of this instance in the KV transfer",
+        "identity in the KV transfer",
         default="the recipe's, else vLLM's own",
     ),
     Variable("DP_RANK", _rank, "external data parallel: the one rank that this container serves"),
     Variable(
         "CONCURRENCY",
         _count,
-        "requests expected at once, to check max-num-seqs against",
+        "requests expected at once, held against max-num-seqs",
         default="the recipe's",
     ),
     Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
@@ -204,7 +204,7 @@ VARIABLES = (
     Variable(
         "PROXY",
         _one_of("vllm-router", "example"),
-        "which proxy: vllm-router, or example, the release's own script",
+        "vllm-router, or example: the release's own script",
         default="vllm-router",
     ),
     Variable("RAY_PORT", _port, "port of the Ray head", default="6379"),
@@ -231,7 +231,7 @@ VARIABLES = (
         "DRAIN_TIMEOUT",
         _seconds,
         "seconds that open requests have after SIGTERM",
-        default="30 with SUPERVISE=1, else vLLM's own",
+        default="30 under SUPERVISE",
     ),
     Variable(
         "JEMALLOC",
