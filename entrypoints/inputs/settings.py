@@ -183,7 +183,7 @@ VARIABLES = (
     Variable(
         "KV_PORT",
         _port,
-        "first port of prefill's KV transfer",
+        "first port of the KV transfer",
         default="the recipe's, else the release's",
     ),
     Variable(
@@ -212,7 +212,7 @@ VARIABLES = (
     Variable(
         "PREFLIGHT",
         _one_of("enforce", "warn", "off"),
-        "what a failed check of the machine does: enforce, warn or off",
+        "what a failed check does: enforce, warn or off",
         default="enforce",
     ),
     Variable(
