@@ -1,0 +1,197 @@
+"""What upstream's Python files say, read without running them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from images.probes.vllm_parser import READS
+from releases.sources import Tree
+
+# `# 0: off` and `# 0, or not set: off`: how envs.py lists the values of a variable.
+LISTED = re.compile(r"\s*#\s*(\d+)(?:,[^:]*)?:")
+FLAG = re.compile(r"--[a-z][a-z0-9_-]*")
+TABLES = ("env_variables", "environment_variables")  # vllm-ascend's, vLLM's
+ARGUMENTS = r"vllm/engine/arg_utils\.py|vllm/entrypoints/.*(cli_args|serve)\.py"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable of envs.py. `default`: as text; `values`: empty when any will do."""
+
+    name: str
+    default: str | None
+    values: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A value, and where it stands."""
+
+    value: Any
+    source: str
+
+
+@lru_cache(maxsize=64)
+def parsed(text: str) -> ast.Module:
+    """An empty module where Python itself could not read it."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
+
+
+def variables(tree: Tree, path: str) -> dict[str, Variable]:
+    """The variables of `{"NAME": lambda: os.getenv("NAME", DEFAULT), …}`, by name."""
+    text = tree.files.get(path, "")
+    found = {}
+    for node in parsed(text).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)):
+            continue
+        if ast.unparse(node.target) not in TABLES:
+            continue
+        for key, value in zip(node.value.keys, node.value.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                source = tree.cite(path, key.lineno)
+                values = _values(value, text.splitlines(), key.lineno)
+                found[key.value] = Variable(key.value, _default(value), values, source)
+    return found
+
+
+def _values(node: ast.expr, lines: list[str], line: int) -> tuple[int, ...]:
+    called = {ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
+    if {"bool", "int"} <= called:
+        return (0, 1)
+    if "int" not in called:
+        return ()
+    listed = []
+    for above in reversed(lines[: line - 1]):
+        if not above.lstrip().startswith("#"):
+            break
+        if match := LISTED.match(above):
+            listed.append(int(match[1]))
+    return tuple(sorted(listed)) if len(listed) > 1 else ()
+
+
+def _default(node: ast.expr) -> str | None:
+    for call in ast.walk(node):
+        if not isinstance(call, ast.Call) or len(call.args) != 2:
+            continue
+        if ast.unparse(call.func) in ("os.getenv", "os.environ.get"):
+            default = call.args[1]
+            if isinstance(default, ast.Constant):
+                return None if default.value is None else str(default.value)
+            return ast.unparse(default)
+    return None
+
+
+def reads(tree: Tree, names: Iterable[str]) -> dict[str, str]:
+    """Those of the variables that some Python file reads, each with the first place that does."""
+    wanted, found = set(names), {}
+    for path in tree.matching(r"vllm(_ascend)?/.*\.py"):
+        text = tree.files[path]
+        if not any(name in text for name in wanted):
+            continue
+        for match in READS.finditer(text):
+            name = match[1] or match[2]
+            if name in wanted and name not in found:
+                found[name] = tree.cite(path, text.count("\n", 0, match.start()) + 1)
+    return found
+
+
+def connectors(tree: Tree, path: str) -> dict[str, str]:
+    """The names that a file registers with KVConnectorFactory, each with its place."""
+    found: dict[str, str] = {}
+    for call in _calls(tree.files.get(path, ""), "register_connector"):
+        if call.args and isinstance(call.args[0], ast.Constant):
+            found.setdefault(str(call.args[0].value), tree.cite(path, call.lineno))
+    return found
+
+
+def config_keys(tree: Tree, path: str) -> dict[str, tuple[str, str]]:
+    """Variable -> (key of additional_config that replaces it, its place).
+
+    From `_get_config_value(additional_config, "key", "VARIABLE", …)`.
+    """
+    found = {}
+    for call in _calls(tree.files.get(path, ""), "_get_config_value"):
+        words = [one.value for one in call.args[1:3] if isinstance(one, ast.Constant)]
+        if len(words) == 2:
+            found[str(words[1])] = (str(words[0]), tree.cite(path, call.lineno))
+    return found
+
+
+def flags(tree: Tree) -> dict[str, str]:
+    """The flags that vLLM's argument files add, without dashes, each with its place."""
+    found: dict[str, str] = {}
+    for path in tree.matching(ARGUMENTS):
+        text = tree.files[path]
+        for name, line in _added(text):
+            found.setdefault(name.removeprefix("--").replace("_", "-"), tree.cite(path, line))
+        for cls in parsed(text).body:  # whose fields become flags in a loop
+            if isinstance(cls, ast.ClassDef) and "FrontendArgs" in cls.name:
+                for name, node in _fields(cls):
+                    found.setdefault(name.replace("_", "-"), tree.cite(path, node.lineno))
+    return found
+
+
+def _added(text: str) -> Iterator[tuple[str, int]]:
+    """`add_argument("--flag", …)`, and `("--flag", type)` of a loop that does so."""
+    for node in ast.walk(parsed(text)):
+        words: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument"):
+            words = node.args
+        elif isinstance(node, ast.Tuple):
+            words = node.elts[:1]
+        for word in words:
+            if isinstance(word, ast.Constant) and FLAG.fullmatch(str(word.value)):
+                yield str(word.value), word.lineno
+
+
+def field(tree: Tree, path: str, cls: str, name: str) -> Said | None:
+    """The default of a class's field: `name: T = 1` or `= Field(default=1, …)`."""
+    for node in parsed(tree.files.get(path, "")).body:
+        if not (isinstance(node, ast.ClassDef) and node.name == cls):
+            continue
+        for one, assigned in _fields(node):
+            if one == name and assigned.value is not None:
+                return _constant(assigned.value, tree.cite(path, assigned.lineno))
+    return None
+
+
+def _fields(cls: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign]]:
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, node
+
+
+def _constant(node: ast.expr, source: str) -> Said | None:
+    if isinstance(node, ast.Constant):
+        return Said(node.value, source)
+    for keyword in node.keywords if isinstance(node, ast.Call) else ():
+        if keyword.arg == "default" and isinstance(keyword.value, ast.Constant):
+            return Said(keyword.value.value, source)
+    return None
+
+
+def _calls(text: str, name: str) -> Iterator[ast.Call]:
+    if name in text:
+        for node in ast.walk(parsed(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+                yield node
+
+
+def conditions(tree: Tree, path: str, test: str) -> Iterator[ast.If]:
+    """The `if` statements whose condition is `test`, as Python writes it."""
+    for node in ast.walk(parsed(tree.files.get(path, ""))):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == test:
+            yield node
+
+
+def raises(node: ast.AST) -> bool:
+    return any(isinstance(one, ast.Raise) for one in ast.walk(node))
