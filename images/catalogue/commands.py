@@ -26,13 +26,17 @@ UNBROKEN = "\N{NO-BREAK SPACE}"  # keeps an option and its value on one line
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a recipe. `problems` stand in for the command of one that cannot start."""
+    """One node of a recipe. `problems` stand in for the command of one that cannot start.
+
+    `launch` is None for one that cannot.
+    """
 
     role: str
     where: str
     command: str
     ports: Mapping[str, int | list[int]]
     problems: tuple[str, ...] = ()
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class _Planner:
                 one.line().replace(str(self.path), self.recipe.name) for one in refused.problems
             ]
             return Node(role.name, where, command, {}, tuple(lines))
-        return Node(role.name, where, command, launch.ports)
+        return Node(role.name, where, command, launch.ports, launch=launch)
 
     def _plan(self, where: str, given: Mapping[str, str]) -> Launch:
         environ = {**self.image.environment, **given}
