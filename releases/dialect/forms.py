@@ -97,7 +97,8 @@ def _missing(
 ) -> Found:
     """That it is missing is a fact, why it is and what is there instead are a person's words."""
     at = f"features.{name}"
-    last = next((one for one in reversed(names) if "missing" not in one), {})
+    named = [one for one in names if "missing" not in one]
+    last = named[-1] if named else {}
     package = "vllm" if "flag" in last else last.get("of", "vllm-ascend")
     if alone(sources) and package == "vllm-ascend":
         yield Fact(

@@ -49,9 +49,7 @@ def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
             continue
         ours = name in _of(previous, "vllm-ascend") or "vllm-ascend" in entry.get("source", "")
         places = found["vllm-ascend"] if ours and found["vllm-ascend"] else found["vllm"]
-        source = next(iter(places.values()), trees(sources)["vllm"].cite(FACTORY)).rpartition(":")[
-            0
-        ]
+        source = next(iter(places.values()), f"{vllm.cite(FACTORY)}:").rpartition(":")[0]
         instead = entry.get("instead")
         yield Fact(f"connectors_gone.{name}.gone", True, source)
         if instead in now:
