@@ -8,6 +8,7 @@ from commands import (
     building,
     clusters,
     developing,
+    documenting,
     importing,
     looking,
     publishing,
@@ -16,7 +17,7 @@ from commands import (
 )
 
 namespace = Collection()
-for module in (building, publishing, looking, running, importing, trying, developing):
+for module in (building, publishing, looking, running, importing, trying, developing, documenting):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)
 namespace.add_collection(Collection.from_module(clusters, name="cluster"))

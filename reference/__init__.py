@@ -1,0 +1,1 @@
+"""The pages of docs/reference/, rendered from the data that the images and the commands go by."""
