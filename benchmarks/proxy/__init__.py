@@ -1,0 +1,1 @@
+"""ROLE=proxy against the release's example proxy, and against none, under load; see README.md."""

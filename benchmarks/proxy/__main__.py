@@ -1,0 +1,190 @@
+"""python -m benchmarks.proxy: ROLE=proxy under load, against its peers; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.layers import machine
+from benchmarks.proxy import cases, probe, report, wrk
+from benchmarks.proxy.cases import ROUTER, WAYS, Case, Sample, Way
+from benchmarks.proxy.stage import Place, Processors, Stage, cpu_seconds, memory, stage, stay_on
+from common.errors import EX_SOFTWARE, EX_USAGE, UserError, fail
+
+CHECKED = 400  # completions of the check, half of them streams
+CHECKED_SIZE = 4096  # bytes of their prompts
+
+
+def measure(stage: Stage, wrk_: str, way: Way, place: Place, case: Case, seconds: int) -> Sample:
+    """One case by one way, once."""
+    url = f"http://127.0.0.1:{place.port}"
+    argv = wrk.command(wrk_, url, case, seconds, uuid.uuid4().hex[:12], place.two)
+    stage.counts()
+    looks = probe.Probe(place.port, stage.servers, place.two) if case.stream else None
+    proxy, servers, own, (used, all_) = place.cpu(), cpu_seconds(stage.backend), _own(), _ticks()
+    with looks or nullcontext():
+        load = wrk.run(argv)
+    counts = stage.counts()
+    proxy, servers = place.cpu() - proxy, cpu_seconds(stage.backend) - servers
+    own, (used_after, all_after) = _own() - own, _ticks()
+    ours = (proxy + servers + own) * os.sysconf("SC_CLK_TCK")
+    wrong = cases.wrong_of(counts, case.connections)
+    if looks:
+        wrong["stream held back or cut"] = len(looks.wrong)
+    return Sample(
+        way=way.name,
+        case=case,
+        load=load,
+        cpu=proxy,
+        servers_cpu=servers,
+        client_cpu=own,
+        served=counts["decode"],
+        others=max(0.0, (used_after - used - ours) / max(1, all_after - all_)),
+        wrong=wrong,
+        elsewhere=counts["elsewhere"],
+        first=looks.first if looks else (),
+    )
+
+
+def check(stage: Stage, way: Way, place: Place) -> list[str]:
+    """Every answer of CHECKED at once is whole and its own, and each had both hops once."""
+    stage.counts()
+    filling = "the future of AI is " * (CHECKED_SIZE // 20)
+    wrong = list(probe.many(place.port, stage.servers, place.two, CHECKED, filling))
+    counts = stage.counts()
+    wrong += [f"{name}: {n}" for name, n in cases.wrong_of(counts, 0).items() if n]
+    hops = counts["prefill"], counts["decode"]
+    if hops != (CHECKED, CHECKED):
+        wrong.append(f"{CHECKED} requests were {hops[0]} prefills and {hops[1]} decodes")
+    return [f"{way.name}: {one}" for one in wrong]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        return _run(given)
+    except UserError as error:
+        print("\n".join(f"error: {one}" for one in error.problems), file=sys.stderr)
+        return error.exit_code
+
+
+def _run(given: argparse.Namespace) -> int:
+    wrk_ = wrk.find()
+    processors = Processors.split(sorted(os.sched_getaffinity(0)), given.proxy_cpus)
+    ways = [*WAYS, *(_also(one) for one in given.also)]
+    kinds = [one == "stream" for one in given.answers]
+    all_ = cases.cases(kinds, given.sizes, given.connections)
+    load, busy = os.getloadavg(), machine.busy()
+    samples: list[Sample] = []
+    begun = time.monotonic()
+    with stage(given.image, processors) as its:
+        places = {way.name: its.start(way) for way in ways}
+        stay_on(processors.rest)
+        for place in places.values():
+            its.wait(place)
+        wrong = [one for way in ways for one in check(its, way, places[way.name])]
+        for number in range(given.rounds):
+            for count, case in enumerate(all_):
+                for way in cases.turn(ways, number + count):
+                    _say(f"round {number + 1}/{given.rounds}: {case.title}: {way.name}")
+                    one = measure(its, wrk_, way, places[way.name], case, given.seconds)
+                    samples.append(one)
+        held = {name: memory(one.container) for name, one in places.items() if one.container}
+    wrong += report.errors(samples)
+    table = report.figures(samples, len(processors.proxy), len(processors.rest))
+    others = max(one.others for one in samples)
+    about = {
+        "architecture": platform.machine(),
+        "processors": asdict(processors),
+        "load_before": load,
+        "busy_before": busy,
+        "load_after": os.getloadavg(),
+        "others_at_most": others,
+        "seconds": time.monotonic() - begun,
+    }
+    print(report.text(table, ways))
+    more = report.elsewhere(table)
+    print("\nfurther requests to the servers for a completion:", end=" ")
+    print(", ".join(f"{name} {more[name]:.1f}" for name in held))
+    print("MiB at the end:", ", ".join(f"{name} {bytes_ >> 20}" for name, bytes_ in held.items()))
+    print(
+        f"load before {load[0]:.1f}, {busy:.0%} of the processors in use;"
+        f" others used at most {others:.0%} of them; {about['seconds']:.0f} s in all"
+    )
+    print("\n".join(f"error: {one}" for one in wrong) or "errors: 0")
+    if given.out:
+        answer = {
+            "machine": about,
+            "image": given.image,
+            "ways": [asdict(way) for way in ways],
+            "memory": held,
+            "wrong": wrong,
+            "table": report.data(table),
+            "samples": [asdict(one) for one in samples],
+        }
+        given.out.write_text(json.dumps(answer, indent=1) + "\n")
+    if wrong:
+        return EX_SOFTWARE
+    return 0 if report.passed(table) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.proxy", description=__doc__)
+    parser.add_argument("image", help="an image made by `invoke build`")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
+    parser.add_argument("--seconds", type=int, default=2, help="of load for each (2)")
+    parser.add_argument("--sizes", type=_numbers, default=[100, 65536], help="bytes (100,65536)")
+    parser.add_argument("--connections", type=_numbers, default=[1, 16, 128], help="(1,16,128)")
+    parser.add_argument(
+        "--answers", type=lambda text: text.split(","), default=["whole", "stream"], help="kinds"
+    )
+    parser.add_argument("--proxy-cpus", type=int, default=1, help="processors of the proxy (1)")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="NAME=ARGUMENTS",
+        help=f"another way: {ROUTER} with more arguments, as 'rr=--policy round_robin'",
+    )
+    parser.add_argument("--out", type=Path, help="write everything measured as JSON")
+    return parser
+
+
+def _also(text: str) -> Way:
+    name, equals, arguments = text.partition("=")
+    if not equals or not arguments:
+        raise fail("--also", f"{text!r} is not NAME=ARGUMENTS", "", EX_USAGE)
+    return Way(name, ROUTER, tuple(arguments.split()))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
+
+
+def _own() -> float:
+    """Processor seconds of this process and of those it has waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _ticks() -> tuple[int, int]:
+    total, idle = machine.ticks()
+    return total - idle, total
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

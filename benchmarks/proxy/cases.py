@@ -1,0 +1,101 @@
+"""What is measured: kinds of requests, ways to the servers, and one measurement of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+NONE, ROUTER, EXAMPLE = "none", "vllm-router", "example"
+EVENTS = 16  # of a stream; backend.py and load.lua say the same
+
+
+@dataclass(frozen=True)
+class Case:
+    """Requests of one kind. `size`: of the prompt, in bytes; `connections` have one each."""
+
+    stream: bool
+    size: int
+    connections: int
+
+    @property
+    def title(self) -> str:
+        size = f"{self.size // 1024} KiB" if self.size >= 1024 else f"{self.size} B"
+        return f"{'stream' if self.stream else 'whole'}, {size}, {self.connections}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to the servers: none, or ROLE=proxy with PROXY=`proxy` and more arguments."""
+
+    name: str
+    proxy: str = ""
+    arguments: Sequence[str] = ()
+
+
+WAYS = (Way(NONE), Way(ROUTER, ROUTER), Way(EXAMPLE, EXAMPLE))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw: completed requests, and their time in seconds."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One case by one way, once. Processor seconds are of all that ran in the container.
+
+    `served`: requests that had both hops, also those that the client did not wait for.
+    `first`: seconds to the first event of the probe's streams. `others`: the share of the
+    processors that was used by nobody of the benchmark.
+    """
+
+    way: str
+    case: Case
+    load: Load
+    cpu: float
+    servers_cpu: float
+    client_cpu: float
+    served: int
+    others: float
+    wrong: Mapping[str, int]
+    elsewhere: Mapping[str, int]
+    first: Sequence[float] = field(default=())
+
+    @property
+    def rate(self) -> float:
+        return self.load.requests / self.load.seconds
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """What went wrong, and how often."""
+        return {name: n for name, n in {**self.load.errors, **self.wrong}.items() if n}
+
+
+def cases(streams: Sequence[bool], sizes: Sequence[int], connections: Sequence[int]) -> list[Case]:
+    return [Case(*one) for one in product(streams, sizes, connections)]
+
+
+def turn(ways: Sequence[Way], number: int) -> list[Way]:
+    """The ways in an order that begins elsewhere each time."""
+    number %= len(ways)
+    return [*ways[number:], *ways[:number]]
+
+
+def wrong_of(counts: Mapping[str, Any], connections: int) -> dict[str, int]:
+    """What the servers found wrong. A client that stops leaves a request on each connection."""
+    left = int(counts["kept"])
+    return {
+        "refused by a server": sum(counts["refused"].values()),
+        "prompt prefilled again": counts["again"]["prompt"],
+        "request id used again": counts["again"]["id"],
+        "another id for the decode": counts["again"]["other id"],
+        "prefill without decode": max(0, left - connections),
+    }
