@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+# What was done, in the order in which it is said.
+REPLACED, LOWERED, SET, LEFT_OUT = "replaced", "lowered", "set", "left out"
+_ORDER = (REPLACED, LOWERED, SET, LEFT_OUT)
+
 
 class Changes:
-    """Notes in the order of their first; those of one kind and reason become one line."""
+    """Notes of which those of one kind and reason become one line."""
 
     def __init__(self, everyone: Collection[str]) -> None:
         """`everyone`: the instances, which need not be named where a note is about all of them."""
@@ -14,13 +18,15 @@ class Changes:
         self._notes: dict[tuple[str, str], dict[str, list[str]]] = {}
 
     def note(self, did: str, what: str, why: str, who: str) -> None:
-        """`who`: the instance, or the proxy."""
+        """`did`: one of the above. `who`: the instance, or the proxy."""
         those = self._notes.setdefault((did, why), {}).setdefault(what, [])
         if who not in those:
             those.append(who)
 
     def lines(self) -> Iterator[str]:
-        for (did, why), notes in self._notes.items():
+        for (did, why), notes in sorted(
+            self._notes.items(), key=lambda one: _ORDER.index(one[0][0])
+        ):
             said = ", ".join(self._said(what, who) for what, who in notes.items())
             yield f"{did}: {said} ({why})"
 

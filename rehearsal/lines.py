@@ -8,10 +8,13 @@ from collections.abc import Sequence
 LOOKED_AT = 20  # lines
 # vllm: vllm/logger.py, vllm/utils/system_utils.py: (EngineCore pid=7) INFO 11-26 02:16:03 [a.py:5]
 _HEAD = re.compile(
-    r"^(?:\([^)]*\)\s*)?(?:(?:DEBUG|INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^]]*\]\s*)?"
+    r"^(?:\([^)]*\)\s*)?(?:(?:DEBUG|INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^]]*\]\s*|INFO:\s+)?"
 )
-# Answers to probes, progress bars, and lines of nothing but drawing.
-_DULL = re.compile(r'"GET /(?:health|metrics)|\d+%\||^\W*$')
+# Answers to probes, progress bars, lines of nothing but drawing, further lines of one message, and
+# what vLLM says of the entrypoint's own variables.
+_DULL = re.compile(
+    r'"GET /(?:health|metrics)|\d+%\||^\W*$|\] (?:\\t| )|Unknown vLLM environment variable|Found ulimit of'
+)
 
 
 def telling(lines: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
     Raises UserError: 64 for a directory without a model, 65 for bad rules, 69 without any lock.
     """
     known = rules.load()
-    variant = variant_of(cluster)
+    variant = variant_of(cluster, known)
     folder = made() if model == TINY else given(Path(model))
     found = models.find(str(folder), {})
     target = Target(variant.facts, PLACE, found.longest if found else None, Machine(0, 0))
@@ -47,18 +47,21 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
     )
 
 
-def variant_of(cluster: Cluster) -> Variant:
+def variant_of(cluster: Cluster, known: Rules) -> Variant:
     """The release's image with its own vLLM, or with the newest that has a lock here.
+
+    Only with a vLLM for which there are rules.
 
     Raises UserError (69) when none has one.
     """
     pins = matrix.load()
     arch = native_arch(pins)
-    have = [one.vllm for one, its in engines.locked(pins) if its == arch]
+    locked = [one.vllm for one, its in engines.locked(pins) if its == arch]
+    have = [vllm for vllm in locked if vllm in known.engines]
     release = pins.release(cluster.release)
     if not have:
-        what = f"no vLLM for the processor has a lock for {arch.name}"
-        fix = "invoke lock --engine VLLM --wheels DIR"
+        what = f"vLLM {' or '.join(known.engines)} has no lock for {arch.name}"
+        fix = f"invoke lock --engine {known.engines[-1]} --arch {arch.name} --wheels DIR"
         raise fail("--engine", what, fix, EX_UNAVAILABLE)
     own = release.vllm if release.vllm in have else max(have, key=Version)
     return pins.variant(release.name, CPU, "", own)

@@ -63,10 +63,14 @@ class Port:
 
 @dataclass(frozen=True)
 class Transfer:
-    """`keys` are of the kv-transfer-config. `elsewhere`: why other roles have no transfer."""
+    """`keys` are of the kv-transfer-config, `kept` those that stay as the file has them.
+
+    `elsewhere`: why other roles have no transfer.
+    """
 
     connector: str
     keys: Mapping[str, Any]
+    kept: Words
     variables: Mapping[str, str]
     port: Port
     why: str
@@ -77,12 +81,15 @@ class Transfer:
 class Rules:
     """processor.yaml; the file says what each key means. `timeout` and `interval` in seconds."""
 
+    engines: Words
     timeout: float
     interval: float
     shm_gib: int
     worker: Worker
     tensor: int
     refused: Mapping[str, str]
+    external: str
+    concurrency: str
     without: Without
     given: With
     most: tuple[Value, ...]
@@ -112,7 +119,9 @@ class _Reader(Reader):
         document = {("given" if k == "with" else k): v for k, v in self.mapping("", value).items()}
         raw = self.fields("", document, Rules)
         for key in ("timeout", "interval", "shm_gib", "tensor"):
-            self.number(key, raw.get(key))
+            if key in raw:
+                self.number(key, raw[key])
+        self.texts("", raw, "external", "concurrency")
         refused = self.mapping("refused", raw.get("refused"))
         self.texts("refused", refused, *refused)
         without = self.fields("without", raw.get("without"), Without)
@@ -121,6 +130,7 @@ class _Reader(Reader):
             Rules,
             **{
                 **raw,
+                "engines": self.words("engines", raw.get("engines")),
                 "refused": refused,
                 "worker": self.worker(raw.get("worker")),
                 "without": Without(**{k: self.names(f"without.{k}", v) for k, v in without.items()})
@@ -188,6 +198,7 @@ class _Reader(Reader):
         raw = self.fields("transfer", value, Transfer)
         self.texts("transfer", raw, "connector", "why", "elsewhere")
         raw["keys"] = self.mapping("transfer.keys", raw.get("keys"))
+        raw["kept"] = self.words("transfer.kept", raw.get("kept"))
         variables = self.mapping("transfer.variables", raw.get("variables"))
         self.texts("transfer.variables", variables, *variables)
         port = self.fields("transfer.port", raw.get("port"), Port)

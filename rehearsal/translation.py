@@ -1,11 +1,12 @@
-"""A cluster for NPUs as one for the processor: settings laid over its own, by processor.yaml.
+"""A cluster for NPUs as one for the processor: the settings of its instances, by processor.yaml.
 
-The same compiler and the same entrypoint make the commands of both.
+The same compiler and the same entrypoint make the commands of both. Recipes are written out: the
+image need not have them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +17,13 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError
 from entrypoints.inputs import arguments, catalogue, recipes, stack
 from entrypoints.inputs.arguments import Flag, key_of
 from entrypoints.inputs.catalogue import Catalogue
-from entrypoints.inputs.recipes import EXTRA, SIDES, Block, Sizes
+from entrypoints.inputs.recipes import SIDES, Block, Sizes
 from entrypoints.inputs.stack import Release
 from entrypoints.problems import Problem as Refusal
 from images.matrix import CPU
-from rehearsal.changes import Changes
+from rehearsal.changes import LEFT_OUT, LOWERED, REPLACED, SET, Changes
 from rehearsal.rules import Rules, Value, why
 from rehearsal.sizes import Machine, containers, scaled
-
-LEFT_OUT, SET, LOWERED, REPLACED = "left out", "set", "lowered", "replaced"
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,14 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
     assert release is not None, problems
     changes = Changes(cluster.instances)
     share = target.machine.workers(rules.worker) // need
+    written = {
+        name: recipes.load(recipe.text(cluster, one, roles))
+        for name, one in cluster.instances.items()
+    }
+    served = next((one.served_model_name for one in written.values()), ())
     work = _Work(rules, target, release, catalogue.load(release), share, changes)
     instances = {
-        name: work.instance(cluster, one, roles[name], at)
+        name: work.instance(one, roles[name], written[name].groups[roles[name]], at)
         for at, (name, one) in enumerate(cluster.instances.items())
     }
     proxy = cluster.proxy
@@ -71,7 +75,10 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
     made = replace(
         cluster,
         release=target.facts,
+        recipe=None,
         model=target.model,
+        served_model_name=cluster.served_model_name or "".join(served[:1]),
+        settings={},
         nodes={k: replace(v, platform=CPU, devices=None) for k, v in cluster.nodes.items()},
         instances=instances,
         proxy=proxy,
@@ -105,39 +112,35 @@ class _Work:
     share: int
     changes: Changes
 
-    def instance(self, cluster: Cluster, instance: Instance, role: str, at: int) -> Instance:
-        """An instance with settings laid over its own. `at`: its place in the file."""
-        if instance.command:
-            return instance
-        roles = recipe.roles(cluster, [])
-        block = recipes.load(recipe.text(cluster, instance, roles)).groups[role]
+    def instance(self, instance: Instance, role: str, block: Block, at: int) -> Instance:
+        """An instance with settings that need no recipe. `at`: its place in the file."""
         name = instance.name
         tokens = _Tokens(self.known, instance)
-        args = self._args(block, tokens, name)
-        env = self._env(block, name)
         kv, further = self._transfer(block, role, at, name)
-        over: dict[str, Any] = {
-            "args": args,
-            "env": {**env, **further},
-            "features": self._features(block, name),
-            "kv_transfer": kv,
+        stated = {"port": block.port, "dp_rpc_port": block.dp_rpc_port}
+        settings = {
+            **{key: value for key, value in stated.items() if value is not None},
             "sizes": self._sizes(block, instance.each, name),
+            "features": self._features(block, name),
+            "env": {**self._env(block, name), **further},
+            "args": self._args(block, tokens, name),
+            "kv_transfer": kv,
         }
-        overrides = {
-            node: Override(self._own(one.env, over["env"], name), tokens.kept(node))
-            for node, one in instance.overrides.items()
-        }
+        if block.concurrency:
+            self.changes.note(LEFT_OUT, "concurrency", self.rules.concurrency, name)
         if instance.external:
-            self.changes.note(
-                REPLACED, "a server for each rank by one", "the model has no experts", name
-            )
+            self.changes.note(REPLACED, "a server for each rank by one", self.rules.external, name)
         return replace(
             instance,
+            role=role,
             devices=None,
             external=False,
-            settings=_laid(over, instance.settings),
+            settings={key: value for key, value in settings.items() if value != {}},
             arguments=tokens.kept(),
-            overrides=overrides,
+            overrides={
+                node: Override(self._own(one.env, further, name), tokens.kept(node))
+                for node, one in instance.overrides.items()
+            },
         )
 
     def kept(self, env: Mapping[str, str], who: str) -> dict[str, str]:
@@ -151,104 +154,115 @@ class _Work:
                 kept[name] = value
         return kept
 
-    def _own(self, env: Mapping[str, str], over: Mapping[str, Any], who: str) -> dict[str, str]:
-        """A node's own variables, which would win over the recipe's."""
-        return {k: v for k, v in self.kept(env, who).items() if over.get(k) is None}
-
-    def _variable(self, name: str, value: str | None) -> str:
+    def _variable(self, name: str, value: str) -> str:
+        if name in self._given():
+            return ""
         problems: list[Refusal] = []
         catalogue.check_variables({name: value}, self.known, problems)
         reason = f"vLLM {self.known.vllm} does not read it" if problems else ""
         return why(name, self.rules.without.variables) or reason
 
+    def _given(self) -> dict[str, Value]:
+        return {one.name: one for one in self.rules.given.variables}
+
+    def _env(self, block: Block, who: str) -> dict[str, str]:
+        env = self.kept({k: v for k, v in block.env.items() if v is not None}, who)
+        for name, one in self._given().items():
+            if env.get(name) != one.value:
+                self.changes.note(SET, f"{name}={one.value}", one.why, who)
+                env[name] = one.value
+        return env
+
+    def _own(self, env: Mapping[str, str], further: Mapping[str, str], who: str) -> dict[str, str]:
+        """A node's own variables, which would win over the instance's."""
+        given = self._given()
+        for name, one in given.items():
+            if env.get(name, one.value) != one.value:
+                self.changes.note(SET, f"{name}={one.value}", one.why, who)
+        kept = self.kept(env, who)
+        return {k: v for k, v in kept.items() if k not in given and k not in further}
+
     def _flag(self, flag: Flag) -> str:
-        name = flag.name.lstrip("-").partition(".")[0]
-        reason = why(name.removeprefix("no-"), self.rules.without.flags)
+        """Why a flag is left out; empty when it stays."""
+        reason = why(_base(flag), self.rules.without.flags)
         problems: list[Refusal] = []
         catalogue.check_flags([flag], "", self.known, problems)
         unknown = any(one.code == "unknown-flag" for one in problems)
         return reason or (f"vLLM {self.known.vllm} does not know it" if unknown else "")
 
     def _args(self, block: Block, tokens: _Tokens, who: str) -> dict[str, Any]:
-        """Flags to lay over the recipe's; what is left out of `tokens` is noted there."""
-        over: dict[str, Any] = {}
-        for flag in (*block.flags(), *tokens.flags):
+        """The flags of the settings; `tokens` lose those that would win over them."""
+        flags = (*(catalogue.resolve(one, self.known) for one in block.flags()), *tokens.flags)
+        without = set()
+        for flag in flags:
             reason = self._flag(flag)
             if reason:
-                self.changes.note(LEFT_OUT, _base(flag), reason, who)
-                over[_base(flag)[2:]] = None
-        have = {key_of(one): one for one in (*block.flags(), *tokens.flags)}
+                self.changes.note(LEFT_OUT, f"--{_base(flag)}", reason, who)
+                without.add(_base(flag))
+        have = {_base(one): one for one in flags}
+        made: dict[str, Any] = {}
         for one in self.rules.given.flags:
             wanted = arguments.from_value(one.name, one.value)
-            if have.get(key_of(wanted)) != wanted:
+            if have.get(one.name) != wanted:
                 self.changes.note(SET, " ".join((wanted.name, *wanted.values)), one.why, who)
-                over[one.name] = one.value
+                made[one.name] = one.value
         for one in self.rules.most:
-            self._cap(one, have.get(f"--{one.name}"), over, who)
-        tokens.drop(over)
-        return over
+            made.update(self._cap(one, have.get(one.name), who))
+        tokens.drop({*without, *made})
+        kept = {_base(one): _value(one) for one in block.flags() if _base(one) not in without}
+        return {**kept, **made}
 
-    def _cap(self, cap: Value, flag: Flag | None, over: dict[str, Any], who: str) -> None:
+    def _cap(self, cap: Value, flag: Flag | None, who: str) -> dict[str, int]:
         most = cap.value
         if cap.name == "max-model-len" and self.target.longest:
             most = min(most, self.target.longest)
         text = " ".join(flag.values) if flag else ""
         if text.isdecimal() and int(text) <= most:
-            return
-        over[cap.name] = most
+            return {}
         if text:
             self.changes.note(LOWERED, f"--{cap.name} from {text} to {most}", cap.why, who)
         else:
             self.changes.note(SET, f"--{cap.name} {most}", cap.why, who)
+        return {cap.name: most}
 
-    def _env(self, block: Block, who: str) -> dict[str, str | None]:
-        have = {name: value for name, value in block.env.items() if value is not None}
-        kept = self.kept(have, who)
-        over: dict[str, str | None] = {name: None for name in have if name not in kept}
-        for one in self.rules.given.variables:
-            if kept.get(one.name) != one.value:
-                self.changes.note(SET, f"{one.name}={one.value}", one.why, who)
-                over[one.name] = one.value
-        return over
-
-    def _features(self, block: Block, who: str) -> dict[str, None]:
-        over: dict[str, None] = {}
-        for name in block.features:
+    def _features(self, block: Block, who: str) -> dict[str, Any]:
+        kept = {}
+        for name, value in block.features.items():
             form = self.release.features.get(name)
             reason = why(name, self.rules.without.features) or (form.missing if form else "")
             if reason:
                 self.changes.note(LEFT_OUT, f"feature {name}", reason, who)
-                over[name] = None
-        return over
+            else:
+                kept[name] = value
+        return kept
 
     def _sizes(self, block: Block, nodes: int, who: str) -> dict[str, int]:
         made = scaled(block.sizes, nodes, self.share, self.rules.tensor)
-        if made == block.sizes:
-            return {}
-        machine = self.target.machine
-        reason = f"{machine.cores} cores and {machine.gib:.0f} GiB of memory"
-        what = f"sizes from {_said(block.sizes)} to {_said(made)}"
-        self.changes.note(LOWERED, what, reason, who)
+        if made != block.sizes:
+            machine = self.target.machine
+            reason = f"{machine.cores} cores and {machine.gib:.0f} GiB of memory"
+            what = f"sizes from {_said(block.sizes)} to {_said(made)}"
+            self.changes.note(LOWERED, what, reason, who)
         return {k: v for k, v in made._asdict().items() if v is not None}
 
     def _transfer(
         self, block: Block, role: str, at: int, who: str
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The kv_transfer to lay over the recipe's, and the variables that it needs."""
+        """The kv_transfer of the settings, and the variables that it needs."""
         rule, have = self.rules.transfer, block.kv_transfer
         if role not in SIDES:
             if have:
                 self.changes.note(LEFT_OUT, f"{have.get('kv_connector')}", rule.elsewhere, who)
-            return {key: None for key in have}, {}
+            return {}, {}
         was = str(have.get("kv_connector") or "the transfer")
         keys = " ".join(f"{key}={value}" for key, value in rule.keys.items())
         self.changes.note(REPLACED, f"{was} by {rule.connector}, {keys}", rule.why, who)
-        extra = {key: None for key in have.get(EXTRA) or {}}
         port = str(rule.port.first + at * rule.port.step)
         variables = {**rule.variables, rule.port.variable: port}
         for name, value in variables.items():
             self.changes.note(SET, f"{name}={value}", f"for {rule.connector}", who)
-        return {"kv_connector": rule.connector, **rule.keys, EXTRA: extra}, variables
+        same = {key: value for key, value in have.items() if key in rule.kept}
+        return {**same, "kv_connector": rule.connector, **rule.keys}, variables
 
 
 class _Tokens:
@@ -270,39 +284,28 @@ class _Tokens:
     def flags(self) -> list[Flag]:
         return [flag for flags in self._flags.values() for flag in flags]
 
-    def drop(self, over: Mapping[str, Any]) -> None:
-        """Take out what would win over the settings."""
+    def drop(self, names: Collection[str]) -> None:
         self._flags = {
-            place: [flag for flag in flags if _base(flag)[2:] not in over]
+            place: [flag for flag in flags if _base(flag) not in names]
             for place, flags in self._flags.items()
         }
 
     def kept(self, node: str = "") -> tuple[str, ...]:
-        return tuple(
-            word
-            for name, values in self._flags[node]
-            for word in arguments.render({name: (Flag(name, values),)})
-        )
+        words = (arguments.render({flag.name: (flag,)}) for flag in self._flags[node])
+        return tuple(word for those in words for word in those)
 
 
 def _base(flag: Flag) -> str:
-    """The flag's key, of the whole for one key inside a JSON flag."""
-    return key_of(flag).partition(".")[0]
+    """The flag without dashes: of `--no-x` x, of one key inside a JSON flag the whole."""
+    return key_of(flag).lstrip("-").partition(".")[0]
 
 
-def _laid(over: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with others over them, whatever spelling the flags of the former have."""
-    made = dict(settings)
-    for key, value in over.items():
-        if value:
-            old = made.get(key) or {}
-            kept = {k: v for k, v in old.items() if key != "args" or _plain(k) not in value}
-            made[key] = {**kept, **value}
-    return made
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "-").removeprefix("no-")
+def _value(flag: Flag) -> Any:
+    """As a recipe has it: the reverse of from_value."""
+    if not flag.values:
+        return key_of(flag) == flag.name
+    values = [int(one) if one.isdecimal() else one for one in flag.values]
+    return values[0] if len(values) == 1 else values
 
 
 def _said(sizes: Sizes) -> str:

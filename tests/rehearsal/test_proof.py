@@ -8,10 +8,11 @@ from pathlib import Path
 from clusters.file import read
 from rehearsal import proof, recorded
 from rehearsal.cast import cast
+from rehearsal.proof import Counts
 from rehearsal.sizes import Machine
 
 ROOT = Path(__file__).parents[2]
-IDLE = {proof.PROMPT: 0.0, proof.GENERATED: 0.0, proof.FETCHED: 0.0}
+IDLE = {(proof.PROMPT, ""): 0.0, (proof.GENERATED, ""): 0.0, (proof.FETCHED, ""): 0.0}
 # Two prefill servers and one decode server.
 FILE = read.read(ROOT / "clusters/examples/kubernetes.yaml").cluster
 assert FILE is not None
@@ -20,14 +21,18 @@ DEPLOYMENT = cast(FILE, IPv4Network("10.211.0.0/20"), RUNS, Machine(2, 24.0)).de
 FIRST, SECOND, DECODE = (end for group in DEPLOYMENT.groups for end in group.endpoints)
 
 
-def proven(**after: dict[str, float]) -> list[str]:
+def proven(**after: Counts) -> list[str]:
     before = {end: IDLE for end in (FIRST, SECOND, DECODE)}
     counts = {FIRST: after["first"], SECOND: after["second"], DECODE: after["decode"]}
     return [result.state for result in proof.prove(DEPLOYMENT, before, counts)]
 
 
-def busy(fetched: float = 0.0) -> dict[str, float]:
-    return {proof.PROMPT: 10.0, proof.GENERATED: 4.0, proof.FETCHED: fetched}
+def busy(fetched: float = 0.0) -> Counts:
+    return {
+        (proof.PROMPT, ""): 10.0,
+        (proof.GENERATED, ""): 4.0,
+        (proof.FETCHED, ""): fetched,
+    }
 
 
 def test_decode_has_to_take_its_prompts_from_prefill() -> None:
@@ -42,3 +47,32 @@ def test_a_server_that_was_not_chosen_is_told_apart_from_a_role_that_did_nothing
 
 def test_a_server_that_tells_nothing_is_not_proven() -> None:
     assert proven(first={}, second={}, decode={}) == ["failed"] * 3
+
+
+def test_every_rank_of_a_server_has_to_take_part() -> None:
+    ranks = {**busy(10.0), (proof.PROMPT, "0"): 6.0, (proof.PROMPT, "1"): 4.0}
+    del ranks[proof.PROMPT, ""]
+    before = {end: IDLE for end in (FIRST, SECOND, DECODE)}
+    for second, state in ((4.0, "ok"), (0.0, "skipped")):
+        ranks[proof.PROMPT, "1"] = second
+        after = {FIRST: busy(), SECOND: busy(), DECODE: ranks}
+        decode = proof.prove(DEPLOYMENT, before, after)[-1]
+        assert (decode.state, f"rank 1 {second:.0f}" in decode.message) == (state, True)
+
+
+def test_counters_are_read_from_a_page_of_metrics() -> None:
+    page = """
+# TYPE vllm:prompt_tokens_total counter
+vllm:prompt_tokens_total{engine="0",model_name="qwen3"} 12.0
+vllm:prompt_tokens_total{engine="1",model_name="qwen3"} 1.5e+06
+vllm:request_success_total{engine="0",finished_reason="stop"} 2.0
+vllm:request_success_total{engine="0",finished_reason="length"} 3.0
+vllm:generation_tokens_total 4
+process_cpu_seconds_total 9.0
+"""
+    assert proof.read(page) == {
+        (proof.PROMPT, "0"): 12.0,
+        (proof.PROMPT, "1"): 1.5e6,
+        ("vllm:request_success_total", "0"): 5.0,
+        (proof.GENERATED, ""): 4.0,
+    }
