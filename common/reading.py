@@ -52,7 +52,9 @@ class Reader:
         self.problems: list[Problem] = []
 
     def note(self, key: str, what: str, fix: str = "") -> None:
-        self.problems.append(Problem(f"{self.file}: {key}", what, fix))
+        """`key`: dotted; empty, or with nothing before its first dot, at the top of the file."""
+        place = key.removeprefix(".") or "(top)"
+        self.problems.append(Problem(f"{self.file}: {place}", what, fix))
 
     def fields(
         self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()

@@ -305,7 +305,7 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
                 Problem(
                     where,
                     f"{name} is not among both the lock's and the release's packages to compile",
-                    f"releases.{release.name}.compiled names them",
+                    f"images/releases/{release.name}.yaml: compiled names them",
                 )
                 for name in sorted(compiled ^ set(release.compiled))
             ]

@@ -1,4 +1,7 @@
-"""The matrix of pins: `matrix.yaml` read into frozen dataclasses, and refused when it is wrong."""
+"""The matrix of pins, read into frozen dataclasses and refused when it is wrong.
+
+`matrix.yaml` has what releases share, `releases/{release}.yaml` what one release is built from.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 from common.reading import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
+RELEASES = PATH.with_name("releases")
 STAND_IN = "stand-in"
 CPU = "cpu"
 SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 # The Dockerfile has a place for each; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
 CPU_LAYERS = ("utilities", "vllm-cpu")
+TORCH_FROM = PYTORCH, INDEX = ("pytorch", "index")
 
 T = TypeVar("T")
 
@@ -138,6 +143,7 @@ class Engine:
     """A vLLM for the processor, and the torch it is compiled against.
 
     `facts`: what of env/releases the entrypoint goes by where the release has another vLLM.
+    `torch_from`: whose build of torch: PyTorch's own for the processor, or the package index's.
     """
 
     vllm: str
@@ -145,6 +151,12 @@ class Engine:
     published: datetime.date
     python: str
     facts: str
+    torch_from: str = PYTORCH
+
+    @property
+    def torch_version(self) -> str:
+        """As the index or PyTorch's names the build."""
+        return self.torch if self.torch_from == INDEX else f"{self.torch}+cpu"
 
     @property
     def lock(self) -> str:
@@ -225,7 +237,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The whole of `matrix.yaml`; every cross-reference in it holds."""
+    """The whole of `matrix.yaml` with every release; each cross-reference in it holds.
+
+    `common_os_packages`: packager → what images have besides upstream's; part of each release's
+    `os_packages`.
+    """
 
     default_release: str
     images: Mapping[str, Any]
@@ -240,6 +256,7 @@ class Matrix:
     tools: Debian
     releases: Mapping[str, Release]
     common_requirements: Words
+    common_os_packages: Mapping[str, Words]
     utilities: Utilities
     mooncake_source: Mapping[str, Mapping[str, Words]]
     debian_packages: Words
@@ -300,14 +317,37 @@ class Matrix:
 
 
 def load(path: Path = PATH) -> Matrix:
-    """Read and check the matrix. Raises UserError (65) with every problem found."""
+    """Read and check the matrix and the releases beside it, oldest release first.
+
+    Raises UserError (65) with every problem found.
+    """
     reader = _MatrixReader(path.name)
-    matrix = reader.matrix(document(path))
-    if not reader.problems:
-        reader.problems += _contradictions(matrix, path.name)
-    if reader.problems:
-        raise UserError(reader.problems, EX_DATAERR)
+    releases, problems = _releases(path.with_name(RELEASES.name))
+    matrix = reader.matrix(document(path), releases)
+    problems = [*reader.problems, *problems] or _contradictions(matrix, path.name)
+    if problems:
+        raise UserError(problems, EX_DATAERR)
     return matrix
+
+
+def _releases(folder: Path) -> tuple[dict[str, Release], list[Problem]]:
+    """Name → release of a folder of files, and what is wrong with them."""
+    releases, problems = dict[str, Release](), list[Problem]()
+    for path in sorted(folder.glob("*.yaml"), key=_by_version):
+        reader = _MatrixReader(f"{folder.name}/{path.name}")
+        try:
+            releases[path.stem] = reader.release(path.stem, document(path))
+        except UserError as error:
+            problems += error.problems
+        problems += reader.problems
+    return releases, problems
+
+
+def _by_version(path: Path) -> tuple[bool, Any]:
+    try:
+        return False, Version(path.stem)
+    except InvalidVersion:
+        return True, path.stem
 
 
 class _MatrixReader(Reader):
@@ -336,7 +376,7 @@ class _MatrixReader(Reader):
     def engine(self, name: str, value: Any) -> Engine:
         key = f"cpu.engines.{name}"
         raw = self.fields(key, value, Engine, given=("vllm",))
-        self.texts(key, raw, "torch", "python", "facts")
+        self.texts(key, raw, "torch", "python", "facts", "torch_from")
         if "published" in raw:
             self.dates(key, {"published": raw["published"]})
         return self.make(Engine, vllm=name, **raw)  # type: ignore[no-any-return]
@@ -349,7 +389,7 @@ class _MatrixReader(Reader):
         return self.make(Debian, **raw)  # type: ignore[no-any-return]
 
     def release(self, name: str, value: Any) -> Release:
-        key = f"releases.{name}"
+        key = ""
         raw = self.fields(key, value, Release, given=("name",))
         self.texts(
             key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"
@@ -373,8 +413,8 @@ class _MatrixReader(Reader):
         raw["mooncake"] = Mooncake(mooncake.get("version", ""), mooncake.get("from", ""))
         return self.make(Release, name=name, **raw)  # type: ignore[no-any-return]
 
-    def matrix(self, value: Any) -> Matrix:
-        raw = self.fields("(top)", value, Matrix)
+    def matrix(self, value: Any, releases: Mapping[str, Release]) -> Matrix:
+        raw = self.fields("(top)", value, Matrix, given=("releases",))
         self.texts("(top)", raw, "default_release")
         raw["arches"] = self.table("arches", raw.get("arches", {}), Arch)
         raw["oses"] = self.table("oses", raw.get("oses", {}), Os)
@@ -404,10 +444,10 @@ class _MatrixReader(Reader):
             self.note("pairs", f"must be a list, is {kind(pairs)}")
             pairs = []
         raw["pairs"] = tuple(self.pair(f"pairs[{index}]", pair) for index, pair in enumerate(pairs))
-        raw["releases"] = {
-            name: self.release(name, item)
-            for name, item in self.mapping("releases", raw.get("releases", {})).items()
-        }
+        common = raw["common_os_packages"] = self.packages(
+            "common_os_packages", raw.get("common_os_packages", {})
+        )
+        raw["releases"] = {name: _with(one, common) for name, one in releases.items()}
         return self.make(Matrix, **raw)  # type: ignore[no-any-return]
 
     def pair(self, key: str, value: Any) -> Pair:
@@ -415,6 +455,16 @@ class _MatrixReader(Reader):
         self.texts(key, raw, "torch", "torch_npu")
         raw["cann"] = self.words(f"{key}.cann", raw.get("cann", []))
         return self.make(Pair, **raw)  # type: ignore[no-any-return]
+
+
+def _with(release: Release, common: Mapping[str, Words]) -> Release:
+    """A release with the OS packages that every image has."""
+    own = release.os_packages
+    every = {
+        packager: tuple(dict.fromkeys((*packages, *common.get(packager, ()))))
+        for packager, packages in own.items()
+    }
+    return dataclasses.replace(release, os_packages=every)
 
 
 def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
@@ -472,11 +522,15 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
         for what, version in (("its name", name), ("torch", engine.torch)):
             if not _is_version(version):
                 note(f"cpu.engines.{name}", f"{what} '{version}' is no version")
+        if engine.torch_from not in TORCH_FROM:
+            what = f"is '{engine.torch_from}'"
+            note(f"cpu.engines.{name}.torch_from", what, " or ".join(TORCH_FROM))
         if engine.python != matrix.cpu.debian.python:
             there = f"cpu.debian has {matrix.cpu.debian.python}"
             note(f"cpu.engines.{name}.python", f"is {engine.python}, {there}")
     for name, release in matrix.releases.items():
-        _check_release(matrix, name, release, note)
+        for key, what, fix in _of_release(matrix, release):
+            problems.append(Problem(f"{RELEASES.name}/{name}.yaml: {key}", what, fix))
     return problems
 
 
@@ -508,45 +562,34 @@ def _is_version(text: str) -> bool:
     return True
 
 
-def _check_release(matrix: Matrix, name: str, release: Release, note: Any) -> None:
-    key = f"releases.{name}"
+def _of_release(matrix: Matrix, release: Release) -> Iterator[tuple[str, str, str]]:
+    """(key, what is wrong, what to do)."""
     if not release.cann:
-        note(f"{key}.cann", "is empty: no CANN base tag can be made")
+        yield "cann", "is empty: no CANN base tag can be made", ""
     if not release.platforms:
-        note(f"{key}.platforms", "is empty")
+        yield "platforms", "is empty", ""
     for platform in release.platforms:
         if platform not in matrix.platforms:
-            note(
-                f"{key}.platforms",
-                f"'{platform}' is no platform",
-                did_you_mean(platform, matrix.platforms),
-            )
+            fix = did_you_mean(platform, matrix.platforms)
+            yield "platforms", f"'{platform}' is no platform", fix
     for name in ("vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"):
         if not _is_version(getattr(release, name)):
-            note(f"{key}.{name}", f"'{getattr(release, name)}' is no version")
+            yield name, f"'{getattr(release, name)}' is no version", ""
     packagers = {os.packager for os in matrix.oses.values()}
     for packager in release.os_packages:
         if packager not in packagers:
-            note(f"{key}.os_packages.{packager}", "unknown key", did_you_mean(packager, packagers))
+            fix = did_you_mean(packager, packagers)
+            yield f"os_packages.{packager}", "unknown key", fix
     for os in matrix.oses.values():
         if not release.os_packages.get(os.packager):
-            note(f"{key}.os_packages.{os.packager}", f"is missing, and {os.name} needs it")
+            yield f"os_packages.{os.packager}", f"is missing, and {os.name} needs it", ""
     partners = [p for p in matrix.pairs if p.torch_npu == release.torch_npu]
     if not partners:
-        note(
-            f"{key}.torch_npu",
-            f"{release.torch_npu} has no entry in pairs",
-            "say there which torch and CANN it belongs to",
-        )
+        what = f"{release.torch_npu} has no entry in pairs"
+        yield "torch_npu", what, "say in matrix.yaml which torch and CANN it belongs to"
     elif not any(p.torch == release.torch for p in partners):
-        note(
-            f"{key}.torch_npu",
-            f"{release.torch_npu} does not belong with torch {release.torch}",
-            f"it is compiled against torch {partners[0].torch}",
-        )
+        what = f"{release.torch_npu} does not belong with torch {release.torch}"
+        yield "torch_npu", what, f"it is compiled against torch {partners[0].torch}"
     elif not any(release.cann in p.cann for p in partners):
-        note(
-            f"{key}.cann",
-            f"torch_npu {release.torch_npu} does not run on CANN {release.cann}",
-            f"it needs {' or '.join(partners[0].cann)}",
-        )
+        what = f"torch_npu {release.torch_npu} does not run on CANN {release.cann}"
+        yield "cann", what, f"it needs {' or '.join(partners[0].cann)}"

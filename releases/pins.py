@@ -125,7 +125,7 @@ class _Pins:
 
     def substitution(self, name: str) -> Iterator[Claim]:
         """What conf.py of the documentation puts in place of a name."""
-        pattern = rf"""^\s*["']{name}["']:\s*["']v?([^"']+)["']"""
+        pattern = rf"""^\s*["']{name}["']:\s*["']v?(\d[^"']*)["']"""
         for match, source in self.tree.find(CONF, pattern):
             yield match[1], source
 
@@ -191,8 +191,7 @@ class _Pins:
         # As upstream lists its images: the servers of two generations, the card, then what is new.
         known = ["a2", "a3", "310p"]
         value = [*(n for n in known if n in names), *(n for n in order if n not in known)]
-        paths = lines(self.tree.cite(one.path) for one in self.files)
-        self.found.facts.append(Fact("platforms", value, paths))
+        self.found.facts.append(Fact("platforms", value, self.tree.cite("Dockerfile*")))
         for name in names:
             missing = {"apt", "dnf"} - {f.packager for f in self.files if f.platform == name}
             for packager in missing:
@@ -298,13 +297,17 @@ class _Pins:
             if taken:
                 cited = lines(next(iter(places[name].values())) for name in taken)
                 self.found.facts.append(Fact(f"os_packages.{packager}", taken, cited))
+            groups: dict[tuple[str, ...], list[str]] = {}
             for name, said in places.items():
-                missing = [one for one in files if one.path not in said]
-                if missing:
-                    claims = [("installed", lines(said.values()))]
-                    claims.append(("not installed", lines(self.tree.cite(f.path) for f in missing)))
-                    verdict = "installed" if name in taken else "not installed"
-                    self.found.dispute(f"os_packages.{packager}.{name}", verdict, claims)
+                if len(said) < len(files):
+                    groups.setdefault(tuple(said), []).append(name)
+            for paths, names in groups.items():
+                cited = lines(cite for name in names for cite in places[name].values())
+                others = lines(self.tree.cite(f.path) for f in files if f.path not in paths)
+                with_, without = f"with {', '.join(names)}", f"without {', '.join(names)}"
+                verdict = with_ if names[0] in taken else without
+                claims = [(with_, cited), (without, others)]
+                self.found.dispute(f"os_packages.{packager}", verdict, claims)
 
     def downloads(self) -> None:
         seen: dict[str, list[str]] = {}
