@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks.layers import machine
 from benchmarks.proxy import cases, probe, report, wrk
@@ -86,6 +88,7 @@ def _run(given: argparse.Namespace) -> int:
     all_ = cases.cases(kinds, given.sizes, given.connections)
     load, busy = os.getloadavg(), machine.busy()
     samples: list[Sample] = []
+    patience = cases.Patience(given.patience)
     begun = time.monotonic()
     with stage(given.image, processors) as its:
         places = {way.name: its.start(way) for way in ways}
@@ -97,19 +100,22 @@ def _run(given: argparse.Namespace) -> int:
             for count, case in enumerate(all_):
                 for way in cases.turn(ways, number + count):
                     _say(f"round {number + 1}/{given.rounds}: {case.title}: {way.name}")
-                    one = measure(its, wrk_, way, places[way.name], case, given.seconds)
-                    samples.append(one)
+                    samples.append(
+                        patience.calmest(
+                            partial(measure, its, wrk_, way, places[way.name], case, given.seconds)
+                        )
+                    )
         held = {name: memory(one.container) for name, one in places.items() if one.container}
     wrong += report.errors(samples)
     table = report.figures(samples, len(processors.proxy), len(processors.rest))
-    others = max(one.others for one in samples)
+    others = [one.others for one in samples]
     about = {
         "architecture": platform.machine(),
         "processors": asdict(processors),
         "load_before": load,
         "busy_before": busy,
         "load_after": os.getloadavg(),
-        "others_at_most": others,
+        "others": {"median": median(others), "most": max(others)},
         "seconds": time.monotonic() - begun,
     }
     print(report.text(table, ways))
@@ -119,7 +125,8 @@ def _run(given: argparse.Namespace) -> int:
     print("MiB at the end:", ", ".join(f"{name} {bytes_ >> 20}" for name, bytes_ in held.items()))
     print(
         f"load before {load[0]:.1f}, {busy:.0%} of the processors in use;"
-        f" others used at most {others:.0%} of them; {about['seconds']:.0f} s in all"
+        f" others used {median(others):.0%} of them meanwhile, {max(others):.0%} at most;"
+        f" {about['seconds']:.0f} s in all"
     )
     print("\n".join(f"error: {one}" for one in wrong) or "errors: 0")
     if given.out:
@@ -155,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=ARGUMENTS",
         help=f"another way: {ROUTER} with more arguments, as 'rr=--policy round_robin'",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=60,
+        help="seconds in which to repeat what others on the machine disturbed (60)",
     )
     parser.add_argument("--out", type=Path, help="write everything measured as JSON")
     return parser

@@ -66,8 +66,8 @@ def _figures(found: Sequence[Sample], proxies: int, rests: int) -> Figures:
 
 
 def ratio(ways: dict[str, Figures], way: str = ROUTER, peer: str = EXAMPLE) -> float:
-    """Requests a second against the peer's."""
-    return ways[way].rate / ways[peer].rate if ways[peer].rate else float("nan")
+    """Requests a second against the peer's; 0 when nothing came back from that."""
+    return ways[way].rate / ways[peer].rate if ways[peer].rate else 0.0
 
 
 def verdict(case: Case, ways: dict[str, Figures]) -> str:

@@ -133,9 +133,11 @@ def test_further_requests_are_those_of_a_completion() -> None:
     assert report.elsewhere(found) == {ROUTER: 4, NONE: 0}
 
 
-def test_a_way_that_served_nothing_has_no_ratio_and_fails() -> None:
-    found = report.figures([sample(ROUTER, 100), sample(EXAMPLE, 0.5, served=0)], 1, 1)
+def test_nothing_from_the_peer_is_an_error_and_no_pass() -> None:
+    nothing = sample(EXAMPLE, 1, load=Load(0, 1.0, 0.0, 0.0, {}), served=0)
+    found = report.figures([sample(ROUTER, 100), nothing], 1, 1)
     assert report.verdict(CASE, found[CASE]) == "FAIL"
+    assert report.errors([nothing]) == ["example: whole, 64 KiB, 16: {'nothing came back': 1}"]
 
 
 @pytest.mark.parametrize(("router", "verdict"), [(1000, "pass"), (999, "FAIL")])
@@ -189,6 +191,18 @@ def test_data_is_json() -> None:
 def test_processors() -> None:
     assert Processors.split([0, 1, 2, 3], 1) == Processors((0,), (1, 2, 3))
     assert Processors.split([3], 1) == Processors((3,), (3,))
+
+
+def test_what_others_disturbed_is_measured_again() -> None:
+    shares = iter([0.5, 0.4, 0.1, 0.0])
+    found = cases.Patience(60).calmest(lambda: sample(ROUTER, 1, others=next(shares)))
+    assert found.others == 0.1
+    assert next(shares) == 0.0
+
+
+def test_without_patience_there_is_one_measurement() -> None:
+    shares = iter([0.5, 0.1])
+    assert cases.Patience(0).calmest(lambda: sample(ROUTER, 1, others=next(shares))).others == 0.5
 
 
 @contextmanager
