@@ -7,12 +7,13 @@ from typing import Any
 
 from releases.dialect import forms, gone, limits
 from releases.dialect.known import alone
-from releases.model import Decision, Derived, Fact
+from releases.model import Contradiction, Decision, Derived, Fact
 from releases.sources import Sources
 
 __all__ = ["DERIVATIONS", "derive"]
 
-Derivation = Callable[[Sources, Mapping[str, Any]], Iterator[Fact | Decision]]
+Found = Fact | Decision | Contradiction
+Derivation = Callable[[Sources, Mapping[str, Any]], Iterator[Found]]
 
 # Keys of env/releases in their order -> what derives them. `vllm`: whether vLLM's sources suffice.
 DERIVATIONS: dict[str, tuple[Derivation, bool]] = {
@@ -45,12 +46,13 @@ def derive(
     `variables`: names that vllm-ascend defined in earlier releases -> the last that did. Without
     vllm-ascend, only what vLLM's own sources say is derived.
     """
-    found: list[Fact | Decision] = []
+    found: list[Found] = []
     for derivation, of_vllm in DERIVATIONS.values():
         if of_vllm or not alone(sources):
             found += derivation(sources, previous)
     found += gone.variables(sources, previous, variables or {})
     return Derived(
         tuple(one for one in found if isinstance(one, Fact)),
+        contradictions=tuple(one for one in found if isinstance(one, Contradiction)),
         decisions=tuple(one for one in found if isinstance(one, Decision)),
     )

@@ -13,10 +13,10 @@ from packaging.version import InvalidVersion, Version
 from images.flags import ENV
 from releases.dialect import python
 from releases.dialect.known import ARGS, ENVS, known, trees
-from releases.model import Decision, Fact
+from releases.model import Contradiction, Decision, Fact
 from releases.sources import Sources, Tree, vllm_version
 
-Found = Iterator[Fact | Decision]
+Found = Iterator[Fact | Decision | Contradiction]
 
 CACHE = "vllm/config/cache.py"
 CONFIG = "vllm/config/vllm.py"
@@ -26,6 +26,9 @@ OURS = "vllm_ascend/platform.py"
 SERVE = "vllm/entrypoints/cli/serve.py"
 TRANSFER = "vllm/config/kv_transfer.py"
 UTILS = "vllm_ascend/utils.py"
+# `[20000, 20000 + npu_per_node x 1000)` of vllm-ascend's documents.
+RANGE = r"\[(\d{4,5}), \1 \+ npu_per_node \W (\d+)\)"
+DOCUMENTS = r"docs/source/(?!locale/).*\.md"
 MOONCAKE = r"ARG MOONCAKE_TAG=\"?([^\"\s]+)\"?"
 P2P = r"vllm_ascend/distributed/(kv_transfer/kv_p2p/)?mooncake_connector\.py"
 
@@ -55,6 +58,13 @@ def adxl_ports(sources: Sources, previous: Mapping[str, Any]) -> Found:
     rule = _ports(version)
     yield Fact("adxl_ports.base", rule["base"], rule["source"])
     yield Fact("adxl_ports.step", rule["step"], rule["source"])
+    documented = next(_everywhere(sources.vllm_ascend, DOCUMENTS, RANGE), None)
+    for name, said in zip(
+        ("base", "step"), documented[0].groups() if documented else (), strict=False
+    ):
+        if documented and int(said) != rule[name]:
+            claims = ((int(said), documented[1]), (rule[name], rule["source"]))
+            yield Contradiction(f"adxl_ports.{name}", claims, rule[name])
     before = _version(str(previous.get("mooncake", "")))
     if before is None or before.release[:2] != version.release[:2]:
         question = (

@@ -195,3 +195,41 @@ def conditions(tree: Tree, path: str, test: str) -> Iterator[ast.If]:
 
 def raises(node: ast.AST) -> bool:
     return any(isinstance(one, ast.Raise) for one in ast.walk(node))
+
+
+def defaults(tree: Tree) -> dict[str, Said]:
+    """Field of EngineArgs -> its default: a plain value, or that of the configuration it names.
+
+    `async_scheduling: bool = SchedulerConfig.async_scheduling` has that of SchedulerConfig. A
+    default that is made elsewhere is left out.
+    """
+    path = "vllm/engine/arg_utils.py"
+    found: dict[str, Said] = {}
+    configs = _configs(tree)
+    for cls in parsed(tree.files.get(path, "")).body:
+        if not (isinstance(cls, ast.ClassDef) and cls.name == "EngineArgs"):
+            continue
+        for name, node in _fields(cls):
+            value = node.value
+            if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
+                said = configs.get((value.value.id, value.attr))
+            else:
+                said = _constant(value, tree.cite(path, node.lineno)) if value else None
+            if said is not None and said.value is not None:
+                found[name] = said
+    return found
+
+
+def _configs(tree: Tree) -> dict[tuple[str, str], Said]:
+    """(class, field) of vllm/config -> its default, where that is a plain value."""
+    found = {}
+    for path in tree.matching(r"vllm/config/\w+\.py"):
+        for cls in parsed(tree.files[path]).body:
+            if isinstance(cls, ast.ClassDef):
+                for name, node in _fields(cls):
+                    said = (
+                        _constant(node.value, tree.cite(path, node.lineno)) if node.value else None
+                    )
+                    if said:
+                        found[cls.name, name] = said
+    return found

