@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 20  # bytes of a config.json that is read
 _HIGHEST = 1 << 40  # a number in it that can be meant
 _DEPTH = 8
-_SUFFIX = re.compile(r"-(bf16|w(?P<bits>[48])a(8|16))(-\w+)?")
+_SUFFIX = re.compile(r"-(bf16|w(?P<bits>[48])a(4|8|16))(-\w+)*")
 # vllm v0.13.0: vllm/config/model.py, _get_and_verify_max_len
 _LENGTHS = (
     "max_position_embeddings",
@@ -35,10 +35,12 @@ _ALREADY_SCALED = ("su", "longrope", "llama3")
 
 
 class Model(NamedTuple):
-    """None or 0 where the source does not say. `bits` is the width of a weight.
+    """None or 0 where the source does not say.
 
+    `bits` is the width of a weight, `expert_bits` that of an expert's where it is another.
     `longest`: tokens that vLLM allows for --max-model-len; `scaled`: by rope scaling.
-    `parameters`: (of the experts, of everything else).
+    `parameters`: (of the experts, of everything else). `latent`: values that latent attention
+    keeps of a token in a layer. `cached`: layers whose cache grows with the tokens.
     """
 
     architectures: tuple[str, ...]
@@ -53,20 +55,27 @@ class Model(NamedTuple):
     scaled: bool
     parameters: tuple[int, int] | None
     source: str
+    expert_bits: int | None = None
+    latent: int = 0
+    cached: int = 0
 
     def weights(self, expert_ranks: int, ranks: int) -> float | None:
         """Bytes of weights on one device, when `ranks` share everything but the experts."""
         if self.parameters is None or self.bits is None:
             return None
         experts, others = self.parameters
-        return (experts / expert_ranks + others / ranks) * self.bits / 8
+        width = self.expert_bits or self.bits
+        return (experts / expert_ranks * width + others / ranks * self.bits) / 8
 
     def kv_cache(self, tokens: int, tp: int, pp: int) -> float | None:
-        """Bytes of one request's KV cache on one device, 16 bits a value."""
+        """Bytes of one request's KV cache on one device, 16 bits a value.
+
+        Heads are shared by the ranks of tp, latent values are on each of them.
+        """
         if not (self.parameters and self.kv_heads and self.head_dim):
             return None
-        heads = max(1, self.kv_heads // tp)
-        return 2 * heads * self.head_dim * 2 * self.layers / pp * tokens
+        values = self.latent or 2 * max(1, self.kv_heads // tp) * self.head_dim
+        return values * 2 * (self.cached or self.layers) / pp * tokens
 
 
 def find(name: str, flags: Flags) -> Model | None:
@@ -86,7 +95,8 @@ def find(name: str, flags: Flags) -> Model | None:
         rest = _rest(name, known["name"])
         if rest is not None:
             bits = int(rest["bits"] or 16) if rest else 16
-            return _model(known["config"], over, bits, known["source"])
+            made = _model(known["config"], over, bits, known["source"])
+            return made if rest else made._replace(expert_bits=known.get("expert_bits"))
     return None
 
 
@@ -139,6 +149,8 @@ def _model(
         scaled=scaled,
         parameters=_parameters(text),
         source=source,
+        latent=_latent(text),
+        cached=_cached(text),
     )
 
 
@@ -177,19 +189,60 @@ def _longest(config: Mapping[str, Any]) -> tuple[int | None, bool]:
     return int(longest * factor), True
 
 
+def _latent(config: Mapping[str, Any]) -> int:
+    """vllm v0.13.0: vllm/model_executor/models/deepseek_v2.py, DeepseekV2MLAAttention."""
+    rank = _number(config, "kv_lora_rank")
+    return rank + _number(config, "qk_rope_head_dim") if rank else 0
+
+
+def _cached(config: Mapping[str, Any]) -> int:
+    """Linear attention keeps a state of fixed size (vllm v0.13.0: configs/qwen3_next.py)."""
+    layers, every = (
+        _number(config, name) for name in ("num_hidden_layers", "full_attention_interval")
+    )
+    return layers // every if every else layers
+
+
 def _parameters(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Parameters of the experts and of the rest; None for latent attention and what is unclear."""
+    """Parameters of the experts and of the rest; None where the config does not say enough."""
     layers, hidden = _number(config, "num_hidden_layers"), _number(config, "hidden_size")
     heads, vocabulary = _number(config, "num_attention_heads"), _number(config, "vocab_size")
-    if not (layers and hidden and heads and vocabulary) or config.get("kv_lora_rank"):
+    if not (layers and hidden and heads and vocabulary):
         return None
+    attention = _attention(config, layers, hidden, heads)
+    count, width = _number(config, *_EXPERTS), _number(config, "moe_intermediate_size")
+    if attention is None or (count and not width):
+        return None
+    dense = min(_number(config, "first_k_dense_replace"), layers) if count else layers
+    shared = _number(config, "shared_expert_intermediate_size") or width * _number(
+        config, "n_shared_experts"
+    )
+    mlps = dense * _number(config, "intermediate_size") + (layers - dense) * shared
+    embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") is True else 2)
+    experts = (layers - dense) * count * 3 * hidden * width
+    return experts, attention + 3 * hidden * mlps + embeddings
+
+
+def _attention(config: Mapping[str, Any], layers: int, hidden: int, heads: int) -> int | None:
+    """Parameters of attention in all layers; None for a kind of it that is not known here."""
+    rank = _number(config, "kv_lora_rank")
+    if rank:
+        names = ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        query, plain, rotary, value = (_number(config, name) for name in names)
+        if not (query and plain and rotary and value):
+            return None
+        queries = hidden * query + query * heads * (plain + rotary)
+        keys = hidden * (rank + rotary) + rank * heads * (plain + value)
+        return layers * (queries + keys + heads * value * hidden)
     head_dim = _number(config, "head_dim") or hidden // heads
     kv_heads = _number(config, "num_key_value_heads") or heads
-    attention = 2 * hidden * head_dim * (heads + kv_heads)
-    embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") is True else 2)
-    count, width = _number(config, *_EXPERTS), _number(config, "moe_intermediate_size")
-    if count and not width:
-        return None
-    mlp = 0 if count else 3 * hidden * _number(config, "intermediate_size")
-    experts = layers * count * 3 * hidden * width
-    return experts, layers * (attention + mlp) + embeddings
+    full = _cached(config)
+    if full == layers:
+        return layers * 2 * hidden * head_dim * (heads + kv_heads)
+    # vllm v0.13.0: vllm/model_executor/models/qwen3_next.py, with a gate as wide as the output.
+    key = _number(config, "linear_num_key_heads") * _number(config, "linear_key_head_dim")
+    value = _number(config, "linear_num_value_heads") * _number(config, "linear_value_head_dim")
+    gated = hidden * head_dim * (3 * heads + 2 * kv_heads)
+    return (
+        full * gated + (layers - full) * hidden * (2 * key + 3 * value) if key and value else None
+    )

@@ -81,6 +81,48 @@ def test_parameters_of_a_dense_model(folder):
     assert found.kv_cache(10, 2, 1) == 2 * 2 * 16 * 2 * 2 * 10
 
 
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("DeepSeek-V3.1-w8a8-mtp-QuaRot", 671),
+        ("Kimi-K2-Thinking", 1026),
+        ("Qwen3-Next-80B-A3B-Instruct", 80),
+        ("GLM-4.7-W8A8-floatmtp", 353),
+        ("Qwen3-VL-30B-A3B-Instruct", 31),
+    ],
+)
+def test_parameters_of_every_kind_of_attention(name, billions):
+    """Without the layers that speculate, which some names count: GLM-4.5 is 355B with its one."""
+    assert round(sum(model.find(name, {}).parameters) / 1e9) == billions
+
+
+def test_latent_attention_keeps_the_same_on_every_rank():
+    found = model.find("DeepSeek-R1-0528-W8A8", {})
+    assert found.kv_cache(10, 1, 1) == found.kv_cache(10, 16, 1) == (512 + 64) * 2 * 61 * 10
+
+
+def test_linear_attention_keeps_nothing_of_a_token():
+    found = model.find("Qwen3-Next-80B-A3B-Instruct", {})
+    assert found.kv_cache(10, 2, 1) == 2 * 1 * 256 * 2 * (48 // 4) * 10
+
+
+def test_experts_with_weights_of_their_own_width():
+    found = model.find("Kimi-K2-Thinking", {})
+    experts, others = found.parameters
+    assert found.weights(16, 16) == (experts * 4 + others * 16) / 16 / 8
+    assert model.find("Kimi-K2-Thinking-W8A8", {}).expert_bits is None
+
+
+@pytest.mark.parametrize("gone", ["q_lora_rank", "v_head_dim", "linear_num_key_heads"])
+def test_what_is_not_said_of_attention_is_not_estimated(gone, folder):
+    latent = {"q_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
+    linear = {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 2}
+    linear |= {"linear_value_head_dim": 8, "full_attention_interval": 2}
+    more = linear if gone in linear else {**latent, "kv_lora_rank": 16}
+    assert model.find(folder({**DENSE, **more}), {}).parameters is not None
+    assert model.find(folder({**DENSE, **more, gone: None}), {}).parameters is None
+
+
 def test_overrides_and_the_inner_config_of_a_multimodal_model(folder):
     path = folder({"architectures": ["V"], "text_config": {**DENSE, "n_routed_experts": 8}})
     found = model.find(path, flags(hf_overrides={"max_position_embeddings": 9}))
