@@ -9,7 +9,10 @@ from entrypoints.launch import context, network
 from entrypoints.launch.context import Context
 from entrypoints.launch.topology import Place
 from entrypoints.problems import Advice, Problem, Refused
-from entrypoints.record import NamedTuple
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from entrypoints.rules.memory import Need
 
 # The ports a node listens on: a number, or a list of the first and the last.
 Ports = Mapping[str, "int | list[int]"]
@@ -31,7 +34,8 @@ class Launch(NamedTuple):
     `before` are commands that run and end before `argv`, `peers` are waited for before either.
     `leader` is the API of the leader that a headless node lives and dies with.
     `npus` is how many the Ray cluster must have before `argv`.
-    `multi_node`: the node's NPUs talk to those of others.
+    `multi_node`: the node's NPUs talk to those of others. `memory`: what a device needs, where a
+    server's model is known.
     """
 
     role: str
@@ -49,6 +53,7 @@ class Launch(NamedTuple):
     npus: int = 0
     scheme: str = "http"
     multi_node: bool = False
+    memory: Need | None = None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The complete environment to exec with; references see what was set before them."""

@@ -11,6 +11,7 @@ from entrypoints.launch.environment import Facts, environment, facts
 from entrypoints.launch.plan import Launch, Peer, Ports
 from entrypoints.launch.topology import Place
 from entrypoints.problems import DATA, Advice, Problem
+from entrypoints.rules import memory
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
 API_PORT = 8000
@@ -72,6 +73,7 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
         scheme="https" if "--ssl-certfile" in flags else "http",
         multi_node=place.nodes > 1 or transfer is not None or place.layout == topology.EXTERNAL,
         npus=_npus(node, place),
+        memory=memory.need(seen),
         context=node,
         place=place,
     )

@@ -5,30 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entrypoints.inputs.arguments import value_of
+from entrypoints.record import NamedTuple
 from entrypoints.rules.facts import WARNING, Check, Facts, Found
 
 _GIB = 1 << 30
 
 
-def estimate(facts: Facts) -> Iterator[Found]:
-    """Weights and the KV cache of one request of full length; activations come on top."""
+class Need(NamedTuple):
+    """GiB on a device. `cache`: of one request of `tokens`; None where its length is not known.
+
+    `have`: what vLLM may use of the platform's; 0 where the platform is not known.
+    """
+
+    weights: float
+    cache: float | None
+    tokens: int | None
+    have: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + (self.cache or 0)
+
+
+def need(facts: Facts) -> Need | None:
+    """Weights and the KV cache of one request of full length; activations come on top.
+
+    None where too little is known of the model.
+    """
     place, model, platform = facts.place, facts.model, facts.platform
-    if model is None or platform is None or not platform.hbm_gib:
-        return
-    length = facts.number("--max-model-len") or model.longest
+    if model is None:
+        return None
+    tokens = facts.number("--max-model-len") or model.longest
     ranks = place.tp * place.pp
     weights = model.weights(max(facts.expert_parallel * place.pp, ranks), ranks)
-    cache = model.kv_cache(length, place.tp, place.pp) if length else None
-    if weights is None or cache is None:
+    if weights is None:
+        return None
+    cache = model.kv_cache(tokens, place.tp, place.pp) if tokens else None
+    have = platform.hbm_gib * _share(facts) if platform else 0
+    return Need(weights / _GIB, None if cache is None else cache / _GIB, tokens, have)
+
+
+def estimate(facts: Facts) -> Iterator[Found]:
+    found = need(facts)
+    if found is None or found.cache is None or facts.platform is None:
         return
-    share = _share(facts)
-    have = platform.hbm_gib * share
-    need = (weights + cache) / _GIB
-    if need > have:
+    if found.have and found.total > found.have:
         yield Found(
-            f"an estimate: {weights / _GIB:.1f} GiB of weights and {cache / _GIB:.1f} GiB of KV"
-            f" cache for one request of {length} tokens make {need:.1f} GiB on each device, of"
-            f" {have:.1f} GiB ({share:g} of {platform.hbm_gib})",
+            f"an estimate: {found.weights:.1f} GiB of weights and {found.cache:.1f} GiB of KV"
+            f" cache for one request of {found.tokens} tokens make {found.total:.1f} GiB on each"
+            f" device, of {found.have:.1f} GiB ({_share(facts):g} of {facts.platform.hbm_gib})",
             "use more devices, quantized weights or a smaller --max-model-len",
         )
 
