@@ -10,6 +10,9 @@ from entrypoints.rules.facts import ERROR, WARNING, Check, Facts, Found
 _DOCS = "vllm-ascend docs Qwen3-235B-A22B"
 _MC2 = "fused_mc2"
 _FLASH = "flashcomm1"
+_TOKENS = "--max-num-batched-tokens"
+# vllm-ascend v0.11.0-v0.23.0: vllm_ascend/ascend_forward_context.py, sp_enabled.
+_DENSE_TOKENS = 1000
 
 
 def _fused(facts: Facts) -> int:
@@ -90,8 +93,12 @@ def flashcomm1_no_effect(facts: Facts) -> Iterator[Found]:
     name = facts.feature_name(_FLASH)
     if facts.place.tp == 1 and not facts.release.flashcomm1_asserted["by_release"]:
         yield Found(f"{name} is for tp > 1", "leave it out, or set TP_SIZE")
-    elif _known_dense(facts):
-        yield Found(f"{name} is for models with experts", "leave it out")
+    elif _known_dense(facts) and (facts.number(_TOKENS) or _DENSE_TOKENS + 1) <= _DENSE_TOKENS:
+        yield Found(
+            f"{name} works with more than {_DENSE_TOKENS} tokens in a step where a model has no"
+            f" experts, and {_TOKENS} is {facts.number(_TOKENS)}",
+            f"leave it out, or raise {_TOKENS}",
+        )
 
 
 def expert_parallel_dense(facts: Facts) -> Iterator[Found]:
@@ -162,8 +169,8 @@ CHECKS = (
     Check(
         "flashcomm1-no-effect",
         WARNING,
-        "flashcomm1 for a model without experts, or with tp 1 in v0.11.0",
-        _DOCS,
+        "flashcomm1 without experts and more than 1000 batched tokens, or with tp 1 in v0.11.0",
+        "vllm-ascend: vllm_ascend/ascend_forward_context.py",
         flashcomm1_no_effect,
     ),
     Check(
