@@ -3,6 +3,8 @@
 A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
 leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
 With `extends` it is laid over another recipe, a named one or one that is written there.
+`releases` are those for which its facts are stated, `source` says where: one text for all of it, or
+one for each part by its dotted key.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_HEAD = ("extends", "description", "model", "served_model_name", "platforms", "roles")
+_HEAD = (
+    "extends",
+    "description",
+    "source",
+    "releases",
+    "model",
+    "served_model_name",
+    "platforms",
+    "roles",
+)
 _SETTINGS = (
     "nodes",
     "sizes",
@@ -136,6 +147,8 @@ class Recipe(NamedTuple):
     """A checked recipe. `groups` holds each group's settings laid over the recipe's.
 
     `name`: RECIPE when the variable holds the recipe itself. `extends`: what it is laid over.
+    `releases`: those for which it is stated; empty where it does not say. `sources`: dotted key of
+    a part -> where its facts are stated; the empty key is all that no other names.
     """
 
     name: str
@@ -145,11 +158,14 @@ class Recipe(NamedTuple):
     platforms: tuple[str, ...]
     groups: Mapping[str, Block]
     extends: str = ""
+    releases: tuple[str, ...] = ()
+    sources: Mapping[str, str] = {}
 
     @property
     def title(self) -> str:
-        """The recipe's name, or what it changes."""
-        return f"{self.extends} with changes" if self.extends else self.name
+        """The recipe's name, or what one without a name of its own changes."""
+        named = self.name not in ("", "RECIPE")
+        return f"{self.extends} with changes" if self.extends and not named else self.name
 
 
 _NOTHING = Recipe("", "", "", (), (), {})
@@ -248,10 +264,13 @@ class _Reader:
             platforms=self.get("", raw, "platforms", self.texts) or under.platforms,
             groups={k: block.settled() for k, block in groups.items()},
             extends=under.title,
+            releases=self.get("", raw, "releases", self.texts) or under.releases,
+            sources={**under.sources, **(self.get("", raw, "source", self.sources) or {})},
         )
-        for platform in recipe.platforms:
-            if platform not in (known := data.names("platforms")):
-                self.wrong("platforms", f"{platform!r} is unknown", choose(platform, known))
+        for kind, given in (("platforms", recipe.platforms), ("releases", recipe.releases)):
+            for one in given:
+                if one not in (known := data.names(kind)):
+                    self.wrong(kind, f"{one!r} is unknown", choose(one, known))
         if self.problems:
             raise Refused(self.problems)
         return recipe
@@ -312,6 +331,10 @@ class _Reader:
 
     def texts(self, at: str, raw: Any) -> tuple[str, ...]:
         return tuple(self.text(at, item) for item in (raw if isinstance(raw, list) else [raw]))
+
+    def sources(self, at: str, raw: Any) -> dict[str, str]:
+        parts = raw if isinstance(raw, dict) else {"": raw}
+        return {str(key): self.text(f"{at}.{key}" if key else at, parts[key]) for key in parts}
 
     def count(self, at: str, raw: Any) -> int | None:
         if type(raw) is int and 1 <= raw <= 65535:

@@ -21,6 +21,18 @@ def other_platform(facts: Facts) -> Iterator[Found]:
             )
 
 
+def other_release(facts: Facts) -> Iterator[Found]:
+    recipe, name = facts.recipe, facts.release.name
+    if recipe and recipe.releases and name not in recipe.releases:
+        yield Found(
+            f"the recipe is stated for {', '.join(recipe.releases)}, and this is {name}, where its"
+            " values may be wrong",
+            "choose a recipe that `recipes` lists for this release, or one that extends this and"
+            " names it under `releases`",
+            source=f"recipe {recipe.title}",
+        )
+
+
 def variable_gone(facts: Facts) -> Iterator[Found]:
     for name, gone in facts.release.variables_gone.items():
         if name in facts.env:
@@ -52,6 +64,13 @@ CHECKS = (
         "a recipe for other hardware",
         "the recipe's platforms",
         other_platform,
+    ),
+    Check(
+        "other-release",
+        WARNING,
+        "a recipe that is stated for other releases",
+        "the recipe's releases",
+        other_release,
     ),
     Check(
         "variable-gone",

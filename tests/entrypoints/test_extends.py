@@ -25,6 +25,26 @@ def test_only_what_is_written_changes() -> None:
     assert changed.title == f"{PD} with changes"
 
 
+def test_releases_and_sources_are_those_of_the_other_until_they_are_given() -> None:
+    base, changed = recipes.load(PD), recipes.load(json.dumps({"extends": PD}))
+    assert (changed.releases, changed.sources) == (base.releases, base.sources)
+    given = {
+        "extends": PD,
+        "releases": ["v0.18.0"],
+        "source": {"args": "mine"},
+        "args": {"seed": 1},
+    }
+    own = recipes.load(json.dumps(given))
+    assert own.releases == ("v0.18.0",)
+    assert own.sources == {**base.sources, "args": "mine"}
+
+
+def test_a_recipe_with_a_name_goes_by_it() -> None:
+    named = recipes.load("deepseek-v3.1-w8a8/pd-mtp1-a3")
+    assert named.title == "deepseek-v3.1-w8a8/pd-mtp1-a3"
+    assert named.extends == "deepseek-v3.1-w8a8/pd-a3"
+
+
 def test_the_top_level_is_laid_over_every_role_of_the_other() -> None:
     changed = recipes.load(f"extends: {PD}\nargs: {{max-num-seqs: 7}}\n")
     for block in changed.groups.values():

@@ -230,11 +230,11 @@ class TestWarnings:
     @pytest.mark.parametrize(
         ("release", "expected"),
         [
-            ("v0.11.0", ["feature-missing", "kv-port-in-adxl-range"]),
+            ("v0.11.0", ["feature-missing", "kv-port-in-adxl-range", "other-release"]),
             ("v0.13.0", ["kv-port-in-adxl-range", "kv-key-unread"]),
             ("v0.15.0rc1", ["kv-key-unread"]),
-            ("v0.18.0", ["kv-key-unread"]),
-            ("v0.23.0", ["kv-key-unread"]),
+            ("v0.18.0", ["kv-key-unread", "other-release"]),
+            ("v0.23.0", ["kv-key-unread", "other-release"]),
         ],
     )
     def test_by_release(self, release, expected):

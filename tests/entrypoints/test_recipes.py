@@ -22,6 +22,8 @@ WRONG = [
     (GOOD + "sizes: {tpp: 1}", "sizes.tpp", "did you mean tp?"),
     (GOOD + "port: http", "port", "whole number"),
     (GOOD + "platforms: [a2, a9]", "platforms", "'a9' is unknown"),
+    (GOOD + "releases: [v0.13]", "releases", "'v0.13' is unknown"),
+    (GOOD + "source: {args: [1]}", "source.args", "is not a name"),
     (GOOD + "env: {VLLM-X: 1}", "env.VLLM-X", "silently ignored"),
     (GOOD + "env: {PORT: 1}", "env.PORT", "variable of the entrypoint"),
     (GOOD + "env: {X: [1]}", "env.X", "not text"),
