@@ -1,7 +1,7 @@
 """What only the whole deployment can tell: whether its containers fit each other.
 
 A check is a small function over Facts that yields what it found, and where in the file. What one
-container's entrypoint can tell by itself is a check of the entrypoint (docs/checks.md).
+container's entrypoint can tell by itself is a check of the entrypoint (entrypoints/rules).
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ Rule = Callable[[Facts], Iterator[Found]]
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table of checks. `replaces`: codes of the entrypoint that this says better."""
+    """One check. `replaces`: codes of the entrypoint that this says better."""
 
     code: str
     severity: str

@@ -1,8 +1,8 @@
 """What cannot work, and what works but deserves a warning.
 
 A rule is a small function over Facts that yields what it found. The facts it goes by, and their
-sources, are in env/stack.yaml and env/releases; a rule holds only the words. docs/checks.md is the
-table of all checks.
+sources, are in env/stack.yaml and env/releases; a rule holds only the words, which
+docs/reference/checks.md shows.
 """
 
 from __future__ import annotations

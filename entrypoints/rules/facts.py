@@ -105,7 +105,7 @@ Rule = Callable[[Facts], Iterator[Found]]
 
 
 class Check(NamedTuple):
-    """One row of the table of checks: docs/checks.md is made from it."""
+    """One check; docs/reference/checks.md shows all."""
 
     code: str
     severity: str

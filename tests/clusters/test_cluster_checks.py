@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from clusters import checks
-from clusters.checks.__main__ import markdown
 from clusters.compile import deployment
 from clusters.compiled import compiled
 from clusters.file import read
@@ -141,8 +140,3 @@ def test_a_thousand_nodes_are_checked_in_time() -> None:
     findings = checks.findings(made)
     assert time.process_time() - begin < 2
     assert {one.code for one in findings} == {"kv-key-unread"}
-
-
-def test_the_document_is_the_table() -> None:
-    document = (ROOT / "docs/cluster-checks.md").read_text()
-    assert document.endswith(markdown()), "run python -m clusters.checks"

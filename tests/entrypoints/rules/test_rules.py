@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-import entrypoints.rules.__main__ as table
 from entrypoints import rules
 from entrypoints.inputs import arguments, data, model, settings, stack
 from entrypoints.inputs.arguments import Flag
@@ -146,8 +145,3 @@ def test_strange_values_are_survived(raw, config, text):
     rules.check(
         rules.Facts(release, platform, None, place, transfer, {}, flags, env, known), problems
     )
-
-
-def test_the_document_is_the_table():
-    document = (ROOT / "docs/checks.md").read_text()
-    assert document.endswith(table.markdown()), "run python -m entrypoints.rules"

@@ -1,0 +1,72 @@
+"""Every command block of README and docs has a kind, is parsed, and is run where it can be."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from invoke.parser import Parser, ParserContext
+
+import tasks
+from tests.documents import blocks
+from tests.documents.blocks import KNOWN, PROJECT, SHIMS, Block
+
+ALL = blocks.all_blocks()
+SCRIPTS = PROJECT / "tests/clusters/scripts"
+# The reference's scripts by the names in docs/importing.md.
+NAMED = {"p": "pd-prefill-1", "d0": "pd-decode-1", "d1": "pd-decode-2", "proxy": "pd-proxy"}
+
+
+def of(*kinds: str) -> list[object]:
+    return [pytest.param(one, id=one.name) for one in ALL if one.kind in kinds]
+
+
+def test_every_block_says_its_language_and_its_kind() -> None:
+    kinds = (*KNOWN["kinds"], "never")
+    wrong = [one.name for one in ALL if not one.language or one.kind not in kinds]
+    assert wrong == [], "write ```bash, and before it <!-- run: KIND -->, of blocks.yaml"
+
+
+def test_what_is_never_run_says_why() -> None:
+    never = Counter(one.page for one in ALL if one.kind == "never")
+    told = Counter(one["page"] for one in KNOWN["never"])
+    assert never == told
+    for entry in KNOWN["never"]:
+        texts = [one.text for one in ALL if one.kind == "never" and one.page == entry["page"]]
+        assert any(entry["begins"] in text for text in texts), entry
+        assert entry["why"]
+    assert sum(never.values()) <= 3
+
+
+@pytest.mark.parametrize("kind", KNOWN["kinds"])
+def test_every_substitution_is_used_and_says_why(kind: str) -> None:
+    texts = [one.text for one in ALL if one.kind == kind]
+    assert texts
+    for rule in KNOWN["kinds"][kind].get("substitutions", []):
+        assert rule["why"]
+        assert any(re.search(rule["replace"], text) for text in texts), rule
+
+
+@pytest.mark.parametrize("block", [pytest.param(one, id=one.name) for one in ALL])
+def test_every_option_of_invoke_exists(block: Block) -> None:
+    contexts = tasks.namespace.to_contexts()
+    for words in blocks.commands(block.text):
+        if words and not words[0].startswith("-"):
+            Parser(contexts=contexts, initial=ParserContext()).parse_argv(list(words))
+
+
+@pytest.mark.parametrize("block", of("here"))
+def test_a_block_that_runs_here(block: Block, tmp_path: Path) -> None:
+    directory = blocks.scratch(tmp_path / "project")
+    (directory / "scripts").mkdir()
+    for name, script in NAMED.items():
+        shutil.copy(SCRIPTS / f"{script}.sh", directory / "scripts" / f"{name}.sh")
+    blocks.run(block, directory, {})
+
+
+@pytest.mark.parametrize("block", of("plan", "rendered"))
+def test_a_block_for_hosts_with_npus(block: Block) -> None:
+    blocks.run(block, PROJECT, {"PATH": f"{SHIMS}:{blocks.PATH}"})
