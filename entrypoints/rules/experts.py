@@ -139,7 +139,7 @@ CHECKS = (
         "fused-mc2-value",
         ERROR,
         "a value of fused_mc2 that the release refuses",
-        "vllm-ascend: vllm_ascend/ops/fused_moe/moe_comm_method.py",
+        "vllm-ascend v0.13.0rc1-v0.23.0: vllm_ascend/ops/fused_moe/moe_comm_method.py",
         fused_mc2_value,
     ),
     Check(

@@ -209,7 +209,8 @@ CHECKS = (
         "kv-tp-shape",
         ERROR,
         "prefill's tp smaller than decode's or no multiple of it",
-        "vllm-ascend#16723; v0.13.0rc1: mooncake_connector.py:984, ascend_config.py:90",
+        "vllm-ascend v0.13.0rc1: vllm_ascend/distributed/mooncake_connector.py:984,"
+        " vllm_ascend/ascend_config.py:90; vllm-ascend#16723",
         tp_shapes,
     ),
     Check(
