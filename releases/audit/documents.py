@@ -58,6 +58,7 @@ def statements(
     yield from _models(root, trees)
     yield from _drivers(root, library)
     yield from _platforms(root, trees)
+    yield from _host(root, trees)
     yield from _defaults(root, default, trees)
     yield from recipes(root, library)
 
@@ -244,6 +245,18 @@ def _servers(file: str, document: Mapping[str, Any], sources: list[Sources]) -> 
                 return
     for key in ("hbm_gib", "devices"):
         yield unchecked(file, key, document[key], "no document of these releases names the server")
+
+
+def _host(root: Path, sources: list[Sources]) -> Iterator[Statement]:
+    """What containers take from the host, as some document of vllm-ascend has it."""
+    file = "env/preflight.yaml"
+    document = _load(root / file)
+    for key in ("control_nodes", "mounts"):
+        for path in document[key]:
+            if found := _first(sources, rf"{re.escape(path)}\b"):
+                yield confirmed(file, key, path, found)
+            else:
+                yield unchecked(file, key, path, "no document of these releases names it")
 
 
 def _defaults(root: Path, default: str | None, sources: list[Sources]) -> Iterator[Statement]:
