@@ -461,7 +461,7 @@ def _with(release: Release, common: Mapping[str, Words]) -> Release:
     """A release with the OS packages that every image has."""
     own = release.os_packages
     every = {
-        packager: tuple(dict.fromkeys((*packages, *common.get(packager, ()))))
+        packager: packages and tuple(dict.fromkeys((*packages, *common.get(packager, ()))))
         for packager, packages in own.items()
     }
     return dataclasses.replace(release, os_packages=every)

@@ -1,4 +1,4 @@
-"""What the package index has of a distribution: its files, their days, and the versions there are."""
+"""What the package index has of a distribution: its files, their days, its versions."""
 
 from __future__ import annotations
 

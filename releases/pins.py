@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 from releases.claims import Claim, Findings, lines
 from releases.dockerfile import Dockerfile, dockerfiles
 from releases.model import Derived, Fact
-from releases.sources import Sources, Tree
+from releases.sources import Sources
 
 # The requirements that decide the libraries layer; the others reach the lock through the metadata
 # of vllm-ascend itself.
@@ -273,8 +273,8 @@ class _Pins:
             for text, line in one.required():
                 requirement = _requirement(text)
                 if requirement:
-                    name = canonicalize_name(requirement.name)
-                    texts.setdefault(name, []).append((str(requirement), one.cite(line), one))
+                    package = str(canonicalize_name(requirement.name))
+                    texts.setdefault(package, []).append((str(requirement), one.cite(line), one))
         for name, said in texts.items():
             claims = [(text, source) for text, source, _ in said]
             if name in COMMON:

@@ -57,18 +57,17 @@ class Ours:
         return timed(command, self.logs / f"bare-{name}.log", directory=self.directory)
 
     def bump(self) -> None:
-        """Another Mooncake, as `invoke lock` would write it: the matrix, the record, the slice."""
+        """Another Mooncake, as `invoke lock` would write it: the pins, the record, the slice."""
         images = self.directory / "images"
         locks = images / "locks" / self.release
         before = _version((locks / self.arch / "mooncake.txt").read_text())
         after = _version(BUMP.read_text())
-        matrix = images / "matrix.yaml"
-        head, name, tail = matrix.read_text().partition(f"\n  {self.release}:\n")
+        pins = images / "releases" / f"{self.release}.yaml"
         pattern = rf"(mooncake: \{{version: ){re.escape(before)}"
-        changed, count = re.subn(pattern, rf"\g<1>{after}", tail, count=1)
+        changed, count = re.subn(pattern, rf"\g<1>{after}", pins.read_text(), count=1)
         if count != 1:
-            raise ValueError(f"{matrix}: no Mooncake {before} in {self.release}")
-        matrix.write_text(head + name + changed)
+            raise ValueError(f"{pins}: no Mooncake {before}")
+        pins.write_text(changed)
         record = locks / "lock.json"
         record.write_text(record.read_text().replace(f"engine=={before}", f"engine=={after}"))
         for slice_file in locks.glob("*/mooncake.txt"):

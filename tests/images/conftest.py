@@ -97,16 +97,22 @@ def variant(matrix: Matrix) -> Callable[..., Variant]:
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the committed matrix.yaml with (old, new) edits, each of which must fit once."""
+    """A copy of the committed matrix and its releases with (old, new) edits, each of which must fit
+    once in all of them together."""
 
     def edit(*edits: tuple[str, str]) -> Path:
-        text = matrices.PATH.read_text()
+        files = [matrices.PATH, *matrices.RELEASES.glob("*.yaml")]
+        texts = {path.relative_to(matrices.PATH.parent): path.read_text() for path in files}
         for old, new in edits:
-            assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in matrix.yaml"
-            text = text.replace(old, new)
-        path = tmp_path / "matrix.yaml"
-        path.write_text(text)
-        return path
+            hits = {path: text.count(old) for path, text in texts.items() if old in text}
+            assert sum(hits.values()) == 1, f"{old!r} is {hits} times in the matrix"
+            (path,) = hits
+            texts[path] = texts[path].replace(old, new)
+        for path, text in texts.items():
+            target = tmp_path / path
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text)
+        return tmp_path / matrices.PATH.name
 
     return edit
 

@@ -18,7 +18,13 @@ from common.errors import EX_DATAERR, UserError
 from images import lock, matrix, render
 from images.matrix import Matrix, load
 
-DOCUMENT = yaml.load(matrix.PATH.read_text(), yaml.CSafeLoader)
+DOCUMENT = {
+    **yaml.load(matrix.PATH.read_text(), yaml.CSafeLoader),
+    "releases": {
+        path.stem: yaml.load(path.read_text(), yaml.CSafeLoader)
+        for path in sorted(matrix.RELEASES.glob("*.yaml"))
+    },
+}
 REFERENCE = DOCUMENT["releases"]["v0.13.0rc1"]
 
 # release: vLLM, CANN, Python, torch, torch_npu, triton_ascend, Mooncake, transformers
@@ -155,8 +161,8 @@ TOP = "default_release: v0.13.0rc1"
 
 BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "unknown key at the top": (
-        [(TOP, f"{TOP}\nreleaes: {{}}")],
-        ["(top).releaes: unknown key (did you mean releases"],
+        [(TOP, f"{TOP}\nplatfroms: {{}}")],
+        ["(top).platfroms: unknown key (did you mean platforms"],
     ),
     "unknown key of a platform": (
         [(A3, A3.replace("cann_tag", "can_tag"))],
@@ -166,20 +172,20 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ],
     ),
     "unknown key of a release": (
-        [(V18_CANN, f"{V18_CANN}\n    torch_vision: 1.0.0")],
-        ["releases.v0.18.0.torch_vision: unknown key"],
+        [(V18_CANN, f"{V18_CANN}\ntorch_vision: 1.0.0")],
+        ["releases/v0.18.0.yaml: torch_vision: unknown key"],
     ),
     "unknown key of Mooncake": (
         [("{version: 0.3.9, from: source}", "{version: 0.3.9, from: source, tag: x}")],
-        ["releases.v0.18.0.mooncake.tag: unknown key (known: version, from)"],
+        ["releases/v0.18.0.yaml: mooncake.tag: unknown key (known: version, from)"],
     ),
     "unknown key of a pair": (
         [(PAIR, PAIR.replace("}", ", cuda: [x]}"))],
         ["pairs[5].cuda: unknown key"],
     ),
     "missing key": (
-        [("    vllm_ascend: 0.18.0\n", "")],
-        ["releases.v0.18.0.vllm_ascend: is missing"],
+        [("vllm_ascend: 0.18.0  #", "#")],
+        ["releases/v0.18.0.yaml: vllm_ascend: is missing"],
     ),
     "missing section": (
         [("cann_python: [", "debian_python: [")],
@@ -187,7 +193,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "unquoted version of Python": (
         [(V23_PYTHON, "python: 3.12")],
-        ["releases.v0.23.0.python: must be a text, is 3.12 (float) (quote it)"],
+        ["releases/v0.23.0.yaml: python: must be a text, is 3.12 (float) (quote it)"],
     ),
     "unquoted CANN tag": (
         [('cann_tag: "950"', "cann_tag: 950")],
@@ -195,37 +201,39 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "a list where words belong": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: [a2, 3]")],
-        ["releases.v0.23.0.platforms: must be a list of words"],
+        ["releases/v0.23.0.yaml: platforms: must be a list of words"],
     ),
     "a date that is a text": (
         [(RC1_PUBLISHED, "published: in December")],
-        ["releases.v0.13.0rc1.published: must be a date like 2025-12-28, is 'in December' (str)"],
+        [
+            "releases/v0.13.0rc1.yaml: published: must be a date like 2025-12-28, is 'in December' (str)"
+        ],
     ),
     "torch_npu of another torch": (
-        [("torch: 2.10.0\n    torch_npu", "torch: 2.9.0\n    torch_npu")],
+        [("\ntorch: 2.10.0 ", "\ntorch: 2.9.0 ")],
         [
-            "releases.v0.23.0.torch_npu: 2.10.0.post4 does not belong with torch 2.9.0 "
+            "releases/v0.23.0.yaml: torch_npu: 2.10.0.post4 does not belong with torch 2.9.0 "
             "(it is compiled against torch 2.10.0)"
         ],
     ),
     "torch_npu that no pair has": (
-        [("torch_npu: 2.10.0.post4\n", "torch_npu: 2.10.0.post9\n")],
-        ["releases.v0.23.0.torch_npu: 2.10.0.post9 has no entry in pairs"],
+        [("\ntorch_npu: 2.10.0.post4", "\ntorch_npu: 2.10.0.post9")],
+        ["releases/v0.23.0.yaml: torch_npu: 2.10.0.post9 has no entry in pairs"],
     ),
     "CANN that does not fit the pair": (
         [(V18_CANN, "cann: 8.3.rc2")],
         [
-            "releases.v0.18.0.cann: torch_npu 2.9.0.post1 does not run on CANN 8.3.rc2 "
+            "releases/v0.18.0.yaml: cann: torch_npu 2.9.0.post1 does not run on CANN 8.3.rc2 "
             "(it needs 8.5.1)"
         ],
     ),
     "release without a CANN": (
-        [(f"    {V18_CANN}\n", "")],
-        ["releases.v0.18.0.cann: is missing"],
+        [(f"{V18_CANN}  #", "#")],
+        ["releases/v0.18.0.yaml: cann: is missing"],
     ),
     "release with an empty CANN": (
         [(V18_CANN, 'cann: ""')],
-        ["releases.v0.18.0.cann: is empty: no CANN base tag can be made"],
+        ["releases/v0.18.0.yaml: cann: is empty: no CANN base tag can be made"],
     ),
     "platform without SOC_VERSION": (
         [(A3, A3.replace("soc_version: ascend910_9391, ", ""))],
@@ -251,21 +259,21 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "platform that the matrix lacks": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: [a2, a33]")],
-        ["releases.v0.23.0.platforms: 'a33' is no platform (did you mean a3?)"],
+        ["releases/v0.23.0.yaml: platforms: 'a33' is no platform (did you mean a3?)"],
     ),
     "no platform": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: []")],
-        ["releases.v0.23.0.platforms: is empty"],
+        ["releases/v0.23.0.yaml: platforms: is empty"],
     ),
     "no packages for a packager": (
         [
             (
-                "dnf: [patch, git, vim, wget, net-tools, gcc, gcc-c++, make, cmake, numactl, "
+                "dnf: [git, vim, wget, net-tools, gcc, gcc-c++, make, cmake, numactl, "
                 "numactl-devel, jemalloc, clang]",
                 "dnf: []",
             )
         ],
-        ["releases.v0.18.0.os_packages.dnf: is missing, and openeuler24.03 needs it"],
+        ["releases/v0.18.0.yaml: os_packages.dnf: is missing, and openeuler24.03 needs it"],
     ),
     "unknown packager": (
         [("packager: dnf", "packager: yum")],
@@ -273,7 +281,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "Mooncake from nowhere": (
         [("{version: 0.3.9, from: source}", "{version: 0.3.9, from: git}")],
-        ["releases.v0.18.0.mooncake.from: is 'git' (source or wheel)"],
+        ["releases/v0.18.0.yaml: mooncake.from: is 'git' (source or wheel)"],
     ),
     "default that is no release": (
         [(TOP, "default_release: v0.13")],
@@ -342,7 +350,8 @@ def test_a_broken_matrix_says_where_and_what(
     path = edited(*edits)
     found = problems_of(lambda: load(path), EX_DATAERR)
     for words in expected:
-        assert any(problem.startswith(f"matrix.yaml: {words}") for problem in found), found
+        place = words if words.startswith("releases/") else f"matrix.yaml: {words}"
+        assert any(problem.startswith(place) for problem in found), found
 
 
 def test_all_contradictions_are_told_at_once(
@@ -358,10 +367,10 @@ def test_all_contradictions_are_told_at_once(
     for key in (
         "platforms.a3.soc_version",
         "oses.openeuler24.03.packager",
-        "releases.v0.18.0.cann",
-        "releases.v0.23.0.platforms",
+        "releases/v0.18.0.yaml: cann",
+        "releases/v0.23.0.yaml: platforms",
     ):
-        assert sum(f"matrix.yaml: {key}: " in problem for problem in found) == 1, found
+        assert sum(f"{key}: " in problem for problem in found) == 1, found
 
 
 def test_all_wrong_shapes_are_told_at_once(
@@ -417,7 +426,7 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "no day of publication": (
         [(RC1_PUBLISHED, "published: null")],
-        "releases.v0.13.0rc1.published: must be a date",
+        "releases/v0.13.0rc1.yaml: published: must be a date",
     ),
     "a key twice": (
         [(f"  {A3}", f"  {A3}\n  {A3.replace('ascend910_9391', 'ascend910b1')}")],
@@ -442,11 +451,11 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "an empty pin": (
         [("triton_ascend: 3.2.2 ", 'triton_ascend: "" ')],
-        "releases.v0.23.0.triton_ascend: ",
+        "releases/v0.23.0.yaml: triton_ascend: ",
     ),
     "a requirement that is none": (
         [("[transformers==5.5.4,", "[transformers=5.5.4,")],
-        "releases.v0.23.0.requirements: 'transformers=5.5.4'",
+        "releases/v0.23.0.yaml: requirements: 'transformers=5.5.4'",
     ),
     "a package under a name that no lock has": (
         [("torch: [torch, torch-npu, triton-ascend]", "torch: [torch, torch_npu, triton-ascend]")],
@@ -457,11 +466,11 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
         "layers.vllm-ascend: is missing",
     ),
     "packages for a packager that no OS has": (
-        [("      apt: [git, vim, wget, net-tools, gcc, g++, cmake, numactl, libnuma-dev, "
+        [("  apt: [git, vim, wget, net-tools, gcc, g++, cmake, numactl, libnuma-dev, "
           "libjemalloc2, clang-15]",
-          "      apk: [git]\n      apt: [git, vim, wget, net-tools, gcc, g++, cmake, numactl, "
+          "  apk: [git]\n  apt: [git, vim, wget, net-tools, gcc, g++, cmake, numactl, "
           "libnuma-dev, libjemalloc2, clang-15]")],
-        "releases.v0.18.0.os_packages.apk: unknown key",
+        "releases/v0.18.0.yaml: os_packages.apk: unknown key",
     ),
     "no architecture": (
         [("arches:                       # named as OCI names them\n"
@@ -473,15 +482,11 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
         "platforms.310p.tag_suffix: ",
     ),
     "the place of a wrong date": (
-        [("later: {triton-ascend: 2026-01-22}\n    os_packages:\n"
-          "      apt: [git, vim, wget, net-tools, gcc, g++, cmake, libnuma-dev, libjemalloc2]\n"
-          "      dnf: [git, vim, wget, net-tools, gcc, gcc-c++, make, cmake, numactl-devel, "
-          "jemalloc]\n\n  v0.13.0:",
-          "later: {triton-ascend: soon}\n    os_packages:\n"
-          "      apt: [git, vim, wget, net-tools, gcc, g++, cmake, libnuma-dev, libjemalloc2]\n"
-          "      dnf: [git, vim, wget, net-tools, gcc, gcc-c++, make, cmake, numactl-devel, "
-          "jemalloc]\n\n  v0.13.0:")],
-        "releases.v0.13.0rc1.later.triton-ascend: must be a date",
+        [("later: {triton-ascend: 2026-01-22}  # the day after an upload that came after the "
+          "release\nos_packages:\n  apt: [git, vim, wget, net-tools, gcc, g++, cmake, "
+          "libnuma-dev, libjemalloc2]",
+          "later: {triton-ascend: soon}\nos_packages:\n  apt: [git]")],
+        "releases/v0.13.0rc1.yaml: later.triton-ascend: must be a date",
     ),
 }  # fmt: skip
 
@@ -531,16 +536,26 @@ def _damaged(tmp_path: Path, damage: list[tuple[tuple[Any, ...], Any]]) -> Matri
     for place, value in sorted(damage, key=lambda one: -len(one[0])):
         document = _with(document, place, value)
     path = tmp_path / "damaged.yaml"
-    path.write_text(
-        yaml.dump(document, Dumper=yaml.CSafeDumper, allow_unicode=True), encoding="utf-8"
-    )
+    files = {path: document}
+    if isinstance(document, dict) and isinstance(document.get("releases"), dict):
+        shared = {key: value for key, value in document.items() if key != "releases"}
+        releases = {
+            tmp_path / "releases" / f"{name}.yaml": value
+            for name, value in document["releases"].items()
+        }
+        files = {path: shared, **releases}
+    for file, value in files.items():
+        file.parent.mkdir(exist_ok=True)
+        text = yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=True)
+        file.write_text(text, encoding="utf-8")
     try:
         return load(path)
     except UserError as error:
         refused = error
     assert refused.exit_code == EX_DATAERR
     assert refused.problems
-    assert all(problem.where.startswith("damaged.yaml: ") for problem in refused.problems)
+    places = ("damaged.yaml: ", "releases/")
+    assert all(problem.where.startswith(places) for problem in refused.problems)
     return None
 
 
