@@ -58,12 +58,15 @@ def verify(
 
 @task(
     auto_shortflags=False,
+    iterable=["fault"],
     help={
         "file": "a cluster file: docs/clusters.md",
         "engine": "recorded (default): in seconds; vllm: vLLM itself on the processor, in minutes",
         "image": "what the nodes run (default: the engine's image of the release)",
         "model": "with --engine vllm: tiny (default), made here, or a model's directory",
-        "faults": "kill, and cut off, one container of each kind while requests go on",
+        "faults": "kill, stop, freeze and cut off one after the other while requests go on",
+        "fault": "of them only: killed, stopped, frozen, isolated, severed, a container, a node, a "
+        "role, or several of these at once, as killed:decode-0; again for more",
         "timeout": "seconds until everything has to be healthy (default: the engine's)",
         "out": "where the page of the report goes (default: build/rehearsal/NAME.html)",
         "keep": "leave the containers and their network for a look",
@@ -77,6 +80,7 @@ def rehearse(
     image: str = "",
     model: str = "",
     faults: bool = False,
+    fault: list[str] | None = None,
     timeout: float = 0.0,
     out: str = "",
     keep: bool = False,
@@ -102,7 +106,8 @@ def rehearse(
 
         cluster = load(file, say)
         runs = choice.engine(engine, cluster, image, model)
-        report = run(cluster, runs, Options(faults, timeout or None, keep), sys.stderr)
+        ills = tuple(fault or ()) if faults or fault else None
+        report = run(cluster, runs, Options(ills, timeout or None, keep), sys.stderr)
         path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
         data(format, show.report_data(report), lambda: show.report_text(report))
         say(f"page: {page.write(report, path)}")

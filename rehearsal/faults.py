@@ -1,151 +1,145 @@
-"""What happens to clients when a container dies or a node is cut off, and for how long."""
+"""Which faults a cluster is put to: each kind of faults.yaml, for one of each kind of container."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import combinations
+from pathlib import Path
 
-from docker import APIClient
-from docker.errors import DockerException
+import yaml
 
 from clusters.deployment import Container, Deployment
-from clusters.live.engine import Engine
-from clusters.live.view import View, row
-from rehearsal.load import EMPTY, Load, Seen
-from rehearsal.stage import Stage
+from clusters.model import Node
+from common.errors import Problem, UserError
 
-STEADY = 4  # answers in a row after which the cluster serves again
-CUT = 8.0  # seconds that a node is off the network
-INTERVAL = 0.5  # seconds between two looks
-PATIENCE = 120.0  # seconds to wait until it serves again
+KINDS = Path(__file__).with_name("faults.yaml")
+CONTAINER, NODE, LINK = "container", "node", "link"
 
-KILL = "killed"
-CUT_OFF = f"its node off the network for {CUT:g} s"
+
+@dataclass(frozen=True)
+class Kind:
+    """`to`: container, node or link. `does`: the deed. `seconds`: how long it lasts, 0: at once.
+
+    `roles`: of the containers it is done to; empty: of all. `each`: to those of every replica.
+    """
+
+    name: str
+    to: str
+    does: str
+    says: str
+    seconds: float = 0.0
+    roles: tuple[str, ...] = ()
+    each: bool = False
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is done to one container."""
+    """One thing that is done: to a container, to its node, or to the link between its node and
+    `other`."""
 
+    kind: Kind
+    cluster: str
     container: Container
-    kind: str
+    other: Node | None = None
+
+    @property
+    def whom(self) -> tuple[str, ...]:
+        """The container without the cluster's name, the node, or both nodes."""
+        if self.kind.to == CONTAINER:
+            return (self.container.name.removeprefix(f"{self.cluster}-"),)
+        return (self.container.node.name, *([self.other.name] if self.other else ()))
 
     @property
     def name(self) -> str:
-        return f"{self.container.name} ({self.container.role}) {self.kind}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What clients saw. `after`: seconds until it served again, None when it did not.
-
-    `statuses`: status → number of failed requests; `hung`: those beyond their deadline; `empty`:
-    those with 200 and no answer. `longest`: seconds of the slowest request. `helped`: what had to
-    be started by hand.
-    """
-
-    fault: str
-    sent: int
-    failed: int
-    statuses: Mapping[str, int]
-    hung: int
-    empty: int
-    longest: float
-    after: float | None
-    helped: tuple[str, ...] = ()
-    requests: tuple[Seen, ...] = field(default=(), repr=False)
+        role = f" ({self.container.role})" if self.kind.to == CONTAINER else ""
+        return f"{' and '.join(self.whom)}{role}: {self.kind.says}"
 
     @property
-    def good(self) -> bool:
-        """Nothing hung, nothing was empty, and it serves again without a hand."""
-        return self.after is not None and not (self.hung or self.empty or self.helped)
+    def words(self) -> frozenset[str]:
+        """By which a user chooses it."""
+        own = (self.container.name, self.container.role) if self.kind.to == CONTAINER else ()
+        return frozenset((self.kind.name, *self.whom, *own))
 
 
-def faults(deployment: Deployment) -> Iterator[Fault]:
-    """One of each: leaders and followers of every instance, proxy, and a node of each side."""
-    known: set[tuple[str, bool]] = set()
-    cut: set[str] = set()
-    for container in deployment.containers:
-        kind = (container.instance, container.rank > 0)
-        if kind not in known:
-            known.add(kind)
-            yield Fault(container, KILL)
-        if container.instance not in cut and container.role != "proxy":
-            cut.add(container.instance)
-            yield Fault(container, CUT_OFF)
-
-
-def inflict(fault: Fault, stage: Stage, load: Load, deployment: Deployment, view: View) -> Outcome:
-    """Do it while requests go on, and wait until the cluster serves again and is healthy."""
-    begun = time.monotonic()
-    if fault.kind == KILL:
-        _kill(stage.api, fault.container.name)
-    else:
-        stage.cut(fault.container.node.name)
-        time.sleep(CUT)
-        stage.mend(fault.container.node)
-    helped = _watch(stage.engine(), load, begun, deployment, view)
-    seen = load.seen(begun)
-    bad = [one for one in seen if not one.ok]
-    return Outcome(
-        fault=fault.name,
-        sent=len(seen),
-        failed=len(bad),
-        statuses=Counter(_status(one) for one in bad),
-        hung=sum(one.status == -1 for one in bad),
-        empty=sum(one.said == EMPTY for one in bad),
-        longest=max((one.seconds for one in seen), default=0.0),
-        after=_again(seen, begun),
-        helped=tuple(helped),
-        requests=tuple(seen),
+def kinds(path: Path = KINDS) -> tuple[Kind, ...]:
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tuple(
+        Kind(name=name, **{**one, "roles": tuple(one.get("roles", ()))})
+        for name, one in raw.items()
     )
 
 
-def _kill(api: APIClient, name: str) -> None:
-    """As a crash: everything but the container's first process, which then ends by itself.
+def faults(deployment: Deployment, known: Sequence[Kind] | None = None) -> Iterator[Fault]:
+    """All of them. Containers are of one kind when they have the same place in the same instance,
+    and nodes when what runs on them is."""
+    for kind in kinds() if known is None else known:
+        find = {CONTAINER: _containers, NODE: _nodes, LINK: _links}[kind.to]
+        yield from find(kind, deployment)
 
-    `docker kill` would tell the engine that the end was wanted, and no restart policy would act.
+
+def chosen(deployment: Deployment, names: Sequence[str]) -> list[Fault]:
+    """All faults, or those that one of `names` means: a kind, a container, a role or a node, or
+    several of these with `:` between them. Raises UserError (64) for names that mean none.
     """
-    made = api.exec_create(name, ["sh", "-c", "kill -KILL -1"], user="root")
-    try:
-        api.exec_start(made["Id"])
-    except DockerException:
-        return  # the shell is gone as well
+    every = list(faults(deployment))
+    if not names:
+        return every
+    wanted = [frozenset(name.split(":")) for name in names]
+    known = sorted({word for fault in every for word in fault.words})
+    problems = []
+    for name, words in zip(names, wanted, strict=True):
+        if not any(words <= fault.words for fault in every):
+            unknown = sorted(words - set(known))
+            what = f"{unknown[0]!r} is unknown" if unknown else "no fault is all of these"
+            near = get_close_matches(unknown[0], known, n=1) if unknown else []
+            fix = "".join(f"did you mean {one}? " for one in near)
+            problems.append(Problem(f"--fault {name}", what, f"{fix}known: {', '.join(known)}"))
+    if problems:
+        raise UserError(problems)
+    return [fault for fault in every if any(words <= fault.words for words in wanted)]
 
 
-def _watch(
-    engine: Engine, load: Load, since: float, deployment: Deployment, view: View
-) -> list[str]:
-    """Show every container until all are healthy and answers are steady again.
-
-    What has ended for good is started by hand; returns what that was.
-    """
-    helped: list[str] = []
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        seen = {one.name: engine.container(one.name) for one in deployment.containers}
-        view.show([row(one.node.name, one.name, seen[one.name]) for one in deployment.containers])
-        for name, state in seen.items():
-            if state and state.state == "exited":
-                helped.append(name)
-                view.say(f"{name}: has ended for good, and is started by hand")
-                engine.start(state.id)
-        ready = all(state and state.ready for state in seen.values())
-        if ready and _again(load.seen(since), since) is not None:
-            break
-        time.sleep(INTERVAL)
-    return helped
+def _containers(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+    known: set[Hashable] = set()
+    for one in deployment.containers:
+        if kind.roles and one.role not in kind.roles:
+            continue
+        same = (*_place(one), one.replica if kind.each else 0)
+        if same not in known:
+            known.add(same)
+            yield Fault(kind, deployment.cluster.name, one)
 
 
-def _again(seen: Sequence[Seen], since: float) -> float | None:
-    """Seconds from `since` to the end of the last failure, once answers are steady."""
-    in_order = sorted(seen, key=lambda one: one.at)
-    if len(in_order) < STEADY or not all(one.ok for one in in_order[-STEADY:]):
-        return None
-    return max((one.at + one.seconds - since for one in seen if not one.ok), default=0.0)
+def _nodes(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+    known: set[Hashable] = set()
+    for ones in _by_node(deployment).values():
+        same = _same(ones)
+        if same not in known:
+            known.add(same)
+            yield Fault(kind, deployment.cluster.name, ones[0])
 
 
-def _status(seen: Seen) -> str:
-    return {0: "no connection", -1: "deadline"}.get(seen.status, str(seen.status))
+def _links(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+    known: set[Hashable] = set()
+    for here, there in combinations(_by_node(deployment).values(), 2):
+        same = frozenset((_same(here), _same(there)))
+        if same not in known:
+            known.add(same)
+            yield Fault(kind, deployment.cluster.name, here[0], there[0].node)
+
+
+def _by_node(deployment: Deployment) -> Mapping[str, list[Container]]:
+    found: dict[str, list[Container]] = {}
+    for one in deployment.containers:
+        found.setdefault(one.node.name, []).append(one)
+    return found
+
+
+def _place(one: Container) -> tuple[str, bool]:
+    return one.instance, one.rank > 0
+
+
+def _same(ones: Sequence[Container]) -> frozenset[tuple[str, bool]]:
+    return frozenset(map(_place, ones))

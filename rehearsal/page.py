@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from clusters.show import picture, topology
 from common.files import put
+from rehearsal.outcome import Outcome, by_hand, recovery
 from rehearsal.rehearse import Report
-from rehearsal.show import told
 
 # What a container's state is drawn as; everything else is on its way.
 GOOD, BAD, COMING = "good", "bad", "coming"
@@ -54,13 +54,15 @@ def html(report: Report) -> str:
         report=report,
         lanes=list(lanes(report)),
         moments=[one for one in report.events if not one.who],
-        told=told,
+        recovery=recovery,
+        by_hand=by_hand,
         picture=Markup(drawn),
     )
 
 
 def lanes(report: Report) -> Iterator[Lane]:
-    """A lane for each container with events, then one for the requests sent during faults."""
+    """A lane for each container with events, then one for the faults, with how long they were felt,
+    and one for the requests sent during them."""
     whole = max(report.seconds, 0.001)
     by_name: dict[str, list[tuple[float, str]]] = {}
     for event in report.events:
@@ -78,6 +80,8 @@ def lanes(report: Report) -> Iterator[Lane]:
                 for (at, what), end in zip(states, ends, strict=True)
             ),
         )
+    if report.outcomes:
+        yield Lane("faults", tuple(_felt(one, report.begun, whole) for one in report.outcomes))
     sent = [one for outcome in report.outcomes for one in outcome.requests]
     if sent:
         yield Lane(
@@ -92,6 +96,15 @@ def lanes(report: Report) -> Iterator[Lane]:
                 for one in sent
             ),
         )
+
+
+def _felt(outcome: Outcome, begun: float, whole: float) -> Span:
+    at = outcome.begun - begun
+    end = whole - at if outcome.after is None else max(outcome.after, whole / 500)
+    title = f"{at:.1f} s: {outcome.fault}, {recovery(outcome)}"
+    return Span(
+        COMING if outcome.good else BAD, title, _part(at, whole), _part(min(end, whole - at), whole)
+    )
 
 
 def _is_state(what: str) -> bool:

@@ -19,10 +19,13 @@ from clusters.live.up import up
 from clusters.live.view import Row, View
 from clusters.model import Cluster
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
-from rehearsal import faults, proof
+from rehearsal import proof
 from rehearsal.cast import KEY, cast
 from rehearsal.engines import Engine as Runs
+from rehearsal.faults import Fault, chosen
+from rehearsal.inflict import inflict
 from rehearsal.load import Load, ask
+from rehearsal.outcome import Outcome, told
 from rehearsal.sizes import Machine
 from rehearsal.stage import Stage, stage
 from trials.client import Endpoint
@@ -44,9 +47,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Options:
-    """`timeout`: seconds to be healthy, None for what the engine takes."""
+    """`timeout`: seconds to be healthy, None for what the engine takes.
 
-    faults: bool = False
+    `faults`: names of those that are done, empty for all, None for none.
+    """
+
+    faults: tuple[str, ...] | None = None
     timeout: float | None = None
     keep: bool = False
 
@@ -63,7 +69,7 @@ class Report:
     changes: tuple[str, ...] = ()
     events: list[Event] = field(default_factory=list)
     checks: list[Result] = field(default_factory=list)
-    outcomes: list[faults.Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     ready: float | None = None
@@ -79,7 +85,8 @@ class Report:
 def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Report:
     """Run it on an engine and say how it went; what fails on the way is in the report.
 
-    Raises UserError (65) for a cluster that cannot be rehearsed, 69 without an engine or the image.
+    Raises UserError (64) for faults that it has not, 65 for a cluster that cannot be rehearsed, 69
+    without an engine or the image.
     """
     try:
         api: APIClient = DockerClient.from_env().api
@@ -94,8 +101,9 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
     with stage(api, name, runs, options.keep) as place, _Recorder(out, report) as view:
         made = cast(cluster, place.network, runs, _machine(api))
         report.changes, report.deployment = made.changes, made.deployment
+        ills = [] if options.faults is None else chosen(made.deployment, options.faults)
         try:
-            _run(made.deployment, place, options, report, view)
+            _run(made.deployment, place, options, ills, report, view)
         except UserError as error:
             report.failure = "; ".join(map(str, error.problems))
         except DockerException as error:
@@ -113,7 +121,12 @@ def _machine(api: APIClient) -> Machine:
 
 
 def _run(
-    deployment: Deployment, place: Stage, options: Options, report: Report, view: _Recorder
+    deployment: Deployment,
+    place: Stage,
+    options: Options,
+    ills: Sequence[Fault],
+    report: Report,
+    view: _Recorder,
 ) -> None:
     used = {one.node.name for one in deployment.containers}
     for node in deployment.cluster.nodes.values():
@@ -127,16 +140,11 @@ def _run(
     key = KEY if "VLLM_API_KEY" in secrets else ""
     url, model = endpoint(deployment), _model(deployment)
     _checks(deployment, url, model, key, report, view)
-    if options.faults:
-        for fault in faults.faults(deployment):
-            view.note(fault.container.name, fault.kind)
-            with Load(url, model, key) as load:
-                time.sleep(2)
-                outcome = faults.inflict(fault, place, load, deployment, view)
-            report.outcomes.append(outcome)
-            again = "did not serve again" if outcome.after is None else f"{outcome.after:.1f} s"
-            view.note(fault.container.name, f"served again after {again}")
-            view.say(f"fault: {outcome.fault}: {outcome.failed} of {outcome.sent} failed, {again}")
+    for fault in ills:
+        view.note("", fault.name)
+        outcome = inflict(fault, place, Load(url, model, key), deployment, view)
+        report.outcomes.append(outcome)
+        view.say(f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {told(outcome)}")
 
 
 def _checks(

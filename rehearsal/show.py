@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rehearsal.faults import Outcome
+from rehearsal.outcome import Outcome, told
 from rehearsal.rehearse import Report
 
 
@@ -20,7 +20,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "ready": None if report.ready is None else round(report.ready, 1),
         "changes": list(report.changes),
         "checks": [asdict(one) for one in report.checks],
-        "faults": [_outcome(one) for one in report.outcomes],
+        "faults": [_outcome(one, report.begun) for one in report.outcomes],
         "events": [asdict(one) for one in report.events],
     }
 
@@ -43,18 +43,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{'passed' if report.passed else 'failed'} in {report.seconds:.0f} s{ready}"
 
 
-def told(outcome: Outcome) -> str:
-    """What clients saw of a fault."""
-    parts = [f"{outcome.failed} of {outcome.sent} requests failed"]
-    parts += [f"{number} with {status}" for status, number in outcome.statuses.items()]
-    if outcome.empty:
-        parts.append(f"{outcome.empty} were empty")
-    parts.append(f"the slowest took {outcome.longest:.1f} s")
-    again = "it did not serve again"
-    if outcome.after is not None:
-        again = f"served again after {outcome.after:.1f} s" if outcome.failed else "never stopped"
-    return ", ".join([*parts, again, *(f"{name} started by hand" for name in outcome.helped)])
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {**asdict(outcome), "good": outcome.good}
+def _outcome(outcome: Outcome, since: float) -> dict[str, Any]:
+    """Times in seconds since the rehearsal's beginning."""
+    requests = [{**asdict(one), "at": round(one.at - since, 3)} for one in outcome.requests]
+    about = {**asdict(outcome), "begun": round(outcome.begun - since, 3), "requests": requests}
+    return {**about, "good": outcome.good}

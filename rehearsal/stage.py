@@ -1,7 +1,6 @@
 """The nodes of a rehearsal: one private network, and for each node a container that is its address.
 
-What runs on a node runs in that container's network, so that it shares its ports as on a host,
-and a node is cut off by taking its container from the network.
+What runs on a node runs in that container's network, so that it shares its ports as on a host.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ class Stage:
 
     def __init__(self, api: APIClient, name: str, network: IPv4Network, runs: Runs):
         self.api, self.name, self.network, self.runs = api, name, network, runs
+        self.placed: list[Node] = []
 
     def engine(self, context: str = "") -> Engine:
         """The local engine, which puts every container onto its node."""
@@ -62,16 +62,7 @@ class Stage:
             self.node(node.name),
         )
         self.api.start(made["Id"])
-
-    def cut(self, node: str) -> None:
-        """Take a node off the network."""
-        self.api.disconnect_container_from_network(self.node(node), self.name, force=True)
-
-    def mend(self, node: Node) -> None:
-        """Bring it back with its address."""
-        self.api.connect_container_to_network(
-            self.node(node.name), self.name, ipv4_address=node.address
-        )
+        self.placed.append(node)
 
 
 class _Engine(Engine):

@@ -10,7 +10,7 @@ import pytest
 from clusters.file import read
 from clusters.model import Cluster
 from common.errors import UserError
-from rehearsal import faults, recorded
+from rehearsal import recorded
 from rehearsal.cast import Cast, cast
 from rehearsal.rehearse import endpoint
 from rehearsal.sizes import Machine
@@ -66,16 +66,12 @@ def test_the_image_is_the_release_s_on_a_stand_in() -> None:
     assert recorded.image_of(example("pd-3node")) == "vllm-ascend:v0.13.0rc1-a3-standin"
 
 
-def test_one_of_each_kind_fails() -> None:
-    made = recast(example("kubernetes")).deployment
-    assert [one.name.removeprefix("qwen3-pd-rehearsal-") for one in faults.faults(made)] == [
-        "prefill-0-0 (prefill) killed",
-        "prefill-0-0 (prefill) its node off the network for 8 s",
-        "decode-0 (decode) killed",
-        "decode-0 (decode) its node off the network for 8 s",
-        "decode-1 (headless) killed",
-        "proxy (proxy) killed",
-    ]
+def test_ray_is_told_of_the_npus_that_its_nodes_would_have() -> None:
+    made = recast(example("ray"))
+    assert [one.env["RAY_ARGS"] for one in made.deployment.containers] == [
+        """--resources '{"NPU": 16}'"""
+    ] * 2
+    assert "Ray is told of 16 NPUs on each node of serve" in map(str, made.changes)
 
 
 def test_clients_send_to_the_proxy_or_the_first_server() -> None:

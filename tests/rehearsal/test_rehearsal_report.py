@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import html5lib
@@ -9,20 +10,24 @@ import pytest
 
 from common.errors import UserError
 from rehearsal import page, show
-from rehearsal.faults import Outcome
-from rehearsal.load import EMPTY, Seen
+from rehearsal.load import Seen
+from rehearsal.outcome import Outcome
 from rehearsal.rehearse import Event, Report
 from trials.verify import FAILED, OK, Result
 
 
 def outcome(**changes) -> Outcome:
     said = {
-        "fault": "decode-0 (decode) killed",
+        "fault": "decode-0 (decode): killed",
+        "kind": "killed",
+        "whom": ("decode-0",),
+        "begun": 105.0,
         "sent": 9,
         "failed": 2,
         "statuses": {"500": 2},
         "hung": 0,
         "empty": 0,
+        "wrong": 0,
         "longest": 1.25,
         "after": 3.5,
         "requests": (Seen(101.0, 0.1, 200, True), Seen(102.0, 0.1, 500, False, "<gone>")),
@@ -57,7 +62,7 @@ def test_a_fault_that_clients_see_and_that_ends_is_no_failure() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"after": None}, {"hung": 1}, {"empty": 1}, {"helped": ("decode-0",)}],
+    [{"after": None}, {"hung": 1}, {"empty": 1}, {"wrong": 1}, {"helped": ("decode-0",)}],
     ids=lambda bad: next(iter(bad)),
 )
 def test_what_hangs_is_empty_or_stays_down_is_a_failure(bad: dict) -> None:
@@ -73,12 +78,13 @@ def test_without_checks_or_with_a_failed_one_nothing_has_passed() -> None:
 
 
 def test_the_lanes_follow_the_states() -> None:
-    states, requests = page.lanes(report(outcome()))
+    states, faults, requests = page.lanes(report(outcome()))
     assert [(one.kind, one.left, one.width) for one in states.spans] == [
         ("coming", 10.0, 20.0),
         ("good", 30.0, 30.0),
         ("bad", 60.0, 40.0),
     ]
+    assert [(one.kind, one.left, one.width) for one in faults.spans] == [("coming", 50.0, 35.0)]
     assert [one.kind for one in requests.spans] == ["good", "bad"]
     assert requests.spans[0].left == 10.0
 
@@ -90,9 +96,43 @@ def test_the_page_is_well_formed_and_escapes_what_it_shows() -> None:
     assert "Rehearsal of pd" in made
 
 
-def test_an_empty_body_is_told_apart() -> None:
-    assert "1 were empty" in show.told(outcome(empty=1))
-    assert EMPTY == "an empty body"
+def test_a_fault_that_does_not_end_is_drawn_to_the_end() -> None:
+    _, faults, _ = page.lanes(report(outcome(after=None)))
+    assert [(one.kind, one.left, one.width) for one in faults.spans] == [("bad", 50.0, 50.0)]
+
+
+def test_the_page_tells_each_fault_in_a_row() -> None:
+    made = page.html(report(outcome(hung=3, helped=("decode-0",), after=None)))
+    row = made[made.index("<td>decode-0 (decode): killed</td>") :].partition("</tr>")[0]
+    cells = [cell.partition("<")[0] for cell in row.split("<td>")[1:]]
+    assert cells[1:] == [
+        *("5 s", "it did not serve again", "9", "2", "3", "0", "0", "1.2 s"),
+        *("2 with 500", "decode-0 started by hand"),
+    ]
+
+
+def test_the_data_of_a_fault_are_whole() -> None:
+    (one,) = show.report_data(report(outcome()))["faults"]
+    assert json.loads(json.dumps(one)) == {
+        "fault": "decode-0 (decode): killed",
+        "kind": "killed",
+        "whom": ["decode-0"],
+        "begun": 5.0,
+        "sent": 9,
+        "failed": 2,
+        "statuses": {"500": 2},
+        "hung": 0,
+        "empty": 0,
+        "wrong": 0,
+        "longest": 1.25,
+        "after": 3.5,
+        "helped": [],
+        "good": True,
+        "requests": [
+            {"at": 1.0, "seconds": 0.1, "status": 200, "ok": True, "said": ""},
+            {"at": 2.0, "seconds": 0.1, "status": 500, "ok": False, "said": "<gone>"},
+        ],
+    }
 
 
 def test_a_page_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:
