@@ -200,6 +200,13 @@ def test_what_others_disturbed_is_measured_again() -> None:
     assert next(shares) == 0.0
 
 
+def test_a_machine_that_is_never_calm_does_not_take_all_patience() -> None:
+    shares = iter([0.9, 0.5, 0.8, 0.0])
+    found = cases.Patience(60).calmest(lambda: sample(ROUTER, 1, others=next(shares)))
+    assert found.others == 0.5
+    assert next(shares) == 0.0
+
+
 def test_without_patience_there_is_one_measurement() -> None:
     shares = iter([0.5, 0.1])
     assert cases.Patience(0).calmest(lambda: sample(ROUTER, 1, others=next(shares))).others == 0.5
