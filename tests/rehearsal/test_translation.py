@@ -198,7 +198,8 @@ nodes:
   node0: {address: 10.0.0.1, nic: eth0}
 sizes: {tp: 1}
 served_model_name: x
-args: {max-model-len: 1024, max-num-seqs: 4, max-num-batched-tokens: 512, enforce-eager: true}
+args: {max-model-len: 1024, max-num-seqs: 4, max-num-batched-tokens: 512, enforce-eager: true,
+       api-server-count: 1}
 env: {VLLM_CPU_KVCACHE_SPACE: 1, VLLM_CPU_OMP_THREADS_BIND: nobind, OMP_NUM_THREADS: 1,
       HF_HUB_OFFLINE: 1, VLLM_NO_USAGE_STATS: 1}
 instances:
