@@ -13,7 +13,8 @@ _HEAD = re.compile(
 # Answers to probes, progress bars, lines of nothing but drawing, further lines of one message, and
 # what vLLM says of the entrypoint's own variables.
 _DULL = re.compile(
-    r'"GET /(?:health|metrics)|\d+%\||^\W*$|\] (?:\\t| )|Unknown vLLM environment variable|Found ulimit of'
+    r'"GET /(?:health|metrics)|\d+%\||^\W*$|\] (?:\\t| )'
+    r"|Unknown vLLM environment variable|Found ulimit of|Triton not available"
 )
 
 

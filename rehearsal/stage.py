@@ -5,9 +5,11 @@ What runs on a node runs in that container's network, so that it shares its port
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -18,6 +20,7 @@ from clusters.live.engine import Engine
 from clusters.model import Node
 from clusters.render.spec import NODE
 from common.errors import EX_UNAVAILABLE, fail
+from images.targets import WORK
 from rehearsal.engines import Engine as Runs
 from rehearsal.lines import LOOKED_AT, telling
 
@@ -99,15 +102,32 @@ def stage(api: APIClient, name: str, runs: Runs, keep: bool = False) -> Iterator
     """A private network for one rehearsal; everything on it goes at the end, unless kept.
 
     What an earlier rehearsal of the name has left goes first. Raises UserError (69) when the engine
-    gives no network.
+    gives no network, or another of the name is running.
     """
-    _clear(api, name)
-    network = _network(api, name)
-    try:
-        yield Stage(api, name, network, runs)
-    finally:
-        if not keep:
-            _clear(api, name)
+    with alone(name):
+        _clear(api, name)
+        network = _network(api, name)
+        try:
+            yield Stage(api, name, network, runs)
+        finally:
+            if not keep:
+                _clear(api, name)
+
+
+@contextmanager
+def alone(name: str, folder: Path = WORK / "rehearsal") -> Iterator[None]:
+    """Holds the name, so that a second rehearsal does not remove what the first one uses.
+
+    Raises UserError (69) while another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "wait for it, or give the cluster of one of them another name"
+            raise fail(name, "is being rehearsed already", fix, EX_UNAVAILABLE) from None
+        yield
 
 
 def _network(api: APIClient, name: str) -> IPv4Network:
