@@ -15,8 +15,8 @@ def test_a_second_rehearsal_of_a_name_is_refused_while_the_first_runs(tmp_path: 
         with alone("pd", tmp_path):
             pass
 
-    with alone("pd", tmp_path), alone("other", tmp_path):
-        with pytest.raises(UserError, match="is being rehearsed already") as error:
-            again()
+    said = pytest.raises(UserError, match="is being rehearsed already")
+    with alone("pd", tmp_path), alone("other", tmp_path), said as error:
+        again()
     assert error.value.exit_code == EX_UNAVAILABLE
     again()
