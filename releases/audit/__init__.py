@@ -14,7 +14,6 @@ from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 from images import flags as catalogue
 from images import matrix as matrices
 from images.lock import Say
-from images.matrix import Matrix
 from releases import pins
 from releases.audit import catalogues, dialect, documents, entries, rules
 from releases.audit.citations import Library
@@ -107,13 +106,12 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
         found += rules.statements(file, checks, library)
     if not release:
         say("what is true of every release: comparing")
-        matrix, problems = _matrix(audit.root)
-        found += problems
+        found += _loaded(audit.root)
+        matrix = audit.document("images", "matrix.yaml")
         releases = {name: one for name, one in sources.items() if name in names}
-        if matrix:
-            found += entries.platforms(matrix, releases.values())
-            found += entries.pairs(matrix, derived)
-        default = matrix.default_release if matrix else None
+        found += entries.platforms(matrix, releases.values())
+        found += entries.pairs(matrix, derived)
+        default = matrix["default_release"]
         found += documents.statements(audit.root, default, releases, library)
     return _once(found)
 
@@ -138,15 +136,13 @@ def _release(
             yield from catalogues.variables(file, told, sources, audit.members)
 
 
-def _matrix(root: Path) -> tuple[Matrix | None, list[Statement]]:
-    """The matrix, or what is wrong with it."""
+def _loaded(root: Path) -> Iterator[Statement]:
+    """What the matrix itself refuses."""
     try:
-        return matrices.load(root / "images" / "matrix.yaml"), []
+        matrices.load(root / "images" / "matrix.yaml")
     except UserError as error:
-        return None, [
-            contradicted("images/matrix.yaml", one.where, None, "", str(one))
-            for one in error.problems
-        ]
+        for one in error.problems:
+            yield contradicted("images/matrix.yaml", one.where, None, "", one.what)
 
 
 def parser(name: str, file: str, problems: Iterable[Problem]) -> list[Statement]:

@@ -42,9 +42,9 @@ EACH = {
 
 
 def statements(
-    root: Path, default: str | None, sources: Mapping[str, Sources], library: Library
+    root: Path, default: str, sources: Mapping[str, Sources], library: Library
 ) -> Iterator[Statement]:
-    """`default`: the matrix's default release; None where the matrix cannot be read."""
+    """`default`: the matrix's default release."""
     for file in SOURCED:
         if (root / file).is_file():
             document = _load(root / file)
@@ -259,7 +259,7 @@ def _host(root: Path, sources: list[Sources]) -> Iterator[Statement]:
                 yield unchecked(file, key, path, "no document of these releases names it")
 
 
-def _defaults(root: Path, default: str | None, sources: list[Sources]) -> Iterator[Statement]:
+def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[Statement]:
     file = "env/defaults.yaml"
     document = _load(root / file)
     release = document["release"]

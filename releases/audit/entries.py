@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from images.matrix import Matrix
-from releases import entry, pins
+from releases import entry as entries
+from releases import pins
 from releases.audit.statement import Statement, confirmed, contradicted, unchecked
 from releases.model import Derived, Fact
 from releases.sources import Sources
@@ -20,7 +20,7 @@ INDEX = ("published", "later")  # whose days are the package index's to say
 
 def statements(file: str, path: Path, derived: Derived) -> Iterator[Statement]:
     """One for each pin of a release, and for each source beside one."""
-    stated, said = entry.read(path), entry.of(derived.facts)
+    stated, said = entries.read(path), entries.of(derived.facts)
     noted = notes(path.read_text(encoding="utf-8"))
     asked = {one.key: one.question for one in derived.decisions}
     for key, line in stated.items():
@@ -58,7 +58,7 @@ def notes(text: str) -> dict[str, str]:
     return found
 
 
-def platforms(matrix: Matrix, sources: Iterable[Sources]) -> Iterator[Statement]:
+def platforms(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator[Statement]:
     """The SOC_VERSION and the tag part of each platform, as every release's Dockerfiles have it."""
     said: dict[tuple[str, str], Fact] = {}
     for one in sources:
@@ -68,10 +68,10 @@ def platforms(matrix: Matrix, sources: Iterable[Sources]) -> Iterator[Statement]
         ):
             for fact in facts:
                 said[fact.key, name] = fact  # the newest release's
-    for platform in matrix.platforms.values():
+    for platform, entry in matrix["platforms"].items():
         for name in ("soc_version", "cann_tag"):
-            key, value = f"platforms.{platform.name}.{name}", getattr(platform, name)
-            known = said.get((platform.name, name))
+            key, value = f"platforms.{platform}.{name}", entry[name]
+            known = said.get((platform, name))
             if known is None:
                 yield unchecked(MATRIX, key, value, "no Dockerfile of these releases is for it")
             elif known.value != value:
@@ -80,7 +80,7 @@ def platforms(matrix: Matrix, sources: Iterable[Sources]) -> Iterator[Statement]
                 yield confirmed(MATRIX, key, value, known.source)
 
 
-def pairs(matrix: Matrix, derived: Mapping[str, Derived]) -> Iterator[Statement]:
+def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator[Statement]:
     """Each torch_npu with its torch and CANN is what some release installs."""
     installed = {}
     for one in derived.values():
@@ -88,9 +88,9 @@ def pairs(matrix: Matrix, derived: Mapping[str, Derived]) -> Iterator[Statement]
         if {"torch", "torch_npu", "cann"} <= facts.keys():
             values = tuple(facts[name].value for name in ("torch", "torch_npu", "cann"))
             installed[values] = facts["torch_npu"].source
-    for number, pair in enumerate(matrix.pairs):
-        for cann in pair.cann:
-            key, value = f"pairs.{number}", (pair.torch, pair.torch_npu, cann)
+    for number, pair in enumerate(matrix["pairs"]):
+        for cann in pair["cann"]:
+            key, value = f"pairs.{number}", (str(pair["torch"]), str(pair["torch_npu"]), cann)
             if value in installed:
                 yield confirmed(MATRIX, key, " ".join(value), installed[value])
             else:
