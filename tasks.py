@@ -12,12 +12,23 @@ from commands import (
     importing,
     looking,
     publishing,
+    recipes,
     running,
     trying,
 )
 
 namespace = Collection()
-for module in (building, publishing, looking, running, importing, trying, developing, documenting):
+for module in (
+    building,
+    publishing,
+    looking,
+    recipes,
+    running,
+    importing,
+    trying,
+    developing,
+    documenting,
+):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)
 namespace.add_collection(Collection.from_module(clusters, name="cluster"))

@@ -86,20 +86,17 @@ def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
 
 
 def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
-    form = _only_format(args)
-    from entrypoints import show
-    from entrypoints.inputs import recipes
+    form, names = _format(args, ("text", "json"))
+    for name in names:
+        if name.startswith("-"):
+            fix = "give names of recipes, and --format text or json"
+            raise Refused([Problem("bad-argument", "arguments", f"{name!r} is not known", fix)])
+    from entrypoints import library
 
-    problems: list[Problem] = []
-    found = []
-    for name in recipes.names():
-        try:
-            found.append(recipes.load(name))
-        except Refused as refused:
-            problems += refused.problems
-    if problems:
-        raise Refused(problems)
-    return show.recipes_json(found) if form == "json" else show.recipes_text(found), 0
+    found = library.find(names)
+    if form == "json":
+        return library.as_json(found), 0
+    return library.details(found) if names else library.table(found), 0
 
 
 def _roles(args: Sequence[str], _: Mapping[str, str]) -> Answer:

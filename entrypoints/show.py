@@ -1,13 +1,12 @@
-"""What `plan`, `recipes`, `roles` and `--help` print."""
+"""What `plan`, `roles` and `--help` print."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from entrypoints.inputs.arguments import is_flag
-from entrypoints.inputs.recipes import Recipe
 from entrypoints.inputs.references import REFERENCE
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
@@ -28,7 +27,7 @@ usage: [FLAGS ...]                     act on ROLE: run its server, these flags 
        plan [--format text|json|env] [FLAGS ...]   show what would run, start nothing
        preflight [--format text|json]  check this machine for what would run
        health [--format text|json]     say whether what runs here is starting, ready or broken
-       recipes [--format text|json]    the recipes in this image
+       recipes [NAME ...] [--format text|json]     the recipes in this image, or some in detail
        roles [--format text|json]      the roles a node can have
        COMMAND [ARGS ...]              run anything else as it is
 
@@ -126,22 +125,6 @@ def plan_env(launch: Launch) -> str:
     return "\n".join(lines) + "\n"
 
 
-def recipes_json(recipes: Sequence[Recipe]) -> str:
-    """The recipes for programs."""
-    return _dump([_recipe(recipe) for recipe in recipes])
-
-
-def recipes_text(recipes: Sequence[Recipe]) -> str:
-    """The recipes, with each group's nodes and sizes."""
-    lines = []
-    for recipe in recipes:
-        lines += [recipe.name, f"  {recipe.description or recipe.model}"]
-        for name, group in _recipe(recipe)["roles"].items():
-            sizes = " ".join(f"{k}={v}" for k, v in group["sizes"].items())
-            lines.append(f"  {name}: {group['nodes']} x {'/'.join(recipe.platforms)} {sizes}")
-    return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
 def roles_json() -> str:
     """The roles for programs."""
     return _dump(
@@ -187,22 +170,6 @@ def masked(argv: Iterable[str]) -> Iterator[str]:
             yield f"{name}={MASK}" if secret and joined else token
         else:
             yield MASK if secret else token
-
-
-def _recipe(recipe: Recipe) -> dict[str, Any]:
-    return {
-        "name": recipe.name,
-        "description": recipe.description,
-        "model": recipe.model,
-        "platforms": list(recipe.platforms),
-        "roles": {
-            name: {
-                "nodes": block.nodes or 1,
-                "sizes": {k: v for k, v in block.sizes._asdict().items() if v is not None},
-            }
-            for name, block in recipe.groups.items()
-        },
-    }
 
 
 def quote(text: str) -> str:

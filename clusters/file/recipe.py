@@ -15,7 +15,7 @@ from clusters.file.positions import Document, parse, spelled
 from clusters.findings import ERROR, Finding
 from clusters.model import Path
 from entrypoints.inputs import recipes
-from entrypoints.problems import Problem, Refused, choose
+from entrypoints.problems import Problem, Refused
 
 SETTINGS = ("sizes", "concurrency", "features", "env", "args", "kv_transfer")
 
@@ -43,9 +43,9 @@ def given(document: Document, raw: Any) -> Given:
         return _content(document, at, raw)
     if raw.endswith((".yaml", ".yml")):
         return _file(document, raw)
-    if raw not in (known := recipes.names()):
-        message = f"{raw!r} is not a recipe"
-        finding = document.error(at, "unknown-recipe", message, choose(raw, known))
+    if raw not in recipes.names():
+        problem = recipes.unknown(raw, "recipe")
+        finding = document.error(at, problem.code, problem.message, problem.fix)
         return Given(None, (), (finding,))
     return Given(raw, tuple(recipes.load(raw).groups))
 

@@ -184,6 +184,17 @@ def load(name: str) -> Recipe:
     return data.once(("recipe", name), lambda: _load(name, ()))
 
 
+def unknown(name: str, where: str) -> Problem:
+    """A name that is given as `where` is none of the recipes': those like it are named, not all."""
+    import difflib  # only ever needed on the way out
+
+    parts = [one for one in names() if len(name) > 2 and name.lower() in one]
+    near = parts[:3] or difflib.get_close_matches(name, names(), n=1)
+    fix = f"did you mean {' or '.join(near)}? `recipes` lists all"
+    fix = fix if near else "`recipes` lists them"
+    return Problem("unknown-recipe", where, f"{name!r} is not a recipe", fix)
+
+
 def is_text(name: str) -> bool:
     """Whether this is a recipe itself and not the name of one: it is JSON, or has several lines."""
     return "\n" in name or name.startswith("{")
@@ -202,9 +213,8 @@ def _load(name: str, under: tuple[str, ...]) -> Recipe:
         if not data.is_file(path):
             fix = "mount the file, or give a name that `recipes` lists"
             raise Refused([Problem("unknown-recipe", "RECIPE", f"{name!r} is no file", fix)])
-    elif name not in (known := names()):
-        message = f"{name!r} is not a recipe"
-        raise Refused([Problem("unknown-recipe", "RECIPE", message, choose(name, known))])
+    elif name not in names():
+        raise Refused([unknown(name, "RECIPE")])
     return _Reader(path, (*under, name)).recipe(name, data.read(path))
 
 

@@ -56,9 +56,13 @@ def test_roles(capfdbinary):
 def test_recipes(capfdbinary):
     rows = json.loads(out(capfdbinary, "recipes", "--format=json"))
     assert [row["name"] for row in rows] == names()
-    roles = {row["name"]: row["roles"] for row in rows}
-    assert roles[SINGLE["RECIPE"]] == {"single": {"nodes": 1, "sizes": {"tp": 8, "dp": 1}}}
-    assert all(name in out(capfdbinary, "recipes") for name in names())
+    (single,) = (row["roles"]["single"] for row in rows if row["name"] == SINGLE["RECIPE"])
+    assert (single["nodes"], single["npus"], single["sizes"]) == (1, 8, {"tp": 8, "dp": 1})
+    lines = out(capfdbinary, "recipes").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == names()
+    detail = out(capfdbinary, "recipes", SINGLE["RECIPE"])
+    assert detail.startswith(f"{SINGLE['RECIPE']}\n")
+    assert "--max-num-seqs 32" in detail
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,8 @@ def test_plan_takes_flags(args, capfdbinary):
         (["plan", "--format", "xml"], "--format: 'xml'"),
         (["plan", "--format"], "--format: ''"),
         (["plan", "json"], "'json' is no flag"),
-        (["recipes", "x"], "'x' is not known"),
+        (["recipes", "--x"], "'--x' is not known"),
+        (["recipes", "qwen3-32b-w4a4"], "did you mean qwen3-32b-w4a4/one-npu?"),
         (["roles", "--format", "env"], "'env' is not a format"),
         ([], "ROLE: is not set"),
         (["--seed", "1"], "ROLE: is not set"),

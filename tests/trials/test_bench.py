@@ -147,7 +147,7 @@ def test_a_small_run_keeps_lengths_and_rate() -> None:
         (lambda: KNOWN.case("serve", "", "throughput"), "no case of serve (did you mean"),
         (lambda: run_of(f"{W8A8}/single-128k", scale=2), "2 is not above 0 and up to 1"),
         (lambda: bench.recipe("", "serve"), "--recipe: is missing"),
-        (lambda: bench.recipe("single-128k", "serve"), "is not a recipe (known: "),
+        (lambda: bench.recipe("single-128k", "serve"), "is not a recipe (did you mean "),
         (lambda: bench.words("--args", "--label 'x"), "--args: --label 'x: No closing quotation"),
         (lambda: offline(model="m"), "--model: is not for latency"),
         (lambda: bench.program_of("", "", ()), "are both missing"),

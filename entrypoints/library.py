@@ -1,0 +1,270 @@
+"""The recipes of the image as a library: what each is for, needs and sets, and how to find one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from entrypoints.inputs import data, recipes
+from entrypoints.inputs.recipes import Recipe
+from entrypoints.launch.plan import plan
+from entrypoints.problems import Problem, Refused, choose
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from entrypoints.rules.memory import Need
+
+# Of a node that is planned to see what it needs; TEST-NET-1 (RFC 5737).
+_NODE = {"LOCAL_IP": "192.0.2.1", "NIC": "eth0", "JEMALLOC": "0"}
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?")
+_LENGTH = "--max-model-len"
+_COLUMNS = ("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "releases")
+_RIGHT = ("nodes", "NPUs", "GiB/NPU", "context")
+_UNKNOWN = "-"
+
+
+class Part(NamedTuple):
+    """What one group of nodes needs. `nodes` and `npus` are those of one instance.
+
+    `context`: tokens of the longest request; None where neither recipe nor model says.
+    """
+
+    nodes: int
+    npus: int
+    sizes: Mapping[str, int]
+    context: int | None
+    memory: Need | None
+
+
+class Entry(NamedTuple):
+    """A recipe, planned for the release and the platform that are named."""
+
+    recipe: Recipe
+    release: str
+    platform: str
+    parts: Mapping[str, Part]
+
+
+def find(
+    names: Sequence[str] = (), search: str = "", platform: str = "", release: str = ""
+) -> list[Entry]:
+    """The recipes by name, or all; of these the ones for a platform and a release.
+
+    Every word of `search` must be in the name, the description, the model or the name of a
+    feature. Raises Refused: 64 for a name, a platform or a release that there is not.
+    """
+    problems = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
+    problems += _unknown([platform] if platform else [], "platforms", "--platform")
+    problems += _unknown([release] if release else [], "releases", "--release")
+    if problems:
+        raise Refused(problems)
+    with data.Keeping():
+        found = (recipes.load(name) for name in names or recipes.names())
+        return [
+            _entry(recipe, platform, release)
+            for recipe in found
+            if (not platform or platform in (recipe.platforms or [platform]))
+            and (not release or release in (recipe.releases or [release]))
+            and all(word in _words(recipe) for word in search.lower().split())
+        ]
+
+
+def _unknown(names: Iterable[str], kind: str, where: str) -> Iterator[Problem]:
+    known = data.names(kind)
+    for name in names:
+        if name not in known:
+            fix = choose(name, known)
+            yield Problem(f"unknown-{kind[:-1]}", where, f"{name!r} is not one of the {kind}", fix)
+
+
+def _words(recipe: Recipe) -> str:
+    features = [name for block in recipe.groups.values() for name in block.features]
+    return " ".join((recipe.name, recipe.description, recipe.model, *features)).lower()
+
+
+def _entry(recipe: Recipe, platform: str, release: str) -> Entry:
+    """Planned for what is asked for, else for the default release or the first it is stated for."""
+    default = data.read(data.path_of("defaults.yaml"))["release"]
+    stated = in_order(recipe.releases)
+    release = release or (default if default in stated or not stated else stated[0])
+    platform = platform or next(iter(recipe.platforms), "")
+    where = {"VLLM_ASCEND_RELEASE": release, "ASCEND_PLATFORM": platform, "RECIPE": recipe.name}
+    parts = {group: _part({**_NODE, **where, "ROLE": group}) for group in recipe.groups}
+    return Entry(recipe, release, platform, parts)
+
+
+def _part(environ: Mapping[str, str]) -> Part:
+    launch = plan(environ)
+    place = launch.place
+    assert place is not None  # a group of a recipe
+    given = launch.argv[launch.argv.index(_LENGTH) + 1] if _LENGTH in launch.argv else ""
+    context = int(given) if given.isdigit() else launch.memory and launch.memory.tokens
+    sizes = {key: value for key, value in place.sizes._asdict().items() if value is not None}
+    return Part(place.nodes, place.world, sizes, context, launch.memory)
+
+
+def in_order(releases: Iterable[str]) -> list[str]:
+    """Releases from the oldest to the newest."""
+
+    def key(name: str) -> tuple[float, ...]:
+        match = _VERSION.search(name)
+        return tuple(float(part or "inf") for part in match.groups()) if match else ()
+
+    return sorted(releases, key=key)
+
+
+# ---- as text and as data -------------------------------------------------------------------------
+
+
+def as_json(entries: Sequence[Entry]) -> str:
+    """The entries for programs."""
+    return json.dumps(as_data(entries), indent=2) + "\n"
+
+
+def as_data(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The same as data; sizes of memory in GiB on each NPU."""
+    return [
+        {
+            "name": one.recipe.name,
+            "description": one.recipe.description,
+            "model": one.recipe.model,
+            "platforms": list(one.recipe.platforms),
+            "releases": in_order(one.recipe.releases),
+            "roles": {
+                role: {**part._asdict(), "memory": _memory(part.memory)}
+                for role, part in one.parts.items()
+            },
+            "planned_for": {"release": one.release, "platform": one.platform},
+            "sources": dict(one.recipe.sources),
+        }
+        for one in entries
+    ]
+
+
+def _memory(need: Need | None) -> dict[str, float | None] | None:
+    if need is None:
+        return None
+    cache = None if need.cache is None else round(need.cache, 1)
+    return {"weights": round(need.weights, 1), "cache": cache, "of": round(need.have, 1)}
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """One line a recipe. Several roles are joined by +; memory and context are the largest."""
+    if not entries:
+        return ""
+    rows = [_COLUMNS, *(_row(one) for one in entries)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    right = [_COLUMNS.index(name) for name in _RIGHT]
+    return "".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )
+
+
+def _row(one: Entry) -> tuple[str, ...]:
+    parts = list(one.parts.values())
+    memory = [part.memory.total for part in parts if part.memory]
+    return (
+        one.recipe.name,
+        ", ".join(one.recipe.platforms),
+        "+".join(str(part.nodes) for part in parts),
+        "+".join(str(part.npus) for part in parts),
+        f"{max(memory):.0f}" if memory else _UNKNOWN,
+        _tokens(max((part.context or 0 for part in parts), default=0)),
+        "+".join(one.parts),
+        _span(one.recipe.releases),
+    )
+
+
+def _span(releases: Iterable[str]) -> str:
+    """Releases that follow each other by the first and the last of them."""
+    known = in_order(data.names("releases"))
+    at = sorted(known.index(name) for name in releases)
+    spans: list[list[int]] = []
+    for i in at:
+        if spans and spans[-1][-1] == i - 1:
+            spans[-1].append(i)
+        else:
+            spans.append([i])
+    return ", ".join(
+        known[span[0]] if len(span) == 1 else f"{known[span[0]]} to {known[span[-1]]}"
+        for span in spans
+    )
+
+
+def _tokens(count: int | None) -> str:
+    return str(count) if count else _UNKNOWN
+
+
+def details(entries: Sequence[Entry]) -> str:
+    """All that there is to say of each."""
+    return "\n".join(_detail(one) for one in entries)
+
+
+def _detail(one: Entry) -> str:
+    """One recipe: what it is, what each role needs and sets, and where that is stated."""
+    recipe = one.recipe
+    served = (
+        f", served as {', '.join(recipe.served_model_name)}" if recipe.served_model_name else ""
+    )
+    lines = [
+        recipe.name,
+        f"  {recipe.description}",
+        f"  model      {recipe.model}{served}",
+        f"  platforms  {', '.join(recipe.platforms)}",
+        f"  releases   {', '.join(in_order(recipe.releases)) or 'not said'}",
+    ]
+    for role, part in one.parts.items():
+        lines += ["", *_role(one, role, part)]
+    lines += ["", "stated in"]
+    lines += [f"  {f'{key}: ' if key else ''}{source}" for key, source in recipe.sources.items()]
+    lines += ["", "run", *(f"  {line}" for line in _run(one))]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _role(one: Entry, role: str, part: Part) -> Iterator[str]:
+    block = one.recipe.groups[role]
+    nodes = "1 node" if part.nodes == 1 else f"{part.nodes} nodes"
+    sizes = " ".join(f"{key}={value}" for key, value in part.sizes.items())
+    npus = "1 NPU" if part.npus == 1 else f"{part.npus} NPUs"
+    yield f"{role}: {nodes}, {npus}{f' ({sizes})' if sizes else ''}"
+    yield f"  context    {_tokens(part.context)} tokens"
+    if part.memory:
+        cache = part.memory.cache
+        known = f" and {cache:.1f} of KV cache for one request" if cache is not None else ""
+        of = f", of {part.memory.have:.1f}" if part.memory.have else ""
+        yield f"  each NPU   {part.memory.weights:.1f} GiB of weights{known}{of} (an estimate)"
+    for title, pairs in (
+        ("features", block.features),
+        ("env", block.env),
+        ("args", {flag.name: " ".join(flag.values) for flag in block.flags()}),
+        ("kv", block.kv_transfer),
+    ):
+        rows = [f"{key} {_value(value)}".rstrip() for key, value in pairs.items()]
+        for i, row in enumerate(rows):
+            yield f"  {title if i == 0 else '':10} {row}"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _run(one: Entry) -> Iterator[str]:
+    """The variables of each role; the options of docker run are those of every container."""
+    for role, part in one.parts.items():
+        more = "" if role == "single" else " -e LOCAL_IP=…"
+        start = f"docker run … -e RECIPE={one.recipe.name}"
+        yield f"{start} -e ROLE={role}{more} IMAGE"
+        if role == "ray-head":
+            yield f"{start} -e ROLE=ray-worker -e LEADER_IP=… IMAGE"
+        elif part.nodes > 1:
+            group = "" if role == "leader" else f" -e GROUP={role}"
+            rank = "1" if part.nodes == 2 else f"1…{part.nodes - 1}"
+            yield f"{start} -e ROLE=headless{group} -e NODE_RANK={rank} -e LEADER_IP=…{more} IMAGE"
