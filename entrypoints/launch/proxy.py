@@ -98,6 +98,7 @@ def _router(
         Flag("--vllm-pd-disaggregation"),
         Flag("--kv-connector", (protocol,)),
         *urls,
+        *(Flag(flag, (value,)) for flag, value in facts["defaults"].items()),
     ]
     repeatable = frozenset(("--prefill", "--decode"))
     flags = arguments.merge(arguments.merge({}, base, repeatable), node.appended, repeatable)

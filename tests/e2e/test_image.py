@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from entrypoints.inputs.data import path_of, read
 from images import lock
 from images.matrix import load
 from tests.e2e.conftest import NATIVE, SITE_PACKAGES, Image, docker
@@ -218,6 +219,7 @@ def test_the_health_check_leaves_time_to_load(a3: Image) -> None:
     ("command", "words"),
     [
         ("vllm-router", {"--vllm-pd-disaggregation", "--kv-connector", "--prefill", "--decode"}),
+        ("vllm-router", set(read(path_of("proxies.yaml"))["vllm-router"]["defaults"])),
         (f"python {PROXY}_server_example.py", {"--prefiller-hosts", "--decoder-ports"}),
         (f"python {PROXY}_layerwise_server_example.py", {"--prefiller-hosts", "--decoder-ports"}),
         ("ray start", {"--head", "--address", "--node-ip-address"}),

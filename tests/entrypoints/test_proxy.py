@@ -35,7 +35,10 @@ def test_router() -> None:
         *("--host", "0.0.0.0", "--port", "12347"),
         *("--vllm-pd-disaggregation", "--kv-connector", "nixl"),
         *("--prefill", "http://10.0.0.11:8000", "--prefill", "http://10.0.0.12:8001"),
-        *("--decode", "http://10.0.0.21:8000", "--policy", "round_robin"),
+        *("--decode", "http://10.0.0.21:8000"),
+        *("--health-check-interval-secs", "5", "--health-check-timeout-secs", "3"),
+        *("--health-failure-threshold", "2", "--health-success-threshold", "1"),
+        *("--policy", "round_robin"),
     ]
     assert launch.ports == {"api": 12347, "metrics": 29000}
     assert [(p.host, p.port, p.path) for p in launch.peers] == [
@@ -43,6 +46,16 @@ def test_router() -> None:
         ("10.0.0.12", 8001, "/health"),
         ("10.0.0.21", 8000, "/health"),
     ]
+
+
+def test_arguments_win_over_the_defaults() -> None:
+    argv = plan(PROXY, ["--health_check_interval_secs=60"]).argv
+    assert argv.count("--health-check-interval-secs") == 1
+    assert argv[argv.index("--health-check-interval-secs") + 1] == "60"
+
+
+def test_no_timeout_is_set_that_would_cut_a_long_answer() -> None:
+    assert "--request-timeout-secs" not in plan(PROXY).argv
 
 
 def test_example_has_the_arguments_of_the_reference() -> None:
