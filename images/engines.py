@@ -1,8 +1,9 @@
 """The lock of a vLLM for the processor: its packages for one architecture, a slice a layer.
 
 `locks/cpu-{vllm}/{arch}/{layer}.txt`, and beside them what was asked for. It depends on no release
-of vllm-ascend, and on one architecture alone: PyTorch's CPU build is on no general index, so it may
-be at hand for one and not for another.
+of vllm-ascend, and on one architecture alone: PyTorch's build for the processor is on no general
+index, so it may be at hand for one and not for another. The libraries of NVIDIA that the index's
+build asks for are never locked.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from common.errors import EX_UNAVAILABLE, Problem, UserError
 from images import lock
 from images.flags import Wheels
 from images.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
-from images.matrix import Arch, Engine, Matrix
+from images.matrix import PYTORCH, Arch, Engine, Matrix
+
+LOCAL = (
+    "--wheels DIR or --torch-index URL has PyTorch's build for the processor; torch_from: index in"
+    " the matrix takes the package index's own"
+)
 
 
 def requirements(matrix: Matrix, engine: Engine) -> list[str]:
     """The direct requirements, pins first."""
     return [
         f"{matrix.cpu.package}=={engine.vllm}",
-        f"torch=={engine.torch}+cpu",
+        f"torch=={engine.torch_version}",
         *matrix.cpu.requirements,
         *matrix.utilities.requirements,
     ]
@@ -75,10 +81,10 @@ def make(
                 *days,
                 *target,
                 *("--prerelease", "if-necessary-or-explicit"),
-                overrides=[f"torch=={engine.torch}+cpu", *never],
+                overrides=[f"torch=={engine.torch_version}", *never],
             )
         except UserError as error:
-            fix = "--wheels DIR or --torch-index URL has PyTorch's CPU build"
+            fix = LOCAL if engine.torch_from == PYTORCH else "--pip-index"
             said = [Problem(one.where, one.what, one.fix or fix) for one in error.problems]
             raise UserError(said, EX_UNAVAILABLE) from None
         alone = lock.resolve(matrix.cpu.alone, "--no-deps", *target)
@@ -101,7 +107,8 @@ def check(
     """Where the matrix and the locks disagree, without a network; that there is one for each."""
     problems = []
     for arch in arches:
-        remedy = f"invoke lock --engine {engine.vllm} --arch {arch.name} --wheels DIR"
+        wheels = " --wheels DIR" if engine.torch_from == PYTORCH else ""
+        remedy = f"invoke lock --engine {engine.vllm} --arch {arch.name}{wheels}"
         where = f"locks/{engine.lock}/{arch.name}"
         folder = locks / engine.lock / arch.name
         if not (folder / RECORD).is_file():

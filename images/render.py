@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import EX_DATAERR, Problem, UserError, fail
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
-from images.matrix import STAND_IN, TOP_LAYERS, Matrix, Variant
+from images.matrix import INDEX, STAND_IN, TOP_LAYERS, Matrix, Variant
 from images.stages.standin.environment import UnknownCannVersion, cann, static_environment
 
 TEMPLATES = Path(__file__).parent / "layers"
@@ -137,6 +137,7 @@ def _cpu_dockerfile(
             **_common(matrix, variant, base, tools_image, environment),
             python_layers=list(matrix.cpu.layers),
             alias=f"vllm={variant.pins['vllm']}+cpu",
+            torch_of_index=bool(variant.engine and variant.engine.torch_from == INDEX),
             packager=variant.os.packager,
             os_packages=matrix.cpu.debian.packages,
             environment=_baked(environment, False) if environment else None,
@@ -233,6 +234,8 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
             if name != "mooncake" or variant.platform.mooncake
         },
     }
+    if variant.engine and variant.engine.torch_from == INDEX:
+        result["ascend.fallback.torch"] = "the package index's build, less what only a GPU runs"
     if base.kind == STAND_IN:
         result["ascend.stand-in"] = (
             "no CANN in this image: it imports and plans, and serves nothing"

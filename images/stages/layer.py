@@ -16,7 +16,9 @@ nothing that uv notes about the run (lock, cache keys) stays.
 from __future__ import annotations
 
 import argparse
+import base64
 import compileall
+import hashlib
 import os
 import py_compile
 import shutil
@@ -70,6 +72,9 @@ def alias(python: str, name: str, version: str) -> None:
     metadata.mkdir(parents=True)
     text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     (metadata / "METADATA").write_text(text)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+    names = f"{metadata.name}/METADATA,sha256={digest},{len(text)}\n{metadata.name}/RECORD,,\n"
+    (metadata / "RECORD").write_text(names)
 
 
 def venv(interpreter: str, python: str) -> None:

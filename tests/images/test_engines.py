@@ -15,7 +15,7 @@ from entrypoints.inputs import stack
 from images import base, engines, lock, render, targets
 from images.check import labels as checking
 from images.flags import Wheels
-from images.matrix import CPU, Engine, Matrix, Variant
+from images.matrix import CPU, INDEX, Engine, Matrix, Variant
 from images.site import Site
 
 Problems = Callable[..., list[str]]
@@ -164,6 +164,30 @@ def test_what_is_resolved(
     assert (made / "nixl.txt").read_text().count("==") == 2
 
 
+def test_another_build_of_torch(matrix: Matrix, engine: Engine, locks: Path) -> None:
+    """A lock of PyTorch's build is none of the index's: what is installed then is another file."""
+    of_index = replace(engine, torch_from=INDEX)
+    problems = engines.check(matrix, of_index, [matrix.arch("amd64")], locks)
+    assert "torch==2.13.0; the lock torch==2.13.0+cpu" in str(problems[0])
+    assert problems[0].fix == "invoke lock --engine 0.32.0 --arch amd64"
+
+
+def test_the_index_build_of_torch_is_locked_without_nvidias_libraries(matrix: Matrix) -> None:
+    engine = matrix.engine("0.13.0")
+    for arch in matrix.arches:
+        (torch,) = lock.parse((lock.LOCKS / engine.lock / arch / "torch.txt").read_text())
+        assert (torch.name, torch.version) == ("torch", engine.torch)
+
+
+def test_an_image_says_that_its_torch_is_the_indexs(matrix: Matrix) -> None:
+    base_image = render.Base(render.DEBIAN)
+    for name, told in (("0.13.0", True), ("0.32.0", False)):
+        variant = matrix.variant(None, CPU, "", name)
+        assert ("ascend.fallback.torch" in render.labels(matrix, variant, base_image)) == told
+        dockerfile = render.dockerfile(matrix, variant, base_image)
+        assert ("standin.processor" in dockerfile) == told
+
+
 def test_no_torch_for_the_processor(
     matrix: Matrix,
     engine: Engine,
@@ -277,10 +301,10 @@ def test_wheels_for_npus(matrix: Matrix, problems_of: Problems, tmp_path: Path) 
 
 
 def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Problems) -> None:
-    options = targets.Options((matrix.arch("amd64"),), base=render.DEBIAN)
-    chosen = [matrix.variant(None, CPU, "")]
+    options = targets.Options((matrix.arch("arm64"),), base=render.DEBIAN)
+    chosen = [matrix.variant(None, CPU, "", "0.32.0")]
     lines = problems_of(lambda: targets.resolve(matrix, chosen, options, print), EX_DATAERR)
     assert lines == [
-        "locks/cpu-0.13.0/amd64: there is no lock for this vLLM"
-        " (invoke lock --engine 0.13.0 --arch amd64 --wheels DIR)"
+        "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
+        " (invoke lock --engine 0.32.0 --arch arm64 --wheels DIR)"
     ]

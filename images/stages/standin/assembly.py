@@ -38,10 +38,12 @@ _RETURN_NUMBER = {
     "arm64": ("mov x0, #{value}", "ret"),
     "amd64": ("movl ${value}, %eax", "ret"),
 }
-_RETURN_TEXT = {
-    "arm64": ("adrp x0, .Lempty", "add x0, x0, :lo12:.Lempty", "ret"),
-    "amd64": ("leaq .Lempty(%rip), %rax", "ret"),
+_RETURN_ADDRESS = {
+    "arm64": ("adrp x0, {label}", "add x0, x0, :lo12:{label}", "ret"),
+    "amd64": ("leaq {label}(%rip), %rax", "ret"),
 }
+_EMPTY, _PLACE = ".Lempty", ".Lplace"
+_CLASS = "_ZTVN10__cxxabiv117__class_type_infoE"  # what a type information without bases points to
 _PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]*")
 
 
@@ -67,8 +69,13 @@ def library(stub: Stub, arch: str) -> Library:
 
 
 def assembly(stub: Stub, arch: str) -> str:
-    """One function that returns 0 (or an empty text) for each symbol, or a piece of zeroed data."""
-    blocks: dict[str, list[str]] = {"function": [], "object": [], "tls": []}
+    """One function that returns 0 (or an empty text) for each symbol, or a piece of zeroed data.
+
+    Of kind "place" is a function that returns where its caller writes; of kind "type" a type
+    information whose name is read.
+    """
+    kinds = ("function", "place", "object", "type", "tls")
+    blocks: dict[str, list[str]] = {kind: [] for kind in kinds}
     seen: set[str] = set()
     for number, symbol in enumerate(stub.symbols):
         label = symbol.name
@@ -77,11 +84,15 @@ def assembly(stub: Stub, arch: str) -> str:
             blocks[symbol.kind].append(f".symver {label}, {_quoted(symbol.name)}@{symbol.version}")
         seen.add(symbol.name)
         blocks[symbol.kind] += _define(_quoted(label), symbol.kind, symbol.name, arch)
-    lines = [".text", ".p2align 2", *blocks["function"]]
+    lines = [".text", ".p2align 2", *blocks["function"], *blocks["place"]]
     if any(symbol.name in _TEXT for symbol in stub.symbols):
-        lines += [".section .rodata", ".Lempty:", '.asciz ""']
+        lines += [".section .rodata", f"{_EMPTY}:", '.asciz ""']
     if blocks["object"]:
         lines += [".bss", ".p2align 4", *blocks["object"]]
+    if blocks["place"]:
+        lines += [".bss", ".p2align 4", f"{_PLACE}:", f".zero {DATA_BYTES}"]
+    if blocks["type"]:
+        lines += [f".weak {_CLASS}", ".data", *blocks["type"]]
     if blocks["tls"]:
         lines += ['.section .tbss,"awT",%nobits', ".p2align 4", *blocks["tls"]]
     lines.append('.section .note.GNU-stack,"",%progbits')
@@ -138,16 +149,23 @@ def run_compiler(command: Sequence[str], variables: dict[str, str]) -> None:
 
 
 def _define(label: str, kind: str, name: str, arch: str) -> list[str]:
+    size = f".size {label}, .-{label}"
     if kind == "function":
         value = NO_DEVICE if name in _FAILING else 0
-        lines = _RETURN_TEXT if name in _TEXT else _RETURN_NUMBER
-        body = [line.format(value=value) for line in lines[arch]]
-        size = [f".size {label}, .-{label}"]
+        lines = _RETURN_ADDRESS if name in _TEXT else _RETURN_NUMBER
+        body = [line.format(value=value, label=_EMPTY) for line in lines[arch]]
+    elif kind == "place":
+        body = [line.format(label=_PLACE) for line in _RETURN_ADDRESS[arch]]
+    elif kind == "type":
+        text = f".Lname_{name}"
+        body = [f".quad {_CLASS}+16", f".quad {text}"]
+        size += f'\n{text}:\n.asciz "{name.removeprefix("_ZTI")}"\n.p2align 4'
     else:
         body = [f".zero {DATA_BYTES}"]
-        size = [f".size {label}, {DATA_BYTES}"]
-    symbol_type = {"function": "function", "object": "object", "tls": "tls_object"}[kind]
-    return [f".globl {label}", f".type {label}, %{symbol_type}", f"{label}:", *body, *size]
+        size = f".size {label}, {DATA_BYTES}"
+    types = {"function": "function", "place": "function", "tls": "tls_object"}
+    symbol_type = types.get(kind, "object")
+    return [f".globl {label}", f".type {label}, %{symbol_type}", f"{label}:", *body, size]
 
 
 def _node(version: str, names: list[str]) -> str:

