@@ -67,10 +67,14 @@ class Platform:
 
 @dataclass(frozen=True)
 class Mooncake:
-    """Where Mooncake comes from: compiled against CANN (`source`), or its NPU `wheel`."""
+    """Where Mooncake comes from: compiled against CANN (`source`), or its NPU `wheel`.
+
+    `yalantinglibs`: the version that a compiled one is built with.
+    """
 
     version: str
     origin: str
+    yalantinglibs: str = ""
 
     @property
     def package(self) -> str:
@@ -403,14 +407,22 @@ class _MatrixReader(Reader):
             raw["compiled"] = self.words(f"{key}.compiled", raw["compiled"])
         raw["os_packages"] = self.packages(f"{key}.os_packages", raw.get("os_packages", {}))
         mooncake = self.mapping(f"{key}.mooncake", raw.get("mooncake", {}))
-        for unknown in mooncake.keys() - {"version", "from"}:
-            self.note(f"{key}.mooncake.{unknown}", "unknown key", "known: version, from")
-        self.texts(f"{key}.mooncake", mooncake, "version")
+        known = ("version", "from", "yalantinglibs")
+        for unknown in mooncake.keys() - {*known}:
+            self.note(f"{key}.mooncake.{unknown}", "unknown key", f"known: {', '.join(known)}")
+        self.texts(f"{key}.mooncake", mooncake, "version", "yalantinglibs")
         if not mooncake.get("version"):
             self.note(f"{key}.mooncake.version", "is missing")
         if mooncake.get("from") not in ("source", "wheel"):
             self.note(f"{key}.mooncake.from", f"is {mooncake.get('from')!r}", "source or wheel")
-        raw["mooncake"] = Mooncake(mooncake.get("version", ""), mooncake.get("from", ""))
+        if mooncake.get("from") == "source" and not mooncake.get("yalantinglibs"):
+            what = "is missing: a Mooncake from source is compiled with it"
+            self.note(f"{key}.mooncake.yalantinglibs", what)
+        raw["mooncake"] = Mooncake(
+            mooncake.get("version", ""),
+            mooncake.get("from", ""),
+            mooncake.get("yalantinglibs", ""),
+        )
         return self.make(Release, name=name, **raw)  # type: ignore[no-any-return]
 
     def matrix(self, value: Any, releases: Mapping[str, Release]) -> Matrix:

@@ -265,6 +265,7 @@ def contexts(matrix: Matrix, target: Target, options: Options) -> dict[str, grap
         tags = {
             "vllm-ascend": f"v{release.vllm_ascend}",
             "mooncake": f"v{release.mooncake.version}",
+            "yalantinglibs": release.mooncake.yalantinglibs,
         }
         for name in SOURCES:
             given = options.sources.get(name, matrix.sources[name])

@@ -66,7 +66,7 @@ def merged(parts: Iterable[Derived]) -> Derived:
 def lines(sources: Iterable[str]) -> str:
     """Citations in one: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5; vllm …`."""
     trees: dict[str, dict[str, list[str]]] = {}
-    for source in sources:
+    for source in (one for cited in sources for one in cited.split("; ")):
         tree, _, place = source.partition(": ")
         file, colon, line = place.rpartition(":")
         numbers = trees.setdefault(tree, {}).setdefault(file if colon else place, [])

@@ -16,6 +16,7 @@ import yaml
 
 from common.reading import document
 from images.matrix import RELEASES
+from releases import claims
 from releases.model import Fact
 
 ORDER = (
@@ -87,15 +88,14 @@ def read(path: Path) -> dict[str, Line]:
 def of(facts: Iterable[Fact]) -> dict[str, Line]:
     """The lines that facts make. `mooncake.version` and `mooncake.from` share one."""
     lines: dict[str, Line] = {}
+    sources: dict[str, list[str]] = {}
     for fact in facts:
         parent, _, child = fact.key.partition(".")
-        note = cited(fact.source)
+        key, value = fact.key, fact.value
         if child and parent not in NESTED:
-            before = lines.get(parent)
-            value = {**(before.value if before else {}), child: fact.value}
-            lines[parent] = Line(parent, value, before.note if before else note)
-        else:
-            lines[fact.key] = Line(fact.key, fact.value, note)
+            key, value = parent, {**(lines[parent].value if parent in lines else {}), child: value}
+        sources.setdefault(key, []).append(fact.source)
+        lines[key] = Line(key, value, cited(claims.lines(sources[key])))
     return lines
 
 

@@ -42,6 +42,11 @@ CANN_TAG = re.compile(
 )
 # A wheel that a Dockerfile names in full or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
 WHEEL = r"\b{}-(\d[\w.]*?)(?:(?:%2B|\+)[\w.]+)?-(?=cp\d|\$)"
+INSTALLER = "tools/mooncake_installer.sh"
+YALANTINGLIBS = (
+    r"^YALANTINGLIBS_VERSION=[\"']?(\d[\w.]*)",
+    r"git clone -b (\d[\w.]*) .*yalantinglibs",
+)
 POLICY = "docs/source/community/versioning_policy.md"
 INSTALLATION = "docs/source/installation.md"
 CONF = "docs/source/conf.py"
@@ -226,7 +231,13 @@ class _Pins:
         self.found.settle("mooncake.version", [*said, *self.policy("Mooncake")], _same_version)
         origin = [("wheel", source) for _, source in wheels]
         origin += [("source", source) for _, source in clones]
-        self.found.settle("mooncake.from", origin)
+        if self.found.settle("mooncake.from", origin) == "source":
+            self.found.settle("mooncake.yalantinglibs", self.yalantinglibs(), _same_version)
+
+    def yalantinglibs(self) -> Iterator[Claim]:
+        for pattern in YALANTINGLIBS:
+            for match, source in self.tree.find(INSTALLER, pattern):
+                yield match[1], source
 
     def requirements(self, torch: str | None) -> None:
         taken: list[tuple[str, tuple[str, ...]]] = []

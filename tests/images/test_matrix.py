@@ -176,8 +176,8 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ["releases/v0.18.0.yaml: torch_vision: unknown key"],
     ),
     "unknown key of Mooncake": (
-        [("{version: 0.3.9, from: source}", "{version: 0.3.9, from: source, tag: x}")],
-        ["releases/v0.18.0.yaml: mooncake.tag: unknown key (known: version, from)"],
+        [("{version: 0.3.9, from: source", "{version: 0.3.9, tag: x, from: source")],
+        ["releases/v0.18.0.yaml: mooncake.tag: unknown key (known: version, from, yalantinglibs)"],
     ),
     "unknown key of a pair": (
         [(PAIR, PAIR.replace("}", ", cuda: [x]}"))],
@@ -280,8 +280,12 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ["oses.openeuler24.03.packager: 'yum' is not known (apt or dnf)"],
     ),
     "Mooncake from nowhere": (
-        [("{version: 0.3.9, from: source}", "{version: 0.3.9, from: git}")],
+        [("{version: 0.3.9, from: source", "{version: 0.3.9, from: git")],
         ["releases/v0.18.0.yaml: mooncake.from: is 'git' (source or wheel)"],
+    ),
+    "Mooncake from source without what it is compiled with": (
+        [("{version: 0.3.9, from: source, yalantinglibs: 0.5.6}", "{version: 0.3.9, from: source}")],
+        ["releases/v0.18.0.yaml: mooncake.yalantinglibs: is missing"],
     ),
     "default that is no release": (
         [(TOP, "default_release: v0.13")],
