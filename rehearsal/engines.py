@@ -20,7 +20,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Engine:
-    """`runs`: it in words. `build`: the command that makes its image.
+    """`runs`: it in words. `build`: the command that makes its image, `labels`: what that has.
 
     `translate`: the cluster as this engine can run it, with what that has changed, in words.
     `timeout`: seconds until everything has to be healthy. `interval`: seconds between two looks at
@@ -35,3 +35,4 @@ class Engine:
     timeout: float
     interval: float
     env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from clusters.model import Cluster
 from common.errors import EX_UNAVAILABLE, fail
 from entrypoints.inputs import model as models
 from images import engines, matrix
+from images.labels import PIN
 from images.matrix import CPU, Variant
 from images.targets import REPOSITORY, WORK, native_arch
 from rehearsal import rules, tiny
@@ -44,6 +45,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
         mounts=(Mount(folder, PLACE),),
         timeout=known.timeout,
         interval=known.interval,
+        labels={"ascend.platform": CPU, f"{PIN}vllm": vllm},
     )
 
 

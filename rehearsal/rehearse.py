@@ -93,9 +93,7 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
         api.ping()
     except DockerException as error:
         raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
-    if Engine(api).image(runs.image) is None:
-        fix = f"make it with `{runs.build}`, or give another by --image"
-        raise fail("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
+    check_image(api, runs)
     name = f"{cluster.name}-rehearsal"
     report = Report(cluster.name, time.monotonic())
     with stage(api, name, runs, options.keep) as place, _Recorder(out, report) as view:
@@ -112,6 +110,18 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
             report.logs = _logs(api, made.deployment)
             report.seconds = time.monotonic() - report.begun
     return report
+
+
+def check_image(api: APIClient, runs: Runs) -> None:
+    """Raises UserError: 69 when the engine does not have the image, 64 when it is another one."""
+    fix = f"make it with `{runs.build}`, or give another by --image"
+    if Engine(api).image(runs.image) is None:
+        raise fail("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
+    has = api.inspect_image(runs.image)["Config"].get("Labels") or {}
+    for name, value in runs.labels.items():
+        if has.get(name) != value:
+            what = f"the label {name} of {runs.image} is {has.get(name, 'missing')}, not {value}"
+            raise fail("--image", what, fix)
 
 
 def _machine(api: APIClient) -> Machine:

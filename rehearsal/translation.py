@@ -6,7 +6,7 @@ image need not have them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,9 +65,10 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
     }
     served = next((one.served_model_name for one in written.values()), ())
     work = _Work(rules, target, release, catalogue.load(release), share, changes)
+    parts = [(name, part) for name, one in cluster.instances.items() for part in _apart(one)]
     instances = {
-        name: work.instance(one, roles[name], written[name].groups[roles[name]], at)
-        for at, (name, one) in enumerate(cluster.instances.items())
+        part.name: work.instance(part, one, roles[one], written[one].groups[roles[one]], at)
+        for at, (one, part) in enumerate(parts)
     }
     proxy = cluster.proxy
     if proxy:
@@ -101,6 +102,16 @@ def _checked(cluster: Cluster, rules: Rules) -> dict[str, str]:
     return roles
 
 
+def _apart(instance: Instance) -> Iterator[Instance]:
+    """The instance; replicas that share a node as instances, for each has ports of its own."""
+    if len(set(instance.nodes)) == len(instance.nodes):
+        yield instance
+        return
+    for replica in range(instance.replicas):
+        nodes = instance.nodes[replica * instance.each : (replica + 1) * instance.each]
+        yield replace(instance, name=f"{instance.name}-{replica}", nodes=nodes, replicas=1)
+
+
 @dataclass(frozen=True)
 class _Work:
     """`share`: workers that each container may have."""
@@ -112,9 +123,11 @@ class _Work:
     share: int
     changes: Changes
 
-    def instance(self, instance: Instance, role: str, block: Block, at: int) -> Instance:
-        """An instance with settings that need no recipe. `at`: its place in the file."""
-        name = instance.name
+    def instance(self, instance: Instance, name: str, role: str, block: Block, at: int) -> Instance:
+        """An instance with settings that need no recipe.
+
+        `name`: the file's for it. `at`: its place among all instances.
+        """
         tokens = _Tokens(self.known, instance)
         kv, further = self._transfer(block, role, at, name)
         stated = {"port": block.port, "dp_rpc_port": block.dp_rpc_port}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from docker import APIClient
+from docker.errors import NotFound
 
 from clusters.file import read
 from common.errors import EX_UNAVAILABLE, EX_USAGE, UserError
 from rehearsal import choice, processor, rules, tiny
 from rehearsal.engines import Engine
+from rehearsal.rehearse import check_image
 from rehearsal.sizes import Machine
 
 EXAMPLES = Path(__file__).parents[2] / "clusters/examples"
@@ -62,6 +66,36 @@ def test_a_wrong_choice_is_a_matter_of_usage(name: str, model: str, said: str) -
     with pytest.raises(UserError, match=said) as error:
         chosen(name, model=model)
     assert error.value.exit_code == EX_USAGE
+
+
+class Images:
+    """An engine with one image."""
+
+    def __init__(self, name: str, **labels: str) -> None:
+        self.name, self.labels = name, labels
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        if name != self.name:
+            raise NotFound("no such image")
+        return {"Id": "sha256:1", "Config": {"Labels": self.labels}}
+
+
+def test_the_image_has_to_be_there_and_to_hold_that_vllm() -> None:
+    made = chosen("vllm", "some:image")
+    right = {"ascend.platform": "cpu", "ascend.pin.vllm": "0.32.0"}
+    check_image(cast(APIClient, Images("some:image", **right)), made)
+    for have, code, said in (
+        (Images("other:image"), EX_UNAVAILABLE, "make it with `invoke build --platform cpu"),
+        (
+            Images("some:image", **{**right, "ascend.pin.vllm": "0.13.0"}),
+            EX_USAGE,
+            "is 0.13.0, not",
+        ),
+        (Images("some:image"), EX_USAGE, "is missing, not cpu"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            check_image(cast(APIClient, have), made)
+        assert error.value.exit_code == code
 
 
 def test_without_a_lock_the_command_that_makes_one_is_named(

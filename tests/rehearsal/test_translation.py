@@ -240,6 +240,19 @@ def test_two_instances_on_a_node_have_ports_of_their_own() -> None:
     assert len(ports) == 2
 
 
+def test_replicas_on_one_node_have_ports_of_their_own() -> None:
+    shared = "prefill: {nodes: [node1, node1], replicas: 2, sizes: {tp: 4, dp: 2}}"
+    made = on_the_processor(example("pd-3node", ("prefill: {nodes: [node1]}", shared)))
+    prefills = [one for one in made.deployment.containers if one.role == "prefill"]
+    assert [one.name.partition("-rehearsal-")[2] for one in prefills] == [
+        "prefill-0-0",
+        "prefill-1-0",
+    ]
+    launches = [one.launch for one in prefills if one.launch]
+    assert len({one.env["VLLM_NIXL_SIDE_CHANNEL_PORT"] for one in launches}) == 2
+    assert len({str(one.ports["api"]) for one in launches}) == 2
+
+
 def test_a_larger_machine_gets_more_of_the_file() -> None:
     made = on_the_processor(example("pd-3node"), Machine(24, 256.0))
     prefill, decode, headless, _ = made.deployment.containers
