@@ -10,18 +10,21 @@ what the build itself installs.
 from __future__ import annotations
 
 import datetime
+import email
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
@@ -123,12 +126,18 @@ def render(pinned: Iterable[Pinned]) -> str:
 
 
 def lock(
-    matrix: Matrix, release: Release, torch_index: str | None, say: Say, locks: Path = LOCKS
+    matrix: Matrix,
+    release: Release,
+    torch_index: str | None,
+    say: Say,
+    locks: Path = LOCKS,
+    find_links: Iterable[str] = (),
 ) -> Path:
     """Resolve a release for every architecture and replace its slices, all or nothing.
 
-    `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA. Raises UserError
-    (69) with the resolver's words when an index lacks something or does not answer.
+    `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA; `find_links` are
+    directories or pages of wheels that the index lacks. Raises UserError (69) with the resolver's
+    words when an index lacks something or does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
         work = Path(scratch)
@@ -137,7 +146,8 @@ def lock(
         made = work / release.name
         for arch in matrix.arches.values():
             say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
-            pinned = _resolve(matrix, release, arch, wheels, torch_index)
+            places = (str(wheels), *find_links)
+            pinned = _resolve(matrix, release, arch, places, torch_index)
             write(pinned, matrix.layers, made / arch.name)
             say(f"{release.name}: {len(pinned)} packages")
         record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
@@ -220,8 +230,52 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     return sources, work / "wheels"
 
 
+def overrides(release: Release, vllm: Iterable[str]) -> list[str]:
+    """What holds against what other packages ask for; `vllm`: the requirements of vLLM's wheel.
+
+    Upstream installs vllm-ascend after vLLM, and what a Dockerfile names after both, so those win
+    where they cannot agree. torch-npu's own metadata names torch==…+cpu on x86_64, which the
+    package index does not have.
+    """
+    own = [f"torch-npu=={release.torch_npu}", f"triton-ascend=={release.triton_ascend}"]
+    theirs = {canonicalize_name(one.name): one for one in map(Requirement, vllm)}
+    for requirement in map(Requirement, release.requirements):
+        other = theirs.get(canonicalize_name(requirement.name))
+        if other and not compatible(requirement.specifier, other.specifier):
+            extras = f"[{','.join(sorted(other.extras))}]" if other.extras else ""
+            own.append(f"{requirement.name}{extras}{requirement.specifier}")
+    return own
+
+
+def compatible(one: SpecifierSet, other: SpecifierSet) -> bool:
+    """Whether some version is in both: an end of one of them, or one just beside it.
+
+    What bounds nothing goes with everything.
+    """
+    ends = [part.version.removesuffix(".*") for part in (*one, *other)]
+    near = [version for end in ends for version in (end, f"{end}.1", f"{end}.dev0")]
+    return not (one and other) or any(
+        one.contains(version, prereleases=True) and other.contains(version, prereleases=True)
+        for version in near
+    )
+
+
+def _required(wheels: Path) -> list[str]:
+    """What vLLM's wheel requires on every machine, without its extras."""
+    (path,) = wheels.glob("vllm-*.whl")
+    with zipfile.ZipFile(path) as opened:
+        (metadata,) = (n for n in opened.namelist() if n.endswith(".dist-info/METADATA"))
+        fields = email.message_from_bytes(opened.read(metadata))
+    wanted = fields.get_all("Requires-Dist") or []
+    return [one for one in wanted if "extra ==" not in one]
+
+
 def _resolve(
-    matrix: Matrix, release: Release, arch: Arch, wheels: Path, torch_index: str | None
+    matrix: Matrix,
+    release: Release,
+    arch: Arch,
+    places: tuple[str, ...],
+    torch_index: str | None,
 ) -> list[Pinned]:
     days = [
         f"--exclude-newer-package={name}={end_of(day)}"
@@ -229,13 +283,12 @@ def _resolve(
     ]
     direct = requirements(matrix, release)
     torch = release.torch
-    options = ["--find-links", str(wheels)]
+    options = [f"--find-links={place}" for place in places]
     if torch_index and arch.name == "amd64":
         torch += "+cpu"
         direct[direct.index(f"torch=={release.torch}")] = f"torch=={torch}"
         options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
         options += ["--exclude-newer-package=torch=false"]  # that index states no upload times
-    # torch-npu's own metadata names torch==…+cpu on x86_64, which the package index does not have.
     text = resolve(
         direct,
         *options,
@@ -243,7 +296,7 @@ def _resolve(
         *("--exclude-newer", end_of(release.published)),
         *("--python-platform", f"{arch.machine}-{MANYLINUX}", "--python-version", release.python),
         *("--prerelease", "if-necessary-or-explicit"),
-        overrides=[f"torch=={torch}", f"torch-npu=={release.torch_npu}"],
+        overrides=[f"torch=={torch}", *overrides(release, _required(Path(places[0])))],
     )
     return [package for package in parse(text) if not NEVER.fullmatch(package.name)]
 

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from images.lock import compatible
 from releases.claims import Claim, Findings, lines
 from releases.dockerfile import Dockerfile, dockerfiles
 from releases.model import Derived, Fact
@@ -345,19 +346,6 @@ COMPANIONS: dict[str, Callable[[str], str]] = {
     "torchvision": _torchvision,
     "torchaudio": lambda torch: torch,
 }
-
-
-def compatible(one: SpecifierSet, other: SpecifierSet) -> bool:
-    """Whether some version is in both: an end of one of them, or one just beside it.
-
-    What bounds nothing goes with everything.
-    """
-    ends = [part.version.removesuffix(".*") for part in (*one, *other)]
-    near = [version for end in ends for version in (end, f"{end}.1", f"{end}.dev0")]
-    return not (one and other) or any(
-        one.contains(version, prereleases=True) and other.contains(version, prereleases=True)
-        for version in near
-    )
 
 
 def _requirement(text: str) -> Requirement | None:
