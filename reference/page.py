@@ -21,7 +21,7 @@ class Page:
     text: str
 
 
-def page(path: str, template: str, **values: Any) -> Page:
+def page(path: str, template: str, /, **values: Any) -> Page:
     """The same values give the same text."""
     body = _environment().get_template(template).render(**values)
     return Page(path, f"{MARK}\n\n{_tidy(body)}\n")

@@ -24,7 +24,7 @@ def pages(matrix: Matrix) -> list[Page]:
             compatibility.made(matrix),
             roles.made(),
             checks.made(),
-            recipes.made(matrix),
+            *recipes.made(matrix),
             *releases.made(matrix),
         ]
 

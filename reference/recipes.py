@@ -57,6 +57,19 @@ class Shown:
     examples: tuple[str, ...]
 
     @property
+    def page(self) -> str:
+        """The page that it is on: all recipes of a model share one."""
+        return self.recipe.name.partition("/")[0]
+
+    def fit(self, release: str, platform: str) -> str:
+        """How it goes with a release on a platform, in a word."""
+        for one in self.fits:
+            if (one.release, one.platform) == (release, platform):
+                refused = "refused" if one.problems else ""
+                return refused or ("starts, with warnings" if one.warnings else "starts")
+        return "not stated"
+
+    @property
     def context(self) -> tuple[str, ...]:
         """The longest requests in tokens, as the nodes' flags say; several where they differ."""
         lengths = (_facts(one).number("--max-model-len") for one in self.launches)
@@ -94,18 +107,26 @@ class Shown:
         return _by_word((one, one.warnings) for one in self.fits)
 
 
-def made(matrix: Matrix) -> Page:
+def made(matrix: Matrix) -> list[Page]:
+    """A page for each model, and one that lists them."""
     shown = [_shown(matrix, name) for name in recipes.names()]
     platforms = {one.variant.platform.name: one.variant for one in shown}
-    return page(
-        "recipes.md",
-        "recipes.md.j2",
-        recipes=shown,
-        releases=[one.name for one in in_order(matrix)],
-        functions={
-            name: commands.function(_image(variant, {})) for name, variant in platforms.items()
-        },
-    )
+    functions = {name: commands.function(_image(of, {})) for name, of in platforms.items()}
+    releases = [one.name for one in in_order(matrix)]
+    models = dict.fromkeys(one.page for one in shown)
+    return [
+        page("recipes.md", "recipes.md.j2", recipes=shown, functions=functions),
+        *(
+            page(
+                f"recipes/{name}.md",
+                "recipe.md.j2",
+                page=name,
+                recipes=[one for one in shown if one.page == name],
+                releases=releases,
+            )
+            for name in models
+        ),
+    ]
 
 
 def _shown(matrix: Matrix, name: str) -> Shown:
@@ -129,8 +150,8 @@ def _shown(matrix: Matrix, name: str) -> Shown:
 
 
 def _variants(matrix: Matrix, recipe: Recipe) -> Iterator[Variant]:
-    """Every release and platform of the recipe, the default release first."""
-    releases = in_order(matrix)
+    """Every release and platform for which the recipe is stated, the default release first."""
+    releases = [one for one in in_order(matrix) if one.name in (recipe.releases or matrix.releases)]
     releases.sort(key=lambda one: one.name != matrix.default_release)
     system = next(iter(matrix.oses))
     for release in releases:
@@ -169,14 +190,14 @@ def _problems(found: Deployment) -> list[str]:
 
 
 def _warnings(found: Deployment) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(
-            warning.line()
-            for node in found.nodes
-            if node.launch
-            for warning in node.launch.warnings
-        )
-    )
+    lines: dict[str, None] = {}
+    for node in found.nodes:
+        for warning in node.launch.warnings if node.launch else ():
+            line = warning.line()
+            if node.launch and (path := node.launch.context.settings.recipe):
+                line = line.replace(path, found.recipe)  # it is planned from a file of its own
+            lines[line] = None
+    return tuple(lines)
 
 
 def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:

@@ -74,7 +74,7 @@ class Scope:
             if node.id in self.assigned:
                 those = self.assigned[node.id]
                 single = len(those) == 1 and len(those[0]) == 1
-                return self.value(those[0][0]) if single else _MISSING
+                return self._without(node.id).value(those[0][0]) if single else _MISSING
             return self.known.get(node.id, _MISSING)
         if isinstance(node, ast.Subscript):
             container, key = self.value(node.value), self.value(node.slice)
@@ -89,12 +89,17 @@ class Scope:
         if isinstance(node, ast.IfExp):
             return [*self.texts(node.body), *self.texts(node.orelse)]
         if isinstance(node, ast.Name) and node.id in self.assigned:
+            before = self._without(node.id)
             return [
-                text + "".join(map(self._text, added))
+                text + "".join(map(before._text, added))
                 for first, *added in self.assigned[node.id]
-                for text in self.texts(first)
+                for text in before.texts(first)
             ]
         return [self._text(node)]
+
+    def _without(self, name: str) -> Scope:
+        """What stands where a name is assigned: it may be made of what it was before."""
+        return Scope(self.known, {one: of for one, of in self.assigned.items() if one != name})
 
     def _text(self, node: ast.expr) -> str:
         if isinstance(node, ast.JoinedStr):

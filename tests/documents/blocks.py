@@ -107,7 +107,7 @@ def kept_before(block: Block) -> list[Block]:
 def substituted(text: str, kind: str) -> str:
     """The text with the words and patterns of blocks.yaml replaced, those for all kinds last."""
     for rule in rules(kind):
-        text = re.sub(rule["replace"], rule["by"], text)
+        text = re.sub(rule["replace"], rule["by"], text, flags=re.MULTILINE)
     return text
 
 

@@ -47,7 +47,7 @@ def test_every_substitution_is_used_and_says_why(kind: str) -> None:
     assert texts
     for rule in KNOWN["kinds"][kind].get("substitutions", []):
         assert rule["why"]
-        assert any(re.search(rule["replace"], text) for text in texts), rule
+        assert any(re.search(rule["replace"], text, re.MULTILINE) for text in texts), rule
 
 
 @pytest.mark.parametrize("block", [pytest.param(one, id=one.name) for one in ALL])
