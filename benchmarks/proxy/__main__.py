@@ -21,7 +21,7 @@ from benchmarks.layers import machine
 from benchmarks.proxy import cases, probe, report, wrk
 from benchmarks.proxy.cases import ROUTER, WAYS, Case, Sample, Way
 from benchmarks.proxy.stage import Place, Processors, Stage, cpu_seconds, memory, stage, stay_on
-from common.errors import EX_SOFTWARE, EX_USAGE, UserError, fail
+from common.errors import EX_SOFTWARE, EX_USAGE, Problem, UserError, fail
 
 CHECKED = 400  # completions of the check, half of them streams
 CHECKED_SIZE = 4096  # bytes of their prompts
@@ -31,7 +31,6 @@ def measure(stage: Stage, wrk_: str, way: Way, place: Place, case: Case, seconds
     """One case by one way, once."""
     url = f"http://127.0.0.1:{place.port}"
     argv = wrk.command(wrk_, url, case, seconds, uuid.uuid4().hex[:12], place.two)
-    stage.counts()
     looks = probe.Probe(place.port, stage.servers, place.two) if case.stream else None
     proxy, servers, own, (used, all_) = place.cpu(), cpu_seconds(stage.backend), _own(), _ticks()
     with looks or nullcontext():
@@ -81,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    _refuse(given)
     wrk_ = wrk.find()
     processors = Processors.split(sorted(os.sched_getaffinity(0)), given.proxy_cpus)
     ways = [*WAYS, *(_also(one) for one in given.also)]
@@ -150,10 +150,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("image", help="an image made by `invoke build`")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
     parser.add_argument("--seconds", type=int, default=2, help="of load for each (2)")
-    parser.add_argument("--sizes", type=_numbers, default=[100, 65536], help="bytes (100,65536)")
-    parser.add_argument("--connections", type=_numbers, default=[1, 16, 128], help="(1,16,128)")
     parser.add_argument(
-        "--answers", type=lambda text: text.split(","), default=["whole", "stream"], help="kinds"
+        "--sizes", type=_numbers, default=[100, 65536], help="bytes of a prompt (100,65536)"
+    )
+    parser.add_argument(
+        "--connections",
+        type=_numbers,
+        default=[1, 16, 128],
+        help="each with a request at a time (1,16,128)",
+    )
+    parser.add_argument(
+        "--answers",
+        type=lambda text: text.split(","),
+        default=["whole", "stream"],
+        help="(whole,stream)",
     )
     parser.add_argument("--proxy-cpus", type=int, default=1, help="processors of the proxy (1)")
     parser.add_argument(
@@ -171,6 +181,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help="write everything measured as JSON")
     return parser
+
+
+def _refuse(given: argparse.Namespace) -> None:
+    """Raises UserError (64) with every option that cannot be."""
+    least = (
+        ("--rounds", [given.rounds], 1),
+        ("--seconds", [given.seconds], 1),
+        ("--sizes", given.sizes, cases.LEAST_SIZE),
+        ("--connections", given.connections, 1),
+        ("--proxy-cpus", [given.proxy_cpus], 1),
+    )
+    wrong = [
+        Problem(name, f"{one} is less than {limit}")
+        for name, values, limit in least
+        for one in values
+        if one < limit
+    ]
+    kinds = set(given.answers) - {"whole", "stream"}
+    wrong += [Problem("--answers", f"{one!r} is neither whole nor stream") for one in sorted(kinds)]
+    if wrong:
+        raise UserError(wrong)
 
 
 def _also(text: str) -> Way:

@@ -63,7 +63,8 @@ class State:
         self.elsewhere: Counter[str] = Counter()
         self.prompts: set[str] = set()
         self.ids: dict[str, set[str]] = {"prefill": set(), "decode": set()}
-        self.kept.clear()
+        # What was kept before can still be fetched, by a proxy whose client has left.
+        self.kept, self.before = {}, self.kept
 
     def report(self) -> bytes:
         counts = {name: self.counts[name] for name in ("prefill", "decode", "gone")}
@@ -104,7 +105,8 @@ class State:
             raise Refused("a decode does not hand over")
         if len(told.get("remote_block_ids") or ()) != -(-len(asked.prompt) // BLOCK):
             raise Refused("a decode needs the blocks of its prefill")
-        prompt, first_id = self.kept.pop(name, (None, ""))
+        kept = self.kept if name in self.kept else self.before
+        prompt, first_id = kept.pop(name, (None, ""))
         if prompt is None:
             raise Refused("there is no such prefill, or it was fetched before")
         if prompt != asked.prompt:

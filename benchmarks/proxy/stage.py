@@ -22,7 +22,7 @@ BACKEND = Path(__file__).parent / "backend.py"
 PYTHON = "/opt/vllm/bin/python"
 SIDES = ("prefill", "prefill", "decode", "decode", "both")
 PATIENCE = 120.0  # seconds until a proxy is ready; the example imports vLLM
-QUIET = 0.1  # seconds without a new request, after which a way is done
+QUIET = 0.3  # seconds without a new request, after which a way is done
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Stage:
             ["/backend.py", *pairs],
             self.processors.rest,
             entrypoint=[PYTHON],
+            healthcheck={"test": ["NONE"]},  # the image's asks for what an entrypoint has started
             volumes={str(BACKEND): {"bind": "/backend.py", "mode": "ro"}},
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.proxy import __main__ as benchmark
 from benchmarks.proxy import cases, probe, report, wrk
 from benchmarks.proxy.cases import EVENTS, EXAMPLE, NONE, ROUTER, WAYS, Case, Load, Sample, Way
 from benchmarks.proxy.stage import Processors
@@ -186,6 +187,17 @@ def test_data_is_json() -> None:
     found = json.loads(json.dumps(report.data(table())))
     assert found[0]["ways"][ROUTER]["rate"] == 1000
     assert (found[0]["ratio"], found[0]["verdict"]) == (5.0, "pass")
+
+
+def test_every_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ["--rounds=0", "--sizes=100,8", "--answers=whole,slow", "--proxy-cpus=0"]
+    assert benchmark.main(["image", *wrong]) == 64
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --rounds: 0 is less than 1",
+        "error: --sizes: 8 is less than 32",
+        "error: --proxy-cpus: 0 is less than 1",
+        "error: --answers: 'slow' is neither whole nor stream",
+    ]
 
 
 def test_processors() -> None:
