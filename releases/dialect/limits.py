@@ -27,7 +27,7 @@ SERVE = "vllm/entrypoints/cli/serve.py"
 TRANSFER = "vllm/config/kv_transfer.py"
 UTILS = "vllm_ascend/utils.py"
 # `[20000, 20000 + npu_per_node x 1000)` of vllm-ascend's documents.
-RANGE = r"\[(\d{4,5}), \1 \+ npu_per_node \W (\d+)\)"
+RANGE = r"\[(\d{4,5}), \1 \+ npu_per_node \S (\d+)\)"
 DOCUMENTS = r"docs/source/(?!locale/).*\.md"
 MOONCAKE = r"ARG MOONCAKE_TAG=\"?([^\"\s]+)\"?"
 P2P = r"vllm_ascend/distributed/(kv_transfer/kv_p2p/)?mooncake_connector\.py"
