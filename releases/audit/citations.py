@@ -125,7 +125,7 @@ def places(segment: str) -> Iterator[Place]:
         return
     package, first, last = match["package"], match["first"] or "", match["last"] or ""
     place: Place | None = None
-    for part in re.split(r", ?(?!\d+(?:-\d+)?(?:,|$))|, (?=\d)", match["rest"]):
+    for part in match["rest"].split(", "):
         word, _, prose = part.partition(" ")
         named = DOCKERFILE.fullmatch(word) or PLACE.fullmatch(word)
         if named:

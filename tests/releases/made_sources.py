@@ -117,7 +117,7 @@ assert vllm_config.parallel_config.tensor_parallel_size > 1, (
         "FUSED_MC2 = 3\nenable = get_ep_group().world_size <= 32\n"
     ),
     "docs/source/guide.md": "Ports `[20000, 20000 + npu_per_node x 1000)`; export VLLM_UNREAD=1\n"
-    "Two Atlas 800 A2(64G*8) nodes, /dev/davinci_manager, /etc/hccn.conf\n",
+    "Two Atlas 800 A2(64G*8) nodes, HDK 25.5, /dev/davinci_manager, /etc/hccn.conf\n",
     "examples/pd/proxy.py": "",
 }
 
