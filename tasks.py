@@ -13,6 +13,7 @@ from commands import (
     looking,
     publishing,
     recipes,
+    releasing,
     running,
     trying,
 )
@@ -23,6 +24,7 @@ for module in (
     publishing,
     looking,
     recipes,
+    releasing,
     running,
     importing,
     trying,
