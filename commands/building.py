@@ -160,6 +160,8 @@ def build(
         "tools": "as build has it",
         "builder": "as build has it",
         "source": "as build has it; repeatable",
+        "engine": "as build has it",
+        "wheels": "as build has it; what is taken of it goes into the bundle",
         "pip-index": "as build has it",
         "torch-index": "as build has it",
         "registry-mirror": "as build has it; apt's and dnf's mirrors come from the environment",
@@ -182,6 +184,8 @@ def fetch(
     tools: str | None = None,
     builder: str | None = None,
     source: list[str] | None = None,
+    engine: str | None = None,
+    wheels: str | None = None,
     pip_index: str | None = None,
     torch_index: str | None = None,
     registry_mirror: str | None = None,
@@ -207,6 +211,7 @@ def fetch(
             tools=tools,
             builder=builder,
             sources=targets.sources(source or []),
+            wheels=targets.wheels(wheels),
             site=Site.of(
                 environ(),
                 pip_index=pip_index,
@@ -215,7 +220,7 @@ def fetch(
                 certificates=certificates,
             ),
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
         chosen = targets.resolve(matrix, variants, options, say)
         made = fetching.fetch(matrix, chosen, options, Path(directory), say)
         data(format, fetching.fetched_data(made), lambda: fetching.fetched_text(made))

@@ -42,6 +42,8 @@ from commands.common import (
         "builder": "a buildx builder with a node for each architecture",
         "compression": "zstd (default) or gzip; with docker's media types gzip",
         "source": "as build has it; repeatable",
+        "engine": "as build has it",
+        "wheels": "as build has it",
         "key": "sign with this private key: a file, env://NAME, a KMS",
         "keyless": "sign with the identity of the CI job",
         "offline": "leave the transparency log out; only with --key",
@@ -70,6 +72,8 @@ def publish(
     builder: str | None = None,
     compression: str = "zstd",
     source: list[str] | None = None,
+    engine: str | None = None,
+    wheels: str | None = None,
     key: str = "",
     keyless: bool = False,
     offline: bool = False,
@@ -108,9 +112,10 @@ def publish(
             builder=builder,
             compression=compression if types.annotations else "gzip",
             sources=targets.sources(source or []),
+            wheels=targets.wheels(wheels),
             site=site,
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all)
+        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
         job = parts.Job(
             matrix,
             matrix.release(release),

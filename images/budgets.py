@@ -13,7 +13,8 @@ import yaml
 
 from common.errors import EX_DATAERR, Problem, UserError, did_you_mean
 from common.reading import Reader, document, kind
-from images.matrix import STAND_IN, Matrix, Variant
+from images.matrix import CPU, STAND_IN, Matrix, Variant
+from images.render import DEBIAN
 from images.weights import Weight
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATH = Path(__file__).parent / "budgets.yaml"
 BASES = ("image", "packages", STAND_IN)
+CPU_BASES = ("image", DEBIAN)
 COMPRESSIONS = ("zstd", "gzip")
 MB = 1_000_000
 ROUNDING = 0.05  # MB: baselines are written with one decimal
@@ -28,7 +30,10 @@ ROUNDING = 0.05  # MB: baselines are written with one decimal
 
 @dataclass(frozen=True)
 class Key:
-    """What a budget is for: one variant on one architecture, on one kind of base."""
+    """What a budget is for: one variant on one architecture, on one kind of base.
+
+    `release` is the lock of platform cpu, such as cpu-0.13.0: it is the vLLM that has the weight.
+    """
 
     release: str
     platform: str
@@ -40,7 +45,8 @@ class Key:
     @classmethod
     def of(cls, variant: Variant, base: str, weight: Weight) -> Key:
         """Of an image as it is built; `base` is the kind."""
-        names = (variant.release.name, variant.platform.name, variant.os.name)
+        release = variant.engine.lock if variant.engine else variant.release.name
+        names = (release, variant.platform.name, variant.os.name)
         return cls(*names, weight.arch, base, weight.compression)
 
     def __str__(self) -> str:
@@ -215,6 +221,10 @@ class _BudgetReader(Reader):
             "base": BASES,
             "compression": COMPRESSIONS,
         }
+        if raw.get("platform") == CPU:
+            locks = [engine.lock for engine in matrix.cpu.engines.values()]
+            known |= {"release": locks, "platform": [CPU], "os": [matrix.cpu.os.name]}
+            known |= {"base": CPU_BASES}
         for name, words in known.items():
             if name not in raw:
                 self.note(f"{at}.{name}", "is missing")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError
 from images import lock
 from images.flags import Wheels
 from images.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
@@ -107,21 +107,37 @@ def check(
     """Where the matrix and the locks disagree, without a network; that there is one for each."""
     problems = []
     for arch in arches:
-        wheels = " --wheels DIR" if engine.torch_from == PYTORCH else ""
-        remedy = f"invoke lock --engine {engine.vllm} --arch {arch.name}{wheels}"
+        paths, remedy = _slices(matrix, engine, arch.name, locks)
         where = f"locks/{engine.lock}/{arch.name}"
         folder = locks / engine.lock / arch.name
         if not (folder / RECORD).is_file():
             problems.append(Problem(where, "there is no lock for this vLLM", remedy))
             continue
         problems += lock.check_record(folder / RECORD, inputs(matrix, engine), where, remedy)
-        paths = {layer: folder / f"{layer}.txt" for layer in matrix.cpu.layers}
         slices, unreadable = lock.read_slices(paths, remedy, locks)
         problems += unreadable
         if not unreadable:
             wanted = [*requirements(matrix, engine), *matrix.cpu.alone]
             problems += lock.check_slices(where, matrix.cpu.layers, wanted, slices)
     return problems
+
+
+def read(
+    matrix: Matrix, engine: Engine, arch: str, locks: Path = LOCKS
+) -> dict[str, list[lock.Pinned]]:
+    """The slices for an architecture, layer → packages. Raises UserError (65)."""
+    slices, problems = lock.read_slices(*_slices(matrix, engine, arch, locks), locks)
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return slices
+
+
+def _slices(matrix: Matrix, engine: Engine, arch: str, locks: Path) -> tuple[dict[str, Path], str]:
+    """Layer → file, and how they are made anew."""
+    wheels = " --wheels DIR" if engine.torch_from == PYTORCH else ""
+    remedy = f"invoke lock --engine {engine.vllm} --arch {arch}{wheels}"
+    folder = locks / engine.lock / arch
+    return {layer: folder / f"{layer}.txt" for layer in matrix.cpu.layers}, remedy
 
 
 def locked(matrix: Matrix, locks: Path = LOCKS) -> Iterator[tuple[Engine, Arch]]:

@@ -23,7 +23,7 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, fail
-from images import lock
+from images import engines, lock
 from images.attestations.provenance import base_digest, buildkit
 from images.contents import image as contents
 from images.contents.image import Image
@@ -35,9 +35,9 @@ from images.contents.packages import (
     os_packages,
     packages,
 )
-from images.labels import BASE, BASE_DIGEST, BASE_NAME, RELEASE
+from images.labels import BASE, BASE_DIGEST, BASE_NAME, PIN, RELEASE
 from images.lock import LOCKS, Pinned
-from images.matrix import STAND_IN, Matrix, Release
+from images.matrix import CPU, STAND_IN, Matrix, Release
 from images.registry.oci import Manifest
 from images.registry.transfer import Say
 from images.targets import REPOSITORY
@@ -196,8 +196,7 @@ def _sha256(digest: str) -> HashType:
 
 
 def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iterable[Component]:
-    slices = lock.read(matrix, release, image.arch, locks)
-    del slices[lock.SOURCES]  # what wheels are built from; the wheels are in a slice of their own
+    lock_name, slices = _locked(matrix, release, image, locks)
     locked = {one.name: (slice, one) for slice, pins in slices.items() for one in pins}
     compiled = _compiled_names(release, image)
     taken: set[str] = set()
@@ -214,7 +213,7 @@ def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iter
                 pinned = None
                 properties["ascend:origin"] = COMPILED
             elif pinned and pinned.version == package.version:
-                properties["ascend:lock"] = f"{release.name}/{image.arch}/{slice}.txt"
+                properties["ascend:lock"] = f"{lock_name}/{image.arch}/{slice}.txt"
             else:
                 pinned = None
         yield Component(
@@ -227,6 +226,22 @@ def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iter
             licenses=licenses(package),
             properties=[Property(name=key, value=value) for key, value in properties.items()],
         )
+
+
+def _locked(
+    matrix: Matrix, release: Release, image: Image, locks: Path
+) -> tuple[str, dict[str, list[Pinned]]]:
+    """The lock that an image is made from, and its slices. Raises UserError (65)."""
+    if image.labels.get("ascend.platform") == CPU:
+        vllm = image.labels.get(f"{PIN}vllm", "")
+        if vllm not in matrix.cpu.engines:
+            what = f"the label says '{vllm}', which is no vLLM for the processor"
+            raise fail(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
+        engine = matrix.cpu.engines[vllm]
+        return engine.lock, engines.read(matrix, engine, image.arch, locks)
+    slices = lock.read(matrix, release, image.arch, locks)
+    del slices[lock.SOURCES]  # what wheels are built from; the wheels are in a slice of their own
+    return release.name, slices
 
 
 def _compiled_names(release: Release, image: Image) -> set[str]:

@@ -123,8 +123,9 @@ def releases(matrix: Matrix, images: Iterable[Image]) -> list[Release]:
 def platforms(matrix: Matrix, found: Iterable[Release]) -> list[dict[str, str]]:
     """The columns of the index: those of the matrix, then what it does not know."""
     have = dict.fromkeys(page.platform for release in found for page in release.pages)
-    known = [{"name": one.name, "title": one.title} for one in matrix.platforms.values()]
-    others = sorted(name for name in have if name not in matrix.platforms)
+    all_known = [*matrix.platforms.values(), matrix.cpu.platform]
+    known = [{"name": one.name, "title": one.title} for one in all_known]
+    others = sorted(have.keys() - {one.name for one in all_known})
     return [*(one for one in known if one["name"] in have),
             *({"name": name, "title": name} for name in others)]  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from images.budgets import Key
 from images.labels import BASE, PIN, RELEASE
+from images.matrix import CPU
 from images.registry.oci import Descriptor
 from images.weights import main_compression
 
@@ -123,9 +124,10 @@ class Image:
     @property
     def budget_key(self) -> Key:
         label = self.labels.get
+        platform = label("ascend.platform", "")
         return Key(
-            release=label(RELEASE, ""),
-            platform=label("ascend.platform", ""),
+            release=f"{CPU}-{label(f'{PIN}vllm', '')}" if platform == CPU else label(RELEASE, ""),
+            platform=platform,
             os=label("ascend.os", ""),
             arch=self.arch,
             base=label(BASE, ""),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -50,6 +51,7 @@ PAUSE = 2.0
 TIMEOUT = (10, 120)
 AT_ONCE = 4
 CHUNK = 1 << 20
+FIX = "--pip-index, --torch-index; for platform cpu --wheels"
 LARGE = 50_000_000  # a file that is worth a line of its own
 
 Say = Callable[[str], None]
@@ -105,6 +107,7 @@ def fetch(
     before = _before(directory)
     wanted = needs.needed(matrix, targets, options)
     made = _Made()
+    resolver = resolver or partial(resolve, wheels=options.wheels)
     _packages(wanted, options.site, directory / WHEELS, made, say, resolver, downloader)
     _roots(matrix, wanted, directory, made, say)
     _sources(wanted, before, directory, made, say)
@@ -156,12 +159,12 @@ def _packages(
     directory: Path,
     made: _Made,
     say: Say,
-    resolver: Resolver | None,
+    resolver: Resolver,
     downloader: Downloader | None,
 ) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda one: (resolver or resolve)(one, site), wanted.slices))
+        found = list(pool.map(lambda one: resolver(one, site), wanted.slices))
     problems: list[Problem] = []
     remotes: dict[str, Remote] = {}
     for one, packages in zip(wanted.slices, found, strict=True):
@@ -171,7 +174,7 @@ def _packages(
             if not files:
                 kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
                 what = f"the index has no {kind} of {pin.name} {pin.version} that is locked"
-                problems.append(Problem(f"locks/{one.path}", what, "--pip-index, --torch-index"))
+                problems.append(Problem(f"locks/{one.path}", what, FIX))
             remotes |= {file.name: file for file in files}
             names = tuple(sorted(file.name for file in files))
             made.slices[one.path][pin.name] = Package(pin.version, names)
@@ -184,12 +187,14 @@ def _packages(
     }
 
 
-def resolve(one: Slice, site: Site) -> dict[str, list[Remote]]:
+def resolve(one: Slice, site: Site, wheels: Path | None = None) -> dict[str, list[Remote]]:
     """The files that uv would choose from for a slice, package → files. Raises UserError (69).
 
     All that fit, not only the best: so the choice is left to the build, offline as online.
+    `wheels` is a directory beside the index.
     """
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
+    options += ["--find-links", str(wheels)] if wheels else []
     answer = subprocess.run(
         [
             *(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
@@ -203,7 +208,7 @@ def resolve(one: Slice, site: Site) -> dict[str, list[Remote]]:
     )
     if answer.returncode:
         words = " ".join(answer.stderr.split()) or "failed without a word"
-        fix = "--pip-index, --torch-index"
+        fix = FIX
         raise fail(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
     found: dict[str, list[Remote]] = {}
     for package in tomli.loads(answer.stdout).get("packages", []):

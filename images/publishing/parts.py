@@ -161,9 +161,15 @@ def _image(job: Job, target: Target) -> Image:
 
 
 def _missing(job: Job, images: list[Image]) -> list[Step]:
-    """The tags of the release that lack an architecture of the matrix, whoever published them."""
+    """The tags of the release that lack an architecture of the matrix, whoever published them.
+
+    Images of platform cpu are beside a release: they neither miss another nor are missed.
+    """
+    for_npus = [target for target in job.targets if not target.variant.engine]
+    if not for_npus:
+        return []
     chosen = {image.tag: set(image.arches) for image in images}
-    first = job.targets[0]
+    first = for_npus[0]
     suffix = first.tag.rpartition(":")[2].removeprefix(first.variant.tag)
     tags = [one.tag + suffix for one in job.matrix.variants(job.release.name)]
     others = [tag for tag in tags if tag not in chosen]

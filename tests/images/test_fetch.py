@@ -6,6 +6,7 @@ import http.server
 import json
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,13 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from images import graph, lock, rootfs, targets
 from images.base import FoundBase
-from images.matrix import STAND_IN, Debian, Matrix, Variant
+from images.matrix import CPU, STAND_IN, Debian, Matrix, Variant
 from images.offline import bundle as offline
 from images.offline import fetch, needs
 from images.offline.bundle import Bundle, File, Image, Package
 from images.offline.fetch import Remote
 from images.offline.needs import Slice
-from images.render import Base
+from images.render import DEBIAN, Base
 from images.site import Site
 from images.targets import Options, Target
 
@@ -155,6 +156,41 @@ def test_a_cann_image_needs_its_stages_and_sources(
     }
     names = {Path(one.path).name for one in wanted.slices}
     assert names.isdisjoint({"tools.txt", "compiled.txt", "stand-in.txt"})
+
+
+def test_an_image_without_npus_needs_its_own_lock(matrix: Matrix, options: Options) -> None:
+    variant = matrix.variant(None, CPU, "", "0.13.0")
+    target = Target(variant, FoundBase(Base(DEBIAN), "packages"), "vllm-ascend:x-cpu", None)
+    found = needs.needed(matrix, [target], options)
+    builder = targets.native_arch(matrix).name
+    assert [one.path for one in found.slices] == [
+        *(f"cpu-0.13.0/arm64/{name}.txt" for name in sorted(matrix.cpu.layers)),
+        "stand-in.txt",
+        "tools.txt",
+        f"{variant.release.name}/arm64/vllm-ascend.txt",  # its example proxies
+    ]
+    assert set(found.roots) == {"cpu-arm64.tar", f"tools-{builder}.tar"}
+    assert (found.stages, found.sources) == ({}, {})
+
+
+def test_a_wheel_beside_the_index_goes_into_the_bundle(
+    matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    name = "small-1.0+cpu-py3-none-any.whl"
+    with zipfile.ZipFile(wheels / name, "w") as wheel:
+        info = "small-1.0+cpu.dist-info"
+        about = "Metadata-Version: 2.1\nName: small\nVersion: 1.0+cpu\n"
+        wheel.writestr(f"{info}/METADATA", about)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    sha256 = File.of(wheels / name).sha256
+    (tmp_path / "torch.txt").write_text(f"small==1.0+cpu --hash=sha256:{sha256}\n")
+    monkeypatch.setattr(lock, "LOCKS", tmp_path)
+    one = Slice("torch.txt", "x86_64", "3.11")
+    found = fetch.resolve(one, Site(wheels="/no/index"), wheels)  # of no index: uv is offline
+    assert found == {"small": [Remote(name, f"file://{wheels / name}", sha256)]}
 
 
 # ---- fetching ------------------------------------------------------------------------------------

@@ -18,13 +18,13 @@ from images import build, inputs, lock, push, targets
 from images.attestations import provenance, sign
 from images.base import FoundBase
 from images.inputs import LABEL
-from images.matrix import STAND_IN, Matrix, Variant
+from images.matrix import CPU, STAND_IN, Matrix, Variant
 from images.publishing import built, parts, publish
 from images.publishing.parts import Job
 from images.publishing.publish import Image, Step
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest
-from images.render import Base
+from images.render import DEBIAN, Base
 from images.targets import Options, Target
 
 Problems = Callable[..., list[str]]
@@ -292,6 +292,18 @@ def test_what_is_missing_is_told_of_the_stand_in_s_own_tags(
         "v0.13.0rc1-310p-standin",
         "v0.13.0rc1-310p-openeuler-standin",
     ]
+
+
+def test_an_image_without_npus_is_beside_the_release(
+    matrix: Matrix, job: Callable[..., Job]
+) -> None:
+    for_npus = job(("a3",), OSES)
+    variant = matrix.variant(None, CPU, "", "0.13.0")
+    debian = FoundBase(Base(DEBIAN), "packages")
+    cpu = Target(variant, debian, f"registry.example.com/vllm-ascend:{variant.tag}", None)
+    assert parts._missing(dataclasses.replace(for_npus, targets=[cpu]), []) == []
+    both = dataclasses.replace(for_npus, targets=[cpu, *for_npus.targets])
+    assert parts._missing(both, []) == parts._missing(for_npus, [])
 
 
 # ---- what is built is not built again ------------------------------------------------------------

@@ -16,6 +16,7 @@ from images import labels, render
 from images.attestations import sbom
 from images.contents.packages import packages
 from images.lock import LOCKS
+from images.matrix import CPU
 from images.render import Base
 
 
@@ -75,6 +76,19 @@ def test_python_packages_have_the_hashes_that_the_lock_admits(tmp_path: Path) ->
     assert properties(torch)["ascend:lock"] == "v0.13.0rc1/arm64/torch.txt"
     vllm = component(made, "vllm")
     assert (vllm["version"], len(vllm["hashes"])) == ("0.13.0+empty", 1)
+
+
+def test_an_image_without_npus_has_its_own_lock(tmp_path: Path) -> None:
+    variant = MATRIX.variant(None, CPU, "", "0.13.0")
+    told = render.labels(MATRIX, variant, Base("debian"))
+    small = Small(labels={**told, labels.BASE_DIGEST: f"sha256:{64 * '0'}"})
+    small.layers[1] = package("torch", "2.9.1")
+    torch = component(document(tmp_path / "good", small), "torch")
+    assert properties(torch)["ascend:lock"] == "cpu-0.13.0/arm64/torch.txt"
+    assert torch["hashes"]
+    small.labels["ascend.pin.vllm"] = "0.1"
+    with pytest.raises(UserError, match=r"'0\.1', which is no vLLM for the processor"):
+        sbom.document(MATRIX, image(tmp_path / "bad", small))
 
 
 def test_what_is_compiled_has_no_hash_of_the_lock(tmp_path: Path) -> None:
