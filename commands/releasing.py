@@ -48,3 +48,41 @@ def bump(
             failed = [one for one in done.steps if one.outcome == "failed"]
             problems = [Problem(one.name, one.detail, one.command) for one in failed]
             raise UserError(problems, EX_UNAVAILABLE)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "release": "audit what is stated of this one (default: all, and what is said of each)",
+        "flags": "ask vLLM's own parser too what the flags take: a minute or so for each vLLM",
+        "confirmed": "list each confirmed statement with its place, not their number alone",
+        "find-links": "with --flags: a directory or page with wheels that the index lacks",
+        "torch-index": "with --flags: PyTorch's CPU index (default: TORCH_CPU_INDEX)",
+        "format": FORMAT,
+    },
+)
+def audit(
+    c: Context,
+    release: str | None = None,
+    flags: bool = False,
+    confirmed: bool = False,
+    find_links: str | None = None,
+    torch_index: str | None = None,
+    format: str = "text",
+) -> None:
+    """Hold what is stated of the releases against their sources: invoke audit --release v0.18.0
+
+    Each pin, name, default, port and source is confirmed by a file and a line, contradicted, or not
+    checkable. Exits with 65 when anything is contradicted, or a rule does not say its source.
+    """
+    with problems_in_plain_words():
+        from images.flags import Wheels
+        from releases import audit as audits
+        from releases.audit import show
+
+        known_format(format)
+        wheels = Wheels.of(environ(), find_links, torch_index)
+        ours = audits.Audit.of_project(wheels if flags else None, say)
+        found = audits.run(ours, release, say)
+        data(format, show.data(found), lambda: show.text(found, confirmed))
+        audits.enforce(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from packaging.version import Version
 from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 from images import flags as catalogue
 from images import matrix as matrices
+from images.flags import Wheels
 from images.lock import Say
 from releases import pins
 from releases.audit import catalogues, dialect, documents, entries, rules
 from releases.audit.citations import Library
-from releases.audit.statement import FAILING, Statement, confirmed, contradicted
+from releases.audit.statement import FAILING, Statement, contradicted
 from releases.dialect.known import trees
 from releases.sources import Sources, Tree, tree, vllm_tree, vllm_version
 
 __all__ = ["Audit", "Statement", "enforce", "run"]
+
+
+Parser = Callable[[str], list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,21 @@ class Audit:
     """What is audited: the files below `root`, against what `opened` gives.
 
     `opened`: package, version -> files; raises UserError (69). `members`: the files of vllm-ascend
-    in which variables are looked for, its C++ too. `checks`: place -> rules.
+    in which variables are looked for, its C++ too. `checks`: place -> rules. `parser`: what vLLM's
+    own parser has against the files of a release or of a vLLM alone.
     """
 
     root: Path
     opened: Callable[[str, str], Tree]
     members: Callable[[Tree], Iterable[tuple[str, str]]]
     checks: Mapping[str, Sequence[rules.Rule]] = field(default_factory=rules.every)
+    parser: Parser | None = None
 
     @classmethod
-    def of(cls, root: Path) -> Audit:
-        """With the sources of the package index."""
-        return cls(root, from_index, members)
+    def of_project(cls, wheels: Wheels | None, say: Say) -> Audit:
+        """This checkout by the package index; with `wheels`, by vLLM's own parser too."""
+        parser = partial(_parser, wheels, say) if wheels else None
+        return cls(catalogue.ROOT, from_index, members, parser=parser)
 
     def document(self, *path: str) -> Any:
         return yaml.safe_load(self.root.joinpath(*path).read_text(encoding="utf-8"))
@@ -70,6 +78,11 @@ def members(of: Tree) -> Iterator[tuple[str, str]]:
     """The files of vllm-ascend's source distribution; none where there is no vllm-ascend."""
     if of.files:
         yield from catalogue.members(catalogue.source_distribution(of.package, of.version))
+
+
+def _parser(wheels: Wheels, say: Say, name: str) -> list[Problem]:
+    """Raises UserError: 69 when the index lacks what its vLLM needs."""
+    return catalogue.check(catalogue.chosen(matrices.load(), [name], False), wheels, say)
 
 
 def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
@@ -130,10 +143,11 @@ def _release(
         if not path.is_file():
             yield contradicted(file, kind, None, "", f"is missing: invoke flags --release {name}")
         elif kind == "flags":
-            yield from catalogues.flags(file, catalogues.load(path), sources)
+            told = audit.parser(name) if audit.parser else None
+            yield from catalogues.flags(file, catalogues.load(path), sources, told)
         else:
-            told = catalogues.load(path)
-            yield from catalogues.variables(file, told, sources, audit.members)
+            document = catalogues.load(path)
+            yield from catalogues.variables(file, document, sources, audit.members)
 
 
 def _loaded(root: Path) -> Iterator[Statement]:
@@ -143,14 +157,6 @@ def _loaded(root: Path) -> Iterator[Statement]:
     except UserError as error:
         for one in error.problems:
             yield contradicted("images/matrix.yaml", one.where, None, "", one.what)
-
-
-def parser(name: str, file: str, problems: Iterable[Problem]) -> list[Statement]:
-    """What vLLM's own parser says of a file of flags."""
-    found = [
-        contradicted(file, one.where, None, f"vLLM's parser, {name}", one.what) for one in problems
-    ]
-    return found or [confirmed(file, "options", "types and choices", f"vLLM's parser, {name}")]
 
 
 def enforce(statements: Iterable[Statement]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import Problem
 from images.flags import PUBLISHED, SETS, SOURCES
 from images.probes.vllm_parser import READS
 from releases.audit.statement import Statement, confirmed, contradicted, unchecked
@@ -17,8 +18,16 @@ from releases.sources import Sources, Tree
 KINDS = "what its value may be is vLLM's parser's to say: invoke audit --flags"
 
 
-def flags(file: str, document: Mapping[str, Any], sources: Sources) -> Iterator[Statement]:
-    """One for each name that the file has or lacks, and for each default that is a plain value."""
+def flags(
+    file: str,
+    document: Mapping[str, Any],
+    sources: Sources,
+    parser: Iterable[Problem] | None = None,
+) -> Iterator[Statement]:
+    """One for each name that the file has or lacks, and for each default that is a plain value.
+
+    `parser`: what vLLM's own parser has against the file; None where it was not asked.
+    """
     vllm = trees(sources)["vllm"]
     there = python.flags(vllm)
     defaults = python.defaults(vllm)
@@ -39,7 +48,15 @@ def flags(file: str, document: Mapping[str, Any], sources: Sources) -> Iterator[
                 yield contradicted(file, at, value, said.source, f"is {said.value!r} there")
     for name in sorted(set(there) - named):
         yield contradicted(file, f"options.--{name}", None, there[name], "is a flag there")
-    yield unchecked(file, "options", f"{len(document['options'])} types and choices", KINDS)
+    kinds = f"{len(document['options'])} types and choices"
+    if parser is None:
+        yield unchecked(file, "options", kinds, KINDS)
+        return
+    problems = list(parser)
+    for one in problems:
+        yield contradicted(file, one.where, None, "vLLM's parser", one.what)
+    if not problems:
+        yield confirmed(file, "options", kinds, f"{vllm}: its parser")
 
 
 def variables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -23,8 +24,13 @@ def data(statements: Iterable[Statement]) -> dict[str, Any]:
     counts = Counter(one.verdict for one in ordered)
     return {
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
-        "statements": [one.__dict__ for one in ordered],
+        "statements": [{**one.__dict__, "value": _plain(one.value)} for one in ordered],
     }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; a day is a text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def text(statements: Iterable[Statement], every: bool = False) -> str:

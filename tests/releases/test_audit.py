@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -374,8 +375,10 @@ def test_as_text_what_is_wrong_comes_first() -> None:
 
 
 def test_as_data() -> None:
-    told = json.loads(json.dumps(show.data(SOME), default=str))
-    assert told["counts"] == dict(zip(VERDICTS, (1, 1, 9, 1), strict=True))
+    day = Statement("d", "published", {"torch": datetime.date(2026, 5, 1)}, UNCHECKED, why="x")
+    told = json.loads(json.dumps(show.data([*SOME, day])))
+    assert told["statements"][-2]["value"] == {"torch": "2026-05-01"}
+    assert told["counts"] == dict(zip(VERDICTS, (1, 1, 10, 1), strict=True))
     assert told["statements"][0] == {
         "file": "b",
         "key": "wrong",
