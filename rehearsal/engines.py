@@ -24,7 +24,8 @@ class Engine:
 
     `translate`: the cluster as this engine can run it, with what that has changed, in words.
     `timeout`: seconds until everything has to be healthy. `interval`: seconds between two looks at
-    the health of a container that starts.
+    the health of a container that starts. `patience`: seconds after a fault until it has to serve
+    again.
     """
 
     image: str
@@ -34,5 +35,6 @@ class Engine:
     mounts: tuple[Mount, ...]
     timeout: float
     interval: float
+    patience: float
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

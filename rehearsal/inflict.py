@@ -10,7 +10,6 @@ from docker import APIClient
 from docker.errors import DockerException
 
 from clusters.deployment import Deployment
-from clusters.live.engine import Engine
 from clusters.live.view import View, row
 from clusters.model import Node
 from rehearsal.cast import NIC
@@ -21,7 +20,6 @@ from rehearsal.stage import Stage
 
 BEFORE = 2.5  # seconds of requests before the fault: what is usual
 INTERVAL = 0.5  # seconds between two looks
-PATIENCE = 180.0  # seconds to wait until it serves again
 
 # Sends what is for an address to a hardware address that nobody has. It leaves the node, and no
 # answer comes, as with a cable cut on the way: no error tells the sender, and the device stays.
@@ -44,7 +42,7 @@ def inflict(fault: Fault, stage: Stage, load: Load, deployment: Deployment, view
         time.sleep(BEFORE)
         begun = time.monotonic()
         DEEDS[fault.kind.does](stage, fault)
-        helped = _watch(stage.engine(), load, begun, deployment, view)
+        helped = _watch(stage, load, begun, deployment, view)
     return outcome(fault.name, fault.kind.name, fault.whom, load.seen(), begun, helped)
 
 
@@ -131,15 +129,13 @@ DEEDS: Mapping[str, Callable[[Stage, Fault], None]] = {
 }
 
 
-def _watch(
-    engine: Engine, load: Load, since: float, deployment: Deployment, view: View
-) -> list[str]:
-    """Show every container until all are healthy and answers are steady again.
+def _watch(stage: Stage, load: Load, since: float, deployment: Deployment, view: View) -> list[str]:
+    """Show every container until all are healthy and answers are steady again, or too late.
 
     What has ended for good is started by hand; returns what that was.
     """
     helped: list[str] = []
-    end = time.monotonic() + PATIENCE
+    engine, end = stage.engine(), time.monotonic() + stage.runs.patience
     while time.monotonic() < end:
         seen = {one.name: engine.container(one.name) for one in deployment.containers}
         view.show([row(one.node.name, one.name, seen[one.name]) for one in deployment.containers])

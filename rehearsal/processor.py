@@ -45,6 +45,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
         mounts=(Mount(folder, PLACE),),
         timeout=known.timeout,
         interval=known.interval,
+        patience=known.patience,
         labels={"ascend.platform": CPU, f"{PIN}vllm": vllm},
     )
 

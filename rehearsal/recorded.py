@@ -26,6 +26,7 @@ def engine(cluster: Cluster, image: str = "") -> Engine:
         mounts=MOUNTS,
         timeout=300.0,
         interval=1.0,
+        patience=180.0,
         env={"CANN_STANDIN": "0"},
     )
 

@@ -79,10 +79,11 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Rules:
-    """processor.yaml; the file says what each key means. `timeout` and `interval` in seconds."""
+    """processor.yaml; the file says what each key means, and those of times are in seconds."""
 
     engines: Words
     timeout: float
+    patience: float
     interval: float
     shm_gib: int
     worker: Worker
@@ -118,7 +119,7 @@ class _Reader(Reader):
     def rules(self, value: Any) -> Rules:
         document = {("given" if k == "with" else k): v for k, v in self.mapping("", value).items()}
         raw = self.fields("", document, Rules)
-        for key in ("timeout", "interval", "shm_gib", "tensor"):
+        for key in ("timeout", "patience", "interval", "shm_gib", "tensor"):
             if key in raw:
                 self.number(key, raw[key])
         self.texts("", raw, "external", "concurrency")
