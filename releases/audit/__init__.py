@@ -18,7 +18,7 @@ from images.flags import Wheels
 from images.lock import Say
 from releases import pins
 from releases.audit import catalogues, dialect, documents, entries, rules
-from releases.audit.citations import Library
+from releases.audit.citations import ELSEWHERE, Library
 from releases.audit.statement import FAILING, Statement, contradicted
 from releases.dialect.known import trees
 from releases.sources import Sources, Tree, tree, vllm_tree, vllm_version
@@ -116,7 +116,8 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
         found += _release(audit, name, names, one, library)
     say("rules: comparing")
     for file, checks in audit.checks.items():
-        found += rules.statements(file, checks, library)
+        said = rules.statements(file, checks, library)
+        found += (one for one in said if not (release and one.why.endswith(ELSEWHERE)))
     if not release:
         say("what is true of every release: comparing")
         found += _loaded(audit.root)

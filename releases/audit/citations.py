@@ -30,6 +30,7 @@ ISSUES = re.compile(rf"(?=vllm){ISSUE}(?:, ?{ISSUE})*(?:[ :(].*)?")
 LINES = re.compile(r"\d+(?:-\d+)?")
 SYMBOL = re.compile(r"[A-Za-z_]\w*")
 OWN = re.compile(r"(docs|env|images)/[\w/.-]+\.(md|yaml)")
+ELSEWHERE = "is of no release that is audited"
 NEAR = 12  # lines before and after a cited one
 
 
@@ -161,7 +162,7 @@ def _place(place: Place, library: Library, words: tuple[str, ...]) -> Iterator[O
     versions = place.versions(known)
     if not versions:
         said = f"{place.package} v{place.first}"
-        yield Outcome(UNCHECKED, why=f"{said} is of no release that is audited")
+        yield Outcome(UNCHECKED, why=f"{said} {ELSEWHERE}")
     for version in versions:
         yield _in(place, library.tree(place.package, version), words)
 
