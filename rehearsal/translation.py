@@ -25,6 +25,14 @@ from rehearsal.changes import LEFT_OUT, LOWERED, REPLACED, SET, Changes
 from rehearsal.rules import Rules, Value, why
 from rehearsal.sizes import Machine, containers, scaled
 
+_SIZES = {
+    "--tensor-parallel-size": "tp",
+    "--pipeline-parallel-size": "pp",
+    "--data-parallel-size": "dp",
+    "--data-parallel-size-local": "dp_local",
+    "--prefill-context-parallel-size": "pcp",
+}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -67,7 +75,7 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
     work = _Work(rules, target, release, catalogue.load(release), share, changes)
     parts = [(name, part) for name, one in cluster.instances.items() for part in _apart(one)]
     instances = {
-        part.name: work.instance(part, one, roles[one], written[one].groups[roles[one]], at)
+        part.name: work.instance(part, one, roles[one], written[one].groups.get(roles[one]), at)
         for at, (one, part) in enumerate(parts)
     }
     proxy = cluster.proxy
@@ -123,12 +131,17 @@ class _Work:
     share: int
     changes: Changes
 
-    def instance(self, instance: Instance, name: str, role: str, block: Block, at: int) -> Instance:
-        """An instance with settings that need no recipe.
+    def instance(
+        self, instance: Instance, name: str, role: str, block: Block | None, at: int
+    ) -> Instance:
+        """An instance with settings that need no recipe; one with a command of its own has none.
 
         `name`: the file's for it. `at`: its place among all instances.
         """
+        if instance.command or block is None:
+            return replace(instance, role=role, devices=None, settings={})
         tokens = _Tokens(self.known, instance)
+        block = block._replace(sizes=tokens.sizes().over(block.sizes))
         kv, further = self._transfer(block, role, at, name)
         stated = {"port": block.port, "dp_rpc_port": block.dp_rpc_port}
         settings = {
@@ -205,7 +218,8 @@ class _Work:
 
     def _args(self, block: Block, tokens: _Tokens, who: str) -> dict[str, Any]:
         """The flags of the settings; `tokens` lose those that would win over them."""
-        flags = (*(catalogue.resolve(one, self.known) for one in block.flags()), *tokens.flags)
+        own = [catalogue.resolve(one, self.known) for one in block.flags()]
+        flags = (*own, *tokens.flags)
         without = set()
         for flag in flags:
             reason = self._flag(flag)
@@ -222,7 +236,7 @@ class _Work:
         for one in self.rules.most:
             made.update(self._cap(one, have.get(one.name), who))
         tokens.drop({*without, *made})
-        kept = {_base(one): _value(one) for one in block.flags() if _base(one) not in without}
+        kept = {_base(one): _value(one) for one in own if _base(one) not in without}
         return {**kept, **made}
 
     def _cap(self, cap: Value, flag: Flag | None, who: str) -> dict[str, int]:
@@ -296,6 +310,16 @@ class _Tokens:
     @property
     def flags(self) -> list[Flag]:
         return [flag for flags in self._flags.values() for flag in flags]
+
+    def sizes(self) -> Sizes:
+        """Those that arguments give."""
+        return Sizes(
+            **{
+                _SIZES[flag.name]: int(flag.values[0])
+                for flag in self._flags[""]
+                if flag.name in _SIZES and flag.values and flag.values[0].isdecimal()
+            }
+        )
 
     def drop(self, names: Collection[str]) -> None:
         self._flags = {

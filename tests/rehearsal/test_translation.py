@@ -253,6 +253,30 @@ def test_replicas_on_one_node_have_ports_of_their_own() -> None:
     assert len({str(one.ports["api"]) for one in launches}) == 2
 
 
+def test_sizes_in_arguments_are_sizes() -> None:
+    given = "{nodes: [node0, node1], sizes: {tp: 8, dp: 1}, arguments: [--data-parallel-size, '2']}"
+    made = on_the_processor(example("multi-node", ("{nodes: [node0, node1]}", given)))
+    assert [after(one, "--data-parallel-size") for one in made.deployment.containers] == ["2", "2"]
+    assert "sizes from tp 8 dp 2 to tp 1 dp 2" in "\n".join(made.changes)
+
+
+def test_external_data_parallel_becomes_internal() -> None:
+    made = on_the_processor(
+        example(
+            "multi-node",
+            ("{nodes: [node0, node1]}", "{nodes: [node0, node1], role: leader, external: true}"),
+        )
+    )
+    assert [one.role for one in made.deployment.containers] == ["leader", "headless"]
+    assert "replaced: a server for each rank by one" in "\n".join(made.changes)
+
+
+def test_a_command_of_its_own_stays() -> None:
+    made = on_the_processor(example("single", ("[node0]}", "[node0], command: [sleep, '9']}")))
+    (one,) = made.deployment.containers
+    assert one.command == ("sleep", "9")
+
+
 def test_a_larger_machine_gets_more_of_the_file() -> None:
     made = on_the_processor(example("pd-3node"), Machine(24, 256.0))
     prefill, decode, headless, _ = made.deployment.containers
