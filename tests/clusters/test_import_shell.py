@@ -61,6 +61,7 @@ def test_quoting_is_that_of_the_shell(words: list[tuple[list[tuple], str]]) -> N
     for pieces, gap in words:
         quoted = "".join(quote(piece) for quote, piece in pieces)
         text += gap + (quoted or "''")
+    text += " ."  # an escaped blank at the very end is taken for a continuation that was mistyped
     run = subprocess.run(["/bin/sh", "-c", text], capture_output=True, check=True)
     ((command,), told) = shell.commands(text)
     assert "\0".join([word.plain for word in command.words[2:]] + [""]).encode() == run.stdout
