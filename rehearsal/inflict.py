@@ -10,6 +10,7 @@ from docker import APIClient
 from docker.errors import DockerException
 
 from clusters.deployment import Deployment
+from clusters.live.parallel import each
 from clusters.live.view import View, row
 from clusters.model import Node
 from rehearsal.cast import NIC
@@ -24,15 +25,19 @@ INTERVAL = 0.5  # seconds between two looks
 # Sends what is for an address to a hardware address that nobody has. It leaves the node, and no
 # answer comes, as with a cable cut on the way: no error tells the sender, and the device stays.
 _SEVER = """
-import fcntl, socket, struct, sys
-deed, device, *addresses = sys.argv[1:]
+import fcntl, socket, struct, sys, time
+seconds, device, *addresses = sys.argv[1:]
 set_entry, delete_entry, complete, permanent = 0x8955, 0x8953, 2, 4  # linux/sockios.h, if_arp.h
 nobody = struct.pack("=H6s8x", 1, bytes.fromhex("020000000001"))
 rest = struct.pack("=i16x16s", complete | permanent, device.encode())
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any:
-    for address in addresses:
-        where = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
-        fcntl.ioctl(any, set_entry if deed == "sever" else delete_entry, where + nobody + rest)
+    def tell(deed):
+        for address in addresses:
+            where = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+            fcntl.ioctl(any, deed, where + nobody + rest)
+    tell(set_entry)
+    time.sleep(float(seconds))
+    tell(delete_entry)
 """
 
 
@@ -96,28 +101,21 @@ def _sever(stage: Stage, fault: Fault) -> None:
 
 
 def _severed(stage: Stage, ways: Mapping[Node, Sequence[Node | None]], seconds: float) -> None:
-    """`ways`: node → to whom it sends in vain; None: to this machine."""
-    addresses = {
-        stage.node(node.name): [str(far.address if far else stage.network[1]) for far in others]
-        for node, others in ways.items()
-    }
-    try:
-        for name, far in addresses.items():
-            _run(stage.api, name, "sever", far)
-        time.sleep(seconds)
-    finally:
-        for name, far in addresses.items():
-            _run(stage.api, name, "mend", far)
+    """`ways`: node → to whom it sends in vain; None: to this machine. Raises DockerException when a
+    node cannot do it."""
 
+    def run(node: Node) -> str:
+        far = [str(one.address if one else stage.network[1]) for one in ways[node]]
+        name = stage.node(node.name)
+        command = ["python3", "-c", _SEVER, str(seconds), NIC, *far]
+        made = stage.api.exec_create(name, command, user="root", privileged=True)
+        said = stage.api.exec_start(made["Id"]).decode(errors="replace")
+        failed = stage.api.exec_inspect(made["Id"])["ExitCode"]
+        return f"{name}: {said.strip().rpartition(chr(10))[2]}" if failed else ""
 
-def _run(api: APIClient, name: str, deed: str, addresses: Sequence[str]) -> None:
-    """Raises DockerException when the node cannot do it."""
-    command = ["python3", "-c", _SEVER, deed, NIC, *addresses]
-    made = api.exec_create(name, command, user="root", privileged=True)
-    said = api.exec_start(made["Id"])
-    if api.exec_inspect(made["Id"])["ExitCode"]:
-        last = said.decode(errors="replace").strip().rpartition("\n")[2]
-        raise DockerException(f"{name} cannot {deed} its way to {', '.join(addresses)}: {last}")
+    failed = [why for why in each(run, list(ways)) if why]
+    if failed:
+        raise DockerException(f"no way to sever: {'; '.join(failed)}")
 
 
 DEEDS: Mapping[str, Callable[[Stage, Fault], None]] = {
