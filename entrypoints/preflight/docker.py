@@ -32,6 +32,8 @@ def host(facts: Mapping[str, Any], numbers: Iterable[int], multi_node: bool = Tr
 def options(look: Look, existing: bool = False) -> list[str]:
     """--device and -v options: for the platform, or for what exists on this very host."""
     platform = look.needs.platform
+    if platform and not platform.devices:
+        return []
     count = platform.devices if platform else look.needs.devices
     devices, mounts = host(look.facts, look.nodes if existing else range(count))
     if existing:

@@ -1,7 +1,6 @@
-"""The image of platform cpu serves. Takes minutes: not in the default run, `pytest -m cpu` runs it.
+"""The images of platform cpu serve. Takes minutes: not in the default run, `pytest -m cpu` runs it.
 
-It needs a directory with PyTorch's CPU build that the lock names, from UV_FIND_LINKS or
-PIP_FIND_LINKS.
+One whose torch is PyTorch's build needs a directory with it, from UV_FIND_LINKS or PIP_FIND_LINKS.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ import pytest
 
 from images import lock
 from images.flags import Wheels
-from images.matrix import load
+from images.matrix import INDEX, Engine, load
 from rehearsal.tiny import make
 from tests.e2e.conftest import NATIVE, Image, build, docker, image, invoke
 from tests.e2e.test_ray import logs, until
 
-ENGINE = "0.32.0"
 CONTAINER = "vllm-on-the-processor"
 # A sibling on the same machine may have the other cores.
 SMALL = {
@@ -32,22 +30,28 @@ SMALL = {
 pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 
 
-@pytest.fixture(scope="module")
-def wheels() -> Path:
-    path = lock.LOCKS / load().engine(ENGINE).lock / NATIVE / "torch.txt"
-    if not path.is_file():
-        pytest.skip(f"vLLM {ENGINE} has no lock for {NATIVE}")
-    (torch,) = (one for one in lock.parse(path.read_text()) if one.name == "torch")
-    for link in Wheels.of(os.environ).find_links:
-        if any(Path(link).glob(f"torch-{torch.version}-cp311-*.whl")):
-            return Path(link)
-    pytest.skip(f"no directory of UV_FIND_LINKS or PIP_FIND_LINKS has torch {torch.version}")
+@pytest.fixture(scope="module", params=["0.13.0", "0.32.0"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return load().engine(request.param)
 
 
 @pytest.fixture(scope="module")
-def cpu(wheels: Path) -> Image:
-    (built,) = build("--platform=cpu", f"--engine={ENGINE}", f"--wheels={wheels}")
+def cpu(engine: Engine) -> Image:
+    options = ["--platform=cpu", f"--engine={engine.vllm}", *wheels(engine)]
+    (built,) = build(*options)
     return image(built)
+
+
+def wheels(engine: Engine) -> list[str]:
+    """The option of build that an engine needs."""
+    if engine.torch_from == INDEX:
+        return []
+    if not (lock.LOCKS / engine.lock / NATIVE / "torch.txt").is_file():
+        pytest.skip(f"vLLM {engine.vllm} has no lock for {NATIVE}")
+    for link in Wheels.of(os.environ).find_links:
+        if any(Path(link).glob(f"torch-{engine.torch_version}-cp311-*.whl")):
+            return [f"--wheels={link}"]
+    pytest.skip(f"no directory of UV_FIND_LINKS or PIP_FIND_LINKS has {engine.torch_version}")
 
 
 @pytest.fixture
@@ -79,11 +83,23 @@ def test_it_serves(served: str) -> None:
     assert state.stdout.strip() == "0"
 
 
-def test_the_labels_are_what_is_inside(cpu: Image) -> None:
+def test_the_labels_are_what_is_inside(engine: Engine, cpu: Image) -> None:
     code = "from importlib.metadata import version; print(version('vllm'), version('torch'))"
     template = (
         '{{index .Config.Labels "ascend.pin.vllm"}} {{index .Config.Labels "ascend.pin.torch"}}'
     )
     labels = docker("image", "inspect", "--format", template, cpu.tag).stdout.split()
-    assert cpu.python(code).split() == [f"{version}+cpu" for version in labels]
-    assert labels[0] == ENGINE
+    assert labels == [engine.vllm, engine.torch]
+    assert cpu.python(code).split() == [f"{engine.vllm}+cpu", engine.torch_version]
+
+
+def test_torch_computes_and_finds_no_gpu(cpu: Image) -> None:
+    code = """
+import torch
+print(torch.cuda.is_available(), float(torch.linalg.inv(2 * torch.eye(3)).sum()))
+try:
+    torch.zeros(1, device="cuda")
+except (RuntimeError, AssertionError):
+    print("refused")
+"""
+    assert cpu.python(code).split()[-3:] == ["False", "1.5", "refused"]

@@ -17,7 +17,8 @@ from entrypoints.launch.plan import plan
 from images.catalogue import collect, commands, picture, write
 from images.contents import kept
 from images.inspect.model import Image, Package, Sbom
-from images.matrix import Matrix
+from images.matrix import CPU, Matrix
+from images.render import Base, labels
 
 TEMPLATES = write.TEMPLATES
 A3 = "images/registry.example.com_team_vllm-ascend_v0.13.0rc1-a3-amd64.html"
@@ -112,6 +113,21 @@ def test_the_index(files: dict[str, str]) -> None:
     ]
     assert "Release Atlas 800 A2 Atlas 800 A3 v0.13.0rc1" in page.text
     assert "857.9 MB 2,573.8 MB" in page.text
+
+
+def test_an_image_without_npus_takes_none_from_its_host(matrix: Matrix) -> None:
+    variant = matrix.variant(None, CPU, "", "0.13.0")
+    image = hand_made.image(
+        labels=labels(matrix, variant, Base("debian")),
+        environment={"ASCEND_PLATFORM": CPU, "VLLM_ASCEND_RELEASE": variant.facts},
+    )
+    found = {name: text.decode() for name, text in write.rendered(matrix, [image]).items()}
+    assert "Release CPU v0.13.0rc1" in Page(found["index.html"]).text
+    (path,) = (path for path in found if path.startswith("images/"))
+    text = Page(found[path]).text
+    assert "docker run -d" in text
+    assert "davinci" not in text
+    assert "/usr/local/Ascend" not in text
 
 
 def test_the_page_of_an_image(files: dict[str, str], images: list[Image]) -> None:
