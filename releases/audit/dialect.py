@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,14 @@ from releases.audit.statement import (
     unchecked,
     unsourced,
 )
-from releases.dialect import derive
+from releases.dialect import derive, python
 from releases.dialect.known import alone
 from releases.model import Contradiction, Fact
 from releases.sources import Sources
 
 GONE = ("connectors_gone", "flags_gone", "variables_gone")
 EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep")  # may be: there is nothing to state
+FLAG = re.compile(r"--([a-z][a-z-]+)")
 WORDS = ("instead", "fix", "since")
 FAR = 5  # lines that a source may be away from what it is the source of
 OURS = "without vllm-ascend there is nothing to hold it against"
@@ -156,10 +158,17 @@ def _gone(
             yield contradicted(file, key, value, fact.source, f"{value} is registered nowhere")
     elif leaf == "since" and _later(str(value), sources.release):
         yield contradicted(file, key, value, fact.source, f"is gone in {sources.release} already")
+    elif kind == "flags_gone" and (unknown := _unknown_flags(str(value), sources)):
+        yield contradicted(file, key, value, fact.source, f"there is no --{unknown[0]}")
     elif leaf in WORDS:
         yield confirmed(file, key, value, fact.source)
     else:
         yield contradicted(file, key, value, fact.source, f"an entry of {kind} has no {leaf}")
+
+
+def _unknown_flags(words: str, sources: Sources) -> list[str]:
+    there = python.flags(sources.vllm)
+    return [name for name in FLAG.findall(words) if name not in there]
 
 
 def _later(since: str, release: str) -> bool:

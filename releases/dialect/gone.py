@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from images.flags import ENV
 from releases.dialect import python
 from releases.dialect.known import ARGS, ENVS, known, trees
@@ -89,14 +91,19 @@ def catalogued(vllm: str, env: Path = ENV) -> list[str]:
 
 
 def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str, str]) -> Found:
-    """`names`: variables that earlier releases of vllm-ascend defined -> the last that did."""
+    """`names`: variables that earlier releases of vllm-ascend defined -> the last that did.
+
+    Of these, those that the newest had: what went before was decided then.
+    """
     if not sources.vllm_ascend.files:
         return
     ours = sources.vllm_ascend
     before = dict(previous.get("variables_gone", {}))
     forms = previous.get("features", {}).values()
     of_forms = [form[key] for form in forms for key in ("env", "was") if form.get(key)]
-    wanted = dict.fromkeys((*before, *of_forms, *names))
+    newest = max(names.values(), key=Version, default="")
+    latest = [name for name, last in names.items() if last == newest]
+    wanted = dict.fromkeys((*before, *of_forms, *latest))
     defined = {
         name
         for package, tree in trees(sources).items()

@@ -43,6 +43,8 @@ def test_from_the_release_before_only_words_are_left_to_a_person(before: str, re
     }
     assert {key: facts.get(key, value) for key, value in stated.items()} == stated
     assert [key for key in stated if key not in facts and stated[key] != {}] == []
+    gone = {one.key.split(".")[1] for one in derived.facts if one.key.startswith("flags_gone.")}
+    assert gone == set(document(release)["flags_gone"])
     for asked in derived.decisions:
         assert asked.key == "adxl_ports" or asked.key.startswith(
             ("connectors_gone.", "flags_gone.", "variables_gone.", "features.")

@@ -173,7 +173,8 @@ PREVIOUS = {
 
 
 def test_what_is_gone_keeps_its_words_and_what_goes_now_is_asked() -> None:
-    derived = derive(made(), PREVIOUS, {"VLLM_ASCEND_LATEST": "v0.9.0"})
+    names = {"VLLM_ASCEND_LATEST": "v0.9.0", "VLLM_ASCEND_LONG_GONE": "v0.8.0"}
+    derived = derive(made(), PREVIOUS, names)
     found, questions = values(derived), asked(derived)
     assert found["connectors_gone.OlderConnector.instead"] == "NixlConnector"
     assert found["connectors_gone.OldConnector.gone"]
@@ -182,6 +183,7 @@ def test_what_is_gone_keeps_its_words_and_what_goes_now_is_asked() -> None:
     assert found["variables_gone.VLLM_ASCEND_OLD.since"] == "v0.9.0"
     assert found["variables_gone.VLLM_ASCEND_LATEST.since"] == NAME
     assert questions["variables_gone.VLLM_ASCEND_LATEST.fix"] == "take it out"
+    assert "variables_gone.VLLM_ASCEND_LONG_GONE.fix" not in questions
     there = ("flags_gone.model", "variables_gone.VLLM_PORT", "variables_gone.VLLM_HIDDEN")
     assert not [key for key in found if key.startswith(there)]
 
