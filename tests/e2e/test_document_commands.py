@@ -42,6 +42,21 @@ else:
     with open(words[words.index("--output-json") + 1], "w") as file:
         json.dump(result, file)
 """
+# Containers that an engine can tell to be healthy, and that end at once on SIGTERM.
+UP = """
+name: {name}
+platform: a3
+nic: lo
+image: vllm-ascend:v0.13.0rc1-a3-standin
+model: /model
+nodes: {{here: 127.0.0.1}}
+instances:
+  single:
+    nodes: [here]
+    sizes: {{tp: 1}}
+    command: [sh, -c, "trap 'exit 0' TERM; sleep 600 & wait"]
+options: [--health-cmd, "true", --health-start-interval, 1s]
+"""
 
 
 def of(*kinds: str) -> list[object]:
@@ -99,6 +114,8 @@ def endpoint() -> Iterator[str]:
 def test_a_block_for_an_engine(block: Block, a3: Image, endpoint: str, tmp_path: Path) -> None:
     directory = blocks.scratch(tmp_path / "project")
     program(tmp_path / "bin/vllm", BENCH.format(python=sys.executable, recorded=str(RECORDED)))
+    (directory / "up.yaml").write_text(UP.format(name=f"documents-{os.getpid()}"))
+    (directory / "out").mkdir()
     environ = {"ENDPOINT": endpoint, "PATH": f"{tmp_path / 'bin'}:{PATH}"}
     blocks.run(block, directory, environ)
 
