@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
 import time
 import uuid
@@ -30,12 +31,13 @@ CHECKED_SIZE = 4096  # bytes of their prompts
 def measure(stage: Stage, wrk_: str, way: Way, place: Place, case: Case, seconds: int) -> Sample:
     """One case by one way, once."""
     url = f"http://127.0.0.1:{place.port}"
-    argv = wrk.command(wrk_, url, case, seconds, uuid.uuid4().hex[:12], place.two)
+    run = uuid.uuid4().hex[:12]
+    argv = wrk.command(wrk_, url, case, seconds, run, place.two)
     looks = probe.Probe(place.port, stage.servers, place.two) if case.stream else None
     proxy, servers, own, (used, all_) = place.cpu(), cpu_seconds(stage.backend), _own(), _ticks()
     with looks or nullcontext():
         load = wrk.run(argv)
-    counts = stage.counts()
+    counts = stage.counts(run)
     proxy, servers = place.cpu() - proxy, cpu_seconds(stage.backend) - servers
     own, (used_after, all_after) = _own() - own, _ticks()
     ours = (proxy + servers + own) * os.sysconf("SC_CLK_TCK")
@@ -72,6 +74,8 @@ def check(stage: Stage, way: Way, place: Place) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    # Ended from outside, it still removes its containers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return _run(given)
     except UserError as error:

@@ -10,7 +10,8 @@ a client knows its own answer. A stream is EVENTS events, each written in a turn
 The stream for a prompt that starts with `gated` stops after the first event until someone has
 asked for /open/WORD: whoever holds a stream back never sees its end.
 
-GET /counts says what came since the last /counts?reset; `gone` are streams whose reader left.
+GET /counts says what came since the last /counts?reset=RUN; `kept` are the prompts that start with
+RUN and wait, `gone` are streams whose reader left.
 Runs with the image's Python: uvloop, httptools and msgspec are dependencies of vLLM.
 """
 
@@ -66,11 +67,12 @@ class State:
         # What was kept before can still be fetched, by a proxy whose client has left.
         self.kept, self.before = {}, self.kept
 
-    def report(self) -> bytes:
+    def report(self, run: str) -> bytes:
+        kept = sum(prompt.startswith(run) for prompt, _ in self.kept.values())
         counts = {name: self.counts[name] for name in ("prefill", "decode", "gone")}
         again = {name: self.counts[f"{name} again"] for name in ("prompt", "id")}
         again["other id"] = self.counts["other id"]
-        more = {"refused": self.refused, "elsewhere": self.elsewhere, "kept": len(self.kept)}
+        more = {"refused": self.refused, "elsewhere": self.elsewhere, "kept": kept}
         return bytes(msgspec.json.encode({**counts, "again": again, **more}))
 
     def gate(self, word: str) -> asyncio.Event:
@@ -215,8 +217,9 @@ class Connection(asyncio.Protocol):
             self.state.gate(url.removeprefix("/open/")).set()
         body = b"{}"
         if url.startswith("/counts"):
-            body = self.state.report()
-            if url.endswith("?reset"):
+            _, reset, run = url.partition("?reset=")
+            body = self.state.report(run)
+            if reset:
                 self.state.reset()
         elif url == "/v1/models":
             body = b'{"object": "list", "data": [{"id": "qwen3", "object": "model"}]}'

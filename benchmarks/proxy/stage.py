@@ -108,8 +108,11 @@ class Stage:
         words = place.container.logs(tail=15).decode() if place.container else ""
         raise fail("a proxy", f"is not ready: {said}\n{words}", "", EX_SOFTWARE)
 
-    def counts(self) -> dict[str, Any]:
-        """What reached the servers since it was last asked, once nothing more comes."""
+    def counts(self, run: str = "") -> dict[str, Any]:
+        """What reached the servers since it was last asked, once nothing more comes.
+
+        `run`: how the prompts start that are counted as kept: others have left theirs.
+        """
         before, end = None, time.monotonic() + probe.TIMEOUT
         while time.monotonic() < end:
             now = probe.get(self.servers, "/counts")
@@ -117,7 +120,7 @@ class Stage:
                 break
             before = now
             time.sleep(QUIET)
-        return dict(probe.get(self.servers, "/counts?reset"))
+        return dict(probe.get(self.servers, f"/counts?reset={run}"))
 
     def close(self) -> None:
         for one in self._containers:
