@@ -11,6 +11,7 @@ from typing import TextIO
 
 from docker import APIClient, DockerClient
 from docker.errors import DockerException
+from requests.exceptions import RequestException
 
 from clusters.deployment import Deployment
 from clusters.live.engine import Engine
@@ -34,6 +35,7 @@ from trials.verify import FAILED, OK, Result, verify
 # A router chooses by itself: rounds of requests, so many for each server, until all took part.
 ROUNDS, EACH, AT_ONCE = 3, 4, 8
 LOG_LINES = 400
+ENGINE_TIMEOUT = 300  # seconds; on a busy machine removing a container takes more than docker's 60
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
     without an engine or the image.
     """
     try:
-        api: APIClient = DockerClient.from_env().api
+        api: APIClient = DockerClient.from_env(timeout=ENGINE_TIMEOUT).api
         api.ping()
     except DockerException as error:
         raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
@@ -104,7 +106,7 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
             _run(made.deployment, place, options, ills, report, view)
         except UserError as error:
             report.failure = "; ".join(map(str, error.problems))
-        except DockerException as error:
+        except (DockerException, RequestException) as error:
             report.failure = f"the Docker engine: {error}"
         finally:
             report.logs = _logs(api, made.deployment)
