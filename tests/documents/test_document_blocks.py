@@ -11,6 +11,7 @@ import pytest
 from invoke.parser import Parser, ParserContext
 
 import tasks
+from entrypoints.launch.plan import plan
 from tests.documents import blocks
 from tests.documents.blocks import KNOWN, PROJECT, SHIMS, Block
 
@@ -76,3 +77,11 @@ def test_a_block_that_runs_here(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", of("plan", "rendered"))
 def test_a_block_for_hosts_with_npus(block: Block) -> None:
     blocks.run(block, PROJECT, {"PATH": f"{SHIMS}:{blocks.PATH}"})
+
+
+def test_the_recipe_in_the_documents_is_one_and_plans() -> None:
+    text = (PROJECT / "docs/run.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    given = {"RECIPE": recipe, "LOCAL_IP": "10.0.0.1", "NIC": "eth0"}
+    for role in ("prefill", "decode"):
+        assert plan({**given, "ROLE": role}).argv[:2] == ("vllm", "serve")
