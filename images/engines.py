@@ -18,8 +18,12 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError
 from images import lock
 from images.flags import Wheels
 from images.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
-from images.matrix import PYTORCH, Arch, Engine, Matrix
+from images.matrix import INDEX, PYTORCH, Arch, Engine, Matrix
 
+OF_INDEX = (
+    "torch is the package index's build. Where that is one for CUDA, a build of the image downloads"
+    " it whole (0.9 GB for 2.9.1 on amd64) and keeps what the processor runs"
+)
 LOCAL = (
     "--wheels DIR or --torch-index URL has PyTorch's build for the processor; torch_from: index in"
     " the matrix takes the package index's own"
@@ -69,6 +73,8 @@ def make(
             for name, day in matrix.utilities.later.items()
         ),
     ]
+    if engine.torch_from == INDEX:
+        say(OF_INDEX)
     never = [f'{name} ; sys_platform == "win32"' for name in matrix.cpu.without]
     done = []
     for arch in arches:

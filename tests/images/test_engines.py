@@ -172,6 +172,24 @@ def test_another_build_of_torch(matrix: Matrix, engine: Engine, locks: Path) -> 
     assert problems[0].fix == "invoke lock --engine 0.32.0 --arch amd64"
 
 
+def test_locking_the_index_build_says_what_it_costs(
+    matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def resolve(direct: list[str], *_: str, overrides: object = None) -> str:
+        wanted.extend(direct)
+        pins = [one for one in direct if "==" in one and not one.startswith("ray")]
+        return "".join(f"{one} --hash=sha256:{64 * 'a'}\n" for one in pins)
+
+    said: list[str] = []
+    monkeypatch.setattr(lock, "resolve", resolve)
+    amd64 = [matrix.arch("amd64")]
+    engines.make(matrix, matrix.engine("0.13.0"), amd64, Wheels(), said.append, locks=tmp_path)
+    assert "torch==2.9.1" in wanted
+    assert said[0] == engines.OF_INDEX
+
+
 def test_the_index_build_of_torch_is_locked_without_nvidias_libraries(matrix: Matrix) -> None:
     engine = matrix.engine("0.13.0")
     for arch in matrix.arches:
