@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.version import Version
 
+from common import reading
 from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
 from images import flags as catalogue
 from images import matrix as matrices
@@ -51,19 +51,19 @@ class Audit:
         return cls(catalogue.ROOT, from_index, members, parser=parser)
 
     def document(self, *path: str) -> Any:
-        return yaml.safe_load(self.root.joinpath(*path).read_text(encoding="utf-8"))
+        """Raises UserError (65) when it is no YAML."""
+        return reading.document(self.root.joinpath(*path)) or {}
 
     def names(self) -> tuple[list[str], list[str]]:
         """The releases, oldest first, and the vLLMs without vllm-ascend."""
         found = {path.stem for path in (self.root / "images" / "releases").glob("*.yaml")}
         stated = {path.stem for path in (self.root / "env" / "releases").glob("*.yaml")}
-        ordered = sorted(found & stated, key=lambda name: Version(name.removeprefix("v")))
-        return ordered, sorted(stated - found)
+        return sorted(found, key=Version), sorted(stated - found)
 
     def sources(self, name: str) -> Sources:
         """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
         if name in self.names()[1]:
-            version = str(self.document("env", "releases", f"{name}.yaml")["vllm"])
+            version = str(self.document("env", "releases", f"{name}.yaml").get("vllm"))
             return Sources(name, Tree("vllm-ascend", "", {}), self.opened("vllm", version))
         ours = self.opened("vllm-ascend", name.removeprefix("v"))
         return Sources(name, ours, self.opened("vllm", vllm_version(ours)[0]))
@@ -97,14 +97,7 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
     for name in [release] if release else [*names, *alone]:
         say(f"{name}: reading the sources")
         sources[name] = audit.sources(name)
-    versions = {
-        "vllm-ascend": _versions(one.vllm_ascend.version for one in sources.values()),
-        "vllm": _versions(one.vllm.version for one in sources.values()),
-    }
-    opened = {
-        (package, of.version): of for one in sources.values() for package, of in trees(one).items()
-    }
-    library = Library(versions, lambda package, version: opened[package, version], audit.root)
+    library = Library(_trees(sources.values()), audit.root)
     found: list[Statement] = []
     derived = {}
     for name, one in sources.items():
@@ -134,11 +127,19 @@ def _release(
     audit: Audit, name: str, names: list[str], sources: Sources, library: Library
 ) -> Iterator[Statement]:
     """The dialect, the flags and the variables of a release."""
+    file = f"env/releases/{name}.yaml"
+    if not (audit.root / file).is_file():
+        yield contradicted(file, "release", name, "", f"is missing: invoke bump {name}")
+        return
     document = audit.document("env", "releases", f"{name}.yaml")
     before = names[: names.index(name)] if name in names else []
-    earlier = {one: audit.document("env", "releases", f"{one}.yaml") for one in before}
-    yield from dialect.statements(f"env/releases/{name}.yaml", document, earlier, sources, library)
-    for kind, of in (("flags", document["vllm"]), ("variables", name)):
+    earlier = {
+        one: audit.document("env", "releases", f"{one}.yaml")
+        for one in before
+        if (audit.root / "env" / "releases" / f"{one}.yaml").is_file()
+    }
+    yield from dialect.statements(file, document, earlier, sources, library)
+    for kind, of in (("flags", sources.vllm.version), ("variables", name)):
         path = audit.root / "env" / kind / f"{of}.json"
         file = f"env/{kind}/{path.name}"
         if not path.is_file():
@@ -165,7 +166,7 @@ def enforce(statements: Iterable[Statement]) -> None:
     problems = [
         Problem(
             f"{one.file}: {one.key}",
-            f"{one.verdict}: {one.source} {one.why}".replace(":  ", ": ").strip(),
+            ": ".join(filter(None, (one.verdict, one.source, one.why))),
         )
         for one in statements
         if one.verdict in FAILING
@@ -179,5 +180,14 @@ def _once(statements: Iterable[Statement]) -> list[Statement]:
     return list({(one.file, one.key, str(one.value), one.why): one for one in statements}.values())
 
 
-def _versions(versions: Iterable[str]) -> list[str]:
-    return sorted({one for one in versions if one}, key=Version)
+def _trees(sources: Iterable[Sources]) -> dict[str, dict[str, Tree]]:
+    """Package -> version -> files, oldest first."""
+    found: dict[str, dict[str, Tree]] = {}
+    for one in sources:
+        for package, of in trees(one).items():
+            if of.version:
+                found.setdefault(package, {})[of.version] = of
+    return {
+        package: {version: those[version] for version in sorted(those, key=Version)}
+        for package, those in found.items()
+    }

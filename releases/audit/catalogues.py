@@ -15,6 +15,12 @@ from releases.dialect import python
 from releases.dialect.known import ARGS, ENVS, trees
 from releases.sources import Sources, Tree
 
+# Why a name should not be in a list of env/variables.
+LACKING = {
+    "vllm": "vllm/envs.py has no such variable",
+    "read": "no source reads it, or envs.py has it",
+    "unread": "no document sets it, or a source reads it",
+}
 KINDS = "what its value may be is vLLM's parser's to say: invoke audit --flags"
 
 
@@ -83,7 +89,7 @@ def variables(
             yield contradicted(file, key, default, found.source, f"is {found.default!r} there")
         else:
             yield confirmed(file, key, default, found.source)
-    known = {**{one.name: one.source for one in theirs.values()}}
+    known = {one.name: one.source for one in theirs.values()}
     defined = {one.name: one.source for one in own.values()}
     known_or_read = {*known, *defined, *read}
     for kind, there in (
@@ -96,21 +102,12 @@ def variables(
             if name in there:
                 yield confirmed(file, f"{kind}.{name}", name, there[name])
             else:
-                yield contradicted(file, f"{kind}.{name}", name, "", _elsewhere(name, kind))
+                yield contradicted(file, f"{kind}.{name}", name, "", LACKING[kind])
         for name in sorted(set(there) - set(listed)):
             yield contradicted(file, f"{kind}.{name}", None, there[name], "is there, and missing")
     for name in sorted(set(defined) - set(document["vllm_ascend"])):
         key = f"vllm_ascend.{name}"
         yield contradicted(file, key, None, defined[name], "is there, and missing")
-
-
-def _elsewhere(name: str, kind: str) -> str:
-    what = {
-        "vllm": "vllm/envs.py has no such variable",
-        "read": "no source reads it, or envs.py has it",
-        "unread": "no document sets it, or a source reads it",
-    }
-    return what[kind]
 
 
 def _read(
@@ -120,22 +117,21 @@ def _read(
     read: dict[str, str] = {}
     published: dict[str, str] = {}
     for path in vllm.matching(r"vllm/.*\.py"):
-        for match in READS.finditer(vllm.files[path]):
-            read.setdefault(match[1] or match[2], _place(vllm, path, match.start()))
+        text = vllm.files[path]
+        for match in READS.finditer(text):
+            read.setdefault(match[1] or match[2], _place(vllm, path, text, match.start()))
     for path, text in members(ours):
         if SOURCES.fullmatch(path):
             for match in READS.finditer(text):
-                line = text.count("\n", 0, match.start()) + 1
-                read.setdefault(match[1] or match[2], ours.cite(path, line))
+                read.setdefault(match[1] or match[2], _place(ours, path, text, match.start()))
         elif PUBLISHED.fullmatch(path):
             for match in SETS.finditer(text):
-                line = text.count("\n", 0, match.start()) + 1
-                published.setdefault(match[1], ours.cite(path, line))
+                published.setdefault(match[1], _place(ours, path, text, match.start()))
     return read, published
 
 
-def _place(tree: Tree, path: str, start: int) -> str:
-    return tree.cite(path, tree.files[path].count("\n", 0, start) + 1)
+def _place(tree: Tree, path: str, text: str, start: int) -> str:
+    return tree.cite(path, text.count("\n", 0, start) + 1)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ Without a version, or with a range of them, each release's sources must have the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -62,26 +62,15 @@ class Outcome:
     why: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Library:
-    """The distributions that sources may name, each opened once.
+    """The distributions that sources may name. `trees`: package -> version -> files, in order."""
 
-    `versions`: package -> the versions that are looked at. `opened`: raises UserError.
-    """
-
-    versions: Mapping[str, Sequence[str]]
-    opened: Callable[[str, str], Tree]
+    trees: Mapping[str, Mapping[str, Tree]]
     root: Path = ROOT
-    _trees: dict[tuple[str, str], Tree] = field(default_factory=dict)
 
-    def tree(self, package: str, version: str) -> Tree:
-        key = (package, version)
-        if key not in self._trees:
-            self._trees[key] = self.opened(package, version)
-        return self._trees[key]
-
-    def trees(self, package: str) -> Iterator[Tree]:
-        return (self.tree(package, version) for version in self.versions.get(package, ()))
+    def of(self, package: str) -> Mapping[str, Tree]:
+        return self.trees.get(package, {})
 
 
 def check(source: str, library: Library, words: Iterable[str] = ()) -> Outcome:
@@ -89,7 +78,7 @@ def check(source: str, library: Library, words: Iterable[str] = ()) -> Outcome:
     wanted = tuple(words)
     outcomes = [
         outcome
-        for segment in re.split(r"; ", source.strip())
+        for segment in source.strip().split("; ")
         for outcome in _segment(segment, library, wanted)
     ]
     for verdict in (CONTRADICTED, CONFIRMED, UNCHECKED):
@@ -136,17 +125,13 @@ def places(segment: str) -> Iterator[Place]:
             if prose:
                 break
         elif place and LINES.fullmatch(part):
-            place = _with(place, lines=(*place.lines, *_spans(part)))
+            place = replace(place, lines=(*place.lines, *_spans(part)))
         elif place and SYMBOL.fullmatch(part):
-            place = _with(place, symbols=(*place.symbols, part))
+            place = replace(place, symbols=(*place.symbols, part))
         else:
             break
     if place:
         yield place
-
-
-def _with(place: Place, **changed: tuple[object, ...]) -> Place:
-    return Place(**{**place.__dict__, **changed})
 
 
 def _spans(text: str) -> tuple[tuple[int, int], ...]:
@@ -158,13 +143,13 @@ def _spans(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _place(place: Place, library: Library, words: tuple[str, ...]) -> Iterator[Outcome]:
-    known = library.versions.get(place.package, ())
+    known = library.of(place.package)
     versions = place.versions(known)
     if not versions:
         said = f"{place.package} v{place.first}"
         yield Outcome(UNCHECKED, why=f"{said} {ELSEWHERE}")
     for version in versions:
-        yield _in(place, library.tree(place.package, version), words)
+        yield _in(place, known[version], words)
 
 
 def _in(place: Place, tree: Tree, words: tuple[str, ...]) -> Outcome:
@@ -197,7 +182,7 @@ def _any(words: Iterable[str], text: str) -> bool:
 def _document(match: re.Match[str], library: Library) -> Outcome:
     """A document by its title: the newest release's file of that name."""
     stem = match["name"].removesuffix(".md").rstrip(",")
-    for tree in reversed(list(library.trees("vllm-ascend"))):
+    for tree in reversed(list(library.of("vllm-ascend").values())):
         for path in tree.matching(rf"docs/source/.*\b{re.escape(stem)}(-[\w-]+)?\.md"):
             return Outcome(CONFIRMED, tree.cite(path))
     return Outcome(UNCHECKED, why="names no file of vllm-ascend's documents")

@@ -53,7 +53,7 @@ def statements(
         if key.rpartition(".")[2] == "source":
             yield _cited(file, key, value, facts, library)
         elif key.partition(".")[0] in GONE:
-            yield from _gone(file, key, value, facts, sources, earlier)
+            yield from _gone(file, key, value, facts, sources)
         else:
             leaf = _leaf(file, key, value, facts, questions, sources)
             yield replace(leaf, why=f"{leaf.why}; {said[key]}") if key in said else leaf
@@ -136,7 +136,6 @@ def _gone(
     value: Any,
     facts: Mapping[str, Fact],
     sources: Sources,
-    earlier: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Statement]:
     """A name that is gone: it must be; what is there instead is a connector, or words."""
     kind, _, rest = key.partition(".")
@@ -206,9 +205,8 @@ def _cited(
     wanted = next((one for name, one in facts.items() if name.startswith(f"{group}.")), None)
     if outcome.verdict == CONTRADICTED:
         return contradicted(file, key, value, outcome.source, outcome.why)
-    if wanted and outcome.verdict == CONFIRMED and not _meet(str(value), wanted.source):
-        why = "is the source of something else"
-        return contradicted(file, key, value, wanted.source, f"{why}: it stands there")
+    if wanted and OF.match(str(value)) and not _meet(str(value), wanted.source):
+        return contradicted(file, key, value, wanted.source, "it stands there, and not here")
     if outcome.verdict == CONFIRMED:
         return confirmed(file, key, value, outcome.source)
     return unchecked(file, key, value, outcome.why)

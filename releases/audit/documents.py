@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from common import reading
 from releases import pins
 from releases.audit.citations import Library, check
 from releases.audit.statement import (
@@ -47,10 +46,10 @@ def statements(
     """`default`: the matrix's default release."""
     for file in SOURCED:
         if (root / file).is_file():
-            document = _load(root / file)
-            yield from cited(file, document, library)
+            told = _load(root / file)
+            yield from cited(file, told, library)
             for key in EACH.get(file, ()):
-                yield from _each(file, key, document[key])
+                yield from _each(file, key, told.get(key, ()))
     trees = list(sources.values())
     yield from _features(root, trees)
     yield from _timeouts(root, trees)
@@ -174,18 +173,17 @@ def _proxies(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
 
 
 def _models(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
-    """The architectures are those that every release's vLLM serves."""
+    """The architectures are those that the newest release's vLLM serves."""
     file, path = "env/models.yaml", "vllm/model_executor/models/registry.py"
-    newest = list(sources)[-1:]
+    *_, newest = sources
     for entry in _load(root / file)["models"]:
         for name in entry["config"].get("architectures", ()):
             key = f"models.{entry['name']}.config.architectures"
-            for one in newest:
-                found = next(one.vllm.find(path, rf'"{name}"'), None)
-                if found:
-                    yield confirmed(file, key, name, found[1])
-                else:
-                    yield contradicted(file, key, name, one.vllm.cite(path), "has no such model")
+            found = next(newest.vllm.find(path, rf'"{name}"'), None)
+            if found:
+                yield confirmed(file, key, name, found[1])
+            else:
+                yield contradicted(file, key, name, newest.vllm.cite(path), "has no such model")
 
 
 def _drivers(root: Path, library: Library) -> Iterator[Statement]:
@@ -199,9 +197,7 @@ def _drivers(root: Path, library: Library) -> Iterator[Statement]:
             yield unchecked(file, key, value, outcome.why)
             continue
         package, _, version = tree.partition(" v")
-        found = next(
-            library.tree(package, version).find(path, rf"(?i){re.escape(str(value))}"), None
-        )
+        found = next(library.of(package)[version].find(path, rf"(?i){re.escape(str(value))}"), None)
         if found:
             yield confirmed(file, key, value, found[1])
         else:
@@ -286,4 +282,5 @@ def _first(sources: list[Sources], pattern: str) -> str:
 
 
 def _load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Raises UserError (65) when it is no YAML."""
+    return reading.document(path) or {}

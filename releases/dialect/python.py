@@ -140,8 +140,10 @@ def flags(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _added(text: str) -> Iterator[tuple[str, int]]:
+@lru_cache(maxsize=64)
+def _added(text: str) -> tuple[tuple[str, int], ...]:
     """`add_argument("--flag", …)`, and `("--flag", type)` of a loop that does so."""
+    found = []
     for node in ast.walk(parsed(text)):
         words: list[ast.expr] = []
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument"):
@@ -150,7 +152,8 @@ def _added(text: str) -> Iterator[tuple[str, int]]:
             words = node.elts[:1]
         for word in words:
             if isinstance(word, ast.Constant) and FLAG.fullmatch(str(word.value)):
-                yield str(word.value), word.lineno
+                found.append((str(word.value), word.lineno))
+    return tuple(found)
 
 
 def field(tree: Tree, path: str, cls: str, name: str) -> Said | None:

@@ -240,6 +240,18 @@ def test_a_file_that_is_missing(data: Data) -> None:
     assert f"{VARIABLES}: variables" in data.failing()
 
 
+def test_a_release_without_a_dialect(data: Data) -> None:
+    (data.root / DIALECT).unlink()
+    assert f"{DIALECT}: release" in data.failing()
+
+
+def test_a_file_that_is_no_yaml_is_an_error_in_words(data: Data) -> None:
+    (data.root / DIALECT).write_text("vllm: [")
+    with pytest.raises(UserError, match="is not YAML") as caught:
+        data.run()
+    assert caught.value.exit_code == EX_DATAERR
+
+
 def test_a_vllm_alone(data: Data) -> None:
     document = yaml.safe_load((data.root / DIALECT).read_text())
     for key in ("mooncake", "kv_blocks_checked", "features", "connectors"):
@@ -261,8 +273,7 @@ def library(**texts: str) -> Library:
     files = {"vllm/a.py": "one\ntwo_words\n", "docs/source/Guide.md": "", **texts}
     tree = Tree("vllm-ascend", "1.0.0", files)
     older = Tree("vllm-ascend", "0.9.0", {"vllm/a.py": "one\n"})
-    opened = {"1.0.0": tree, "0.9.0": older}
-    return Library({"vllm-ascend": ["0.9.0", "1.0.0"]}, lambda _, version: opened[version])
+    return Library({"vllm-ascend": {"0.9.0": older, "1.0.0": tree}})
 
 
 @pytest.mark.parametrize(
