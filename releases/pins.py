@@ -182,7 +182,7 @@ class _Pins:
     def of_vllm(self, name: str) -> Iterator[tuple[Requirement, str]]:
         """What vLLM requires of a package, on every platform."""
         tree = self.sources.vllm
-        spelled = name.replace("-", "[-_]")
+        spelled = re.sub(r"[-_.]", "[-_.]", name)
         for path in ("requirements/common.txt", *tree.matching(r"[^/]+\.dist-info/METADATA")):
             for match, source in tree.find(path, rf"^(?:Requires-Dist: )?({spelled}\b[^#\n]*)"):
                 requirement = _requirement(match[1])
@@ -253,6 +253,7 @@ class _Pins:
                 version = COMPANIONS[name](torch)
                 rule = "as torch's" if name == "torchaudio" else "made for torch's"
                 taken.append((f"{name}=={version}", (f"{rule} {torch}",)))
+        taken += self.against_vllm()
         taken += self.installed_besides()
         if taken:
             cited = lines(source for _, sources in taken for source in sources)
@@ -277,6 +278,18 @@ class _Pins:
         elif not _upper(requirement.specifier) and (upper := _upper(theirs[0].specifier)):
             return f"{text},{upper}", (source, theirs[1])
         return text, (source,)
+
+    def against_vllm(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What else vllm-ascend requires and vLLM does not let it have: the resolver is told."""
+        every = r"^(?P<name>[A-Za-z][\w.-]*)[^#\n]*"
+        for match, source in self.tree.find("requirements.txt", every):
+            requirement = _requirement(match[0])
+            if requirement is None or canonicalize_name(requirement.name) in {*NAMED, *PINNED}:
+                continue
+            theirs = next(iter(self.of_vllm(requirement.name)), None)
+            if theirs and not compatible(requirement.specifier, theirs[0].specifier):
+                text, sources = self.bounded(requirement.name, requirement, source)
+                yield text, sources
 
     def installed_besides(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """What pip installs in most Dockerfiles and nothing else of the entry names."""

@@ -41,8 +41,17 @@ _PARSE = {"_parse_type", "parse_type"}
 _OPTIONAL = {"_optional_type", "optional_type"}
 
 
+def let_old_names_be() -> None:
+    """vLLM up to 0.17 asks torch._C._cpu for what a later torch has in torch.cpu alone."""
+    torch = importlib.import_module("torch")
+    for name, function in vars(torch.cpu).items():
+        if name.startswith("_is_") and not hasattr(torch._C._cpu, name):
+            setattr(torch._C._cpu, name, function)
+
+
 def parsers() -> tuple[Any, Any, Any]:
     """The `vllm` parser, its `serve` parser, and the command behind it."""
+    let_old_names_be()
     try:
         utils = importlib.import_module("vllm.utils.argparse_utils")  # 0.12 and later
     except ModuleNotFoundError:
