@@ -33,6 +33,12 @@ from releases.uploads import Uploads
 
 PROJECT = Path(__file__).parents[1]
 NOT_UPSTREAMS = "upstream names none; as in {}"
+# Kinds of questions of the dialect that one answer may do for.
+GONE = {
+    "variables_gone": "nothing reads these any more; what is an operator who sets one to do?",
+    "flags_gone": "vllm serve has these no more; what says the same now?",
+    "connectors_gone": "no connector has these names any more; which one is there instead?",
+}
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,9 @@ def run(bump: Bump, release: str, locking: bool, dry: bool, say: Say) -> Bumped:
         _put("pairs", bump, bump.matrix, shared, dry),
         _put("pins", bump, bump.pins(release), text, dry),
     ]
-    words, spoken = _dialect(bump, sources, previous, matrix)
+    words, spoken = _dialect(bump, sources, previous)
     contradictions = [*derived.contradictions, *spoken.contradictions]
-    decisions += spoken.decisions
+    decisions += asked(spoken.decisions)
     steps.append(_put("dialect", bump, bump.dialect(release), words, dry))
     if not dry:
         matrix = matrices.load(bump.matrix)
@@ -231,25 +237,34 @@ def _put(name: str, bump: Bump, path: Path, text: str, dry: bool) -> Step:
     return Step(name, "written", paths)
 
 
-def _dialect(bump: Bump, sources: Sources, previous: str, matrix: Matrix) -> tuple[str, Derived]:
+def _dialect(bump: Bump, sources: Sources, previous: str) -> tuple[str, Derived]:
     """The text of env/releases, by the words of people in the file itself or the one before."""
     own = bump.dialect(sources.release)
+    names: dict[str, str] = {}
     if own.is_file():
-        document, names = _document(own), {}
+        document = _document(own)
     else:
-        document, names = _document(bump.dialect(previous)), _defined(bump, matrix, sources.release)
+        document = _document(bump.dialect(previous))
+        defined = _document(bump.root / "env" / "variables" / f"{previous}.json")["vllm_ascend"]
+        names = dict.fromkeys(defined, previous)
     derived = dialect.derive(sources, document, names)
     return write.render(write.document(derived)), derived
 
 
-def _defined(bump: Bump, matrix: Matrix, release: str) -> dict[str, str]:
-    """Variables that earlier releases of vllm-ascend defined -> the last that did."""
-    found: dict[str, str] = {}
-    for name in sorted(matrix.releases, key=Version):
-        path = bump.root / "env" / "variables" / f"{name}.json"
-        if Version(name) < Version(release) and path.is_file():
-            found.update(dict.fromkeys(_document(path)["vllm_ascend"], name))
-    return found
+def asked(decisions: Iterable[Decision]) -> list[Decision]:
+    """What is gone is asked for once a kind, and not once a name."""
+    each: list[Decision] = []
+    kinds: dict[str, list[Decision]] = {}
+    for one in decisions:
+        kind = one.key.partition(".")[0]
+        if kind in GONE:
+            kinds.setdefault(kind, []).append(one)
+        else:
+            each.append(one)
+    for kind, several in kinds.items():
+        names = ", ".join(one.key.split(".")[1] for one in several)
+        each.append(Decision(kind, f"{names}: {GONE[kind]}", several[0].taken))
+    return each
 
 
 def _catalogue(bump: Bump, release: Release, say: Say) -> Step:

@@ -51,7 +51,7 @@ RUN python3 -m pip install modelscope 'ray>=2.47.1,<=2.48.0' 'protobuf>3.20.0'
 # v0.18.0: a vendor's wheels, whose names are put together in the shell.
 WHEELS = """\
 RUN ARCH=$(uname -m) && \\
-    if [ "$ARCH" = "x86_64" ]; then PTA="torch_npu-2.9.0.post1%2Bgitdc51-cp311-cp311-${ARCH}.whl"; \\
+    if [ $ARCH = "x86_64" ]; then PTA="torch_npu-2.9.0.post1%2Bgitdc5-cp311-cp311-${ARCH}.whl"; \\
     else PTA="torch_npu-2.9.0.post1%2Bgit4c901a4-cp311-cp311-${ARCH}.whl"; fi && \\
     python3 -m pip install "https://wheels.example/${PTA}"
 """
