@@ -67,7 +67,7 @@ def function(image: Image) -> str:
         break_long_words=False,
     )
     lines = " \\\n".join(f"    {line.replace(UNBROKEN, ' ')}" for line in wrapped)
-    return f"{FUNCTION}() {{\n  docker run -d \\\n{lines}\n}}"
+    return f"{FUNCTION}() {{\n  docker run \\\n{lines}\n}}"
 
 
 def deployments(image: Image) -> list[Deployment]:
@@ -124,7 +124,7 @@ class _Planner:
         return given
 
     def _node(self, role: Role, where: str, given: Mapping[str, str]) -> Node:
-        program = FUNCTION if role.program != "proxy" else "docker run -d --net=host"
+        program = f"{FUNCTION} -d" if role.program != "proxy" else "docker run -d --net=host"
         words = [f"-e {name}={shlex.quote(value)}" for name, value in given.items()]
         command = " \\\n  ".join([program, *words, shlex.quote(self.image.reference)])
         try:

@@ -125,7 +125,7 @@ def test_an_image_without_npus_takes_none_from_its_host(matrix: Matrix) -> None:
     assert "Release CPU v0.13.0rc1" in Page(found["index.html"]).text
     (path,) = (path for path in found if path.startswith("images/"))
     text = Page(found[path]).text
-    assert "docker run -d" in text
+    assert "docker run" in text
     assert "davinci" not in text
     assert "/usr/local/Ascend" not in text
 
@@ -283,7 +283,7 @@ def test_the_nodes_of_prefill_and_decode_know_each_other() -> None:
 def test_the_function_gives_a_container_its_devices() -> None:
     text = commands.function(hand_made.image())
     words = shlex.split(text.replace("\\\n", " ").partition("{")[2].rpartition("}")[0])
-    assert words[:3] == ["docker", "run", "-d"]
+    assert words[:2] == ["docker", "run"]
     assert words[-1] == "$@"
     devices = [words[n + 1] for n, word in enumerate(words) if word == "--device"]
     assert devices[:16] == [f"/dev/davinci{n}" for n in range(16)]

@@ -25,7 +25,10 @@ def main(run: str, *words: str) -> int:
     if run != "run":
         sys.exit(f"docker {run}: only `docker run` can be planned")
     kept, image, arguments = split(list(words))
-    if not arguments or arguments[0] not in COMMANDS:
+    shows = bool(arguments) and arguments[0] in COMMANDS
+    if shows == ("-d" in words[: words.index(image)]):
+        sys.exit("docker run: -d is for what serves; of what prints something it shows nothing")
+    if not shows:
         arguments = ["plan", *arguments]
     given = {kept[i + 1].partition("=")[0] for i, word in enumerate(kept) if word == "-e"}
     if "NIC" in given and "LOCAL_IP" not in given:
