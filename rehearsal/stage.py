@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool, NetworkingConfig
+from requests.exceptions import RequestException
 
 from clusters.live.engine import Engine
+from clusters.live.parallel import each
 from clusters.model import Node
 from clusters.render.spec import NODE
 from common.errors import EX_UNAVAILABLE, fail
@@ -146,8 +148,12 @@ def _network(api: APIClient, name: str) -> IPv4Network:
 
 
 def _clear(api: APIClient, name: str) -> None:
-    for one in api.containers(all=True, filters={"label": f"{STAGE}={name}"}):
-        with suppress(NotFound, APIError):
+    """What an engine does not remove in time stays for the next rehearsal of the name."""
+
+    def remove(one: Mapping[str, Any]) -> None:
+        with suppress(APIError, RequestException):
             api.remove_container(one["Id"], force=True)
-    with suppress(NotFound, DockerException):
+
+    each(remove, api.containers(all=True, filters={"label": f"{STAGE}={name}"}))
+    with suppress(DockerException, RequestException):
         api.remove_network(name)
