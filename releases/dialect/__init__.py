@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from releases.dialect import forms, gone, limits
-from releases.dialect.known import alone
+from common.errors import EX_DATAERR, Problem, UserError
+from releases.dialect import forms, gone, limits, python
+from releases.dialect.known import ENVS, alone, trees
 from releases.model import Contradiction, Decision, Derived, Fact
 from releases.sources import Sources
 
@@ -44,8 +45,10 @@ def derive(
 
     `previous`: the document of the release before, or of the same one, to see what is still so.
     `variables`: names that vllm-ascend defined in earlier releases -> the last that did. Without
-    vllm-ascend, only what vLLM's own sources say is derived.
+    vllm-ascend, only what vLLM's own sources say is derived. Raises UserError (65) where variables
+    or flags are not found at all: then upstream has moved them, and not taken them out.
     """
+    _landmarks(sources)
     found: list[Found] = []
     for derivation, of_vllm in DERIVATIONS.values():
         if of_vllm or not alone(sources):
@@ -56,3 +59,15 @@ def derive(
         contradictions=tuple(one for one in found if isinstance(one, Contradiction)),
         decisions=tuple(one for one in found if isinstance(one, Decision)),
     )
+
+
+def _landmarks(sources: Sources) -> None:
+    problems = [
+        Problem(tree.cite(ENVS[package]), "has no table of variables that can be read")
+        for package, tree in trees(sources).items()
+        if tree.files and not python.variables(tree, ENVS[package])
+    ]
+    if not python.flags(trees(sources)["vllm"]):
+        problems.append(Problem(str(sources.vllm), "adds no flag that can be read"))
+    if problems:
+        raise UserError(problems, EX_DATAERR)

@@ -19,7 +19,7 @@ def features(sources: Sources, previous: Mapping[str, Any]) -> Found:
     for name in dict.fromkeys((*known()["features"], *before)):
         words = before.get(name, {})
         names = known()["features"].get(name) or list(_names(words))
-        facts = next(filter(None, (_form(sources, name, one, words) for one in names)), None)
+        facts = next(filter(None, (_form(sources, name, one) for one in names)), None)
         if facts is None:
             yield from _missing(sources, name, names, words)
         else:
@@ -35,9 +35,7 @@ def _names(form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {"flag": flag, "key": key, "add": form.get("add"), "keys": form.get("keys")}
 
 
-def _form(
-    sources: Sources, name: str, one: Mapping[str, Any], words: Mapping[str, Any]
-) -> tuple[Fact, ...] | None:
+def _form(sources: Sources, name: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
     """The facts, when this release has it under that name."""
     made = _flag if "flag" in one else _variable if "variable" in one else _fixed
     return made(sources, f"features.{name}", one)
@@ -101,9 +99,8 @@ def _missing(
     last = named[-1] if named else {}
     package = "vllm" if "flag" in last else last.get("of", "vllm-ascend")
     if alone(sources) and package == "vllm-ascend":
-        yield Fact(
-            f"{at}.missing", "it is vllm-ascend's", trees(sources)["vllm"].cite("vllm/config")
-        )
+        source = trees(sources)["vllm"].cite("vllm/config")
+        yield Fact(f"{at}.missing", "it is vllm-ascend's", source)
         return
     tree = trees(sources)[package]
     source = tree.cite(ARGS if "flag" in last else ENVS[package])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
@@ -35,13 +34,18 @@ def registered(sources: Sources) -> dict[str, dict[str, str]]:
 
 def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
     """Which names there are, and which of the previous release's there are no more."""
-    found, vllm = registered(sources), trees(sources)["vllm"]
+    found = registered(sources)
     now: dict[str, str] = {}
     for package, names in found.items():
         now |= names
+        key = f"connectors.{package}.names"
         if names:
             file = next(iter(names.values())).rpartition(":")[0]
-            yield Fact(f"connectors.{package}.names", list(names), file)
+            yield Fact(key, list(names), file)
+        elif trees(sources)[package].files:
+            question = f"{package} registers no connector where it did: which has it?"
+            yield Decision(key, question, _of(previous, package))
+            now |= dict.fromkeys(_of(previous, package), "")
     gone = dict(previous.get("connectors_gone", {}))
     for package, group in previous.get("connectors", {}).items():
         for name in group["names"]:
@@ -51,7 +55,7 @@ def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
             continue
         ours = name in _of(previous, "vllm-ascend") or "vllm-ascend" in entry.get("source", "")
         places = found["vllm-ascend"] if ours and found["vllm-ascend"] else found["vllm"]
-        source = next(iter(places.values()), f"{vllm.cite(FACTORY)}:").rpartition(":")[0]
+        source = next(iter(places.values()), "").rpartition(":")[0]
         instead = entry.get("instead")
         yield Fact(f"connectors_gone.{name}.gone", True, source)
         if instead in now:
@@ -70,7 +74,7 @@ def flags(sources: Sources, previous: Mapping[str, Any]) -> Found:
     vllm = trees(sources)["vllm"]
     now = python.flags(vllm)
     before = dict(previous.get("flags_gone", {}))
-    for name in (*before, *catalogued(str(previous.get("vllm", "")))):
+    for name in dict.fromkeys((*before, *catalogued(str(previous.get("vllm", ""))))):
         if name in now:
             continue
         key = f"flags_gone.{name}"
@@ -82,9 +86,9 @@ def flags(sources: Sources, previous: Mapping[str, Any]) -> Found:
             yield Decision(f"{key}.instead", f"--{name} is gone: what says the same now?")
 
 
-def catalogued(vllm: str, env: Path = ENV) -> list[str]:
+def catalogued(vllm: str) -> list[str]:
     """The flags of a vLLM whose catalogue is in env/flags, without dashes."""
-    path = env / "flags" / f"{vllm}.json"
+    path = ENV / "flags" / f"{vllm}.json"
     if not path.is_file():
         return []
     return [name.removeprefix("--") for name in json.loads(path.read_text("utf-8"))["options"]]

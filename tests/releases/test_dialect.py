@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from made_sources import ASCEND, FACTORY, NAME, VLLM, made, without
 
+from common.errors import EX_DATAERR, UserError
 from releases.dialect import derive
 from releases.model import Derived
 from releases.sources import Sources, Tree
@@ -192,6 +193,19 @@ def test_the_connector_in_place_of_one_that_is_gone_must_be_registered() -> None
     files = {FACTORY: VLLM[FACTORY].replace("Nixl", "Pixl")}
     derived = derive(made(files), PREVIOUS)
     assert asked(derived)["connectors_gone.OlderConnector.instead"] == "NixlConnector"
+
+
+def test_names_that_moved_are_not_taken_for_gone() -> None:
+    derived = derive(without(FACTORY), PREVIOUS)
+    assert asked(derived)["connectors.vllm.names"] == ["NixlConnector", "OldConnector"]
+    assert "connectors_gone.OldConnector.gone" not in values(derived)
+    with pytest.raises(UserError) as caught:
+        derive(made({"vllm/envs.py": ""}, {"vllm_ascend/envs.py": "x = 1"}), {})
+    assert caught.value.exit_code == EX_DATAERR
+    assert [one.where for one in caught.value.problems] == [
+        "vllm v1.0.0: vllm/envs.py",
+        "vllm-ascend v1.0.0: vllm_ascend/envs.py",
+    ]
 
 
 def test_a_vllm_without_vllm_ascend() -> None:
