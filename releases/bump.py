@@ -22,6 +22,7 @@ from images import matrix as matrices
 from images.flags import Wheels
 from images.lock import Say
 from images.matrix import Matrix, Mooncake, Release
+from reference import pages
 from releases import changes, dialect, entry, fitting, index, pins, uploads
 from releases.changes import Section
 from releases.claims import merged
@@ -74,8 +75,9 @@ class Bumped:
 class Bump:
     """Where the files are, and what asks the package index and vLLM.
 
-    `catalogue` and `lock` write their files and return them; both raise UserError. `buildable`:
-    whether there is a source distribution of that vLLM.
+    `catalogue` and `lock` write their files and return them; both raise UserError. `pages`: writes
+    the documentation's reference, page -> what it was before. `buildable`: whether there is a
+    source distribution of that vLLM.
     """
 
     root: Path
@@ -84,6 +86,7 @@ class Bump:
     buildable: Callable[[str], bool]
     catalogue: Callable[[Release], Iterable[Path]]
     lock: Callable[[Matrix, Release], Path]
+    pages: Callable[[Matrix], Mapping[Path, str]]
     wheels: bool = False
 
     @classmethod
@@ -98,6 +101,7 @@ class Bump:
             lambda matrix, one: lock.lock(
                 matrix, one, wheels.torch_index or None, say, find_links=given
             ),
+            lambda matrix: pages.write(pages.pages(matrix)),
             bool(given),
         )
 
@@ -155,9 +159,11 @@ def run(bump: Bump, release: str, locking: bool, dry: bool, say: Say) -> Bumped:
     steps.append(_put("dialect", bump, bump.dialect(release), words, dry))
     if not dry:
         matrix = matrices.load(bump.matrix)
-        steps.append(_catalogue(bump, matrix.releases[release], say))
+        steps.append(_catalogue(bump, matrix.releases[release]))
+        if not any(step.outcome == "failed" for step in steps):
+            steps.append(_pages(bump, matrix))
     if locking and not dry:
-        steps.append(_lock(bump, matrix, matrix.releases[release], absent, say))
+        steps.append(_lock(bump, matrix, matrix.releases[release], absent))
     if not locking and not dry:
         steps.append(Step("locks", "remains", command=f"invoke lock --release {release}"))
     vllms = tuple(str(one["vllm"].value) for one in (old, lines))
@@ -267,7 +273,14 @@ def asked(decisions: Iterable[Decision]) -> list[Decision]:
     return each
 
 
-def _catalogue(bump: Bump, release: Release, say: Say) -> Step:
+def _pages(bump: Bump, matrix: Matrix) -> Step:
+    """The reference is rendered from the files above."""
+    found = bump.pages(matrix)
+    paths = tuple(str(path.relative_to(bump.root)) for path, was in found.items() if was != "same")
+    return Step("reference", "written" if paths else "unchanged", paths)
+
+
+def _catalogue(bump: Bump, release: Release) -> Step:
     paths = (flags.flags_path(release), flags.variables_path(release))
     names = tuple(str(path.relative_to(flags.ROOT)) for path in paths)
     if all((bump.root / name).is_file() for name in names):
@@ -279,9 +292,7 @@ def _catalogue(bump: Bump, release: Release, say: Say) -> Step:
     return Step("flags", "written", names)
 
 
-def _lock(
-    bump: Bump, matrix: Matrix, release: Release, absent: Mapping[str, str], say: Say
-) -> Step:
+def _lock(bump: Bump, matrix: Matrix, release: Release, absent: Mapping[str, str]) -> Step:
     locks = bump.root / "images" / "locks"
     paths = (f"images/locks/{release.name}",)
     if not lock.check(matrix, release, locks):

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import made_sources
+
 from images import matrix as matrices
 from releases.bump import Bump
 from releases.model import Derived, Fact
@@ -108,7 +110,9 @@ def vllm_ascend(version: str = "0.18.0", **changed: str) -> Tree:
     a3 = {"cann": "8.5.1", "part": "a3", "python": "3.11", "soc": "ascend910_9391"}
     p310 = {**a3, "part": "310p", "soc": "ascend310p1"}
     more = {"packages": "libjemalloc2", "more": WHEELS}
+    python = {path: text for path, text in made_sources.ASCEND.items() if path.endswith(".py")}
     files = {
+        **python,
         "Dockerfile.a3": APT.format(**a3, **more),
         "Dockerfile.a3.openEuler": YUM.format(**a3),
         "Dockerfile.310p": APT.format(**p310, packages="pciutils", more=""),
@@ -125,7 +129,8 @@ def vllm_ascend(version: str = "0.18.0", **changed: str) -> Tree:
 
 
 def sources(release: str = "v0.18.0", **changed: str) -> Sources:
-    theirs = Tree("vllm", "0.18.0", {"requirements/common.txt": OF_VLLM})
+    files = {**made_sources.VLLM, "requirements/common.txt": OF_VLLM}
+    theirs = Tree("vllm", "0.18.0", files)
     return Sources(release, vllm_ascend(release.removeprefix("v"), **changed), theirs)
 
 
@@ -146,4 +151,6 @@ def bump(root: Path, given: Sources) -> Bump:
     def never(*_: object) -> Path:
         raise AssertionError("nothing was to be asked")
 
-    return Bump(root, lambda _: given, uploads, lambda _: True, lambda _: [never()], never)
+    return Bump(
+        root, lambda _: given, uploads, lambda _: True, lambda _: [never()], never, lambda _: {}
+    )

@@ -60,6 +60,7 @@ def test_a_new_release(fresh: Bump, tmp_path: Path) -> None:
         "pins": "written",
         "dialect": "written",
         "flags": "written",
+        "reference": "unchanged",
         "locks": "remains",
     }
     written = matrices.load(tmp_path / "images" / "matrix.yaml").releases[NEW]
