@@ -71,10 +71,10 @@ def kinds(path: Path = KINDS) -> tuple[Kind, ...]:
     )
 
 
-def faults(deployment: Deployment, known: Sequence[Kind] | None = None) -> Iterator[Fault]:
+def faults(deployment: Deployment) -> Iterator[Fault]:
     """All of them. Containers are of one kind when they have the same place in the same instance,
     and nodes when what runs on them is."""
-    for kind in kinds() if known is None else known:
+    for kind in kinds():
         find = {CONTAINER: _containers, NODE: _nodes, LINK: _links}[kind.to]
         yield from find(kind, deployment)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from rehearsal import faults
 from rehearsal.inflict import DEEDS
 
 ROOT = Path(__file__).parents[2]
-NETWORK = IPv4Network("10.211.0.0/20")
 
 
 def example(name: str, **changes: str) -> Deployment:
