@@ -27,6 +27,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 KNOWN: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("blocks.yaml").read_text())
 SHIMS = Path(__file__).parent / "shims"
 PATH = f"{PROJECT / '.venv/bin'}:{os.environ['PATH']}"  # a reader has the environment active
+KEPT = ("bake", "built", "roots")  # what a build keeps for the next one
 _DIRECTIVE = re.compile(r"<!-- run: (?P<kind>[a-z]+)(?P<words>( [a-z]+(=\d+)?)*) -->")
 _SHELLS = ("bash", "sh", "shell", "console", "")
 
@@ -134,13 +135,18 @@ def commands(text: str) -> Iterator[list[str]]:
                 yield words[1 : words.index(">") if ">" in words else None]
 
 
-def scratch(directory: Path) -> Path:
-    """A copy of the project to run in: links to all that is there, but for what commands write."""
-    directory.mkdir(parents=True, exist_ok=True)
+def scratch(directory: Path, fresh: bool = True) -> Path:
+    """A copy of the project to run in: links to all that is there, with a `build` of its own.
+
+    `fresh`: without what builds have kept there.
+    """
+    (directory / "build").mkdir(parents=True)
     for path in PROJECT.iterdir():
-        if path.name not in ("build", ".git") and not (directory / path.name).exists():
+        if path.name not in (".git", "build"):
             (directory / path.name).symlink_to(path)
-    (directory / "build").mkdir(exist_ok=True)
+    for name in () if fresh else KEPT:
+        (PROJECT / "build" / name).mkdir(parents=True, exist_ok=True)
+        (directory / "build" / name).symlink_to(PROJECT / "build" / name)
     return directory
 
 

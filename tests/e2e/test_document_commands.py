@@ -19,11 +19,14 @@ import pytest
 from tests.documents import blocks
 from tests.documents.blocks import PATH, PROJECT, SHIMS, Block
 from tests.e2e.conftest import Image
+from tests.e2e.test_cluster_up import SERVE, tiny
 from tests.e2e.test_publish import Registry
+
+__all__ = ["tiny"]  # a fixture
 
 TAG = "v0.13.0rc1-a3-standin"
 WHAT = ("--platform=a3", "--base=stand-in", "--allow-missing")
-RECORDED = PROJECT / "tests/trials/recorded/serve-0.13.0.json"
+RECORDED = PROJECT / "tests/trials/recorded/serve-0.32.0.json"
 # The commands with small images in the place of what a build would make: tests/e2e/invoke_small.py.
 INVOKE = """#!/bin/sh
 export PYTHONPATH="$PROJECT"
@@ -42,20 +45,16 @@ else:
     with open(words[words.index("--output-json") + 1], "w") as file:
         json.dump(result, file)
 """
-# Containers that an engine can tell to be healthy, and that end at once on SIGTERM.
+# A cluster of a container that an engine can tell to be healthy.
 UP = """
 name: {name}
 platform: a3
 nic: lo
-image: vllm-ascend:v0.13.0rc1-a3-standin
+image: {image}
 model: /model
 nodes: {{here: 127.0.0.1}}
 instances:
-  single:
-    nodes: [here]
-    sizes: {{tp: 1}}
-    command: [sh, -c, "trap 'exit 0' TERM; sleep 600 & wait"]
-options: [--health-cmd, "true", --health-start-interval, 1s]
+  single: {{nodes: [here], sizes: {{tp: 1}}, command: [/bin/sh, -c, {serve}]}}
 """
 
 
@@ -111,10 +110,14 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("block", of("engine"))
-def test_a_block_for_an_engine(block: Block, a3: Image, endpoint: str, tmp_path: Path) -> None:
-    directory = blocks.scratch(tmp_path / "project")
+def test_a_block_for_an_engine(
+    block: Block, a3: Image, endpoint: str, tiny: str, tmp_path: Path
+) -> None:
+    directory = blocks.scratch(tmp_path / "project", fresh=False)
     program(tmp_path / "bin/vllm", BENCH.format(python=sys.executable, recorded=str(RECORDED)))
-    (directory / "up.yaml").write_text(UP.format(name=f"documents-{os.getpid()}"))
+    (directory / "up.yaml").write_text(
+        UP.format(name=f"documents-{os.getpid()}", image=tiny, serve=json.dumps(SERVE))
+    )
     (directory / "out").mkdir()
     environ = {"ENDPOINT": endpoint, "PATH": f"{tmp_path / 'bin'}:{PATH}"}
     blocks.run(block, directory, environ)
