@@ -38,6 +38,8 @@ NOT_UPSTREAMS = "upstream names none; as in {}"
 GONE = {
     "variables_gone": "nothing reads these any more; what is an operator who sets one to do?",
     "flags_gone": "vllm serve has these no more; what says the same now?",
+    "features": "the form of the release before is gone; is there another, or does another feature"
+    " cover it?",
     "connectors_gone": "no connector has these names any more; which one is there instead?",
 }
 
@@ -262,8 +264,8 @@ def asked(decisions: Iterable[Decision]) -> list[Decision]:
     each: list[Decision] = []
     kinds: dict[str, list[Decision]] = {}
     for one in decisions:
-        kind = one.key.partition(".")[0]
-        if kind in GONE:
+        kind, _, name = one.key.partition(".")
+        if kind in GONE and (kind.endswith("_gone") or "." not in name):
             kinds.setdefault(kind, []).append(one)
         else:
             each.append(one)
