@@ -72,7 +72,7 @@ def served(cpu: Image, tmp_path: Path) -> Iterator[str]:
 
 
 def test_it_serves(served: str) -> None:
-    until(lambda: "Application startup complete" in logs(CONTAINER), 180, CONTAINER)
+    until(lambda: "Application startup complete" in logs(CONTAINER), 600, CONTAINER)
     answer = invoke("verify", served)
     assert answer.returncode == 0, answer.stdout + logs(CONTAINER)[-2000:]
     assert answer.stdout.rstrip().endswith("all is well")
