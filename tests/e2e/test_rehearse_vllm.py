@@ -7,11 +7,24 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Image
-from tests.e2e.test_cpu import cpu, wheels  # noqa: F401
+from clusters.file import read
+from images.matrix import Engine
+from rehearsal import processor, rules
+from tests.e2e.conftest import Image, build, image
+from tests.e2e.test_cpu import wheels
 from tests.e2e.test_rehearse import EXAMPLES, left, rehearse
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Image:
+    """The image that a rehearsal takes by itself."""
+    cluster = read.load(EXAMPLES / "single.yaml")
+    engine = processor.variant_of(cluster, rules.load()).engine
+    assert isinstance(engine, Engine)
+    (built,) = build("--platform=cpu", f"--engine={engine.vllm}", *wheels(engine))
+    return image(built)
 
 
 def on_the_processor(image: Image, name: str, out: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -27,19 +40,19 @@ def on_the_processor(image: Image, name: str, out: Path) -> tuple[dict[str, Any]
     return report, {one["name"]: one["message"] for one in report["checks"]}
 
 
-def test_one_node(cpu: Image, tmp_path: Path) -> None:  # noqa: F811
+def test_one_node(cpu: Image, tmp_path: Path) -> None:
     report, _ = on_the_processor(cpu, "single", tmp_path)
     assert report["ready"] < report["seconds"]
 
 
-def test_both_ranks_of_two_nodes_serve(cpu: Image, tmp_path: Path) -> None:  # noqa: F811
+def test_both_ranks_of_two_nodes_serve(cpu: Image, tmp_path: Path) -> None:
     _, checks = on_the_processor(cpu, "multi-node", tmp_path)
     (served,) = [text for name, text in checks.items() if "-serve at" in name]
     assert "rank 0" in served
     assert "rank 1 0" not in served
 
 
-def test_decode_takes_its_prompts_from_prefill(cpu: Image, tmp_path: Path) -> None:  # noqa: F811
+def test_decode_takes_its_prompts_from_prefill(cpu: Image, tmp_path: Path) -> None:
     report, checks = on_the_processor(cpu, "pd-3node", tmp_path)
     (decode,) = [text for name, text in checks.items() if "-decode at" in name]
     assert "of the prompts' tokens from prefill" in decode
