@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from common.reading import document
-from images.matrix import RELEASES
 from releases import claims
 from releases.model import Fact
 
@@ -59,10 +58,6 @@ class Line:
 
 
 Entry = Mapping[str, Line]
-
-
-def path_of(release: str) -> Path:
-    return RELEASES / f"{release}.yaml"
 
 
 def read(path: Path) -> dict[str, Line]:

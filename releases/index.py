@@ -14,7 +14,7 @@ from pathlib import Path
 import tomli
 from packaging.version import InvalidVersion, Version
 
-from common.errors import EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_UNAVAILABLE, fail
 from images.flags import BUILD, download
 from images.uv import uv
 
@@ -93,10 +93,3 @@ def near(version: str, known: Iterable[str], count: int = 6) -> list[str]:
     below = [one for one in ordered if one < wanted][-count // 2 :]
     above = [one for one in ordered if one > wanted][: count // 2]
     return [str(one) for one in (*below, *above)]
-
-
-def has(package: str, version: str) -> bool:
-    try:
-        return bool(files(package, version))
-    except UserError:
-        return False

@@ -462,3 +462,18 @@ def test_a_rename_that_fails_leaves_the_old_lock(
     with pytest.raises(OSError, match="Input/output"):
         lock.replace(made, target)
     assert _tree(target) == {"stale.txt": "old"}
+
+
+def test_vllm_ascend_holds_against_vllm_where_no_version_fits_both(matrix: Matrix) -> None:
+    vllm = [
+        "opencv-python-headless>=4.13.0",
+        "fastapi[standard]<0.137.0,>=0.133.0",
+        "transformers<5,>=4.56.0",
+        "numpy",
+    ]
+    assert lock.overrides(matrix.releases["v0.18.0"], vllm) == [
+        "torch-npu==2.9.0.post1",
+        "triton-ascend==3.2.0.dev20260322",
+        "opencv-python-headless<=4.11.0.86",
+        "fastapi[standard]<0.124.0",
+    ]
