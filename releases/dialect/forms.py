@@ -18,12 +18,25 @@ def features(sources: Sources, previous: Mapping[str, Any]) -> Found:
     before = previous.get("features", {})
     for name in dict.fromkeys((*known()["features"], *before)):
         words = before.get(name, {})
-        names = known()["features"].get(name) or list(_names(words))
+        own = known()["features"].get(name, [])
+        names = [*own, *(one for one in _names(words) if not own or one.get("key"))]
         facts = next(filter(None, (_form(sources, name, one) for one in names)), None)
         if facts is None:
-            yield from _missing(sources, name, names, words)
-        else:
-            yield from facts
+            yield from _missing(sources, name, own or names, words)
+            continue
+        yield from facts
+        there = {fact.key for fact in facts}
+        if f"features.{name}.arg" in there:
+            yield from _kept(name, words, there)
+
+
+def _kept(name: str, words: Mapping[str, Any], there: set[str]) -> Found:
+    """What a variable said of the feature and no source says now that the variable is gone."""
+    for part in ("values", "default"):
+        key = f"features.{name}.{part}"
+        if part in words and key not in there:
+            question = f"its variable is gone: is {words[part]} still the {part} of {name}?"
+            yield Decision(key, question, words[part])
 
 
 def _names(form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -49,7 +62,7 @@ def _flag(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...]
     arg, key = one["flag"], one.get("key")
     if key:
         arg = f"{arg}.{key}"
-        path, word = (one["read"], key) if one.get("read") else (CONFIG, key.partition(".")[0])
+        path, word = (one["read"], key) if one.get("read") else (CONFIG, key.rpartition(".")[2])
         tree = trees(sources)["vllm" if one.get("read") else "vllm-ascend"]
         place = next(tree.find(path, rf"[\"'.]{word}\b"), None)
         if place is None:

@@ -15,6 +15,7 @@ from releases.sources import Tree
 # `# 0: off` and `# 0, or not set: off`: how envs.py lists the values of a variable.
 LISTED = re.compile(r"\s*#\s*(\d+)(?:,[^:]*)?:")
 FLAG = re.compile(r"--[a-z][a-z0-9_-]*")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+")
 TABLES = ("env_variables", "environment_variables")  # vllm-ascend's, vLLM's
 ARGUMENTS = r"vllm/engine/arg_utils\.py|vllm/entrypoints/.*(cli_args|serve)\.py"
 
@@ -116,13 +117,17 @@ def connectors(tree: Tree, path: str) -> dict[str, str]:
 def config_keys(tree: Tree, path: str) -> dict[str, tuple[str, str]]:
     """Variable -> (key of additional_config that replaces it, its place).
 
-    From `_get_config_value(additional_config, "key", "VARIABLE", …)`.
+    From `_get_config_value(additional_config, "key", "VARIABLE", …)`; with another mapping first,
+    as in `_get_config_value(scheduler_config, additional_config, "key", …)`, the key is inside it.
     """
     found = {}
     for call in _calls(tree.files.get(path, ""), "_get_config_value"):
-        words = [one.value for one in call.args[1:3] if isinstance(one, ast.Constant)]
-        if len(words) == 2:
-            found[str(words[1])] = (str(words[0]), tree.cite(path, call.lineno))
+        words = [str(one.value) for one in call.args if isinstance(one, ast.Constant)]
+        variable = next(filter(VARIABLE.fullmatch, words), None)
+        if variable and words[0] != variable:
+            where = ast.unparse(call.args[0])
+            key = words[0] if where == "additional_config" else f"{where}.{words[0]}"
+            found[variable] = (key, tree.cite(path, call.lineno))
     return found
 
 

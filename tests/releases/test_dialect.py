@@ -138,6 +138,31 @@ def test_a_feature_of_the_previous_release_alone_is_looked_for_by_its_names() ->
     assert found["features.binding.arg"] == "hf-overrides.enable_cpu_binding"
 
 
+def test_a_key_that_outlives_its_variable_and_one_inside_another() -> None:
+    previous = {
+        "features": {
+            "weight_nz": {
+                "arg": "hf-overrides.weight_nz_mode",
+                "was": "VLLM_ASCEND_ENABLE_NZ",
+                "values": [0, 1, 2],
+                "default": 1,
+            }
+        }
+    }
+    envs = ASCEND["vllm_ascend/envs.py"].replace("ENABLE_NZ", "ENABLE_ND")
+    derived = derive(made(None, {"vllm_ascend/envs.py": envs}), previous)
+    assert values(derived)["features.weight_nz.arg"] == "hf-overrides.weight_nz_mode"
+    assert "features.weight_nz.was" not in values(derived)
+    assert asked(derived)["features.weight_nz.values"] == [0, 1, 2]
+    assert asked(derived)["features.weight_nz.default"] == 1
+    config = ASCEND["vllm_ascend/ascend_config.py"].replace(
+        "additional_config, ", "scheduler_config, additional_config, "
+    )
+    found = values(derive(made(None, {"vllm_ascend/ascend_config.py": config}), {}))
+    nested = "additional-config.scheduler_config.weight_nz_mode"
+    assert found["features.weight_nz.arg"] == nested
+
+
 def test_ray_refuses_where_its_executor_does_not_say_otherwise() -> None:
     config = VLLM["vllm/config/vllm.py"].replace(
         'executor_backend in ("mp", "uni")', "executor_class.supports_async_scheduling()"
