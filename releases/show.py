@@ -13,6 +13,7 @@ from releases.changes import Change, Section
 from releases.model import Contradiction, Decision
 
 WIDTH = 100  # columns
+FILES = 3  # that are named of a step
 HOWS = ("new", "gone", "renamed", "changed")
 
 
@@ -117,7 +118,9 @@ def _decision(number: int, one: Decision) -> Iterator[str]:
 
 
 def _step(step: Step) -> tuple[str, str, str]:
-    return f"  {step.name}", step.outcome, ", ".join(step.paths)
+    shown, more = step.paths[:FILES], len(step.paths) - FILES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"  {step.name}", step.outcome, ", ".join(shown) + rest
 
 
 def _left(step: Step) -> Iterator[str]:
