@@ -14,6 +14,7 @@ from clusters.findings import ERROR, WARNING
 from clusters.model import Cluster, Node, Path
 from clusters.show.view import spans
 from entrypoints.inputs import data
+from entrypoints.launch.topology import RAY
 from images import matrix
 
 _LOCAL = ("lo", "docker0")
@@ -200,7 +201,31 @@ def mounted(facts: Facts) -> Iterator[Found]:
             )
 
 
+def idle(facts: Facts) -> Iterator[Found]:
+    """Ray packs the workers onto as few nodes as hold them."""
+    for serving in facts.serving:
+        place, each = serving.first.place, len(serving.first.container.devices)
+        if place.layout != RAY or not each:
+            continue
+        used = -(-place.world // each)
+        if used < place.nodes:
+            own_path = own(serving.first.container)
+            yield Found(
+                facts.given((*own_path, "sizes"), own_path),
+                f"{place.world} workers fill {used} of {place.nodes} nodes with {each} NPUs each:"
+                " Ray packs them, and the others do nothing",
+                f"raise tensor or pipeline parallel, or give it {used} of the nodes",
+            )
+
+
 CHECKS = (
+    Check(
+        "ray-node-idle",
+        WARNING,
+        "nodes of a Ray cluster that get no worker",
+        "vllm v0.13.0: vllm/v1/executor/ray_utils.py:431",
+        idle,
+    ),
     Check(
         "same-container",
         ERROR,

@@ -29,16 +29,17 @@ def refused(environ: dict[str, str], *tokens: str) -> list[str]:
 
 
 def test_router() -> None:
-    launch = plan(PROXY, ["--policy", "round_robin"])
+    launch = plan(PROXY, ["--log-level", "warn"])
     assert list(launch.argv) == [
         "vllm-router",
         *("--host", "0.0.0.0", "--port", "12347"),
         *("--vllm-pd-disaggregation", "--kv-connector", "nixl"),
         *("--prefill", "http://10.0.0.11:8000", "--prefill", "http://10.0.0.12:8001"),
         *("--decode", "http://10.0.0.21:8000"),
+        *("--policy", "round_robin"),
         *("--health-check-interval-secs", "5", "--health-check-timeout-secs", "3"),
         *("--health-failure-threshold", "2", "--health-success-threshold", "1"),
-        *("--policy", "round_robin"),
+        *("--log-level", "warn"),
     ]
     assert launch.ports == {"api": 12347, "metrics": 29000}
     assert [(p.host, p.port, p.path) for p in launch.peers] == [
