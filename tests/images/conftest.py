@@ -95,13 +95,17 @@ def variant(matrix: Matrix) -> Callable[..., Variant]:
     return make
 
 
+# A release more must not make an edit fit twice.
+EDITED = ("v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0")
+
+
 @pytest.fixture
 def edited(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the committed matrix and its releases with (old, new) edits, each of which must fit
-    once in all of them together."""
+    """A copy of the committed matrix and some of its releases with (old, new) edits, each of which
+    must fit once in all of them together."""
 
     def edit(*edits: tuple[str, str]) -> Path:
-        files = [matrices.PATH, *matrices.RELEASES.glob("*.yaml")]
+        files = [matrices.PATH, *(matrices.RELEASES / f"{name}.yaml" for name in EDITED)]
         texts = {path.relative_to(matrices.PATH.parent): path.read_text() for path in files}
         for old, new in edits:
             hits = {path: text.count(old) for path, text in texts.items() if old in text}

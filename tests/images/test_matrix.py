@@ -86,7 +86,7 @@ def test_a_release_has_the_pins_of_upstream(matrix: Matrix, name: str) -> None:
     }
 
 
-def test_the_matrix_has_these_releases_and_no_other(matrix: Matrix) -> None:
+def test_the_matrix_has_these_releases(matrix: Matrix) -> None:
     assert set(matrix.releases) >= set(FACTS)
     assert matrix.default_release == "v0.13.0rc1"
 
@@ -206,7 +206,8 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "a date that is a text": (
         [(RC1_PUBLISHED, "published: in December")],
         [
-            "releases/v0.13.0rc1.yaml: published: must be a date like 2025-12-28, is 'in December' (str)"
+            "releases/v0.13.0rc1.yaml: published: must be a date like 2025-12-28, "
+            "is 'in December' (str)"
         ],
     ),
     "torch_npu of another torch": (
@@ -284,7 +285,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ["releases/v0.18.0.yaml: mooncake.from: is 'git' (source or wheel)"],
     ),
     "Mooncake from source without what it is compiled with": (
-        [("{version: 0.3.9, from: source, yalantinglibs: 0.5.6}", "{version: 0.3.9, from: source}")],
+        [("from: source, yalantinglibs: 0.5.6}  # v0.18.0", "from: source}  # v0.18.0")],
         ["releases/v0.18.0.yaml: mooncake.yalantinglibs: is missing"],
     ),
     "default that is no release": (
