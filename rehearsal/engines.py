@@ -25,7 +25,7 @@ class Engine:
     `translate`: the cluster as this engine can run it, with what that has changed, in words.
     `timeout`: seconds until everything has to be healthy. `interval`: seconds between two looks at
     the health of a container that starts. `patience`: seconds after a fault until it has to serve
-    again.
+    again. `every`: seconds between two requests meanwhile.
     """
 
     image: str
@@ -36,5 +36,6 @@ class Engine:
     timeout: float
     interval: float
     patience: float
+    every: float
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

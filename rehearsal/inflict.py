@@ -19,7 +19,7 @@ from rehearsal.load import Load
 from rehearsal.outcome import Outcome, again, outcome
 from rehearsal.stage import Stage
 
-BEFORE = 2.5  # seconds of requests before the fault: what is usual
+BEFORE = 10  # requests before the fault: what is usual
 INTERVAL = 0.5  # seconds between two looks
 
 # Sends what is for an address to a hardware address that nobody has. It leaves the node, and no
@@ -44,7 +44,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any:
 def inflict(fault: Fault, stage: Stage, load: Load, deployment: Deployment, view: View) -> Outcome:
     """Do it while requests go on, and wait until the cluster serves again and is healthy."""
     with load:
-        time.sleep(BEFORE)
+        time.sleep(BEFORE * stage.runs.every)
         begun = time.monotonic()
         DEEDS[fault.kind.does](stage, fault)
         helped = _watch(stage, load, begun, deployment, view)

@@ -12,7 +12,6 @@ from typing import Any
 import requests
 
 DEADLINE = 20.0  # seconds that a request may take
-INTERVAL = 0.25  # seconds between two requests
 # Tokens of an answer. A streamed one is under way for a while, so that faults meet some of them.
 TOKENS, STREAMED = 8, 64
 
@@ -40,7 +39,7 @@ class Load:
     """Sends a request every `interval` seconds until it is stopped, whether or not earlier ones are
     answered; every second one is streamed. Leaving it waits for those under way."""
 
-    def __init__(self, url: str, model: str, key: str = "", interval: float = INTERVAL) -> None:
+    def __init__(self, url: str, model: str, key: str, interval: float) -> None:
         self._url, self._model, self._interval = url, model, interval
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._stop = threading.Event()

@@ -46,6 +46,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
         timeout=known.timeout,
         interval=known.interval,
         patience=known.patience,
+        every=known.every,
         labels={"ascend.platform": CPU, f"{PIN}vllm": vllm},
     )
 

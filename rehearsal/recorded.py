@@ -27,6 +27,7 @@ def engine(cluster: Cluster, image: str = "") -> Engine:
         timeout=300.0,
         interval=1.0,
         patience=180.0,
+        every=0.25,
         env={"CANN_STANDIN": "0"},
     )
 

@@ -34,6 +34,8 @@ from trials.verify import FAILED, OK, Result, verify
 
 # A router chooses by itself: rounds of requests, so many for each server, until all took part.
 ROUNDS, EACH, AT_ONCE = 3, 4, 8
+# First requests of each server, of which each data parallel rank may get one; how many may fail.
+FIRST, WARM = 2, 5
 LOG_LINES = 400
 ENGINE_TIMEOUT = 300  # seconds; on a busy machine removing a container takes more than docker's 60
 
@@ -154,7 +156,7 @@ def _run(
     _checks(deployment, url, model, key, report, view)
     for fault in ills:
         view.note("", fault.name)
-        outcome = inflict(fault, place, Load(url, model, key), deployment, view)
+        outcome = inflict(fault, place, Load(url, model, key, place.runs.every), deployment, view)
         report.outcomes.append(outcome)
         view.say(f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {told(outcome)}")
 
@@ -162,6 +164,9 @@ def _run(
 def _checks(
     deployment: Deployment, url: str, model: str, key: str, report: Report, view: _Recorder
 ) -> None:
+    first = warm(url, model, key, FIRST * max(1, len(proof.work(deployment, key))))
+    report.checks.append(first)
+    view.say(f"{first.state:8} {first.name}: {first.message}")
     before = proof.work(deployment, key)
     for result in verify(Endpoint(url, key), model):
         report.checks.append(result)
@@ -176,6 +181,27 @@ def _checks(
         report.checks.append(result)
         view.say(f"{result.state:8} {result.name}: {result.message}")
     view.note("", "verified")
+
+
+def warm(url: str, model: str, key: str, count: int) -> Result:
+    """Requests one after the other, until so many in a row are answered.
+
+    With the first ones servers connect to each other, and a busy machine may be too slow for that:
+    the handshake of NixlConnector has 5 s (vllm v0.32.0:
+    vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py:1044).
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    begun, failed, row = time.monotonic(), list[str](), 0
+    while row < count and len(failed) < WARM:
+        one = ask(url, model, f"first request {row}.{len(failed)}", headers)
+        row = row + 1 if one.ok else 0
+        if not one.ok:
+            failed.append(one.said or str(one.status))
+    seconds = time.monotonic() - begun
+    said = f"{row} answered in a row" + (f" after {len(failed)} failed" if failed else "")
+    if row < count:
+        said += f", the last: {failed[-1]}"
+    return Result("first requests", OK if row == count else FAILED, said, seconds)
 
 
 def _send(url: str, model: str, key: str, turn: int, count: int) -> None:

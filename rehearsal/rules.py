@@ -84,6 +84,7 @@ class Rules:
     engines: Words
     timeout: float
     patience: float
+    every: float
     interval: float
     shm_gib: int
     worker: Worker
@@ -119,7 +120,7 @@ class _Reader(Reader):
     def rules(self, value: Any) -> Rules:
         document = {("given" if k == "with" else k): v for k, v in self.mapping("", value).items()}
         raw = self.fields("", document, Rules)
-        for key in ("timeout", "patience", "interval", "shm_gib", "tensor"):
+        for key in ("timeout", "patience", "every", "interval", "shm_gib", "tensor"):
             if key in raw:
                 self.number(key, raw[key])
         self.texts("", raw, "external", "concurrency")

@@ -197,7 +197,7 @@ def test_requests_are_sent_whether_or_not_earlier_ones_are_answered(
 
     monkeypatch.setattr(load, "ask", stuck)
     monkeypatch.setattr(load, "ask_streamed", stuck)
-    with Load("http://x", "m", interval=0.01) as sent:
+    with Load("http://x", "m", "", interval=0.01) as sent:
         while len(sent.under_way()) < 3:
             time.sleep(0.01)
         assert sent.seen() == []
