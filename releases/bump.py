@@ -139,21 +139,25 @@ def run(bump: Bump, release: str, locking: bool, dry: bool, say: Say) -> Bumped:
     """Take a release through every step. Raises UserError where no step can begin."""
     say(f"{release}: reading its source distribution, and its vLLM's")
     sources = bump.sources(release)
-    matrix = matrices.load(bump.matrix)
-    previous = before(release, matrix.releases)
-    kept = entry.read(bump.pins(release))
+    own = bump.pins(release)
+    previous = before(release, (path.stem for path in own.parent.glob("*.yaml")))
+    # The release may be the default one, and its file is not there yet.
+    stand_in = own if own.is_file() else bump.pins(previous)
+    shared_before = bump.matrix.read_text(encoding="utf-8")
+    matrix = _whole(bump, release, stand_in.read_text(encoding="utf-8"), shared_before)
+    kept = entry.read(own)
     old = entry.read(bump.pins(previous))
     derived, lines, absent = _entry(bump, sources, kept, old, previous)
     if "platforms" in lines:
         lines["platforms"], questions = fitting.known_platforms(matrix, lines["platforms"])
         derived = merged([derived, Derived((), (), tuple(questions))])
-    shared, pair = fitting.paired(bump.matrix.read_text(encoding="utf-8"), lines, release)
+    shared, pair = fitting.paired(shared_before, lines, release)
     text = entry.render(release, lines)
     _whole(bump, release, text, shared)
     decisions = [*derived.decisions, *fitting.decisions(matrix, sources), *([pair] if pair else [])]
     steps = [
         _put("pairs", bump, bump.matrix, shared, dry),
-        _put("pins", bump, bump.pins(release), text, dry),
+        _put("pins", bump, own, text, dry),
     ]
     words, spoken = _dialect(bump, sources, previous)
     contradictions = [*derived.contradictions, *spoken.contradictions]
@@ -164,15 +168,12 @@ def run(bump: Bump, release: str, locking: bool, dry: bool, say: Say) -> Bumped:
         steps.append(_catalogue(bump, matrix.releases[release]))
         if not any(step.outcome == "failed" for step in steps):
             steps.append(_pages(bump, matrix))
-    if locking and not dry:
-        steps.append(_lock(bump, matrix, matrix.releases[release], absent))
-    if not locking and not dry:
-        steps.append(Step("locks", "remains", command=f"invoke lock --release {release}"))
+        steps.append(_lock(bump, matrix, matrix.releases[release], absent, locking))
     vllms = tuple(str(one["vllm"].value) for one in (old, lines))
     sections = changes.between(
         old, lines, (previous, release), (vllms[0], vllms[1]), bump.root / "env"
     )
-    own = tuple(line for line in lines.values() if line.by_hand)
+    by_hand = tuple(line for line in lines.values() if line.by_hand)
     return Bumped(
         release,
         previous,
@@ -180,7 +181,7 @@ def run(bump: Bump, release: str, locking: bool, dry: bool, say: Say) -> Bumped:
         tuple(sections),
         tuple(contradictions),
         tuple(decisions),
-        own,
+        by_hand,
     )
 
 
@@ -223,8 +224,11 @@ def _packages(lines: Entry) -> dict[str, str]:
     return {**found, str(canonicalize_name(package)): str(mooncake["version"])}
 
 
-def _whole(bump: Bump, release: str, text: str, shared: str) -> None:
-    """Raises UserError (65) when the matrix could not be read with this release in it."""
+def _whole(bump: Bump, release: str, text: str, shared: str) -> Matrix:
+    """The matrix as it would be with this text of the release, and this one of matrix.yaml.
+
+    Raises UserError (65) when it could not be read.
+    """
     with tempfile.TemporaryDirectory(prefix="bump-") as scratch:
         copy = Path(scratch)
         (copy / "releases").mkdir()
@@ -232,7 +236,7 @@ def _whole(bump: Bump, release: str, text: str, shared: str) -> None:
             (copy / "releases" / path.name).write_bytes(path.read_bytes())
         (copy / "releases" / f"{release}.yaml").write_text(text, encoding="utf-8")
         (copy / "matrix.yaml").write_text(shared, encoding="utf-8")
-        matrices.load(copy / "matrix.yaml")
+        return matrices.load(copy / "matrix.yaml")
 
 
 def _put(name: str, bump: Bump, path: Path, text: str, dry: bool) -> Step:
@@ -294,11 +298,19 @@ def _catalogue(bump: Bump, release: Release) -> Step:
     return Step("flags", "written", names)
 
 
-def _lock(bump: Bump, matrix: Matrix, release: Release, absent: Mapping[str, str]) -> Step:
+def _lock(
+    bump: Bump,
+    matrix: Matrix,
+    release: Release,
+    absent: Mapping[str, str],
+    locking: bool,
+) -> Step:
     locks = bump.root / "images" / "locks"
     paths = (f"images/locks/{release.name}",)
     if not lock.check(matrix, release, locks):
         return Step("locks", "unchanged", paths)
+    if not locking:
+        return Step("locks", "remains", paths, "left out", f"invoke lock --release {release.name}")
     again = f"invoke bump {release.name} --wheels DIR"
     if not bump.buildable(release.vllm):
         what = f"the index has no source distribution of vLLM {release.vllm}: nothing can be locked"

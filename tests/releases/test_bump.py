@@ -193,6 +193,12 @@ def test_the_report_is_data_too(fresh: Bump) -> None:
     assert "Dockerfile.a3:20" in text
 
 
+def test_the_default_release_can_be_bumped_back(tmp_path: Path) -> None:
+    ours = bump(tmp_path, sources("v0.13.0rc1"))
+    ours.pins("v0.13.0rc1").unlink()
+    assert outcomes(run(ours, "v0.13.0rc1"))["pins"] == "written"
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 
