@@ -337,11 +337,12 @@ def environment_variables(text: str) -> dict[str, str | None]:
             and isinstance(node.value, ast.Dict)
         ):
             pairs = zip(node.value.keys, node.value.values, strict=True)
-            return {str(ast.literal_eval(key)): _default(value) for key, value in pairs if key}
+            return {str(ast.literal_eval(key)): default_of(value) for key, value in pairs if key}
     return {}
 
 
-def _default(node: ast.expr) -> str | None:
+def default_of(node: ast.expr) -> str | None:
+    """What os.getenv is told to give in the absence of a variable, as source; None without."""
     for call in ast.walk(node):
         if not isinstance(call, ast.Call) or len(call.args) != 2:
             continue

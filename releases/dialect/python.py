@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from images.flags import default_of
 from images.probes.vllm_parser import READS
 from releases.sources import Tree
 
@@ -60,7 +61,7 @@ def variables(tree: Tree, path: str) -> dict[str, Variable]:
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 source = tree.cite(path, key.lineno)
                 values = _values(value, text.splitlines(), key.lineno)
-                found[key.value] = Variable(key.value, _default(value), values, source)
+                found[key.value] = Variable(key.value, default_of(value), values, source)
     return found
 
 
@@ -77,18 +78,6 @@ def _values(node: ast.expr, lines: list[str], line: int) -> tuple[int, ...]:
         if match := LISTED.match(above):
             listed.append(int(match[1]))
     return tuple(sorted(listed)) if len(listed) > 1 else ()
-
-
-def _default(node: ast.expr) -> str | None:
-    for call in ast.walk(node):
-        if not isinstance(call, ast.Call) or len(call.args) != 2:
-            continue
-        if ast.unparse(call.func) in ("os.getenv", "os.environ.get"):
-            default = call.args[1]
-            if isinstance(default, ast.Constant):
-                return None if default.value is None else str(default.value)
-            return ast.unparse(default)
-    return None
 
 
 def reads(tree: Tree, names: Iterable[str]) -> dict[str, str]:
