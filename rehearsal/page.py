@@ -12,7 +12,8 @@ from markupsafe import Markup
 from clusters.show import picture, topology
 from common.files import put
 from rehearsal.outcome import Outcome, by_hand, recovery
-from rehearsal.rehearse import Report
+from rehearsal.rehearse import CHECKS, Event, Report
+from trials.verify import FAILED
 
 # What a container's state is drawn as; everything else is on its way.
 GOOD, BAD, COMING = "good", "bad", "coming"
@@ -61,12 +62,12 @@ def html(report: Report) -> str:
 
 
 def lanes(report: Report) -> Iterator[Lane]:
-    """A lane for each container with events, then one for the faults, with how long they were felt,
-    and one for the requests sent during them."""
+    """A lane for each container with events, one for the checks, one for the faults, with how long
+    they were felt, and one for the requests sent during them."""
     whole = max(report.seconds, 0.001)
     by_name: dict[str, list[tuple[float, str]]] = {}
     for event in report.events:
-        if event.who:
+        if event.who and event.who != CHECKS:
             by_name.setdefault(event.who, []).append((event.at, event.what))
     for name, events in by_name.items():
         states = [one for one in events if _is_state(one[1])]
@@ -80,6 +81,9 @@ def lanes(report: Report) -> Iterator[Lane]:
                 for (at, what), end in zip(states, ends, strict=True)
             ),
         )
+    asked = [one for one in report.events if one.who == CHECKS]
+    if asked:
+        yield Lane(CHECKS, tuple(_asked(one, whole) for one in asked))
     if report.outcomes:
         yield Lane("faults", tuple(_felt(one, report.begun, whole) for one in report.outcomes))
     sent = [one for outcome in report.outcomes for one in outcome.requests]
@@ -96,6 +100,13 @@ def lanes(report: Report) -> Iterator[Lane]:
                 for one in sent
             ),
         )
+
+
+def _asked(event: Event, whole: float) -> Span:
+    begun = event.at - event.seconds
+    kind = BAD if event.what.startswith(FAILED) else GOOD
+    width = _part(max(event.seconds, whole / 500), whole)
+    return Span(kind, f"{begun:.1f} s: {event.what}", _part(begun, whole), width)
 
 
 def _felt(outcome: Outcome, begun: float, whole: float) -> Span:

@@ -37,16 +37,21 @@ ROUNDS, EACH, AT_ONCE = 3, 4, 8
 # First requests of each server, of which each data parallel rank may get one; how many may fail.
 FIRST, WARM = 2, 5
 LOG_LINES = 400
+CHECKS = "checks"
 ENGINE_TIMEOUT = 300  # seconds; on a busy machine removing a container takes more than docker's 60
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, `at` seconds after the beginning; `who`: a container, or empty."""
+    """Something that happened, `at` seconds after the beginning, and how long it had taken by then.
+
+    `who`: a container, CHECKS, or empty.
+    """
 
     at: float
     who: str
     what: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ def _run(
     report.ready = view.note("", "ready")
     key = KEY if "VLLM_API_KEY" in secrets else ""
     url, model = endpoint(deployment), _model(deployment)
-    _checks(deployment, url, model, key, report, view)
+    _checks(deployment, url, model, key, view)
     for fault in ills:
         view.note("", fault.name)
         outcome = inflict(fault, place, Load(url, model, key, place.runs.every), deployment, view)
@@ -161,16 +166,12 @@ def _run(
         view.say(f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {told(outcome)}")
 
 
-def _checks(
-    deployment: Deployment, url: str, model: str, key: str, report: Report, view: _Recorder
-) -> None:
+def _checks(deployment: Deployment, url: str, model: str, key: str, view: _Recorder) -> None:
     first = warm(url, model, key, FIRST * max(1, len(proof.work(deployment, key))))
-    report.checks.append(first)
-    view.say(f"{first.state:8} {first.name}: {first.message}")
+    view.checked(first)
     before = proof.work(deployment, key)
     for result in verify(Endpoint(url, key), model):
-        report.checks.append(result)
-        view.say(f"{result.state:8} {result.name}: {result.message}")
+        view.checked(result)
     proven = proof.prove(deployment, before, proof.work(deployment, key))
     for turn in range(ROUNDS):
         if all(result.state == OK for result in proven):
@@ -178,8 +179,7 @@ def _checks(
         _send(url, model, key, turn, EACH * len(before))
         proven = proof.prove(deployment, before, proof.work(deployment, key))
     for result in proven:
-        report.checks.append(result)
-        view.say(f"{result.state:8} {result.name}: {result.message}")
+        view.checked(result)
     view.note("", "verified")
 
 
@@ -255,10 +255,15 @@ class _Recorder(View):
         super().__enter__()
         return self
 
-    def note(self, who: str, what: str) -> float:
+    def note(self, who: str, what: str, seconds: float = 0.0) -> float:
         at = time.monotonic() - self._report.begun
-        self._report.events.append(Event(at, who, what))
+        self._report.events.append(Event(at, who, what, seconds))
         return at
+
+    def checked(self, result: Result) -> None:
+        self._report.checks.append(result)
+        self.note(CHECKS, f"{result.state}: {result.name}", result.seconds)
+        self.say(f"{result.state:8} {result.name}: {result.message}")
 
     def show(self, rows: Sequence[Row]) -> None:
         for row in rows:

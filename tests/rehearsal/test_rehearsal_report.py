@@ -12,7 +12,7 @@ from common.errors import UserError
 from rehearsal import page, show
 from rehearsal.load import Seen
 from rehearsal.outcome import Outcome
-from rehearsal.rehearse import Event, Report
+from rehearsal.rehearse import CHECKS, Event, Report
 from trials.verify import FAILED, OK, Result
 
 
@@ -87,6 +87,18 @@ def test_the_lanes_follow_the_states() -> None:
     assert [(one.kind, one.left, one.width) for one in faults.spans] == [("coming", 50.0, 35.0)]
     assert [one.kind for one in requests.spans] == ["good", "bad"]
     assert requests.spans[0].left == 10.0
+
+
+def test_the_requests_of_the_checks_have_a_lane() -> None:
+    made = report()
+    made.events += [Event(5.0, CHECKS, "ok: health", 1.0), Event(9.0, CHECKS, "failed: chat", 2.0)]
+    states, asked = page.lanes(made)
+    assert len(states.spans) == 3
+    assert asked.name == "checks"
+    assert [(one.kind, one.left, one.width) for one in asked.spans] == [
+        ("good", 40.0, 10.0),
+        ("bad", 70.0, 20.0),
+    ]
 
 
 def test_the_page_is_well_formed_and_escapes_what_it_shows() -> None:
