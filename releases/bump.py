@@ -119,11 +119,11 @@ class Bump:
 
 
 def named(release: str, versions: Callable[[], list[str]]) -> str:
-    """`0.23.0` and `v0.23.0` alike as `v0.23.0`.
+    """`0.23.0` and `v0.23.0` alike as `v0.23.0`; nothing as the newest that is no candidate.
 
     Raises UserError (64) for what is no version, or none of vllm-ascend's, with those near it.
     """
-    text = release.removeprefix("v")
+    text = release.removeprefix("v") or index.newest(versions())
     try:
         Version(text)
     except InvalidVersion:

@@ -93,3 +93,11 @@ def near(version: str, known: Iterable[str], count: int = 6) -> list[str]:
     below = [one for one in ordered if one < wanted][-count // 2 :]
     above = [one for one in ordered if one > wanted][: count // 2]
     return [str(one) for one in (*below, *above)]
+
+
+def newest(known: Iterable[str]) -> str:
+    """The newest that is no candidate. Raises UserError (69) when there is none."""
+    final = [one for one in map(Version, known) if not one.is_prerelease]
+    if not final:
+        raise fail("the package index", "names no release", "name one", EX_UNAVAILABLE)
+    return str(max(final))

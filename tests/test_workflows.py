@@ -19,6 +19,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 COMMANDS = (".venv/bin/invoke", "./setup.sh", "docker", ".ci/")
 RIGHTS = {"contents": "read"}  # of a job that is not named here
 MORE_RIGHTS = {
+    ("bump.yaml", "bump"): {"contents": "write", "pull-requests": "write"},
     ("publish.yaml", "build"): {**RIGHTS, "packages": "write", "id-token": "write"},
     ("publish.yaml", "merge"): {**RIGHTS, "packages": "write", "id-token": "write"},
     ("publish.yaml", "check"): {**RIGHTS, "packages": "read"},
