@@ -10,7 +10,7 @@ from commands.common import FORMAT, data, environ, known_format, problems_in_pla
 @task(
     auto_shortflags=False,
     help={
-        "release": "v0.23.0 or 0.23.0 (default: the newest on the package index, no candidate)",
+        "release": "v0.23.0 or 0.23.0; newest: of the package index, no candidate",
         "dry-run": "print everything, write nothing",
         "no-lock": "leave the locks out: they take minutes",
         "wheels": "where wheels lie that the index lacks: directories or pages, with commas",
@@ -20,7 +20,7 @@ from commands.common import FORMAT, data, environ, known_format, problems_in_pla
 )
 def bump(
     c: Context,
-    release: str = "",
+    release: str,
     dry_run: bool = False,
     no_lock: bool = False,
     wheels: str | None = None,

@@ -33,6 +33,7 @@ from releases.sources import Sources
 from releases.uploads import Uploads
 
 PROJECT = Path(__file__).parents[1]
+NEWEST = "newest"
 NOT_UPSTREAMS = "upstream names none; as in {}"
 # Kinds of questions of the dialect that one answer may do for.
 GONE = {
@@ -119,11 +120,11 @@ class Bump:
 
 
 def named(release: str, versions: Callable[[], list[str]]) -> str:
-    """`0.23.0` and `v0.23.0` alike as `v0.23.0`; nothing as the newest that is no candidate.
+    """`0.23.0` and `v0.23.0` alike as `v0.23.0`; `newest` as the newest that is no candidate.
 
     Raises UserError (64) for what is no version, or none of vllm-ascend's, with those near it.
     """
-    text = release.removeprefix("v") or index.newest(versions())
+    text = index.newest(versions()) if release == NEWEST else release.removeprefix("v")
     try:
         Version(text)
     except InvalidVersion:

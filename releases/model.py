@@ -20,7 +20,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Places that disagree. `said`: (value, source) of each; `taken`: which holds."""
+    """Places that disagree. `said`: (value, source) of each, what holds first; `taken`: its value."""
 
     key: str
     said: tuple[tuple[Any, str], ...]

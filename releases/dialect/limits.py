@@ -63,7 +63,7 @@ def adxl_ports(sources: Sources, previous: Mapping[str, Any]) -> Found:
         ("base", "step"), documented[0].groups() if documented else (), strict=False
     ):
         if documented and int(said) != rule[name]:
-            claims = ((int(said), documented[1]), (rule[name], rule["source"]))
+            claims = ((rule[name], rule["source"]), (int(said), documented[1]))
             yield Contradiction(f"adxl_ports.{name}", claims, rule[name])
     before = _version(str(previous.get("mooncake", "")))
     if before is None or before.release[:2] != version.release[:2]:

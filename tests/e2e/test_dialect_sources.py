@@ -32,7 +32,7 @@ def test_a_file_is_what_its_sources_say(release: str) -> None:
     assert derived.decisions == ()
 
 
-@pytest.mark.parametrize(("before", "release"), pairwise(RELEASES), ids=lambda name: name)
+@pytest.mark.parametrize(("before", "release"), list(pairwise(RELEASES)), ids=lambda name: name)
 def test_from_the_release_before_only_words_are_left_to_a_person(before: str, release: str) -> None:
     derived = derive(Sources.of(release), document(before))
     facts = {one.key: one.value for one in derived.facts}

@@ -256,7 +256,7 @@ REFUSED = [
     ({}, "", "RECIPE", "neither RECIPE nor MODEL"),
     ({**PLAIN, "ROLE": "decoder"}, "", "ROLE", "did you mean decode?"),
     ({**PLAIN, "ROLE": "gateway"}, "", "ROLE", "not a role of this version"),
-    ({**SINGLE, "RECIPE": "single-128"}, "", "RECIPE", "known: "),
+    ({**SINGLE, "RECIPE": "single-128"}, "", "RECIPE", "did you mean"),
     ({**SINGLE, "RECIPE": "qwen3-235b-a22b/multinode"}, "", "RECIPE", "did you mean"),
     ({**SINGLE, "RECIPE": "../platforms/a2"}, "", "RECIPE", "not a recipe"),
     ({**SINGLE, "RECIPE": "/nowhere/x.yaml"}, "", "RECIPE", "is no file"),

@@ -209,7 +209,7 @@ def test_both_names_of_a_release(name: str) -> None:
 
 def test_the_newest_is_no_candidate() -> None:
     known = ["0.9.0", "0.30.0rc2", "0.23.0.post1", "0.23.0", "0.24.0.dev1"]
-    assert bumps.named("", lambda: known) == "v0.23.0.post1"
+    assert bumps.named(bumps.NEWEST, lambda: known) == "v0.23.0.post1"
 
 
 def test_an_index_that_does_not_answer_refuses_no_name() -> None:
@@ -221,6 +221,7 @@ def test_an_index_that_does_not_answer_refuses_no_name() -> None:
     [
         ("v0.18.1", "it has v0.17.0rc1, v0.18.0, v0.23.0"),
         ("latest", "is no version"),
+        ("", "is no version"),
     ],
 )
 def test_a_release_that_is_not_there(name: str, words: str) -> None:
