@@ -20,7 +20,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Places that disagree. `said`: (value, source) of each, what holds first; `taken`: its value."""
+    """Places that disagree. `said`: (value, source) of each, what holds first; `taken`: that."""
 
     key: str
     said: tuple[tuple[Any, str], ...]
