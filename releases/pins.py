@@ -339,13 +339,10 @@ class _Pins:
         for one in self.files:
             for address, line in one.downloads():
                 seen.setdefault(address.rpartition("/")[2], []).append(one.cite(line))
-        for name, sources in seen.items():
-            self.found.ask(
-                f"downloads.{name}",
-                f"{lines(sources)} install{'s' if len(sources) == 1 else ''} {name}, which no pin"
-                " of an image covers: is it needed?",
-                "left out",
-            )
+        if seen:
+            named = "; ".join(f"{name} ({lines(sources)})" for name, sources in seen.items())
+            question = f"Dockerfiles install what no pin of an image covers: is it needed? {named}"
+            self.found.ask("downloads", question, "left out")
 
 
 def _torchvision(torch: str) -> str:

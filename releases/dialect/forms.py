@@ -25,16 +25,27 @@ def features(sources: Sources, previous: Mapping[str, Any]) -> Found:
             yield from _missing(sources, name, own or names, words)
             continue
         yield from facts
-        there = {fact.key for fact in facts}
+        there = {fact.key: fact.value for fact in facts}
         if f"features.{name}.arg" in there:
-            yield from _kept(name, words, there)
+            yield from _kept(sources, name, words, there)
 
 
-def _kept(name: str, words: Mapping[str, Any], there: set[str]) -> Found:
-    """What a variable said of the feature and no source says now that the variable is gone."""
-    for part in ("values", "default"):
+def _kept(sources: Sources, name: str, words: Mapping[str, Any], there: Mapping[str, Any]) -> Found:
+    """What a variable said of the feature, now that it is gone: the field of the configuration
+    says it, or a person."""
+    word = str(there[f"features.{name}.arg"]).rpartition(".")[2]
+    field = python.config_fields(sources.vllm_ascend, CONFIG).get(word)
+    said = {
+        "values": list(field.values) if field else None,
+        "default": int(field.default or 0) if field else None,
+    }
+    for part, value in said.items():
         key = f"features.{name}.{part}"
-        if part in words and key not in there:
+        if part not in words or key in there:
+            continue
+        if field and value not in (None, []):
+            yield Fact(key, value, field.source)
+        else:
             question = f"its variable is gone: is {words[part]} still the {part} of {name}?"
             yield Decision(key, question, words[part])
 

@@ -9,7 +9,7 @@ from typing import Any
 from packaging.version import Version
 
 from images.flags import ENV
-from releases.dialect import python
+from releases.dialect import forms, python
 from releases.dialect.known import ARGS, ENVS, known, trees
 from releases.model import Decision, Fact
 from releases.sources import Sources
@@ -103,11 +103,16 @@ def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str,
         return
     ours = sources.vllm_ascend
     before = dict(previous.get("variables_gone", {}))
-    forms = previous.get("features", {}).values()
-    of_forms = [form[key] for form in forms for key in ("env", "was") if form.get(key)]
+    features = {
+        form[key]: name
+        for name, form in previous.get("features", {}).items()
+        for key in ("env", "was")
+        if form.get(key)
+    }
+    now = {one.key for one in forms.features(sources, previous) if isinstance(one, Fact)}
     newest = max(names.values(), key=Version, default="")
     latest = [name for name, last in names.items() if last == newest]
-    wanted = dict.fromkeys((*before, *of_forms, *latest))
+    wanted = dict.fromkeys((*before, *features, *latest))
     defined = {
         name
         for package, tree in trees(sources).items()
@@ -123,8 +128,13 @@ def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str,
         if entry:
             yield Fact(f"{key}.since", entry["since"], source)
             yield Fact(f"{key}.fix", entry["fix"], source)
+            continue
+        yield Fact(f"{key}.since", sources.release, source)
+        if f"features.{features.get(name)}.arg" in now:
+            yield Fact(f"{key}.fix", f"write the feature {features[name]}", source)
+        elif name in features:  # which is asked for by itself
+            yield Fact(f"{key}.fix", f"take it out: the feature {features[name]} is gone", source)
         else:
-            yield Fact(f"{key}.since", sources.release, source)
             question = f"nothing reads {name} any more: what is an operator who sets it to do?"
             yield Decision(f"{key}.fix", question, "take it out")
 

@@ -120,6 +120,47 @@ def config_keys(tree: Tree, path: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def config_fields(tree: Tree, path: str) -> dict[str, Variable]:
+    """The fields `name: bool = True` and `name: int = 0` of a file's classes, and what is taken by
+    `.get("name", False)`, by name.
+
+    The values of a number are those that it is compared with: `x not in (0, 1)`, `x == 2`.
+    """
+    module = parsed(tree.files.get(path, ""))
+    compared: dict[str, set[int]] = {}
+    for one in ast.walk(module):
+        if isinstance(one, ast.Compare):
+            name = ast.unparse(one.left).rpartition(".")[2]
+            compared.setdefault(name, set()).update(_numbers(one.comparators))
+    found: dict[str, Variable] = {}
+    for name, default, line in _defaults(module):
+        values = (0, 1) if isinstance(default, bool) else tuple(sorted(compared.get(name, ())))
+        found.setdefault(name, Variable(name, str(int(default)), values, tree.cite(path, line)))
+    return found
+
+
+def _defaults(module: ast.Module) -> Iterator[tuple[str, int, int]]:
+    """Name, default (a bool or a number) and line: fields of classes, then what get takes."""
+    taken = []
+    for one in ast.walk(module):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.value, ast.Constant):
+            if isinstance(one.value.value, int):
+                yield ast.unparse(one.target), one.value.value, one.lineno
+        elif isinstance(one, ast.Call) and ast.unparse(one.func).endswith(".get"):
+            words = [arg.value for arg in one.args if isinstance(arg, ast.Constant)]
+            if len(words) == 2 and isinstance(words[0], str) and isinstance(words[1], int):
+                taken.append((words[0], words[1], one.lineno))
+    yield from taken
+
+
+def _numbers(nodes: Iterable[ast.expr]) -> Iterator[int]:
+    for node in nodes:
+        parts = node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+        for part in parts:
+            if isinstance(part, ast.Constant) and type(part.value) is int:
+                yield part.value
+
+
 def flags(tree: Tree) -> dict[str, str]:
     """The flags that vLLM's argument files add, without dashes, each with its place."""
     found: dict[str, str] = {}

@@ -164,6 +164,36 @@ def test_a_key_that_outlives_its_variable_and_one_inside_another() -> None:
     assert found["features.weight_nz.arg"] == nested
 
 
+def test_the_configuration_says_what_its_variable_said() -> None:
+    """The variable is gone, its feature is a key of additional_config: no one has to be asked."""
+    previous = {
+        "features": {
+            "weight_nz": {
+                "arg": "hf-overrides.weight_nz_mode",
+                "was": "VLLM_ASCEND_ENABLE_ND",
+                "values": [0, 1],
+                "default": 0,
+            },
+            "mlapo": {"env": "VLLM_ASCEND_ENABLE_MLAPO"},
+        }
+    }
+    envs = ASCEND["vllm_ascend/envs.py"].replace("ENABLE_NZ", "ENABLE_NOTHING")
+    config = (
+        "class Config:\n    weight_nz_mode: int = 1\n\n    def check(self):\n"
+        "        assert self.weight_nz_mode in (0, 1, 2)\n"
+    )
+    files = {"vllm_ascend/envs.py": envs, "vllm_ascend/ascend_config.py": config}
+    derived = derive(made(None, files), previous)
+    found = values(derived)
+    assert found["features.weight_nz.values"] == [0, 1, 2]
+    assert found["features.weight_nz.default"] == 1
+    assert found["variables_gone.VLLM_ASCEND_ENABLE_ND.fix"] == "write the feature weight_nz"
+    gone = found["variables_gone.VLLM_ASCEND_ENABLE_MLAPO.fix"]
+    assert gone == "take it out: the feature mlapo is gone"
+    assert "features.mlapo" in asked(derived)
+    assert not [key for key in asked(derived) if key.startswith(("features.weight", "variables"))]
+
+
 def test_ray_refuses_where_its_executor_does_not_say_otherwise() -> None:
     config = VLLM["vllm/config/vllm.py"].replace(
         'executor_backend in ("mp", "uni")', "executor_class.supports_async_scheduling()"

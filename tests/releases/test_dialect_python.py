@@ -99,6 +99,32 @@ def test_connectors_and_keys_of_additional_config() -> None:
     }
 
 
+def test_fields_of_a_configuration_have_a_default_and_values() -> None:
+    text = """
+class Config:
+    enable_mlapo: bool = True
+    fused: int = 0
+    size: int = 4
+    name: str = "x"
+
+    def check(self, config):
+        self.scheduler = config.get("enable_flash", False)
+        self.fused_again = config.get("fused", 1)
+        if self.fused in (0, 1):
+            pass
+        elif self.fused == 2:
+            raise ValueError
+"""
+    found = python.config_fields(Tree("vllm-ascend", "1", {"c.py": text}), "c.py")
+    assert {name: (one.default, one.values) for name, one in found.items()} == {
+        "enable_mlapo": ("1", (0, 1)),
+        "fused": ("0", (0, 1, 2)),
+        "size": ("4", ()),
+        "enable_flash": ("0", (0, 1)),
+    }
+    assert found["enable_mlapo"].source == "vllm-ascend v1: c.py:3"
+
+
 def test_who_reads_a_variable() -> None:
     assert python.reads(made().vllm, ["VLLM_HIDDEN", "VLLM_NOBODY"]) == {
         "VLLM_HIDDEN": "vllm v1.0.0: vllm/v1/engine/core_client.py:1"
