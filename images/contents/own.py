@@ -16,12 +16,13 @@ def wanted(path: str) -> bool:
 
 
 def recipes(contents: Contents) -> dict[str, str]:
-    """Name → text."""
-    return {
+    """Name → text, in the order of the names."""
+    found = {
         path.removeprefix(RECIPES).removesuffix(SUFFIX): content.decode(errors="replace")
-        for path, content in sorted(contents.kept.items())
+        for path, content in contents.kept.items()
         if _is_recipe(path)
     }
+    return dict(sorted(found.items()))
 
 
 def roles(contents: Contents) -> tuple[str, ...]:
