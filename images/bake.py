@@ -149,7 +149,8 @@ def failure(progress: Progress) -> UserError:
         words,
     ):
         return no_engine(words)
-    problems = [_problem(step) for step in progress.failed()] or [
+    steps = progress.failed() or ([] if words else progress.cancelled())
+    problems = [_problem(step) for step in steps] or [
         Problem("docker buildx bake", words or "failed without a word", _remedy(words))
     ]
     return UserError(problems, EX_SOFTWARE)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EXPORT = "export"
+CANCELLED = "context canceled"
 
 
 @dataclass
@@ -144,10 +145,11 @@ class Progress:
         return result
 
     def failed(self) -> list[Step]:
-        """The steps that failed of themselves, not because another was cancelled."""
-        failed = [step for step in self.steps.values() if step.error]
-        own = [step for step in failed if "context canceled" not in step.error]
-        return own or failed
+        """The steps that failed of themselves, not because the build was cancelled around them."""
+        return [one for one in self.steps.values() if one.error and CANCELLED not in one.error]
+
+    def cancelled(self) -> list[Step]:
+        return [one for one in self.steps.values() if CANCELLED in one.error]
 
 
 def _table(running: Iterator[tuple[str, float, str]]) -> Table:

@@ -232,6 +232,24 @@ def test_several_failures_are_told_at_once(
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ERROR: failed to solve: no such blob", "docker buildx bake: ERROR: failed to solve: "),
+        ("", "layer-0: failed to create lease: context canceled"),
+    ],
+)
+def test_where_every_step_was_cancelled_buildx_says_why(
+    docker: Any, problems_of: Problems, baked: Callable[..., dict[str, Any]], words: str, told: str
+) -> None:
+    error = "failed to create lease: context canceled"
+    steps = [{"digest": "0", "name": "[layer-0 1/1] RUN x", "error": error}]
+    event = json.dumps({"vertexes": steps}, indent=2)
+    docker.answers("buildx bake *", err=f"{event}\n{words}\n", code=1)
+    (problem,) = problems_of(baked, 70)
+    assert problem.startswith(told)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. "
