@@ -35,13 +35,18 @@ class Seen:
     said: str = ""
 
 
+def authorization(key: str) -> dict[str, str]:
+    """The header that an API key is sent in; none without a key."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class Load:
     """Sends a request every `interval` seconds until it is stopped, whether or not earlier ones are
     answered; every second one is streamed. Leaving it waits for those under way."""
 
     def __init__(self, url: str, model: str, key: str, interval: float) -> None:
         self._url, self._model, self._interval = url, model, interval
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = authorization(key)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._seen: list[Seen] = []

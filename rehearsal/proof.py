@@ -9,6 +9,7 @@ import requests
 
 from clusters.deployment import Deployment, Group
 from entrypoints.inputs.recipes import SIDES
+from rehearsal.load import authorization
 from trials.verify import FAILED, OK, SKIPPED, Result
 
 # vllm: names of counters on /metrics, 0.11 and later.
@@ -24,10 +25,11 @@ Counts = Mapping[tuple[str, str], float]
 
 def counts(endpoint: tuple[str, int], key: str = "") -> Counts:
     """Every counter of a server, of each of its engines; empty when it tells none."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     host, port = endpoint
     try:
-        answer = requests.get(f"http://{host}:{port}/metrics", headers=headers, timeout=10)
+        answer = requests.get(
+            f"http://{host}:{port}/metrics", headers=authorization(key), timeout=10
+        )
     except requests.RequestException:
         return {}
     return read(answer.text)

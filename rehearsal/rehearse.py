@@ -25,7 +25,7 @@ from rehearsal.cast import KEY, cast
 from rehearsal.engines import Engine as Runs
 from rehearsal.faults import Fault, chosen
 from rehearsal.inflict import inflict
-from rehearsal.load import Load, ask
+from rehearsal.load import Load, ask, authorization
 from rehearsal.outcome import Outcome, told
 from rehearsal.sizes import Machine
 from rehearsal.stage import Stage, stage
@@ -190,7 +190,7 @@ def warm(url: str, model: str, key: str, count: int) -> Result:
     the handshake of NixlConnector has 5 s (vllm v0.32.0:
     vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py:1044).
     """
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = authorization(key)
     begun, failed, row = time.monotonic(), list[str](), 0
     while row < count and len(failed) < WARM:
         one = ask(url, model, f"first request {row}.{len(failed)}", headers)
@@ -206,7 +206,7 @@ def warm(url: str, model: str, key: str, count: int) -> Result:
 
 def _send(url: str, model: str, key: str, turn: int, count: int) -> None:
     """Requests at once, each with a beginning of its own: a router keeps alike ones together."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = authorization(key)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda n: ask(url, model, f"{n}.{turn} request", headers), range(count)))
 

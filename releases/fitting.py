@@ -34,24 +34,20 @@ def known_platforms(matrix: Matrix, line: Line) -> tuple[Line, list[Decision]]:
 
 def decisions(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
     """Where the Dockerfiles have something else than the matrix says of every release."""
-    for fact in soc_versions(sources):
-        platform = matrix.platforms.get(fact.key)
-        if platform and platform.soc_version != fact.value:
-            yield Decision(
-                f"platforms.{fact.key}.soc_version",
-                f"{fact.source} compiles for {fact.value}, images/matrix.yaml for"
-                f" {platform.soc_version}: which is right for every release?",
-                platform.soc_version,
-            )
-    for fact in cann_tags(sources):
-        platform = matrix.platforms.get(fact.key)
-        if platform and platform.cann_tag != fact.value:
-            yield Decision(
-                f"platforms.{fact.key}.cann_tag",
-                f"{fact.source} stands on a CANN image for {fact.value}, images/matrix.yaml on one"
-                f" for {platform.cann_tag}: which is right for every release?",
-                platform.cann_tag,
-            )
+    for part, facts, theirs, ours in (
+        ("soc_version", soc_versions(sources), "compiles for", "for"),
+        ("cann_tag", cann_tags(sources), "stands on a CANN image for", "on one for"),
+    ):
+        for fact in facts:
+            platform = matrix.platforms.get(fact.key)
+            stated = getattr(platform, part) if platform else fact.value
+            if stated != fact.value:
+                yield Decision(
+                    f"platforms.{fact.key}.{part}",
+                    f"{fact.source} {theirs} {fact.value}, images/matrix.yaml {ours} {stated}:"
+                    " which is right for every release?",
+                    stated,
+                )
     yield from _common(matrix, sources)
 
 

@@ -53,7 +53,8 @@ def derive(
     for derivation, of_vllm in DERIVATIONS.values():
         if of_vllm or not alone(sources):
             found += derivation(sources, previous)
-    found += gone.variables(sources, previous, variables or {})
+    stated = {one.key for one in found if isinstance(one, Fact)}
+    found += gone.variables(sources, previous, variables or {}, stated)
     return Derived(
         tuple(one for one in found if isinstance(one, Fact)),
         contradictions=tuple(one for one in found if isinstance(one, Contradiction)),

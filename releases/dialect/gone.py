@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from packaging.version import Version
 
 from images.flags import ENV
-from releases.dialect import forms, python
+from releases.dialect import python
 from releases.dialect.known import ARGS, ENVS, known, trees
 from releases.model import Decision, Fact
 from releases.sources import Sources
@@ -94,8 +94,11 @@ def catalogued(vllm: str) -> list[str]:
     return [name.removeprefix("--") for name in json.loads(path.read_text("utf-8"))["options"]]
 
 
-def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str, str]) -> Found:
+def variables(
+    sources: Sources, previous: Mapping[str, Any], names: Mapping[str, str], stated: Collection[str]
+) -> Found:
     """`names`: variables that earlier releases of vllm-ascend defined -> the last that did.
+    `stated`: the keys of what is derived of this release.
 
     Of these, those that the newest had: what went before was decided then.
     """
@@ -109,7 +112,6 @@ def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str,
         for key in ("env", "was")
         if form.get(key)
     }
-    now = {one.key for one in forms.features(sources, previous) if isinstance(one, Fact)}
     newest = max(names.values(), key=Version, default="")
     latest = [name for name, last in names.items() if last == newest]
     wanted = dict.fromkeys((*before, *features, *latest))
@@ -130,7 +132,7 @@ def variables(sources: Sources, previous: Mapping[str, Any], names: Mapping[str,
             yield Fact(f"{key}.fix", entry["fix"], source)
             continue
         yield Fact(f"{key}.since", sources.release, source)
-        if f"features.{features.get(name)}.arg" in now:
+        if f"features.{features.get(name)}.arg" in stated:
             yield Fact(f"{key}.fix", f"write the feature {features[name]}", source)
         elif name in features:  # which is asked for by itself
             yield Fact(f"{key}.fix", f"take it out: the feature {features[name]} is gone", source)
