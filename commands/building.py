@@ -49,7 +49,7 @@ from commands.common import (
         "netrc": "credentials for the indexes (default: NETRC or ~/.netrc)",
         "offline": "a directory that invoke fetch made: build from it, without any network",
         "no-cache": "build every stage again",
-        "budget": "--no-budget accepts an image that weighs more than images/budgets.yaml allows",
+        "budget": "--no-budget accepts an image above its budget (images/build/budgets.yaml)",
         "dry-run": "show what would be built and what is there already; build nothing",
         "format": FORMAT,
     },
@@ -96,12 +96,12 @@ def build(
     Without NPUs, vLLM that serves on the processor: invoke build --platform cpu
     """
     with problems_in_plain_words():
-        from images import build as builds
-        from images import report, targets
+        from images.build import build as builds
+        from images.build import bundle as bundles
+        from images.build import report, targets
         from images.matrix import load
-        from images.offline import bundle as bundles
+        from images.mirrors import Site
         from images.offline import needs
-        from images.site import Site
 
         matrix = load()
         asking = {
@@ -197,10 +197,10 @@ def fetch(
     invoke build --offline DIR then needs none. Cut off and run again, it completes.
     """
     with problems_in_plain_words():
-        from images import targets
+        from images.build import targets
         from images.matrix import load
+        from images.mirrors import Site
         from images.offline import fetch as fetching
-        from images.site import Site
 
         matrix = load()
         options = targets.Options(
@@ -250,8 +250,8 @@ def render(
 ) -> None:
     """Print the Dockerfile of an image, without network or engine: invoke render --platform a3"""
     with problems_in_plain_words():
-        from images import render as renders
-        from images import targets
+        from images.build import render as renders
+        from images.build import targets
         from images.matrix import load
 
         matrix = load()
@@ -291,10 +291,11 @@ def lock(
     """
     with problems_in_plain_words():
         from common.errors import EX_DATAERR, UserError
-        from images import engines, targets
-        from images import lock as locks
-        from images.flags import Wheels
+        from images.build import targets
+        from images.locking import cpu as engines
+        from images.locking import lock as locks
         from images.matrix import load
+        from upstream.catalogues.flags import Wheels
 
         matrix = load()
         if check:
@@ -352,8 +353,8 @@ def flags(
     """
     with problems_in_plain_words():
         from common.errors import EX_DATAERR, UserError
-        from images import flags as catalogues
         from images.matrix import load
+        from upstream.catalogues import flags as catalogues
 
         matrix = load()
         chosen = catalogues.chosen(matrix, release or [], all)

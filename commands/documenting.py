@@ -21,8 +21,9 @@ def docs(c: Context, check: bool = False, format: str = "text") -> None:
     bytes; these pages are never edited by hand.
     """
     with problems_in_plain_words():
+        from common.paths import ROOT
+        from docs.render import pages
         from images.matrix import load
-        from reference import pages
 
         known_format(format)
         made = pages.pages(load())
@@ -30,7 +31,6 @@ def docs(c: Context, check: bool = False, format: str = "text") -> None:
             pages.check(made)
         found = pages.states(made) if check else pages.write(made)
         rows = [
-            {"page": str(path.relative_to(pages.ROOT)), "was": state}
-            for path, state in found.items()
+            {"page": str(path.relative_to(ROOT)), "was": state} for path, state in found.items()
         ]
         data(format, rows, lambda: "\n".join(f"{row['was']:8} {row['page']}" for row in rows))

@@ -26,8 +26,8 @@ from commands.common import (
         "brief": "read the manifest and no layer: no packages, roles and recipes",
         "with": "another image to compare the layers with; repeatable",
         "diff": "an image: say what changed from it to IMAGE",
-        "budget": "hold the image to images/budgets.yaml; 65 when it is over",
-        "baseline": "print the image's sizes as an entry of images/budgets.yaml",
+        "budget": "hold the image to images/build/budgets.yaml; 65 when it is over",
+        "baseline": "print the image's sizes as an entry of images/build/budgets.yaml",
         "certificates": CERTIFICATES,
         "format": FORMAT,
     },
@@ -52,11 +52,11 @@ def inspect(
     recipes. What was read of a layer is kept in build/inspect.
     """
     with problems_in_plain_words():
-        from images import budgets
+        from images.build import budgets
         from images.inspect import diff as diffs
         from images.inspect import gather, show
         from images.matrix import load
-        from images.site import Site
+        from images.mirrors import Site
 
         matrix = load()
         known = budgets.load(matrix)
@@ -111,7 +111,7 @@ def sbom(
         from images.attestations import sbom as sboms
         from images.inspect.places import opened
         from images.matrix import load
-        from images.site import Site
+        from images.mirrors import Site
 
         matrix = load()
         arches = [matrix.arch(name).name for name in words(arch)]
@@ -160,10 +160,10 @@ def check(
     with problems_in_plain_words():
         from common.errors import EX_DATAERR, UserError
         from images.attestations.sign import Trust
-        from images.check import run, show
+        from images.conformance import run, show
         from images.matrix import load
+        from images.mirrors import Site
         from images.registry.client import HttpRepository, Reference
-        from images.site import Site
 
         matrix = load()
         bundle = Site.of(environ(), certificates=certificates).certificates
@@ -204,7 +204,7 @@ def write_site(
     with problems_in_plain_words():
         from images.catalogue import collect, write
         from images.matrix import load
-        from images.site import Site
+        from images.mirrors import Site
 
         matrix = load()
         trusted = Site.of(environ(), certificates=certificates).certificates
@@ -220,7 +220,7 @@ def write_site(
 def show_matrix(c: Context, release: str | None = None, format: str = "text") -> None:
     """Show the images that the matrix describes: tags, CANN bases, pins."""
     with problems_in_plain_words():
-        from images import report
+        from images.build import report
         from images.matrix import load
 
         matrix = load()

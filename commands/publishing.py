@@ -87,13 +87,13 @@ def publish(
     """
     with problems_in_plain_words():
         from common.errors import fail
-        from images import targets
         from images.attestations import sign
+        from images.build import targets
         from images.matrix import load
-        from images.publishing import parts, report
+        from images.mirrors import Site
+        from images.publish import parts, report
         from images.registry import oci
         from images.registry.client import HttpRepository, Reference
-        from images.site import Site
 
         matrix = load()
         types = oci.media_types(media_types)
@@ -157,10 +157,10 @@ def promote(
     By digest, with everything that belongs to the tag; the target's tag moves when all is there.
     """
     with problems_in_plain_words():
-        from images.publishing import promote as promotion
-        from images.publishing import report
+        from images.mirrors import Site
+        from images.publish import promote as promotion
+        from images.publish import report
         from images.registry.client import HttpRepository, Reference
-        from images.site import Site
 
         bundle = Site.of(environ(), certificates=certificates).certificates
         ends = Reference.parse(source, "SRC"), Reference.parse(target, "DST")
@@ -189,10 +189,10 @@ def prune(
 ) -> None:
     """Delete temporary tags of publish: invoke prune --registry registry.example.com/team/NAME"""
     with problems_in_plain_words():
-        from images.publishing import prune as pruning
-        from images.publishing import report
+        from images.mirrors import Site
+        from images.publish import prune as pruning
+        from images.publish import report
         from images.registry.client import HttpRepository, Reference
-        from images.site import Site
 
         bundle = Site.of(environ(), certificates=certificates).certificates
         name = Reference.parse(registry, "--registry").repository
@@ -223,8 +223,8 @@ def sign(
     with problems_in_plain_words():
         from images.attestations import sign as signing
         from images.matrix import load
+        from images.mirrors import Site
         from images.registry.client import HttpRepository, Reference
-        from images.site import Site
 
         bundle = Site.of(environ(), certificates=certificates).certificates
         signer = signing.Signer(key, offline, bundle)

@@ -34,9 +34,10 @@ def bump(
     """
     with problems_in_plain_words():
         from common.errors import EX_UNAVAILABLE, Problem, UserError
-        from images.flags import Wheels
-        from releases import bump as bumps
-        from releases import index, show
+        from upstream import index
+        from upstream.bump import bump as bumps
+        from upstream.bump import show
+        from upstream.catalogues.flags import Wheels
 
         known_format(format)
         found = Wheels.of(environ(), wheels, torch_index)
@@ -76,9 +77,9 @@ def audit(
     checkable. Exits with 65 when anything is contradicted, or a rule does not say its source.
     """
     with problems_in_plain_words():
-        from images.flags import Wheels
-        from releases import audit as audits
-        from releases.audit import show
+        from upstream import audit as audits
+        from upstream.audit import show
+        from upstream.catalogues.flags import Wheels
 
         known_format(format)
         wheels = Wheels.of(environ(), find_links, torch_index)

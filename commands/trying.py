@@ -41,9 +41,9 @@ def verify(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE
-        from trials import show
-        from trials import verify as trial
-        from trials.client import Endpoint
+        from validation.endpoint import show
+        from validation.endpoint import verify as trial
+        from validation.endpoint.client import Endpoint
 
         endpoint = Endpoint(url, environ().get(key_env, ""), timeout, certificates)
         results = []
@@ -99,10 +99,10 @@ def rehearse(
     with problems_in_plain_words():
         from clusters.file.read import load
         from common.errors import EX_SOFTWARE
-        from images.targets import WORK
-        from rehearsal import choice, page, show
-        from rehearsal.rehearse import Options
-        from rehearsal.rehearse import rehearse as run
+        from common.paths import WORK
+        from validation.rehearsal import choice, page, show
+        from validation.rehearsal.rehearse import Options
+        from validation.rehearsal.rehearse import rehearse as run
 
         cluster = load(file, say)
         runs = choice.engine(engine, cluster, image, model)
@@ -121,7 +121,7 @@ def rehearse(
     help={
         "target": "the API, http://HOST:PORT; for latency and throughput the model instead",
         "recipe": "what is served: a name of `recipes`, a .yaml file, or the recipe itself",
-        "case": "one of trials/benchmarks.yaml (default: the first that belongs to the recipe)",
+        "case": "one of validation/endpoint/benchmarks.yaml (default: the first that belongs to the recipe)",
         "kind": "serve (default), or without a server latency or throughput",
         "image": "run `vllm bench` of this image",
         "vllm": "run `vllm bench` of this command, in place of --image",
@@ -169,9 +169,9 @@ def bench(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE
-        from trials import bench as trial
-        from trials import benchmarks, page, results, show, store
-        from trials.client import Endpoint
+        from validation.endpoint import bench as trial
+        from validation.endpoint import benchmarks, page, results, show, store
+        from validation.endpoint.client import Endpoint
 
         known = benchmarks.load()
         program = trial.program_of(image, vllm, trial.words("--docker-args", docker_args))
@@ -238,10 +238,10 @@ def accuracy(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE, fail
-        from images.flags import Wheels
-        from trials import accuracy as trial
-        from trials import ais_bench as program
-        from trials import datasets, store
+        from upstream.catalogues.flags import Wheels
+        from validation.endpoint import accuracy as trial
+        from validation.endpoint import ais_bench as program
+        from validation.endpoint import datasets, store
 
         settings = datasets.Settings.load()
         known = settings.dataset(dataset)

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
-from common.reading import Reader, Words, document, kind
+from common.yaml import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
 RELEASES = PATH.with_name("releases")

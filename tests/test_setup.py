@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "sha256sum",
          "sort", "tail")  # fmt: skip
 THERE = ("buildx", "mmdebstrap", "docker-registry", "makeself", "skopeo", "wrk", "chromium")

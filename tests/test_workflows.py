@@ -13,8 +13,8 @@ import yaml
 from invoke import Collection
 
 import tasks
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 COMMANDS = (".venv/bin/invoke", "./setup.sh", "docker", ".ci/")
 RIGHTS = {"contents": "read"}  # of a job that is not named here

@@ -26,9 +26,9 @@ from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
 from common.errors import UserError
+from images.build.targets import arches
 from images.matrix import load
-from images.site import Site
-from images.targets import arches
+from images.mirrors import Site
 
 
 def arguments() -> argparse.Namespace:

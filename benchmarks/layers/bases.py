@@ -7,11 +7,11 @@ from pathlib import Path
 
 from benchmarks.layers.docker import BenchmarkError, docker
 from benchmarks.layers.ours import PROJECT
-from images import render, rootfs, targets
-from images.base import FoundBase
+from images.build import render, rootfs, targets
+from images.build.base import FoundBase
+from images.build.render import Base
+from images.build.targets import Options, Say, Target
 from images.matrix import STAND_IN, Arch, Matrix
-from images.render import Base
-from images.targets import Options, Say, Target
 
 PIP = "pip==24.0"  # what CPython 3.11.13, the CANN image's own, brings
 DOCKERFILE = f"""\
@@ -64,7 +64,7 @@ def make(
     file = directory / "bases.Dockerfile"
     file.write_text(DOCKERFILE)
     stages = ["--build-context", f"shape=docker-image://{tag}"]
-    stages += ["--build-context", f"stages={PROJECT / 'images' / 'stages'}"]
+    stages += ["--build-context", f"stages={PROJECT / 'images' / 'build' / 'stages'}"]
     references = {}
     for name in names:
         references[name] = reference = f"{registry}/bench/cann:{name}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 
-from images.render import Base
+from images.build.render import Base
 
 
 def keep_events(path: str) -> None:
     """Append every line that BuildKit reports to `path`."""
-    from images.progress import Progress
+    from images.build.progress import Progress
 
     feed = Progress.feed
 

@@ -12,7 +12,7 @@ from benchmarks.layers.ours import BUMP, PROJECT
 
 DOCKERFILE = Path(__file__).parent / "upstream.Dockerfile"
 LOCKS = PROJECT / "images" / "locks"
-STAGES = PROJECT / "images" / "stages"
+STAGES = PROJECT / "images" / "build" / "stages"
 LAST = {"modelscope", "protobuf", "ray"}  # Dockerfile.a3's last pip line
 ASCEND = {"torch-npu", "triton-ascend"}
 WHEELS = "uv"  # stages/wheel.py needs it; taken away in the same RUN

@@ -20,7 +20,7 @@ from clusters.model import (
     Volume,
 )
 from entrypoints.inputs import data
-from images.targets import REPOSITORY
+from images.build.targets import REPOSITORY
 
 OS = "ubuntu22.04"
 

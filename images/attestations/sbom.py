@@ -23,8 +23,8 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, fail
-from images import engines, lock
 from images.attestations.provenance import base_digest, buildkit
+from images.build.targets import REPOSITORY
 from images.contents import image as contents
 from images.contents.image import Image
 from images.contents.layers import Blobs
@@ -36,11 +36,12 @@ from images.contents.packages import (
     packages,
 )
 from images.labels import BASE, BASE_DIGEST, BASE_NAME, PIN, RELEASE
-from images.lock import LOCKS, Pinned
+from images.locking import cpu as engines
+from images.locking import lock
+from images.locking.lock import LOCKS, Pinned
 from images.matrix import CPU, STAND_IN, Matrix, Release
 from images.registry.oci import Manifest
 from images.registry.transfer import Say
-from images.targets import REPOSITORY
 
 NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
 SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, fail
-from images.base import no_engine
+from images.build.base import no_engine
+from images.build.targets import REPOSITORY, Say
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
-from images.publishing.publish import TEMPORARY
+from images.publish.publish import TEMPORARY
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import INDEXES, Layout, Manifest
-from images.targets import REPOSITORY, Say
 
 LABEL = "ascend.platform"
 CONFIGS = (

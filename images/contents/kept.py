@@ -10,10 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from common.paths import WORK
 from images.contents import own, packages
 from images.contents.layers import Blobs, File, Layer, layer, layers
 from images.registry.oci import Descriptor
-from images.targets import WORK
 
 KEPT = WORK / "inspect"
 FORM = 3  # of a kept file; one of another form is read again

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from images.budgets import Key
+from images.build.budgets import Key
+from images.build.weights import main_compression
 from images.labels import BASE, PIN, RELEASE
 from images.matrix import CPU
 from images.registry.oci import Descriptor
-from images.weights import main_compression
 
 
 @dataclass(frozen=True)

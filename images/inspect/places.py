@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
-from images import engine
-from images.base import no_engine
+from common.paths import WORK
+from images.build import engine
+from images.build.base import no_engine
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import Descriptor, Layout, Manifest
-from images.targets import WORK
 
 LAYOUT, ENGINE, REGISTRY = PLACES = ("layout", "engine", "registry")
 KEPT = WORK / "inspect" / "engine"

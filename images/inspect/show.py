@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from images.budgets import Verdict
+from images.build.budgets import Verdict
+from images.build.report import megabytes, table
 from images.inspect.diff import Change, Difference, Growth
 from images.inspect.model import Image, Package, brief
-from images.report import megabytes, table
 
 NOT_READ = "not read (without --brief the layers are)"
 
@@ -263,7 +263,8 @@ def verdicts_text(verdicts: Iterable[Verdict]) -> str:
 def _verdict(one: Verdict) -> str:
     if not one.known:
         return (
-            f"{one.reference}: {one.size:,.1f} MB; images/budgets.yaml has nothing for {one.key}\n"
+            f"{one.reference}: {one.size:,.1f} MB; images/build/budgets.yaml has nothing for"
+            f" {one.key}\n"
             "  (invoke inspect IMAGE --baseline prints an entry)"
         )
     limit = "without a budget" if one.limit is None else f"of {one.limit:,.1f} MB"

@@ -22,13 +22,12 @@ import requests
 import tomli
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
-from images import base as bases
-from images import lock, push, rootfs
-from images.bake import bake
-from images.build import common_target
-from images.matrix import Matrix
-from images.offline import needs
-from images.offline.bundle import (
+from common.paths import WORK
+from images.build import base as bases
+from images.build import push, rootfs
+from images.build.bake import bake
+from images.build.build import common_target
+from images.build.bundle import (
     IMAGES,
     INDEX,
     ROOTS,
@@ -40,11 +39,14 @@ from images.offline.bundle import (
     Package,
     read,
 )
+from images.build.progress import Progress
+from images.build.targets import Options, Target, render
+from images.locking import lock
+from images.locking.uv import UV
+from images.matrix import Matrix
+from images.mirrors import Site
+from images.offline import needs
 from images.offline.needs import Needs, Slice
-from images.progress import Progress
-from images.site import Site
-from images.targets import WORK, Options, Target, render
-from images.uv import UV
 
 ATTEMPTS = 4  # of one download, each going on where the last was cut off
 PAUSE = 2.0

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from common.errors import EX_DATAERR, Problem, UserError
-from images import graph, lock, rootfs
-from images.inputs import Inputs, inputs
+from images.build import graph, rootfs
+from images.build.bundle import REMEDY, Bundle
+from images.build.inputs import Inputs, inputs
+from images.build.targets import Options, Target, contexts, native_arch, render, root
+from images.locking import lock
 from images.matrix import Debian, Matrix
-from images.offline.bundle import REMEDY, Bundle
-from images.targets import Options, Target, contexts, native_arch, render, root
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
 UNPINNED = ("packages.sh", "pip wheel")  # steps that take what no lock names

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import BinaryIO, TypeVar, cast
 
 from common.errors import EX_SOFTWARE, Problem, UserError
+from images.build.report import megabytes
 from images.registry.client import CONNECTIONS, Repository, Source, Stopped
 from images.registry.oci import Descriptor, Manifest
-from images.report import megabytes
 
 Say = Callable[[str], None]
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from pathlib import Path
 from clusters.compiled import compiled_from
 from clusters.deployment import Deployment
 from clusters.file import read
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "clusters" / "examples"
 GOLDEN = Path(__file__).parent / "golden"
 

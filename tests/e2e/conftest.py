@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-PROJECT = Path(__file__).parent.parent.parent
+from tests import ROOT
+
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 SITE_PACKAGES = "/opt/vllm/lib/python3.11/site-packages"
 
@@ -39,7 +40,7 @@ def docker(*arguments: str, check: bool = True, **options: Any) -> subprocess.Co
 def invoke(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run one of the project's commands as a person would."""
     command = [sys.executable, "-m", "invoke", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, **options)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
 
 
 def build(*arguments: str) -> list[dict[str, Any]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from invoke.main import program
 
-from images import build, push
+from images.build import build, push
+from images.build.render import labels
+from images.build.targets import Options, Target
 from images.labels import BASE_DIGEST
 from images.matrix import Matrix
-from images.publishing import built
-from images.render import labels
-from images.targets import Options, Target
+from images.publish import built
 from tests.images.hand_made import Layout, digest
 from tests.images.small_images import Small, index
 

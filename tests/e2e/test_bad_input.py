@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from images.targets import WORK
-from tests.e2e.conftest import NATIVE, PROJECT, Image, docker, invoke
+from common.paths import WORK
+from tests.e2e.conftest import NATIVE, ROOT, Image, docker, invoke
 
 
 def errors(answer: subprocess.CompletedProcess[str]) -> list[str]:
@@ -53,7 +53,7 @@ def test_an_index_that_does_not_answer(a3: Image, unchanged_tag: Callable[[str],
 def copy(tmp_path: Path) -> Path:
     """A copy of the project that may be spoiled, with the root file systems that are there."""
     for name in ("images", "entrypoints", "env", "tasks.py"):
-        source = PROJECT / name
+        source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     shutil.copytree(WORK / "roots", tmp_path / "build" / "roots")
     return tmp_path

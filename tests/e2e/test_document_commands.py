@@ -16,21 +16,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks
-from tests.documents.blocks import PATH, PROJECT, SHIMS, Block
+from tests.docs import blocks
+from tests.docs.blocks import PATH, ROOT, SHIMS, Block
+from tests.e2e.clusters.test_cluster_up import SERVE, tiny
 from tests.e2e.conftest import Image
-from tests.e2e.test_cluster_up import SERVE, tiny
-from tests.e2e.test_publish import Registry
+from tests.e2e.images.test_publish import Registry
 
 __all__ = ["tiny"]  # a fixture
 
 TAG = "v0.13.0rc1-a3-standin"
 WHAT = ("--platform=a3", "--base=stand-in", "--allow-missing")
-RECORDED = PROJECT / "tests/trials/recorded/serve-0.32.0.json"
+RECORDED = ROOT / "tests/validation/endpoint/recorded/serve-0.32.0.json"
 # The commands with small images in the place of what a build would make: tests/e2e/invoke_small.py.
 INVOKE = """#!/bin/sh
-export PYTHONPATH="$PROJECT"
-exec "$PYTHON" -m tests.e2e.invoke_small "$SMALL" --search-root "$PROJECT" "$@"
+export PYTHONPATH="$ROOT"
+exec "$PYTHON" -m tests.e2e.invoke_small "$SMALL" --search-root "$ROOT" "$@"
 """
 # A `vllm` whose benchmarks end at once with a recorded result.
 BENCH = """#!{python}
@@ -76,7 +76,7 @@ def test_a_block_for_hosts_with_npus_as_the_image_plans_it(block: Block, a3: Ima
     docker = shutil.which("docker")
     assert docker
     environ = {"PATH": f"{SHIMS}:{PATH}", "DOCKER": docker, "IMAGES": "1"}
-    blocks.run(block, PROJECT, environ)
+    blocks.run(block, ROOT, environ)
 
 
 @pytest.mark.parametrize("block", of("image"))
@@ -93,8 +93,8 @@ def endpoint() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "tests/recorded/vllm", "serve", "qwen3", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "validation/recorded/vllm", "serve", "qwen3", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(150):
@@ -136,7 +136,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     environ = {
         "REGISTRY": registry.host,
         "SMALL": str(root / "small"),
-        "PROJECT": str(PROJECT),
+        "ROOT": str(ROOT),
         "PYTHON": sys.executable,
         "COSIGN_PASSWORD": "",
         "KEYS": str(root / "keys"),

@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from entrypoints import library
 from entrypoints.inputs import data, recipes
 from entrypoints.problems import Refused
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
 
 

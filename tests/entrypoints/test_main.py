@@ -13,8 +13,8 @@ import pytest
 from entrypoints.__main__ import main
 from entrypoints.inputs.recipes import names
 from entrypoints.inputs.roles import ROLES
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 SINGLE = {"ROLE": "single", "RECIPE": "qwen3-235b-a22b-w8a8/single-128k"}
 PREFILL = {
     "ROLE": "prefill",

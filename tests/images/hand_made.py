@@ -15,10 +15,10 @@ from typing import Any
 import zstandard
 
 from images.inspect.model import Health, Image, Layer, Package
+from tests import ROOT
 
-PROJECT = Path(__file__).parents[2]
-RECIPES = PROJECT / "env" / "recipes"
-ROLES = PROJECT / "entrypoints" / "inputs" / "roles.py"
+RECIPES = ROOT / "env" / "recipes"
+ROLES = ROOT / "entrypoints" / "inputs" / "roles.py"
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLATFORMS = {"a2": ("ascend910b1", ""), "a3": ("ascend910_9391", "-a3")}
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from images import matrix
+from images.build.render import Base, labels
 from images.labels import BASE_DIGEST as DIGEST_LABEL
 from images.labels import INPUTS, LAYERS
 from images.matrix import Variant
-from images.render import Base, labels
 
 if TYPE_CHECKING:
     from tests.images.hand_made import Layout

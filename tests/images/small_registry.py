@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hand_made import Layout
-from publish_fakes import FakeRegistry
-from small_images import Small
-
 from images.contents import image as images
 from images.contents.image import Image
 from images.registry import oci
+from tests.images.hand_made import Layout
+from tests.images.publish.publish_fakes import FakeRegistry
+from tests.images.small_images import Small
 
 
 def filled(directory: Path, tag: str = "", digest: str = "") -> FakeRegistry:

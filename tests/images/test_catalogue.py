@@ -9,16 +9,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import hand_made
 import html5lib
 import pytest
 
 from entrypoints.launch.plan import plan
+from images.build.render import Base, labels
 from images.catalogue import collect, commands, picture, write
 from images.contents import kept
 from images.inspect.model import Image, Package, Sbom
 from images.matrix import CPU, Matrix
-from images.render import Base, labels
+from tests.images import hand_made
 
 TEMPLATES = write.TEMPLATES
 A3 = "images/registry.example.com_team_vllm-ascend_v0.13.0rc1-a3-amd64.html"

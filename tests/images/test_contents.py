@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made import SITE, Layout
-from hand_made import package as bare
-from small_images import Small
-from small_registry import filled
 
 from common.errors import UserError
 from images.contents import layers, packages
@@ -22,6 +18,10 @@ from images.contents.image import manifests
 from images.contents.layers import Contents
 from images.contents.packages import OsPackage
 from images.registry.oci import Descriptor
+from tests.images.hand_made import SITE, Layout
+from tests.images.hand_made import package as bare
+from tests.images.small_images import Small
+from tests.images.small_registry import filled
 
 
 def read(directory: Path, *parts: dict[str, Any], packed: str = "zstd") -> Contents:

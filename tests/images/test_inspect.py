@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hand_made
 import pytest
-from hand_made import Layout
 
 from images.contents import kept as kept_layers
 from images.inspect import diff, gather, places, show
 from images.inspect.model import Image, Package, brief, shared
+from tests.images import hand_made
+from tests.images.hand_made import Layout
 
 Read = Callable[..., list[Image]]
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from common.errors import EX_DATAERR, UserError
-from images import lock, matrix, render
+from images import matrix
+from images.build import render
+from images.locking import lock
 from images.matrix import Matrix, load
 
 DOCUMENT = {

@@ -18,8 +18,8 @@ from entrypoints.launch import kv, topology
 from entrypoints.launch.plan import plan
 from entrypoints.problems import Refused
 from entrypoints.rules.facts import ERROR, WARNING, number
+from tests import ROOT
 
-ROOT = Path(__file__).parents[3]
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 KEY = st.sampled_from(
     (

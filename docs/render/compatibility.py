@@ -1,0 +1,80 @@
+"""What belongs together: every release with its pins, platforms, systems, tags and lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from docs.render.page import Page, page
+from images.locking import lock
+from images.matrix import Engine, Matrix, Release
+
+# Packages that no field of a release names and that people ask for.
+NAMED = ("transformers", "ray", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A release. `packages`: the locked version, or what is asked for where nothing is locked."""
+
+    release: Release
+    default: bool
+    packages: dict[str, str]
+    locked: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def rows(matrix: Matrix, locks: Path = lock.LOCKS) -> list[Row]:
+    """Every release, the oldest first."""
+    return [
+        Row(
+            release=one,
+            default=one.name == matrix.default_release,
+            packages={name: _package(matrix, one, name, locks) for name in NAMED},
+            locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch, locks)),
+            tags=tuple(variant.tag for variant in matrix.variants(one.name)),
+        )
+        for one in in_order(matrix)
+    ]
+
+
+def in_order(matrix: Matrix) -> list[Release]:
+    return sorted(matrix.releases.values(), key=lambda one: Version(one.vllm_ascend))
+
+
+def made(matrix: Matrix) -> Page:
+    return page(
+        "compatibility.md",
+        "compatibility.md.j2",
+        rows=rows(matrix),
+        matrix=matrix,
+        engines=[(one, engine_locked(matrix, one)) for one in matrix.cpu.engines.values()],
+    )
+
+
+def engine_locked(matrix: Matrix, engine: Engine, locks: Path = lock.LOCKS) -> tuple[str, ...]:
+    """The architectures for which a vLLM on the processor is locked."""
+    return tuple(arch for arch in matrix.arches if (locks / engine.lock / arch).is_dir())
+
+
+def _locked(matrix: Matrix, release: Release, arch: str, locks: Path) -> bool:
+    return all(lock.slice_path(release, arch, layer, locks).is_file() for layer in matrix.layers)
+
+
+def _package(matrix: Matrix, release: Release, name: str, locks: Path) -> str:
+    layer = lock.layer_of(matrix.layers, name)
+    for arch in matrix.arches:
+        path = lock.slice_path(release, arch, layer, locks)
+        if path.is_file():
+            found = lock.parse(path.read_text(encoding="utf-8"))
+            return next((one.version for one in found if one.name == name), "")
+    return _asked([*release.requirements, *matrix.common_requirements], name)
+
+
+def _asked(requirements: Iterable[str], name: str) -> str:
+    found = (Requirement(text) for text in requirements)
+    return next((str(one.specifier) for one in found if one.name == name), "")

@@ -1,0 +1,169 @@
+"""Run BuildKit: a bake file in, progress on the way, digests out, and a failure one can act on."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.process import end
+from images.build.base import no_engine
+from images.build.progress import Progress, Step
+
+# What a failed build's words mean to the one who has to mend it.
+REMEDIES = {
+    r"no space left on device": "the disk is full: docker builder prune frees the build cache",
+    r"Hash mismatch|DO NOT MATCH THE HASHES": (
+        "the index has another file than the lock: invoke lock --check, and do not trust an index "
+        "that changes packages"
+    ),
+    r"CERTIFICATE_VERIFY_FAILED|unknown authority|UnknownIssuer|invalid peer certificate": (
+        "--certificates FILE names the site's CA bundle"
+    ),
+    r"exec format error": (
+        "this stage runs on the image's own architecture: build there (--builder), or register an "
+        "emulator"
+    ),
+    r"dns error|name resolution|Could not connect|Connection refused|error sending request": (
+        "an index or mirror does not answer: --pip-index, --apt-mirror, --dnf-mirror"
+    ),
+    r"(unexpected|unsupported) media type|manifest invalid": (
+        "this registry does not take zstd layers: --compression gzip"
+    ),
+}
+PATIENCE = 10  # seconds for buildx to tell its builder
+TELLING = re.compile(
+    r"error|\u00d7|\u2570\u2500\u25b6|mismatch|sha256:|no such|not found|denied|is no |lacks",
+    re.IGNORECASE,
+)
+
+
+def bake(
+    targets: Mapping[str, Mapping[str, Any]],
+    directory: Path,
+    progress: Progress,
+    *,
+    builder: str | None = None,
+    no_cache: bool = False,
+) -> dict[str, Any]:
+    """Build all targets in one graph; returns buildx's metadata, target → facts.
+
+    Raises UserError: 69 when no engine answers, 70 when a step failed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    file, metadata = directory / "bake.json", directory / "metadata.json"
+    group = {"default": {"targets": sorted(targets)}}
+    file.write_text(
+        json.dumps({"group": group, "target": targets}, indent=1, sort_keys=True) + "\n"
+    )
+    metadata.unlink(missing_ok=True)
+    command = [
+        "docker",
+        "buildx",
+        "bake",
+        "--progress=rawjson",
+        "--file",
+        str(file),
+        "--metadata-file",
+        str(metadata),
+    ]
+    command += ["--builder", builder] if builder else []
+    command += ["--no-cache"] if no_cache else []
+    _run(command, progress)
+    return dict(json.loads(metadata.read_text())) if metadata.is_file() else {}
+
+
+def _run(command: Sequence[str], progress: Progress) -> None:
+    with _started(command) as process, progress:
+        assert process.stderr is not None
+        for line in process.stderr:
+            progress.feed(line)
+    if process.returncode:
+        raise failure(progress)
+
+
+@contextmanager
+def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends, with what it started, when the block fails or is interrupted."""
+    process = None
+    try:
+        with _undisturbed():
+            process = _start(command)
+        yield process
+    except BaseException:
+        if process:
+            end(process, PATIENCE)
+        raise
+    finally:
+        if process:
+            assert process.stderr is not None
+            process.stderr.close()
+            process.wait()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # docker starts buildx, and may end before it
+        )
+    except FileNotFoundError:
+        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: in the middle of a start nobody knows yet what to end."""
+    came: list[int] = []
+    before = {
+        one: signal.signal(one, lambda number, _: came.append(number))
+        for one in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    for number in came:
+        signal.raise_signal(number)
+
+
+def failure(progress: Progress) -> UserError:
+    """What went wrong, in the words of the step that failed."""
+    words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(
+        progress.words
+    )
+    if re.search(
+        r"connect to the Docker daemon|no builder .* found|is the docker daemon running",
+        words,
+    ):
+        return no_engine(words)
+    steps = progress.failed() or ([] if words else progress.cancelled())
+    problems = [_problem(step) for step in steps] or [
+        Problem("docker buildx bake", words or "failed without a word", _remedy(words))
+    ]
+    return UserError(problems, EX_SOFTWARE)
+
+
+def _remedy(words: str) -> str:
+    remedies = (
+        advice for pattern, advice in REMEDIES.items() if re.search(pattern, words, re.IGNORECASE)
+    )
+    return next(remedies, "")
+
+
+def _problem(step: Step) -> Problem:
+    telling = [line for line in step.log if TELLING.search(line) and not line.startswith("WARNING")]
+    words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
+    return Problem(step.stage or step.title, words, _remedy(f"{step.error} {' '.join(step.log)}"))

@@ -1,0 +1,253 @@
+"""Where CANN comes from: find it, identify it, or say why not and what else there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.build.render import DEBIAN, Base, stand_in_environment
+from images.matrix import STAND_IN, Arch, Matrix, Variant
+from images.mirrors import Site
+
+SUMS = "SHA256SUMS"
+OTHER_WAYS = (
+    "other ways: --base IMAGE (a copy you can pull), --registry-mirror HOST, "
+    "--cann-packages DIR (CANN's .run installers), or --base stand-in (no CANN: for tests)"
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoundBase:
+    """A base and what identifies its content: a digest, or the sum of everything it is made of."""
+
+    base: Base
+    identity: str
+    pinned: str = ""  # the reference with its digest, when it came from a registry
+    digest: str = ""  # of the image, where it is one
+
+
+def find(
+    matrix: Matrix,
+    variant: Variant,
+    site: Site,
+    *,
+    image: str | None,
+    packages: Path | None,
+    share_cann: bool,
+    arches: Iterable[Arch],
+    builder: str | None,
+    say: Say,
+    known: Mapping[str, str] | None = None,
+) -> FoundBase:
+    """`known` are the images of a bundle, in place of what an engine or a registry has.
+
+    Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
+    image that nobody has."""
+    if variant.engine:
+        if packages or share_cann or image == STAND_IN:
+            raise fail(
+                "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
+            )
+        return _debian(matrix, site, image, builder, say, known)
+    os_image = site.image(matrix.images["os"][variant.os.name])
+    if image == STAND_IN:
+        if packages:
+            raise fail("--base stand-in", "and --cann-packages exclude each other", "choose one")
+        if share_cann:
+            raise fail(
+                "--share-cann", "is for a CANN image", "a stand-in shares its layers already"
+            )
+        stand_in_environment(matrix, variant)  # refuses a release that there is none for
+        return FoundBase(
+            Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
+        )
+    if packages:
+        installers = check_installers(packages, variant, arches, say)
+        base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
+        found = identify(image, builder, known) if image else Identity("")
+        identity = f"{installers.identity} on {found.identity or 'debian'}"
+        return FoundBase(base, identity, found.pinned, found.identity)
+    reference = image or site.image(matrix.cann_image(variant))
+    found = identify(reference, builder, known)
+    return FoundBase(
+        Base("image", image=reference, os_image=os_image),
+        *(found.identity, found.pinned, found.identity),
+    )
+
+
+def _debian(
+    matrix: Matrix,
+    site: Site,
+    image: str | None,
+    builder: str | None,
+    say: Say,
+    known: Mapping[str, str] | None,
+) -> FoundBase:
+    """The distribution of platform cpu: an image of it, or the same packages without a registry."""
+    packages = FoundBase(Base(DEBIAN), f"packages of Debian {matrix.cpu.debian.suite}")
+    reference = image or site.image(matrix.cpu.image)
+    if image == DEBIAN or (known is not None and reference not in known):
+        return packages
+    try:
+        found = identify(reference, builder, known)
+    except UserError as error:
+        if image or error.exit_code != EX_UNAVAILABLE:
+            raise
+        say(f"{reference} cannot be had: made from Debian's packages instead")
+        return packages
+    return FoundBase(
+        Base("image", image=reference), *(found.identity, found.pinned, found.identity)
+    )
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    identity: str
+    pinned: str = ""
+
+
+def identify(
+    reference: str, builder: str | None, known: Mapping[str, str] | None = None
+) -> Identity:
+    """The digest of an image that the engine has, or else its registry. Raises UserError (69)."""
+    if known is not None:
+        if reference not in known:
+            raise fail(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
+        return Identity(known[reference])
+    if builder is None:
+        local = _docker("image", "inspect", "--format", "{{.Id}}", reference)
+        if local.returncode == 0:
+            return Identity(local.stdout.strip())
+        if "Cannot connect" in local.stderr or "permission denied" in local.stderr:
+            raise no_engine(local.stderr)
+    remote = _docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
+    if remote.returncode:
+        words = " ".join(remote.stderr.split()).removeprefix("ERROR: ")
+        raise fail(reference, f"cannot be pulled: {words}", OTHER_WAYS, EX_UNAVAILABLE)
+    digest = json.loads(remote.stdout)["digest"]
+    return Identity(digest, f"{reference.split('@')[0]}@{digest}")
+
+
+def no_engine(words: str) -> UserError:
+    return fail(
+        "docker",
+        f"no engine answers: {' '.join(words.split())}",
+        "./setup.sh installs and starts one; --builder NAME uses another",
+        EX_UNAVAILABLE,
+    )
+
+
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+
+
+# ---- CANN's installers ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Installers:
+    names: dict[str, str]
+    identity: str
+
+
+def check_installers(
+    directory: Path, variant: Variant, arches: Iterable[Arch], say: Say
+) -> Installers:
+    """The installers of a directory, each held to its line in SHA256SUMS.
+
+    The files are named as Huawei names them: `…toolkit…`, `…kernels…` or `…ops…` for the platform,
+    `…nnal…`, with `linux-{machine}` where a directory has them for several. In the answer's names
+    `$(uname -m)` stands for the machine. Raises UserError (64, 65).
+    """
+    if not directory.is_dir():
+        raise fail("--cann-packages", f"no such directory: {directory}")
+    sums = _sums(directory)
+    tag = variant.platform.cann_tag
+    patterns = {
+        "toolkit": r"toolkit",
+        "kernels": rf"(kernels|ops)-{tag}|({tag}|{variant.platform.name})[-\w]*(kernels|ops)",
+        "nnal": r"nnal",
+    }
+    problems, names, files = [], {}, []
+    for part, pattern in patterns.items():
+        for arch in arches:
+            matching = [name for name in sorted(sums) if _fits(name, pattern, arch)]
+            if len(matching) == 1:
+                files += matching
+                names[part] = matching[0].replace(f"linux-{arch.machine}", "linux-$(uname -m)")
+                continue
+            found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
+            problems.append(
+                Problem(
+                    f"{directory}: {part} for {variant.platform.name} on {arch.machine}",
+                    found,
+                    f"one .run whose name has /{pattern}/",
+                )
+            )
+    for name in files:
+        say(f"checking {name}")
+        problems += _check_sum(directory / name, sums[name])
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return Installers(names, " ".join(f"{name}@sha256:{sums[name]}" for name in files))
+
+
+def _fits(name: str, pattern: str, arch: Arch) -> bool:
+    machine = re.search(r"linux[-_](aarch64|x86_64)", name)
+    if machine and machine[1] != arch.machine:
+        return False
+    return name.endswith(".run") and re.search(pattern, name, re.IGNORECASE) is not None
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    """File name → sha256, from SHA256SUMS. Raises UserError (65)."""
+    path = directory / SUMS
+    try:
+        lines = path.read_text().splitlines()
+        return dict(_sum_line(line) for line in lines if line.strip())
+    except FileNotFoundError:
+        fix = f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust"
+        raise fail(str(path), "is missing", fix, EX_DATAERR) from None
+    except (ValueError, OSError) as error:
+        raise fail(str(path), str(error), "lines as sha256sum writes them", EX_DATAERR) from None
+
+
+def _sum_line(line: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line.strip())
+    if not match:
+        raise ValueError(f"not a checksum: {line!r}")
+    return match[2], match[1]
+
+
+def _check_sum(path: Path, wanted: str) -> list[Problem]:
+    if not path.is_file():
+        return [Problem(str(path), f"is listed in {SUMS} and not there")]
+    with path.open("rb") as file:
+        found = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    if found.hexdigest() == wanted:
+        return []
+    return [
+        Problem(
+            str(path),
+            f"its sha256 is {found.hexdigest()}, {SUMS} says {wanted}",
+            "fetch the installer again",
+        )
+    ]

@@ -1,0 +1,209 @@
+"""A bundle: what a build needs from the network, in a directory. Read, verified, built with.
+
+bundle.json   format, what it was made for, and every file with its size and sha256
+wheels/       packages and source distributions as the locks hash them
+roots/        root file systems of Debian packages, each with the fingerprint of its recipe
+images/       OCI layout of the stages that need a registry or a package manager
+sources/      what is compiled, one archive a repository
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from common.errors import EX_DATAERR, Problem, UserError, fail
+from images.mirrors import Site
+
+INDEX = "bundle.json"
+FORMAT = 1
+WHEELS, ROOTS, IMAGES, SOURCES = "wheels", "roots", "images", "sources"
+MOUNT = "/bundle"  # where the stages find the wheels
+SECRET = "--mount=type=secret,id=site"  # of every step that asks an index
+REMEDY = "invoke fetch DIR again, with the options of the build"
+
+
+@dataclass(frozen=True)
+class File:
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return cls(path.stat().st_size, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of a slice, and its files in wheels/."""
+
+    version: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the bundle was made for: one image's inputs and pins."""
+
+    inputs: str
+    stages: Mapping[str, str]
+    pins: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    directory: Path
+    builder: str  # the architecture that builds
+    registry_mirror: str = ""
+    images: Mapping[str, Image] = field(default_factory=dict)  # target → …
+    bases: Mapping[str, str] = field(default_factory=dict)  # reference → identity
+    roots: Mapping[str, str] = field(default_factory=dict)  # archive → fingerprint
+    stages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # target → stage → digest
+    sources: Mapping[str, str] = field(default_factory=dict)  # name → address
+    slices: Mapping[str, Mapping[str, Package]] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+    def write(self) -> None:
+        document = {"format": FORMAT, **asdict(self)}
+        del document["directory"]
+        scratch = self.directory / f".{INDEX}.part"
+        scratch.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        scratch.replace(self.directory / INDEX)
+
+    def verify(self) -> list[Problem]:
+        """Every file that is missing, cut off or another than the index says."""
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(self._problem, *zip(*self.files.items(), strict=True))
+        return [problem for problem in found if problem]
+
+    def _problem(self, name: str, wanted: File) -> Problem | None:
+        path = self.directory / name
+        if not path.is_file():
+            return Problem(str(path), "is missing", REMEDY)
+        if (size := path.stat().st_size) != wanted.size:
+            return Problem(str(path), f"has {size} bytes of {wanted.size}", REMEDY)
+        if (digest := File.of(path).sha256) != wanted.sha256:
+            return Problem(
+                str(path), f"its sha256 is {digest}, {INDEX} says {wanted.sha256}", REMEDY
+            )
+        return None
+
+    # ---- building with it ------------------------------------------------------------------------
+
+    @property
+    def site(self) -> Site:
+        """The bundle in place of every index; images have the names that they were fetched by."""
+        return Site(wheels=MOUNT, registry_mirror=self.registry_mirror)
+
+    @property
+    def roots_directory(self) -> Path:
+        return self.directory / ROOTS
+
+    def dockerfile(self, text: str) -> str:
+        """The Dockerfile with no network in any step, and the wheels where one asks an index.
+
+        Bake's own `network` is read by newer releases of buildx alone; older ones pass over it.
+        """
+        closed = re.sub(r"^RUN ", "RUN --network=none ", text, flags=re.MULTILINE)
+        return closed.replace(SECRET, f"{SECRET} --mount=type=bind,from={WHEELS},target={MOUNT}")
+
+    def target(self, made: Mapping[str, Any], name: str, work: Path) -> dict[str, Any]:
+        """A bake target that takes from the bundle what it would take from a network."""
+        places = dict(made["contexts"])
+        places[WHEELS] = str(self.directory / WHEELS)
+        layout = self.directory / IMAGES
+        for stage, digest in self.stages.get(name, {}).items():
+            places[stage] = f"oci-layout://{layout}@{digest}"
+        for source in self.sources:
+            if f"{source}-source" in places:
+                places[f"{source}-source"] = str(self._unpacked(source, work))
+        return {**made, "contexts": places}
+
+    def _unpacked(self, source: str, work: Path) -> Path:
+        archive = f"{SOURCES}/{source}.tar"
+        target = work / f"{source}-{self.files[archive].sha256[:12]}"
+        if not target.is_dir():
+            scratch = target.with_suffix(".part")
+            with tarfile.open(self.directory / archive) as members:
+                members.extractall(scratch, filter="tar")
+            scratch.rename(target)
+        return target
+
+
+def read(directory: Path) -> Bundle:
+    """Raises UserError (65) when the directory is no bundle, or one of another format."""
+    path = directory / INDEX
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise TypeError("not an object")
+        found = raw.pop("format", None)
+        if found != FORMAT:
+            raise fail(
+                str(path),
+                f"is of format {found}, this project reads {FORMAT}",
+                "fetch it with the same state of the project",
+                EX_DATAERR,
+            )
+        unknown = raw.keys() - {one.name for one in fields(Bundle)}
+        if unknown or "directory" in raw:
+            raise TypeError(f"unknown: {', '.join(sorted(unknown)) or 'directory'}")
+        return _bundle(directory.resolve(), raw)
+    except FileNotFoundError:
+        raise fail(
+            str(directory), f"is no bundle: it has no {INDEX}", "invoke fetch DIR makes one",
+            EX_DATAERR,
+        ) from None  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise fail(str(path), f"cannot be read: {error}", REMEDY, EX_DATAERR) from None
+
+
+def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
+    files = {name: File(int(one["size"]), str(one["sha256"])) for name, one in raw["files"].items()}
+    outside = [n for n in files if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
+    if outside:
+        raise ValueError(f"names files outside of the bundle: {', '.join(outside)}")
+    slices = {
+        path: {n: Package(str(p["version"]), tuple(p["files"])) for n, p in packages.items()}
+        for path, packages in raw["slices"].items()
+    }
+    lost = [
+        name
+        for packages in slices.values()
+        for package in packages.values()
+        for name in package.files
+        if f"{WHEELS}/{name}" not in files
+    ]
+    lost += [name for name in raw["sources"] if f"{SOURCES}/{name}.tar" not in files]
+    if lost:
+        raise ValueError(f"has no size and sha256 of {', '.join(lost)}")
+    images = {name: Image(**one) for name, one in raw["images"].items()}
+    plain = {name: dict(raw[name]) for name in ("bases", "roots", "sources")}
+    stages = {name: dict(one) for name, one in raw["stages"].items()}
+    made = {**raw, **plain, "files": files, "slices": slices, "images": images, "stages": stages}
+    return Bundle(directory, **made)
+
+
+def opened(directory: Path, excluded: Mapping[str, object]) -> Bundle:
+    """The bundle of `build --offline`. Raises UserError: 64 with options that ask a network."""
+    given = [f"--{name.replace('_', '-')}" for name, value in excluded.items() if value]
+    if given:
+        raise UserError(
+            [Problem("--offline", f"and {one} exclude each other", "leave one") for one in given]
+        )
+    return read(directory)

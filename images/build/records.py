@@ -1,0 +1,148 @@
+"""What was built: its layers as the engine has them, and records that tell what is up to date."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.paths import WORK
+from images.build import push
+from images.build.targets import Options, Target
+from images.build.weights import Weight, weigh
+from images.labels import layer_names
+from images.registry.oci import Descriptor, Manifest
+
+BUILT = WORK / "built"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a built image.
+
+    `size` is in bytes: compressed for an image that was pushed, unpacked for one in the engine, and
+    None for one of another architecture, which the engine keeps packed.
+    """
+
+    name: str
+    digest: str
+    size: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Built:
+    """One image that was built; `weights` as far as its manifests are known."""
+
+    tag: str
+    digest: str
+    layers: tuple[Layer, ...]
+    weights: tuple[Weight, ...] = ()
+    up_to_date: bool = False
+
+    @property
+    def size(self) -> int:
+        return sum(layer.size or 0 for layer in self.layers)
+
+
+def inspect(
+    target: Target,
+    digest: str,
+    own: Sequence[str],
+    manifests: Mapping[str, Manifest],
+    seconds: Mapping[str, float],
+    pushed: bool,
+) -> Built:
+    """The image just built. Its layers are named and timed by the stages they come from (`own`);
+    pushed for several architectures, they are those of the first."""
+    digests, sizes = _packed_layers(manifests) if pushed else _local_layers(target.tag)
+    layers = (
+        Layer(name, digest, size, seconds.get(f"layer-{name}", 0.0))
+        for name, digest, size in zip(layer_names(own, len(digests)), digests, sizes, strict=True)
+    )
+    weights = (weigh(arch, manifest, own) for arch, manifest in manifests.items())
+    return Built(target.tag, digest, tuple(layers), tuple(weights))
+
+
+def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
+    """Digests (of the unpacked layers) and sizes, as the engine has them."""
+    inspected = _docker_lines("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
+    digests: list[str] = json.loads(inspected[0]) if inspected else []
+    columns = "{{.Size}}\t{{.CreatedBy}}"
+    history = _docker_lines("history", "--no-trunc", "--human=false", "--format", columns, tag)
+    rows = [line.split("\t", 1) for line in reversed(history)]
+    made = ("ADD", "COPY", "RUN", "WORKDIR")
+    filled = [int(size) for size, by in rows if size != "0" or by.startswith(made)]
+    unknown: list[int | None] = [None] * len(digests)
+    return digests, [*unknown, *filled][-len(digests) :] if digests else []
+
+
+def _packed_layers(manifests: Mapping[str, Manifest]) -> tuple[list[str], list[int]]:
+    """Digests and sizes of the compressed layers."""
+    first = next(iter(manifests.values()))
+    layers = [Descriptor.of(raw) for raw in first.document["layers"]]
+    return [layer.digest for layer in layers], [layer.size for layer in layers]
+
+
+def _docker_lines(*arguments: str) -> list[str]:
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True)
+    return answer.stdout.splitlines() if answer.returncode == 0 else []
+
+
+def _record(target: Target, options: Options) -> Path:
+    arches = "-".join(arch.name for arch in options.arches)
+    tag = target.tag.replace("/", "_").replace(":", "_")
+    where = f"registry.{options.compression}" if options.push else "engine"
+    return BUILT / f"{tag}.{arches}.{where}.{options.builder or 'default'}.json"
+
+
+def remember(target: Target, prints: dict[str, str], built: Built, options: Options) -> None:
+    path = _record(target, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".new")
+    record = {
+        "stages": prints,
+        "digest": built.digest,
+        "layers": [asdict(layer) for layer in built.layers],
+        "weights": [asdict(weight) for weight in built.weights],
+    }
+    scratch.write_text(json.dumps(record))
+    scratch.replace(path)
+
+
+def built_before(options: Options) -> set[str]:
+    """The fingerprints of all stages that were built here with this builder."""
+    records = BUILT.glob(f"*.{options.builder or 'default'}.json")
+    return {value for path in records for value in _read(path).get("stages", {}).values()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record as `remember` wrote it; nothing for one that is broken or of another form."""
+    try:
+        record = json.loads(path.read_text())
+        layers = tuple(Layer(**layer) for layer in record["layers"])
+        weights = tuple(Weight(**weight) for weight in record["weights"])
+        image = record["stages"]["image"]
+        return {**record, "layers": layers, "weights": weights, "image": image}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | None:
+    """What an earlier run built from the same inputs, if its tag still is what that run made.
+
+    The tag is looked up where it went: in the registry after a push, else in the engine.
+    """
+    if options.builder and not options.push:
+        return None  # what another builder made has another digest once it is loaded
+    record = _read(_record(target, options))
+    if record.get("image") != fingerprint or not record.get("digest"):
+        return None
+    inspect_local = ("image", "inspect", "--format", "{{.Id}}", target.tag)
+    found = push.resolve(target.tag) if options.push else "".join(_docker_lines(*inspect_local))
+    if found != record["digest"]:
+        return None
+    return Built(target.tag, record["digest"], record["layers"], record["weights"], up_to_date=True)

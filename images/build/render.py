@@ -1,0 +1,324 @@
+"""The Dockerfile of a variant: deterministic, from the matrix and the templates alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common.errors import EX_DATAERR, Problem, UserError, fail
+from images.build.stages.standin.environment import UnknownCannVersion, cann, static_environment
+from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
+from images.matrix import INDEX, STAND_IN, TOP_LAYERS, Matrix, Variant
+
+TEMPLATES = Path(__file__).parent / "layers"
+DEBIAN = "debian"
+LIBRARY_DIRECTORY = "/usr/local/lib"  # where Mooncake's own libraries are; #6949
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where CANN comes from: an `image`, its `packages` (installers), or a `stand-in`.
+
+    For platform cpu, where the distribution comes from: an `image`, or `debian`'s packages.
+    """
+
+    kind: str
+    image: str = ""
+    installers: Mapping[str, str] = field(default_factory=dict)
+    os_image: str = ""
+
+    @property
+    def debian(self) -> bool:
+        """Whether the lowest layer is a root file system made of Debian packages."""
+        return self.kind in (STAND_IN, DEBIAN) or (self.kind == "packages" and not self.image)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether CANN's compiler is there, for kernels and for Mooncake."""
+        return self.kind != STAND_IN
+
+    @property
+    def describe(self) -> str:
+        return {
+            "image": self.image,
+            "packages": "CANN's installers",
+            STAND_IN: "a stand-in for CANN",
+            DEBIAN: "Debian's packages",
+        }[self.kind]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment stage captured: ENV before and after set_env.sh, and the interpreter."""
+
+    python: str
+    base: Mapping[str, str]
+    changed: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Environment:
+        """Raises UserError (65) when the file is not what the environment stage writes."""
+        try:
+            raw = json.loads(path.read_text())
+            given = cls(raw["python"], raw["base"], raw["changed"])
+            values = [given.python, *given.base.values(), *given.changed.values()]
+            if not all(isinstance(value, str) for value in values):
+                raise TypeError("every value must be a text")
+            return given
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise fail(
+                str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR
+            ) from None
+
+
+def dockerfile(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    *,
+    tools_image: str | None = None,
+    share_cann: bool = False,
+    environment: Environment | None = None,
+) -> str:
+    """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
+    if variant.engine:
+        return _cpu_dockerfile(matrix, variant, base, tools_image, environment)
+    release = variant.release
+    python_layers = _python_layers(matrix)
+    compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
+    packager, distribution = (
+        ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
+    )
+    os_packages = (
+        *release.os_packages[packager],
+        *(matrix.mooncake_source["run"][distribution] if compiled else ()),
+        *(matrix.debian_packages if base.debian else ()),
+    )
+    text: str = (
+        _templates()
+        .get_template("Dockerfile.j2")
+        .render(
+            **_common(matrix, variant, base, tools_image, environment),
+            share_cann=share_cann,
+            python_layers=python_layers,
+            stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
+            has_compiled=base.compiles and bool(release.compiled),
+            mooncake_compiled=compiled,
+            mooncake_packages=matrix.mooncake_source["build"][packager],
+            packager=packager,
+            os_packages=list(dict.fromkeys(os_packages)),
+            installers=base.installers,
+            static_environment=stand_in_environment(matrix, variant)
+            if base.kind == STAND_IN
+            else {},
+            site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
+            kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
+            environment=_baked(environment, share_cann) if environment else None,
+        )
+    )
+    return text
+
+
+def _cpu_dockerfile(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    tools_image: str | None,
+    environment: Environment | None,
+) -> str:
+    text: str = (
+        _templates()
+        .get_template("cpu.j2")
+        .render(
+            **_common(matrix, variant, base, tools_image, environment),
+            python_layers=list(matrix.cpu.layers),
+            alias=f"vllm={variant.pins['vllm']}+cpu",
+            torch_of_index=bool(variant.engine and variant.engine.torch_from == INDEX),
+            packager=variant.os.packager,
+            os_packages=matrix.cpu.debian.packages,
+            environment=_baked(environment, False) if environment else None,
+        )
+    )
+    return text
+
+
+def _common(
+    matrix: Matrix,
+    variant: Variant,
+    base: Base,
+    tools_image: str | None,
+    environment: Environment | None,
+) -> dict[str, Any]:
+    """What every Dockerfile is rendered from."""
+    return {
+        "variant": variant,
+        "base": base,
+        "tools_image": tools_image,
+        "lock": variant.engine.lock if variant.engine else variant.release.name,
+        "python": variant.python,
+        "upper_layers": _upper_layers(matrix, variant, base),
+        "interpreter": environment.python if environment else f"/usr/bin/python{variant.python}",
+        "own_environment": _own_environment(variant, base),
+        "labels": labels(matrix, variant, base),
+    }
+
+
+def printed(
+    matrix: Matrix,
+    variant: Variant,
+    base: str | None,
+    share_cann: bool,
+    environment: Environment | None,
+) -> str:
+    """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
+    tools: str | None = matrix.images["tools"].format(python=variant.python)
+    if variant.engine:
+        packages = base == DEBIAN
+        where = Base(DEBIAN) if packages else Base("image", image=base or matrix.cpu.image)
+        tools = None if packages else tools
+        return dockerfile(matrix, variant, where, tools_image=tools, environment=environment)
+    os_image = matrix.images["os"][variant.os.name]
+    if base == STAND_IN:
+        where, tools = Base(STAND_IN, os_image=os_image), None
+    else:
+        where = Base("image", image=base or matrix.cann_image(variant), os_image=os_image)
+    return dockerfile(
+        matrix, variant, where, tools_image=tools, share_cann=share_cann, environment=environment
+    )
+
+
+def layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
+    """The names of the layers on top of the base, from the bottom up."""
+    return ["venv", "workdir", *_upper_layers(matrix, variant, base)]
+
+
+def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
+    if variant.engine:
+        return [*matrix.cpu.layers, "proxy", "entrypoint"]
+    return [
+        *_python_layers(matrix),
+        *(["compiled"] if base.compiles and variant.release.compiled else []),
+        "utilities",
+        *(["mooncake"] if variant.platform.mooncake else []),
+        *("vllm", "proxy", "vllm-ascend", "entrypoint"),
+    ]
+
+
+def _python_layers(matrix: Matrix) -> list[str]:
+    return [name for name in matrix.layers if name not in ("compiled", *TOP_LAYERS)]
+
+
+def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
+    """The image's labels: OCI's own, every pin, its layers, and what was fallen back on.
+
+    The digests that only a build knows are added there.
+    """
+    release = variant.release
+    result = {
+        "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
+        RELEASE: release.name,
+        "org.opencontainers.image.created": f"{variant.published}T00:00:00Z",
+        BASE_NAME: base.image or base.kind,
+        "ascend.platform": variant.platform.name,
+        **({} if variant.engine else {"ascend.soc-version": variant.platform.soc_version}),
+        "ascend.os": variant.os.name,
+        BASE: base.kind,
+        LAYERS: " ".join(layers(matrix, variant, base)),
+        **{
+            f"{PIN}{name.replace('_', '-')}": version
+            for name, version in variant.pins.items()
+            if name != "mooncake" or variant.platform.mooncake
+        },
+    }
+    if variant.engine and variant.engine.torch_from == INDEX:
+        result["ascend.fallback.torch"] = "the package index's build, less what only a GPU runs"
+    if base.kind == STAND_IN:
+        result["ascend.stand-in"] = (
+            "no CANN in this image: it imports and plans, and serves nothing"
+        )
+        result["ascend.fallback.vllm-ascend"] = "without kernels"
+        for package in release.compiled:
+            result[f"ascend.fallback.{package}"] = "left out"
+        if release.mooncake.origin == "source" and variant.platform.mooncake:
+            result["ascend.fallback.mooncake"] = "the package index's wheel, without ascend_direct"
+    return result
+
+
+def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
+    """ENV of the stand-in for a release's CANN. Raises UserError where there can be none."""
+    release = variant.release
+    if release.python != matrix.stand_in.python:
+        raise fail(
+            "--base stand-in",
+            f"{release.name} needs Python {release.python}, "
+            f"Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
+            "--base IMAGE or another release",
+        )
+    try:
+        return static_environment(release.cann, next(iter(matrix.arches)))
+    except UnknownCannVersion as error:
+        raise fail("--base stand-in", str(error), "--base IMAGE or another release") from None
+
+
+def _kernels_path(variant: Variant) -> str:
+    home = cann(variant.release.cann).home
+    return f"{home}/opp/built-in/op_impl/ai_core/tbe/kernel/{variant.platform.soc_version}"
+
+
+def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
+    """ENV for the image: what the scripts changed; all of the base's when it is not inherited."""
+    values = {**(environment.base if all_of_it else {}), **environment.changed}
+    for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
+        values.setdefault(name, environment.base.get(name, ""))
+    values["PATH"] = _path("/opt/vllm/bin", values["PATH"])
+    values["LD_LIBRARY_PATH"] = _path(values["LD_LIBRARY_PATH"], LIBRARY_DIRECTORY)
+    values["PYTHONPATH"] = _path(values["PYTHONPATH"])
+    broken = [name for name, value in values.items() if "\n" in value or "\r" in value]
+    if broken:
+        raise UserError(
+            [Problem(name, f"cannot be ENV: {values[name]!r} has a line break") for name in broken],
+            EX_DATAERR,
+        )
+    return dict(sorted(values.items()))
+
+
+def _path(*parts: str) -> str:
+    """Join search paths: no entry twice, and no empty one (it would be the working directory)."""
+    entries = (entry.rstrip("/") for part in parts for entry in part.split(":"))
+    return ":".join(dict.fromkeys(entry for entry in entries if entry))
+
+
+def _own_environment(variant: Variant, base: Base) -> dict[str, str]:
+    own = {
+        "ASCEND_PLATFORM": variant.platform.name,
+        **({} if variant.engine else {"SOC_VERSION": variant.platform.soc_version}),
+        "VIRTUAL_ENV": "/opt/vllm",
+        "VLLM_ASCEND_RELEASE": variant.facts,
+    }
+    return {**own, "CANN_STANDIN": "1"} if base.kind == STAND_IN else own
+
+
+def _quoted(value: str) -> str:
+    """A value for ENV or LABEL: in double quotes, where $ would be a variable."""
+    for character in '\\"$':
+        value = value.replace(character, f"\\{character}")
+    return f'"{value}"'
+
+
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment as Templates
+    from jinja2 import FileSystemLoader, StrictUndefined
+
+    templates = Templates(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        keep_trailing_newline=False,
+        autoescape=False,
+    )
+    templates.filters["quoted"] = _quoted
+    return templates

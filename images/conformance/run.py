@@ -1,0 +1,197 @@
+"""Check a published image: is it what it says, whole, signed, and without a secret?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from images.attestations import sign
+from images.attestations.provenance import Statement, buildkit
+from images.attestations.sign import Trust
+from images.conformance import bill, labels, origins, secrets
+from images.conformance.model import Outcome, Report, looked, merged
+from images.contents import image as images
+from images.contents import layers, packages
+from images.contents.image import Image
+from images.matrix import Matrix
+from images.registry.client import Reference, Repository
+from images.registry.oci import Manifest
+from images.registry.transfer import Say
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an image must have: these architectures, signatures of these, and a provenance."""
+
+    arches: Sequence[str]
+    trust: Trust
+    provenance: bool = True
+
+
+def check(
+    matrix: Matrix, repository: Repository, at: Reference, wanted: Wanted, say: Say
+) -> Report:
+    """Everything that is wrong with an image, at once.
+
+    Raises UserError (69) when the registry does not answer or has no such image.
+    """
+    key = at.digest or at.tag or "latest"
+    name = f"{repository.name}{'@' if at.digest else ':'}{key}"
+    root = repository.manifest(key)
+    if root is None:
+        raise fail(name, "is not in the registry", "", EX_UNAVAILABLE)
+    say(f"{name} is {root.digest}")
+    return Report(name, root.digest, _Check(matrix, repository, at.tag, wanted, say).of(root))
+
+
+@dataclass
+class _Check:
+    """One run; a look leaves in the last fields what the next ones need."""
+
+    matrix: Matrix
+    repository: Repository
+    tag: str
+    wanted: Wanted
+    say: Say
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    beside: dict[str, list[Statement]] = field(default_factory=dict)
+
+    def of(self, root: Manifest) -> tuple[Outcome, ...]:
+        outcomes = [
+            looked("signature", self._signature(root)),
+            looked("platforms", self._platforms(root)),
+            looked("provenance", self._beside(root)),
+        ]
+        for arch, manifest in self.manifests.items():
+            outcomes += self._image(arch, manifest, root)
+        return merged(outcomes)
+
+    def _at(self, manifest: Manifest) -> str:
+        return f"{self.repository.name}@{manifest.digest}"
+
+    def _signature(self, root: Manifest) -> Iterator[Problem]:
+        trust = self.wanted.trust
+        if wrong := sign.signed(self._at(root), trust):
+            whose = trust.key or f"{trust.identity} of {trust.issuer}"
+            yield Problem("signature", f"none by {whose}: {wrong}", self._at(root))
+
+    def _platforms(self, root: Manifest) -> Iterator[Problem]:
+        named = _named(root)
+        for arch, digest in named.items():
+            try:
+                manifest = self.repository.manifest(digest) if root.is_index else root
+                if manifest is None:
+                    raise fail(arch, "the manifest is not in the registry")
+                built_for = self._built_for(manifest)
+            except UserError as error:  # other bytes under this digest, too
+                yield Problem(f"platforms: {arch}", error.problems[0].what, digest)
+                continue
+            if arch and built_for != arch:
+                yield Problem(f"platforms: {arch}", f"the image is built for {built_for}", digest)
+            self.manifests[arch or built_for] = manifest
+        there = ", ".join(dict.fromkeys(name for name in (*named, *self.manifests) if name))
+        for arch in self.wanted.arches:
+            if arch not in named and arch not in self.manifests:
+                yield Problem(f"platforms: {arch}", "is missing", f"there is {there}")
+
+    def _built_for(self, manifest: Manifest) -> str:
+        """The architecture that the configuration names. Raises UserError."""
+        digest = images.config_digest(manifest)
+        if self.repository.blob_size(digest) is None:
+            raise fail("config", f"the configuration {digest} is not in the registry")
+        return str(images.config(self.repository, manifest).get("architecture", ""))
+
+    def _beside(self, root: Manifest) -> Iterator[Problem]:
+        """BuildKit's statements in the index: its signature covers them."""
+        if root.is_index:
+            self.beside = buildkit(self.repository, root)
+        for digest, statements in self.beside.items():
+            for statement in statements:
+                if statement.subjects and digest not in statement.subjects:
+                    about = ", ".join(statement.subjects)
+                    yield Problem("provenance", f"that of {digest} is about {about}")
+
+    def _image(self, arch: str, manifest: Manifest, root: Manifest) -> Iterator[Outcome]:
+        """One architecture; where its layers cannot be read, less is said."""
+        search = secrets.Search()
+        bills, no_bill = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
+        provenance = self._proven(manifest)
+        yield looked("provenance", self._provenance(arch, provenance))
+        if not bills:
+            what = f"there is none that is signed: {no_bill}"
+            yield Outcome("SBOM", (Problem(f"SBOM {arch}", what, self._at(manifest)),))
+        absent = tuple(self._absent(arch, manifest))
+        yield Outcome("layers", absent)
+        if absent:
+            return
+        self.say(f"reading {arch}, {sum(blob.size for blob in manifest.blobs) / 1e6:,.1f} MB")
+        try:
+            inside = layers.read(
+                self.repository, manifest, keep=packages.wanted, visit=search.visit
+            )
+        except UserError as error:
+            if error.exit_code == EX_UNAVAILABLE:
+                raise
+            yield Outcome("layers", tuple(_within(f"layers {arch}", error.problems)))
+            return
+        image = Image(manifest, images.config(self.repository, manifest), inside)
+        python = packages.packages(inside)
+        notes = {**root.annotations, **manifest.annotations}
+        named = [
+            *labels.problems(self.matrix, image.labels, self.tag, python),
+            *labels.layers(image.labels, len(inside.layers)),
+            *origins.problems(image.labels, self.tag, notes, provenance),
+        ]
+        looks = {
+            "layers": _others(image),
+            "SBOM": bill.problems(image, bills),
+            "labels": named,
+            "files": bill.records(image),
+            "secrets": [*search.problems(), *secrets.in_config(image.config)],
+        }
+        for name, problems in looks.items():
+            yield looked(name, _within(f"{name} {arch}", problems))
+
+    def _proven(self, manifest: Manifest) -> list[Statement]:
+        """Its provenance: BuildKit's in the index, or signed."""
+        if beside := self.beside.get(manifest.digest):
+            return beside
+        if not self.wanted.provenance:
+            return []
+        at, trust = self._at(manifest), self.wanted.trust
+        return [one for kind in sign.PROVENANCE for one in sign.attested(at, kind, trust)[0]]
+
+    def _provenance(self, arch: str, found: list[Statement]) -> Iterator[Problem]:
+        if self.wanted.provenance and not found:
+            what = "there is none, neither signed nor in the index"
+            yield Problem(f"provenance {arch}", what, "--no-provenance accepts that")
+
+    def _absent(self, arch: str, manifest: Manifest) -> Iterator[Problem]:
+        for blob in manifest.blobs:
+            size = self.repository.blob_size(blob.digest)
+            if size is None:
+                yield Problem(f"layers {arch}: {blob.digest}", "is not in the registry")
+            elif size not in (blob.size, -1):
+                what = f"has {size} bytes, the manifest says {blob.size}"
+                yield Problem(f"layers {arch}: {blob.digest}", what)
+
+
+def _named(root: Manifest) -> dict[str, str]:
+    """Architecture → digest of an index; one image says itself what it is for."""
+    try:
+        return root.arches if root.is_index else {"": root.digest}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise fail("index", f"is none: {error!r}", exit_code=EX_DATAERR) from None
+
+
+def _within(name: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    for one in problems:
+        yield Problem(f"{name}: {one.where}", one.what, one.fix)
+
+
+def _others(image: Image) -> Iterator[Problem]:
+    """The configuration names each layer by its unpacked bytes."""
+    named = (image.config.get("rootfs") or {}).get("diff_ids")
+    if named != [layer.diff_id for layer in image.contents.layers]:
+        yield Problem(image.manifest.digest, "has other layers than its configuration names")

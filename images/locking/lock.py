@@ -1,0 +1,492 @@
+"""The lock: each release resolved once for each architecture, and cut into one slice a layer.
+
+A slice is a requirements file with every package pinned and hashed,
+`locks/{release}/{arch}/{layer}.txt`; `locks/{release}/sources.txt` pins the source distributions
+that wheels are built from, and `lock.json` keeps what was asked for, so that `check` can tell
+without a network whether the matrix has moved since. Two slices stand beside the releases, for
+what the build itself installs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.paths import ROOT
+from images.build.stages import wheel
+from images.locking.uv import UV, uv
+from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
+
+LOCKS = ROOT / "images" / "locks"
+RECORD = "lock.json"
+SOURCES = "sources"  # the slice of source distributions that wheels are built from
+
+# triton and triton-ascend own the same directory; an NPU has no use for the nvidia libraries, which
+# torch asks for by name on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
+NEVER = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One package of a slice."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}=={self.version}", *(f"--hash={value}" for value in self.hashes)]
+        return " \\\n    ".join(lines)
+
+
+def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
+    """What a lock is resolved from: equal inputs, equal lock."""
+    return {
+        "python": release.python,
+        "published": str(release.published),
+        "later": {name: str(day) for name, day in later(matrix, release).items()},
+        "layers": {name: list(packages) for name, packages in matrix.layers.items()},
+        "requirements": requirements(matrix, release),
+    }
+
+
+def later(matrix: Matrix, release: Release) -> dict[str, datetime.date]:
+    """The packages that are resolved as of another day than the release's."""
+    return {**matrix.utilities.later, **release.later}
+
+
+def requirements(matrix: Matrix, release: Release) -> list[str]:
+    """The direct requirements of a release, pins first."""
+    return [
+        f"vllm[audio]=={release.vllm}+empty",
+        f"vllm-ascend=={release.vllm_ascend}",
+        f"torch=={release.torch}",
+        f"torch-npu=={release.torch_npu}",
+        f"triton-ascend=={release.triton_ascend}",
+        f"{release.mooncake.package}=={release.mooncake.version}",
+        *release.requirements,
+        *matrix.common_requirements,
+        *matrix.utilities.requirements,
+        *matrix.cann_python,
+    ]
+
+
+def layer_of(layers: Mapping[str, Iterable[str]], package: str) -> str:
+    """The one layer that holds a package: the one that names it, else the one that names none."""
+    for layer, packages in layers.items():
+        if package in packages:
+            return layer
+    return next(layer for layer, packages in layers.items() if not packages)
+
+
+def slice_path(release: Release, arch: str, layer: str, locks: Path = LOCKS) -> Path:
+    return locks / release.name / arch / f"{layer}.txt"
+
+
+def parse(text: str) -> Iterator[Pinned]:
+    """The packages of a requirements file whose entries all are `name==version --hash=…`.
+
+    Raises ValueError for a line of any other form.
+    """
+    for entry in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
+        if not entry.strip() or entry.startswith("#"):
+            continue
+        pin, *hashes = entry.split()
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", pin)
+        if not match or not hashes or not all(map(HASH.fullmatch, hashes)):
+            raise ValueError(f"not 'name==version --hash=sha256:…': {entry}")
+        values = tuple(value.removeprefix("--hash=") for value in hashes)
+        yield Pinned(canonicalize_name(match[1]), match[2], values)
+
+
+def render(pinned: Iterable[Pinned]) -> str:
+    return "".join(f"{package}\n" for package in sorted(pinned, key=lambda p: p.name))
+
+
+# ---- resolving -----------------------------------------------------------------------------------
+
+
+def lock(
+    matrix: Matrix,
+    release: Release,
+    torch_index: str | None,
+    say: Say,
+    locks: Path = LOCKS,
+    find_links: Iterable[str] = (),
+) -> Path:
+    """Resolve a release for every architecture and replace its slices, all or nothing.
+
+    `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA; `find_links` are
+    directories or pages of wheels that the index lacks. Raises UserError (69) with the resolver's
+    words when an index lacks something or does not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
+        work = Path(scratch)
+        say(f"{release.name}: building vLLM {release.vllm} without a device")
+        sources, wheels = _empty_vllm(release, work, locks)
+        made = work / release.name
+        for arch in matrix.arches.values():
+            say(f"{release.name}: resolving for {arch.name}, Python {release.python}")
+            places = (str(wheels), *find_links)
+            pinned = _resolve(matrix, release, arch, places, torch_index)
+            write(pinned, matrix.layers, made / arch.name)
+            say(f"{release.name}: {len(pinned)} packages")
+        record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
+        (made / f"{SOURCES}.txt").write_text(render(sources))
+        (made / RECORD).write_text(record + "\n")
+        replace(made, locks / release.name)
+    return locks / release.name
+
+
+def write(pinned: list[Pinned], layers: Mapping[str, Iterable[str]], directory: Path) -> None:
+    """A slice for each layer."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for layer in layers:
+        packages = [p for p in pinned if layer_of(layers, p.name) == layer]
+        (directory / f"{layer}.txt").write_text(render(packages))
+
+
+def lock_tools(matrix: Matrix, say: Say, locks: Path = LOCKS) -> None:
+    """Resolve what the build itself installs: `tools.txt` and `stand-in.txt`."""
+    for name, debian in tool_slices(matrix).items():
+        say(f"{name}: resolving")
+        text = resolve(debian.requirements, "--python-version", debian.python)
+        locks.mkdir(exist_ok=True)
+        (locks / f"{name}.txt").write_text(render(parse(text)))
+
+
+def tool_slices(matrix: Matrix) -> dict[str, Debian]:
+    return {"tools": matrix.tools, STAND_IN: matrix.stand_in}
+
+
+def replace(made: Path, target: Path) -> None:
+    """Put a finished directory where the old one is, never leaving half of either."""
+    new, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(made, new)
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
+    """Build vLLM's wheel for no device: (the pinned source, the wheel's directory)."""
+    sources = list(
+        parse(resolve([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
+    )
+    pins = work / f"{SOURCES}.txt"
+    pins.write_text(render(sources))
+    venv = work / "venv"
+    uv("venv", "--quiet", str(venv))
+    python = str(venv / "bin" / "python")
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--require-hashes",
+        "--no-deps",
+        "-r",
+        str(locks / "tools.txt"),
+    )
+    try:
+        os.environ["VLLM_TARGET_DEVICE"] = "empty"
+        wheel.build("vllm", pins, work / "wheels", uv=UV, python=python)
+    except subprocess.CalledProcessError:
+        raise fail(
+            f"vllm {release.vllm}",
+            "no wheel could be built from the index's source distribution (its words are above)",
+            "a release that was not published as one cannot be locked",
+            EX_UNAVAILABLE,
+        ) from None
+    return sources, work / "wheels"
+
+
+def overrides(release: Release, vllm: Iterable[str]) -> list[str]:
+    """What holds against what other packages ask for; `vllm`: the requirements of vLLM's wheel.
+
+    Upstream installs vllm-ascend after vLLM, and what a Dockerfile names after both, so those win
+    where they cannot agree. torch-npu's own metadata names torch==…+cpu on x86_64, which the
+    package index does not have.
+    """
+    own = [f"torch-npu=={release.torch_npu}", f"triton-ascend=={release.triton_ascend}"]
+    theirs = {canonicalize_name(one.name): one for one in map(Requirement, vllm)}
+    for requirement in map(Requirement, release.requirements):
+        other = theirs.get(canonicalize_name(requirement.name))
+        if other and not compatible(requirement.specifier, other.specifier):
+            extras = f"[{','.join(sorted(other.extras))}]" if other.extras else ""
+            own.append(f"{requirement.name}{extras}{requirement.specifier}")
+    return own
+
+
+def compatible(one: SpecifierSet, other: SpecifierSet) -> bool:
+    """Whether some version is in both: an end of one of them, or one just beside it.
+
+    What bounds nothing goes with everything.
+    """
+    ends = [part.version.removesuffix(".*") for part in (*one, *other)]
+    near = [version for end in ends for version in (end, f"{end}.1", f"{end}.dev0")]
+    return not (one and other) or any(
+        one.contains(version, prereleases=True) and other.contains(version, prereleases=True)
+        for version in near
+    )
+
+
+def _required(wheels: Path) -> list[str]:
+    """What vLLM's wheel requires on every machine, without its extras."""
+    (path,) = wheels.glob("vllm-*.whl")
+    with zipfile.ZipFile(path) as opened:
+        (metadata,) = (n for n in opened.namelist() if n.endswith(".dist-info/METADATA"))
+        fields = email.message_from_bytes(opened.read(metadata))
+    wanted = fields.get_all("Requires-Dist") or []
+    return [one for one in wanted if "extra ==" not in one]
+
+
+def _resolve(
+    matrix: Matrix,
+    release: Release,
+    arch: Arch,
+    places: tuple[str, ...],
+    torch_index: str | None,
+) -> list[Pinned]:
+    days = [
+        f"--exclude-newer-package={name}={end_of(day)}"
+        for name, day in later(matrix, release).items()
+    ]
+    direct = requirements(matrix, release)
+    torch = release.torch
+    options = [f"--find-links={place}" for place in places]
+    if torch_index and arch.name == "amd64":
+        torch += "+cpu"
+        direct[direct.index(f"torch=={release.torch}")] = f"torch=={torch}"
+        options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
+        options += ["--exclude-newer-package=torch=false"]  # that index states no upload times
+    text = resolve(
+        direct,
+        *options,
+        *days,
+        *("--exclude-newer", end_of(release.published)),
+        *("--python-platform", f"{arch.machine}-{MANYLINUX}", "--python-version", release.python),
+        *("--prerelease", "if-necessary-or-explicit"),
+        overrides=[f"torch=={torch}", *overrides(release, _required(Path(places[0])))],
+    )
+    return [package for package in parse(text) if not NEVER.fullmatch(package.name)]
+
+
+def end_of(day: datetime.date) -> str:
+    return f"{day}T23:59:59Z"
+
+
+def resolve(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()) -> str:
+    """uv's resolution of `wanted`, as a requirements file with hashes."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(overrides))
+        file.flush()
+        return uv(
+            *(
+                "pip",
+                "compile",
+                "--quiet",
+                "--generate-hashes",
+                "--no-header",
+                "--no-annotate",
+                "-",
+            ),
+            *("--override", file.name),
+            *options,
+            stdin="\n".join(wanted),
+        )
+
+
+# ---- checking ------------------------------------------------------------------------------------
+
+
+def read(
+    matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS
+) -> dict[str, list[Pinned]]:
+    """The slices of a release for an architecture, layer → packages. Raises UserError (65)."""
+    slices, problems = _read(matrix, release, arch, locks)
+    if problems:
+        raise UserError(problems, EX_DATAERR)
+    return slices
+
+
+def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem]:
+    """Where the matrix and the lock of a release disagree, without a network."""
+    remedy = f"invoke lock --release {release.name}"
+    record = locks / release.name / RECORD
+    if not record.is_file():
+        return [Problem(f"locks/{release.name}", "there is no lock for this release", remedy)]
+    problems = check_record(record, inputs(matrix, release), f"locks/{release.name}", remedy)
+    for arch in matrix.arches:
+        slices, unreadable = _read(matrix, release, arch, locks)
+        problems += unreadable
+        if not unreadable:
+            where = f"locks/{release.name}/{arch}"
+            problems += check_slices(where, matrix.layers, requirements(matrix, release), slices)
+            where = f"locks/{release.name}/{arch}/compiled.txt"
+            compiled = {p.name for p in slices.get("compiled", [])}
+            problems += [
+                Problem(
+                    where,
+                    f"{name} is not among both the lock's and the release's packages to compile",
+                    f"images/releases/{release.name}.yaml: compiled names them",
+                )
+                for name in sorted(compiled ^ set(release.compiled))
+            ]
+            sources = [f"{p.name}=={p.version}" for p in slices[SOURCES]]
+            if sources != [f"vllm=={release.vllm}"]:
+                where = f"locks/{release.name}/{SOURCES}.txt"
+                what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
+                problems.append(Problem(where, what, remedy))
+    return list(dict.fromkeys(problems))
+
+
+def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Release]:
+    """The releases that a check looks at: the one named, or all that have a lock."""
+    if release:
+        return [matrix.release(release)]
+    return [one for name, one in matrix.releases.items() if (locks / name).is_dir()]
+
+
+def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
+    """Where `tools.txt` and `stand-in.txt` lack what the matrix asks for."""
+    problems = []
+    for name, debian in tool_slices(matrix).items():
+        path = locks / f"{name}.txt"
+        try:
+            text = path.read_text() if path.is_file() else ""
+            pins = {f"{p.name}=={p.version}" for p in parse(text)}
+        except (ValueError, OSError) as error:
+            problems.append(Problem(f"locks/{path.name}", str(error), "invoke lock --tools"))
+            continue
+        for requirement in debian.requirements:
+            if requirement not in pins:
+                problems.append(
+                    Problem(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools")
+                )
+    return problems
+
+
+def _read(
+    matrix: Matrix, release: Release, arch: str, locks: Path
+) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+    paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
+    sources = {SOURCES: locks / release.name / f"{SOURCES}.txt"}
+    return read_slices({**paths, **sources}, f"invoke lock --release {release.name}", locks)
+
+
+def read_slices(
+    paths: Mapping[str, Path], remedy: str, locks: Path
+) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+    """Layer → packages, and what is wrong with the files."""
+    slices: dict[str, list[Pinned]] = {}
+    problems = []
+    for layer, path in paths.items():
+        try:
+            slices[layer] = list(parse(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            problems.append(Problem(_name(path, locks), "is missing", remedy))
+        except (ValueError, OSError) as error:
+            problems.append(Problem(_name(path, locks), str(error)))
+    return slices, problems
+
+
+def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: str) -> list[Problem]:
+    """Where the matrix asks for something else than the lock was resolved from."""
+    try:
+        locked = dict(json.loads(record.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        return [Problem(f"{where}/{RECORD}", f"cannot be read: {error}", remedy)]
+    return [
+        Problem(
+            f"{where}/{RECORD}: {key}",
+            f"the matrix says {_difference(wanted.get(key), locked.get(key))}",
+            remedy,
+        )
+        for key in sorted(wanted.keys() | locked.keys())
+        if wanted.get(key) != locked.get(key)
+    ]
+
+
+def check_slices(
+    where: str,
+    layers: Mapping[str, Iterable[str]],
+    wanted_all: Iterable[str],
+    slices: Mapping[str, list[Pinned]],
+) -> list[Problem]:
+    """Each package in its own layer alone, nothing that must not be there, all that is wanted."""
+    problems = []
+    owner: dict[str, str] = {}
+    for layer in layers:
+        for package in slices[layer]:
+            if NEVER.fullmatch(package.name):
+                problems.append(
+                    Problem(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
+                )
+            if package.name in owner:
+                problems.append(
+                    Problem(
+                        f"{where}/{layer}.txt",
+                        f"{package.name} is in {owner[package.name]}.txt too",
+                    )
+                )
+            elif layer_of(layers, package.name) != layer:
+                problems.append(
+                    Problem(
+                        f"{where}/{layer}.txt",
+                        f"{package.name} belongs to {layer_of(layers, package.name)}.txt",
+                    )
+                )
+            owner[package.name] = layer
+    versions = {package.name: package.version for layer in layers for package in slices[layer]}
+    for wanted in map(Requirement, wanted_all):
+        found = versions.get(canonicalize_name(wanted.name))
+        if found is None:
+            problems.append(Problem(where, f"no slice has {wanted.name}"))
+        elif not wanted.specifier.contains(found, prereleases=True):
+            problems.append(
+                Problem(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
+            )
+    return problems
+
+
+def _difference(wanted: Any, locked: Any) -> str:
+    if isinstance(wanted, list) and isinstance(locked, list):
+        new, gone = [w for w in wanted if w not in locked], [x for x in locked if x not in wanted]
+        more, less = ", ".join(map(str, new)), ", ".join(map(str, gone))
+        return f"{more or 'nothing new'}; the lock {less or 'has nothing else'}"
+    return f"{wanted}, the lock {locked}"
+
+
+def _name(path: Path, locks: Path) -> str:
+    return f"locks/{path.relative_to(locks)}"

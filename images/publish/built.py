@@ -1,0 +1,70 @@
+"""What was built on this machine: by the inputs of an image, the manifest of each architecture in
+the layout, and the provenance that BuildKit wrote of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.paths import WORK
+from images.attestations import provenance
+from images.attestations.provenance import Statement
+from images.build import push
+from images.build.targets import Options
+from images.inspect.places import LayoutStore
+from images.publish.publish import Image
+from images.registry.oci import Layout
+
+RECORDS = WORK / "parts"
+
+
+@dataclass(frozen=True)
+class Built:
+    digest: str
+    provenance: tuple[Statement, ...] = ()
+
+
+def read(image: Image, options: Options) -> dict[str, Built]:
+    """Architecture → what an earlier run built from the same inputs, as far as the layout still has
+    all of it."""
+    try:
+        kept: Mapping[str, Any] = json.loads(_record(image, options).read_text())
+        found = {
+            arch: Built(
+                one["digest"],
+                tuple(Statement(kind, (), said) for kind, said in one["provenance"].items()),
+            )
+            for arch, one in kept.items()
+        }
+        layout = Layout(push.LAYOUT)
+        return {arch: one for arch, one in found.items() if layout.whole(one.digest)}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, UserError):
+        return {}
+
+
+def remember(image: Image, options: Options, digest: str) -> dict[str, Built]:
+    """Record what a build made, an index, beside what is built already; returns all of it."""
+    store = LayoutStore(Layout(push.LAYOUT))
+    index = store.layout.manifest(digest)
+    said = provenance.buildkit(store, index)
+    made = {arch: Built(one, tuple(said.get(one, ()))) for arch, one in index.arches.items()}
+    known = {**read(image, options), **made}
+    document = {
+        arch: {
+            "digest": one.digest,
+            "provenance": {statement.kind: statement.predicate for statement in one.provenance},
+        }
+        for arch, one in known.items()
+    }
+    path = _record(image, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return known
+
+
+def _record(image: Image, options: Options) -> Path:
+    return RECORDS / f"{image.inputs.digest}.{options.compression}.json"

@@ -1,0 +1,136 @@
+"""The generated pages: drift, and that nothing is left out of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from common.errors import UserError
+from docs.render import checks, page, pages, releases, roles
+from docs.render.page import MARK, Page
+from entrypoints.inputs.recipes import names as recipe_names
+from entrypoints.inputs.roles import ROLES
+from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch import proxy, ray, serve
+from entrypoints.running import start, supervise
+from images.matrix import load
+
+MADE = (Page("a.md", f"{MARK}\n\n# A\n"), Page("b/c.md", f"{MARK}\n\n# C\n"))
+NAMES = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=5)
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    return {one.path: one.text for one in pages.pages(load())}
+
+
+def test_the_same_data_give_the_same_bytes(made: dict[str, str]) -> None:
+    assert {one.path: one.text for one in pages.pages(load())} == made
+    assert all(text.startswith(MARK) for text in made.values())
+
+
+def test_nothing_is_left_out(made: dict[str, str]) -> None:
+    matrix = load()
+    assert all(name in made["compatibility.md"] for name in matrix.releases)
+    assert all(f"`{name}`" in made["roles.md"] for name in ROLES)
+    assert all(f"`{one.name}`" in made["roles.md"] for one in VARIABLES)
+    for name in recipe_names():
+        assert f"\n## {name}\n" in made[f"recipes/{name.partition('/')[0]}.md"]
+    assert {f"releases/{name}.md" for name in [*matrix.releases][1:]} <= made.keys()
+
+
+def test_a_page_is_written_and_then_the_same(tmp_path: Path) -> None:
+    assert set(pages.write(list(MADE), tmp_path).values()) == {"missing"}
+    assert set(pages.write(list(MADE), tmp_path).values()) == {"same"}
+    pages.check(list(MADE), tmp_path, tmp_path)
+
+
+def test_drift_is_named_page_by_page(tmp_path: Path) -> None:
+    pages.write(list(MADE), tmp_path)
+    (tmp_path / "a.md").write_text(f"{MARK}\n\n# By hand\n")
+    (tmp_path / "b/c.md").unlink()
+    (tmp_path / "old.md").write_text(f"{MARK}\n\n# Old\n")
+    (tmp_path / "own.md").write_text("# Written by hand\n")
+    with pytest.raises(UserError) as caught:
+        pages.check(list(MADE), tmp_path, tmp_path)
+    assert caught.value.exit_code == 65
+    assert {one.where: one.what for one in caught.value.problems} == {
+        "a.md": "is not what the data say",
+        "b/c.md": "is not there",
+        "old.md": "is made from nothing any more",
+    }
+    pages.write(list(MADE), tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*.md")) == ["a.md", "c.md", "own.md"]
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def test_every_check_says_something_and_has_a_heading_of_its_own() -> None:
+    every = [*checks.inputs(), *checks.launch(), *checks.machine(), *checks.cluster()]
+    codes = [one.code for one in every]
+    assert sorted(codes) == sorted(set(codes))
+    assert [one.code for one in every if not one.sayings] == []
+    told = [one for one in every if not one.what or one.severity]
+    assert len(told) == len(every)
+
+
+def test_a_check_of_the_machine_has_the_source_of_its_facts() -> None:
+    found = {one.code: one for one in checks.machine()}
+    assert found["devices"].source == "vllm-ascend #2557, #9428"
+    assert found["fabric-tls"].severity == "error"
+    assert found["fabric-link"].severity == "error or warning"
+    texts = [one.text for one in found["hccn-conf"].sayings]
+    assert "/etc/hccn.conf is not here, so HCCL knows no device's address" in texts
+
+
+# ---- roles ---------------------------------------------------------------------------------------
+
+
+def test_which_roles_take_a_variable() -> None:
+    found = {one.variable.name: one.by for one in roles.taken()}
+    assert found["PREFILL_ENDPOINTS"] == "proxy"
+    assert found["NODE_RANK"] == "headless"
+    assert found["RAY_PORT"] == "ray-head, ray-worker"
+    assert found["MODEL"] == "all but proxy, ray-worker"
+    assert found["PREFLIGHT"] == "all"
+    assert "" not in found.values()
+
+
+def test_defaults_are_what_the_code_goes_by() -> None:
+    told = {one.name: one.default for one in VARIABLES}
+    assert told["PORT"] == f"the recipe's, else {serve.API_PORT}; of the proxy {proxy.PORT}"
+    assert told["DP_RPC_PORT"] == f"the recipe's, else {serve.DP_RPC_PORT}"
+    assert told["RAY_PORT"] == str(ray.HEAD_PORT)
+    assert told["WAIT_TIMEOUT"] == str(start.WAIT_TIMEOUT)
+    assert told["DRAIN_TIMEOUT"] == f"{supervise.DRAIN} under SUPERVISE"
+
+
+# ---- releases ------------------------------------------------------------------------------------
+
+
+@given(NAMES, NAMES)
+def test_a_difference_is_complete(before: dict[str, str], after: dict[str, str]) -> None:
+    found = releases.changes(before, after)
+    rebuilt = {name: value for name, value in before.items()}
+    for one in found.gone:
+        del rebuilt[one.name]
+    rebuilt |= {one.name: one.after for one in (*found.new, *found.other)}
+    assert rebuilt == after
+    assert bool(found) == (before != after)
+
+
+# ---- Markdown ------------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs")), max_size=20))
+def test_a_code_span_holds_its_text(text: str) -> None:
+    plain = " ".join(text.split())
+    row = f"| {page.code(text)} |\n|---|\n"
+    cell = MarkdownIt("gfm-like", {"linkify": False}).parse(row)[4]
+    shown = "".join(one.content for one in cell.children or ())
+    assert shown == plain

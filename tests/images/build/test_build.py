@@ -1,0 +1,255 @@
+"""What is asked of BuildKit for an image, its labels, and that none over its budget is pushed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images.build import budgets, build, engine, push, records
+from images.build.base import FoundBase
+from images.build.budgets import Budget, Key
+from images.build.inputs import inputs_digest
+from images.build.render import Base, layers
+from images.build.targets import Options, Target
+from images.matrix import STAND_IN, Matrix, Variant
+from images.mirrors import Site
+from images.registry.oci import Layout, Manifest
+from tests.images.publish.publish_fakes import OCI, write_image
+
+SAMPLE = Path(__file__).parent / "samples" / "environment.json"
+PINNED = FoundBase(Base("image", image="quay.io/ascend/cann:x"), "sha256:1", digest="sha256:1")
+STANDING_IN = FoundBase(Base(STAND_IN), "stand-in of CANN 8.3.rc2")
+Baked = list[Mapping[str, Mapping[str, Any]]]
+Targets = Callable[..., list[Target]]
+
+
+@pytest.fixture
+def baked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Baked:
+    """What BuildKit was asked for. It answers with small images: in the layout, and by
+    `engine.manifests` for what stays in the engine."""
+    asked: Baked = []
+    layout = Layout(tmp_path / "oci")
+
+    def bake(targets: Mapping[str, Any], *_: object, **__: object) -> dict[str, Any]:
+        asked.append(targets)
+        for target in targets.values():
+            kind, _, where = target["output"][0].partition(",dest=")
+            if kind == "type=local":
+                Path(where).mkdir(parents=True, exist_ok=True)
+                (Path(where) / "environment.json").write_text(SAMPLE.read_text())
+        return {
+            name: {"containerimage.digest": image(layout, name, target["platforms"])}
+            for name, target in targets.items()
+        }
+
+    def manifests(reference: str, digest: str, single: str) -> dict[str, Manifest]:
+        return {single: layout.manifest(digest)}
+
+    monkeypatch.setattr(build, "bake", bake)
+    monkeypatch.setattr(build, "WORK", tmp_path)
+    monkeypatch.setattr(build, "provide_roots", lambda *_: None)
+    monkeypatch.setattr(records, "BUILT", tmp_path / "built")
+    monkeypatch.setattr(push, "LAYOUT", layout.directory)
+    monkeypatch.setattr(engine, "manifests", manifests)
+    return asked
+
+
+def image(layout: Layout, name: str, platforms: list[str]) -> str:
+    """An image of twelve layers, a kilobyte each; of several platforms an index."""
+    made = {}
+    for platform in platforms:
+        content = {f"{name}-{n}": bytes(range(256)) * 4 for n in range(12)}
+        made[platform] = write_image(layout, platform.removeprefix("linux/"), content)
+    if len(made) == 1:
+        return made[platforms[0]]
+    entries = [
+        {
+            **layout.manifest(digest).descriptor.raw,
+            "platform": {"architecture": platform.removeprefix("linux/"), "os": "linux"},
+        }
+        for platform, digest in made.items()
+    ]
+    index = Manifest.made({"schemaVersion": 2, "mediaType": OCI.index, "manifests": entries})
+    layout.path(index.digest).write_bytes(index.body)
+    return index.digest
+
+
+@pytest.fixture
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tags that were pushed."""
+    tags: list[str] = []
+    monkeypatch.setattr(push, "push", lambda digest, tag: tags.append(tag))
+    return tags
+
+
+@pytest.fixture
+def chosen(variant: Callable[..., Variant]) -> Targets:
+    def make(*platforms: str, found: FoundBase = PINNED) -> list[Target]:
+        return [
+            Target(one, found, f"registry.example.com/vllm-ascend:{one.tag}", "python")
+            for one in map(variant, platforms)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def options(matrix: Matrix) -> Options:
+    return Options(arches=tuple(matrix.arches.values()), push=True, site=Site())
+
+
+def labels(baked: Baked) -> dict[str, dict[str, str]]:
+    return {name: one["labels"] for name, one in baked[-1].items()}
+
+
+# ---- what is asked -------------------------------------------------------------------------------
+
+
+def test_labels_and_architectures_reach_the_bake(
+    matrix: Matrix, chosen: Targets, options: Options, baked: Baked, pushed: list[str]
+) -> None:
+    targets = chosen("a2", "a3")
+    given = {one: {"ascend.inputs": one.variant.platform.name} for one in targets}
+    digests = build.into_layout(matrix, targets, options, given, print)
+
+    layout = Layout(push.LAYOUT)
+    assert [len(layout.manifest(digests[one]).arches) for one in targets] == [2, 2]
+    base = {"org.opencontainers.image.base.digest": "sha256:1"}
+    assert labels(baked) == {
+        "v0_13_0rc1": {"ascend.inputs": "a2", **base},
+        "v0_13_0rc1-a3": {"ascend.inputs": "a3", **base},
+    }
+    for one in baked[-1].values():
+        assert one["platforms"] == ["linux/arm64", "linux/amd64"]
+        assert one["output"][0].startswith(f"type=oci,tar=false,dest={push.LAYOUT}")
+    assert pushed == []
+
+    alone = dataclasses.replace(options, arches=options.arches[:1])
+    build.into_layout(matrix, targets[:1], alone, {}, print)
+    assert baked[-1]["v0_13_0rc1"]["platforms"] == ["linux/arm64"]
+
+
+@pytest.mark.parametrize("pushing", [False, True])
+def test_every_image_says_what_it_is_made_from(
+    matrix: Matrix,
+    chosen: Targets,
+    options: Options,
+    baked: Baked,
+    pushed: list[str],
+    docker: Any,
+    pushing: bool,
+) -> None:
+    docker.answers("*", code=1)
+    own = dataclasses.replace(options, push=pushing, arches=options.arches[:1])
+    (target,) = chosen("a3")
+    build.build(matrix, [target], own, print)
+    assert labels(baked)["v0_13_0rc1-a3"] == {
+        "ascend.inputs": inputs_digest(matrix, target, own),
+        "org.opencontainers.image.base.digest": "sha256:1",
+    }
+    assert pushed == ([target.tag] if pushing else [])
+
+
+def test_a_base_that_is_made_here_goes_by_what_it_is_made_from(
+    matrix: Matrix, chosen: Targets, options: Options, baked: Baked
+) -> None:
+    found = []
+    for platform, arches in (("a3", 1), ("a3", 1), ("a2", 1), ("a3", 2)):
+        own = dataclasses.replace(options, arches=options.arches[:arches])
+        build.into_layout(matrix, chosen(platform, found=STANDING_IN), own, {}, print)
+        ((_, said),) = labels(baked).items()
+        found.append(said["org.opencontainers.image.base.digest"])
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in found)
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+# ---- budgets -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give A3 on arm64 a budget of so many MB, and half a kilobyte for the entrypoint before."""
+
+    def limit(megabytes: float) -> None:
+        key = Key("v0.13.0rc1", "a3", "ubuntu22.04", "arm64", "image", "gzip")
+        own = layers(matrix, matrix.variant(None, "a3", "ubuntu22.04"), PINNED.base)
+        baseline = {**dict.fromkeys(own, 1.0), "entrypoint": 0.0, "base 1": 1.0}
+        found = {key: Budget(key, baseline, image=megabytes)}
+        monkeypatch.setattr(budgets, "load", lambda matrix: found)
+        monkeypatch.setattr(budgets, "ROUNDING", 0.0)
+
+    return limit
+
+
+TOO_LARGE = (
+    r"registry\.example\.com/vllm-ascend:v0\.13\.0rc1-a3 \(linux/arm64\): is 0\.0 MB compressed, "
+    r"0\.0 MB over its budget of 0\.0 MB; entrypoint grew from 0\.0 MB to 0\.0 MB \(make it .*\)"
+)
+
+
+def test_an_image_over_its_budget_is_not_pushed(
+    matrix: Matrix,
+    chosen: Targets,
+    options: Options,
+    baked: Baked,
+    pushed: list[str],
+    limited: Callable[[float], None],
+    problems_of: Callable[..., list[str]],
+) -> None:
+    limited(0.001)
+    targets = chosen("a2", "a3")
+    for attempt in (
+        lambda: build.build(matrix, targets, options, print),
+        lambda: build.into_layout(matrix, targets, options, {}, print),
+        lambda: build.build(matrix, targets, options, print),
+    ):
+        (problem,) = problems_of(attempt, 65)
+        assert re.fullmatch(TOO_LARGE, problem), problem
+    assert pushed == [], "nor is another of the same command"
+    assert len([one for one in baked if "v0_13_0rc1-a3" in one]) == 3, "built again, from the cache"
+
+
+def test_it_is_pushed_within_its_budget_or_when_that_does_not_count(
+    matrix: Matrix,
+    chosen: Targets,
+    options: Options,
+    baked: Baked,
+    pushed: list[str],
+    limited: Callable[[float], None],
+) -> None:
+    targets = chosen("a3")
+    limited(1)
+    build.build(matrix, targets, options, print)
+    limited(0.001)
+    build.build(matrix, targets, dataclasses.replace(options, budget=False, no_cache=True), print)
+    assert pushed == [targets[0].tag] * 2
+
+
+def test_in_the_engine_it_stays_and_is_known(
+    matrix: Matrix,
+    chosen: Targets,
+    options: Options,
+    baked: Baked,
+    docker: Any,
+    limited: Callable[[float], None],
+    problems_of: Callable[..., list[str]],
+) -> None:
+    limited(0.001)
+    own = dataclasses.replace(options, push=False, arches=options.arches[:1])
+    (target,) = chosen("a3")
+    docker.answers("image inspect --format {{json .RootFS.Layers}} *", code=1)
+    docker.answers("history *", code=1)
+    (built,) = build.build(matrix, [target], own, print)
+    docker.answers(f"image inspect --format {{{{.Id}}}} {target.tag}", out=built.digest)
+    (again,) = build.build(matrix, [target], own, print)
+    assert again == dataclasses.replace(built, up_to_date=True)
+    weights = {target: again.weights}
+    (problem,) = problems_of(lambda: build.hold_to_budget(matrix, weights, own), 65)
+    assert re.fullmatch(TOO_LARGE, problem)
+    build.hold_to_budget(matrix, weights, dataclasses.replace(own, budget=False))

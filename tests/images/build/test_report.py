@@ -1,0 +1,86 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from images.build import report
+from images.build.build import Planned
+from images.build.records import Built, Layer
+from images.build.weights import Weight
+from images.matrix import Matrix
+
+BUILT = Built(
+    "vllm-ascend:x",
+    "sha256:" + 64 * "a",
+    (
+        Layer("torch", "sha256:" + 64 * "b", 2_047_635_456, 12.34),
+        Layer("venv", "sha256:" + 64 * "c", None, 0.0),
+    ),
+    (Weight("arm64", "zstd", {"venv": 300, "torch": 793_000_000}),),
+)
+
+
+def test_columns_stand_below_each_other() -> None:
+    assert report.table([("a", "size"), ("long", "1")], right=(1,)) == "a     size\nlong     1"
+    assert report.table([("long", "x"), ("a", "")]) == "long  x\na"
+
+
+def test_a_built_image_as_a_table() -> None:
+    tag, digest, head, *rows, total, wire = report.built_text([BUILT]).splitlines()
+    assert tag == BUILT.tag
+    assert digest == f"  {BUILT.digest}"
+    assert head.split() == ["layer", "size", "made", "in", "digest"]
+    assert [row.split() for row in rows] == [
+        ["torch", "2,047.6", "MB", "12.3", "s", "sha256:" + 12 * "b"],
+        ["venv", "-", "-", "sha256:" + 12 * "c"],
+    ]
+    assert total.split() == ["total", "2,047.6", "MB"]
+    assert wire == "  on the wire, arm64: 793.0 MB"
+
+
+def test_a_built_image_whose_manifests_are_not_known() -> None:
+    *_, last = report.built_text([replace(BUILT, weights=())]).splitlines()
+    assert last == "  on the wire: not known, the engine sends it nowhere; held to no budget"
+
+
+def test_a_built_image_as_data() -> None:
+    (data,) = json.loads(json.dumps(report.built_data([BUILT])))
+    assert data["size"] == 2_047_635_456
+    assert data["compressed"] == {"arm64": 793_000_300}
+    assert data["layers"][1] == {
+        "name": "venv",
+        "digest": "sha256:" + 64 * "c",
+        "size": None,
+        "seconds": 0.0,
+    }
+    assert data["up_to_date"] is False
+
+
+@pytest.mark.parametrize("up_to_date", [False, True])
+def test_a_plan(up_to_date: bool) -> None:
+    stages = (("tools", True), ("layer-torch", False))
+    planned = Planned("x:y", "a stand-in", ("arm64",), {"torch": "2.8.0"}, stages, up_to_date)
+    assert report.plan_text([planned]).splitlines() == [
+        "x:y  (arm64)" + ("  up to date" if up_to_date else ""),
+        "  base    a stand-in",
+        "  pins    torch 2.8.0",
+        "  cached  tools",
+        "  build   layer-torch",
+    ]
+    (data,) = report.plan_data([planned])
+    assert data["stages"] == [
+        {"name": "tools", "cached": True},
+        {"name": "layer-torch", "cached": False},
+    ]
+
+
+def test_the_matrix_as_a_table(matrix: Matrix) -> None:
+    head, *rows = report.matrix_text(report.matrix_data(matrix, None)).splitlines()
+    assert head.split()[:3] == ["tag", "CANN", "base"]
+    assert head.split()[3:] == list(matrix.releases["v0.23.0"].pins)
+    assert len(rows) == sum(len([*matrix.variants(name)]) for name in matrix.releases)
+    assert {row.index("quay.io/") for row in rows} == {head.index("CANN base")}

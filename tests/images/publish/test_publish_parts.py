@@ -1,0 +1,521 @@
+"""From the matrix to a publication: the digest of the inputs, what is missing, what is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import EX_UNAVAILABLE, fail
+from images.attestations import provenance, sign
+from images.build import build, inputs, push, targets
+from images.build.base import FoundBase
+from images.build.inputs import LABEL
+from images.build.render import DEBIAN, Base
+from images.build.targets import Options, Target
+from images.locking import lock
+from images.matrix import CPU, STAND_IN, Matrix, Variant
+from images.publish import built, parts, publish
+from images.publish.parts import Job
+from images.publish.publish import Image, Step
+from images.registry.client import Repository
+from images.registry.oci import Layout, Manifest
+from tests.images.publish.publish_fakes import OCI, FakeRegistry, write_image
+
+Problems = Callable[..., list[str]]
+Variants = Callable[..., Variant]
+PUBLISHED = FoundBase(
+    Base("image", image="quay.io/ascend/cann:x", os_image="ubuntu:22.04"), "sha256:1"
+)
+BOTH = ("arm64", "amd64")
+
+
+@pytest.fixture
+def options(matrix: Matrix) -> Options:
+    return Options(arches=tuple(matrix.arches.values()), push=True)
+
+
+@pytest.fixture
+def target(variant: Variants) -> Callable[..., Target]:
+    def make(platform: str = "a3", os: str = "ubuntu22.04", base: FoundBase = PUBLISHED) -> Target:
+        chosen = variant(platform, os)
+        return Target(chosen, base, f"registry.example.com/vllm-ascend:{chosen.tag}", "python")
+
+    return make
+
+
+# ---- the digest of the inputs --------------------------------------------------------------------
+
+
+def test_the_digest_is_the_same_in_any_order(
+    matrix: Matrix, target: Callable[..., Target], options: Options
+) -> None:
+    turned = dataclasses.replace(options, arches=options.arches[::-1])
+    found = inputs.inputs_digest(matrix, target(), options)
+    assert found == inputs.inputs_digest(matrix, target(), turned)
+    assert len(found) == 64
+    image = inputs.inputs(matrix, target(), options)
+    assert image.annotations[LABEL] == found
+
+
+def test_every_input_makes_another_digest(
+    matrix: Matrix, target: Callable[..., Target], options: Options
+) -> None:
+    one = target()
+    release = one.variant.release
+    pinned = dataclasses.replace(release, vllm_ascend="0.13.0rc2")
+    packages = {**release.os_packages, "apt": (*release.os_packages["apt"], "jq")}
+    found = {
+        "as it is": inputs.inputs_digest(matrix, one, options),
+        "platform": inputs.inputs_digest(matrix, target("a2"), options),
+        "os": inputs.inputs_digest(matrix, target(os="openeuler24.03"), options),
+        "base": inputs.inputs_digest(
+            matrix, target(base=dataclasses.replace(PUBLISHED, identity="sha256:2")), options
+        ),
+        "arch": inputs.inputs_digest(
+            matrix, one, dataclasses.replace(options, arches=options.arches[:1])
+        ),
+        "share-cann": inputs.inputs_digest(
+            matrix, one, dataclasses.replace(options, share_cann=True)
+        ),
+    }
+    for name, other in (
+        ("pin", pinned),
+        ("packages", dataclasses.replace(release, os_packages=packages)),
+    ):
+        changed = dataclasses.replace(one.variant, release=other)
+        altered = dataclasses.replace(one, variant=changed)
+        found[name] = inputs.inputs_digest(matrix, altered, options)
+    assert len(set(found.values())) == len(found)
+
+
+def test_a_file_of_the_entrypoint_makes_another_digest(
+    matrix: Matrix,
+    target: Callable[..., Target],
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = inputs.inputs(matrix, target(), options)
+    given = targets.contexts
+
+    def contexts(*arguments: Any) -> dict[str, Any]:
+        (tmp_path / "env").mkdir(exist_ok=True)
+        (tmp_path / "env" / "new.yaml").write_text("new: true")
+        return {**given(*arguments), "env": tmp_path / "env"}
+
+    monkeypatch.setattr(targets, "contexts", contexts)
+    after = inputs.inputs(matrix, target(), options)
+    assert after.digest != before.digest
+    assert after.changed(before.annotations) == ["layer-entrypoint"]
+
+
+def test_a_lock_names_its_layer(
+    matrix: Matrix,
+    target: Callable[..., Target],
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = inputs.inputs(matrix, target(), options)
+    shutil.copytree(lock.LOCKS, tmp_path / "locks")
+    for file in (tmp_path / "locks").glob("v0.13.0rc1/*/vllm.txt"):
+        file.write_text(file.read_text() + "# another\n")
+    monkeypatch.setattr(lock, "LOCKS", tmp_path / "locks")
+    after = inputs.inputs(matrix, target(), options)
+    assert after.changed(before.annotations) == ["layer-vllm"]
+
+
+def test_what_says_nothing_of_its_stages_has_no_changes(
+    matrix: Matrix, target: Callable[..., Target], options: Options
+) -> None:
+    found = inputs.inputs(matrix, target(), options)
+    assert found.changed({}) == []
+    assert found.changed({inputs.STAGES: "no JSON"}) == []
+    assert found.changed(found.annotations) == []
+
+
+# ---- a release is whole or refused ---------------------------------------------------------------
+
+
+@pytest.fixture
+def job(
+    matrix: Matrix,
+    options: Options,
+    target: Callable[..., Target],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Job]:
+    """A job for a registry in memory, whose images are built by a few bytes for each layer."""
+    _machine(monkeypatch, tmp_path)
+    monkeypatch.setattr(build, "provide_roots", lambda *_: None)
+    monkeypatch.setattr(build, "into_layout", BUILDER)
+    BUILDER.built.clear()
+
+    def make(
+        platforms: tuple[str, ...],
+        oses: tuple[str, ...] = ("ubuntu22.04",),
+        arches: tuple[str, ...] = BOTH,
+        repository: Repository | None = None,
+        base: FoundBase = PUBLISHED,
+    ) -> Job:
+        chosen = [target(platform, os, base) for platform in platforms for os in oses]
+        own = dataclasses.replace(options, arches=tuple(matrix.arch(name) for name in arches))
+        registry = repository or FakeRegistry()
+        return Job(matrix, matrix.release(None), chosen, own, registry, OCI)
+
+    return make
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Go on as on a machine that has built what is in `directory`."""
+    monkeypatch.setattr(push, "LAYOUT", directory / "oci")
+    monkeypatch.setattr(built, "RECORDS", directory / "parts")
+
+
+class Builder:
+    """Stands for BuildKit: writes a small image for each architecture, and an index of them."""
+
+    def __init__(self) -> None:
+        self.built: list[tuple[str, tuple[str, ...], Mapping[str, str]]] = []
+
+    def __call__(
+        self,
+        matrix: Matrix,
+        wanted: list[Target],
+        options: Options,
+        labels: Mapping[Target, Mapping[str, str]],
+        say: object,
+    ) -> dict[Target, str]:
+        layout, result = Layout(push.LAYOUT), {}
+        for one in wanted:
+            arches = tuple(arch.name for arch in options.arches)
+            self.built.append((one.tag.rpartition(":")[2], arches, labels[one]))
+            made = {arch: write_image(layout, arch, {one.name: arch.encode()}) for arch in arches}
+            entries = [
+                {
+                    **layout.manifest(digest).descriptor.raw,
+                    "platform": {"architecture": arch, "os": "linux"},
+                }
+                for arch, digest in made.items()
+            ]
+            index = Manifest.made(
+                {"schemaVersion": 2, "mediaType": OCI.index, "manifests": entries}
+            )
+            layout.path(index.digest).write_bytes(index.body)
+            result[one] = index.digest
+        return result
+
+
+BUILDER = Builder()
+PLATFORMS = ("a2", "a3", "310p")
+OSES = ("ubuntu22.04", "openeuler24.03")
+
+
+def _summary(steps: list[Step]) -> dict[str, str]:
+    return {step.image.tag: step.action for step in steps}
+
+
+def test_a_whole_release_is_built_and_published_at_once(job: Callable[..., Job]) -> None:
+    registry = FakeRegistry()
+    whole = job(PLATFORMS, OSES, repository=registry)
+    assert set(_summary(parts.plan(whole)).values()) == {"build"}
+    done = parts.run(whole, False, print)
+    assert len(done) == 6
+    assert {tag for tag in registry.real_tags() if tag.count("-") < 3} >= {
+        "v0.13.0rc1", "v0.13.0rc1-a3", "v0.13.0rc1-a3-openeuler", "v0.13.0rc1-310p"
+    }  # fmt: skip
+    assert [(arches, list(labels)) for _, arches, labels in BUILDER.built] == [(BOTH, [LABEL])] * 6
+    assert set(_summary(parts.plan(whole)).values()) == {"skip"}
+    BUILDER.built.clear()
+    parts.run(whole, False, print)
+    assert BUILDER.built == []
+
+
+def test_a_part_of_a_release_is_refused(job: Callable[..., Job], problems_of: Problems) -> None:
+    registry = FakeRegistry()
+    part = job(("a3",), repository=registry)
+    problems = problems_of(lambda: parts.run(part, False, print), 65)
+    assert len(problems) == 5
+    assert problems[0] == (
+        f"{registry.name}:v0.13.0rc1: of release v0.13.0rc1 this is missing: arm64, amd64 "
+        "(publish it too: --all and every --arch, or --allow-missing)"
+    )
+    assert (registry.tagged, BUILDER.built) == ({}, [])
+    (done,) = parts.run(part, True, print)
+    assert registry.tagged[done.tag] == done.digest
+
+
+def test_an_architecture_left_out_is_missing(
+    job: Callable[..., Job], problems_of: Problems
+) -> None:
+    registry = FakeRegistry()
+    one = job(PLATFORMS, OSES, ("arm64",), registry)
+    problems = problems_of(lambda: parts.run(one, False, print), 65)
+    assert len(problems) == 6
+    assert all("this is missing: amd64" in problem for problem in problems)
+    parts.run(one, True, print)
+    assert list(registry.manifests[registry.tagged["v0.13.0rc1"]].arches) == ["arm64"]
+    (step,) = (s for s in parts.plan(job(PLATFORMS, OSES, repository=registry))
+               if s.image.tag == "v0.13.0rc1")  # fmt: skip
+    assert step.action == "build"
+    parts.run(job(PLATFORMS, OSES, repository=registry), False, print)
+    assert list(registry.manifests[registry.tagged["v0.13.0rc1"]].arches) == list(BOTH)
+
+
+def test_what_the_registry_has_of_the_release_is_not_missing(job: Callable[..., Job]) -> None:
+    registry = FakeRegistry()
+    parts.run(job(("a2", "310p"), OSES, repository=registry), True, print)
+    parts.run(job(("a3",), ("ubuntu22.04",), repository=registry), True, print)
+    rest = job(("a3",), ("openeuler24.03",), repository=registry)
+    assert _summary(parts.plan(rest)) == {"v0.13.0rc1-a3-openeuler": "build"}
+    parts.run(rest, False, print)
+
+
+def test_what_is_missing_is_told_of_the_stand_in_s_own_tags(
+    matrix: Matrix, job: Callable[..., Job], variant: Variants
+) -> None:
+    base = FoundBase(Base(STAND_IN), "stand-in of CANN 8.3.rc2")
+    standing = job(("a3",), base=base)
+    (target,) = standing.targets
+    named = dataclasses.replace(target, tag=f"{target.tag}-standin")
+    steps = parts.plan(dataclasses.replace(standing, targets=[named]))
+    assert [step.image.tag for step in steps if step.action == "missing"] == [
+        "v0.13.0rc1-standin",
+        "v0.13.0rc1-openeuler-standin",
+        "v0.13.0rc1-a3-openeuler-standin",
+        "v0.13.0rc1-310p-standin",
+        "v0.13.0rc1-310p-openeuler-standin",
+    ]
+
+
+def test_an_image_without_npus_is_beside_the_release(
+    matrix: Matrix, job: Callable[..., Job]
+) -> None:
+    for_npus = job(("a3",), OSES)
+    variant = matrix.variant(None, CPU, "", "0.13.0")
+    debian = FoundBase(Base(DEBIAN), "packages")
+    cpu = Target(variant, debian, f"registry.example.com/vllm-ascend:{variant.tag}", None)
+    assert parts._missing(dataclasses.replace(for_npus, targets=[cpu]), []) == []
+    both = dataclasses.replace(for_npus, targets=[cpu, *for_npus.targets])
+    assert parts._missing(both, []) == parts._missing(for_npus, [])
+
+
+# ---- what is built is not built again ------------------------------------------------------------
+
+
+def _built_and_cut_off(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "publish", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            parts.run(job, True, print)
+    return job
+
+
+def test_cut_off_after_the_build_it_only_pushes(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = _built_and_cut_off(job(("a3",)), monkeypatch)
+    assert len(BUILDER.built) == 1
+    (step, *_) = parts.plan(one)
+    assert (step.action, step.why) == (
+        "push",
+        "not published yet; built here, not there: arm64, amd64",
+    )
+    parts.run(one, True, print)
+    assert len(BUILDER.built) == 1
+
+
+def test_a_layout_that_lost_a_blob_is_built_again(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = _built_and_cut_off(job(("a3",)), monkeypatch)
+    layout = Layout(push.LAYOUT)
+    (step, *_) = parts.plan(one)
+    layout.path(layout.manifest(step.local["amd64"]).blobs[1].digest).unlink()
+    (step, *_) = parts.plan(one)
+    assert (step.action, sorted(step.local)) == ("build", ["arm64"])
+    parts.run(one, True, print)
+    assert [arches for _, arches, _ in BUILDER.built] == [BOTH, ("amd64",)]
+
+
+def test_the_layout_keeps_only_what_was_published_last(job: Callable[..., Job]) -> None:
+    parts.run(job(("a3",)), True, print)
+    (push.LAYOUT / "blobs" / "sha256" / "stray").write_text("of an older build")
+    parts.run(job(("a2",)), True, print)
+    layout = Layout(push.LAYOUT)
+    kept = {path.name for path in (push.LAYOUT / "blobs" / "sha256").iterdir()}
+    assert "stray" not in kept
+    assert len(kept) == 2 * len(layout.manifest(f"sha256:{_a_manifest(kept)}").blobs) + 2
+
+
+def _a_manifest(names: set[str]) -> str:
+    blobs = push.LAYOUT / "blobs" / "sha256"
+    return next(name for name in sorted(names) if b'"layers"' in (blobs / name).read_bytes()[:9999]
+                and b"schemaVersion" in (blobs / name).read_bytes())  # fmt: skip
+
+
+def test_an_image_is_the_same_whatever_the_order_of_the_options(job: Callable[..., Job]) -> None:
+    there, back = (job(("a3",), arches=arches) for arches in (BOTH, BOTH[::-1]))
+    first: list[Image] = [step.image for step in parts.plan(there)]
+    assert first == [step.image for step in parts.plan(back)]
+
+
+# ---- one machine for each architecture -----------------------------------------------------------
+
+
+def test_two_machines_make_what_one_makes(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, registry = FakeRegistry(), FakeRegistry()
+    parts.run(job(("a3",), repository=alone), True, print)
+    BUILDER.built.clear()
+    for arch, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        _machine(monkeypatch, tmp_path / arch)
+        monkeypatch.setattr("platform.machine", partial(str, machine))
+        (step,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        assert (step.action, step.why) == ("build", f"{arch} is not there")
+        (again,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        assert again.action == "skip"
+        assert registry.real_tags() == {}
+    assert [arches for _, arches, _ in BUILDER.built] == [("amd64",), ("arm64",)]
+    _machine(monkeypatch, tmp_path / "third")
+    parts.merge(job(("a3",), repository=registry), True, print)
+    assert registry.real_tags() == alone.real_tags()
+    assert len(BUILDER.built) == 2
+    parts.merge(job(("a3",), repository=registry), True, print)
+
+
+def test_a_merge_names_every_part_that_is_not_there(
+    job: Callable[..., Job], problems_of: Problems
+) -> None:
+    registry = FakeRegistry()
+    both = job(("a2", "a3"), repository=registry)
+    parts.run_part(both, "arm64", print)
+    problems = problems_of(lambda: parts.merge(both, True, print), 65)
+    assert problems == [
+        f"{registry.name}:{tag}: from these inputs the registry has no amd64 "
+        "(invoke publish --part amd64 with the same options)"
+        for tag in ("v0.13.0rc1", "v0.13.0rc1-a3")
+    ]
+    assert registry.real_tags() == {}
+
+
+def test_a_merge_of_a_part_of_a_release_is_refused(
+    job: Callable[..., Job], problems_of: Problems
+) -> None:
+    one = job(("a3",))
+    for arch in BOTH:
+        parts.run_part(one, arch, print)
+    assert len(problems_of(lambda: parts.merge(one, False, print), 65)) == 5
+
+
+# ---- signed --------------------------------------------------------------------------------------
+
+
+class Signatures:
+    """In the place of cosign: which architecture has its provenance; it may fail."""
+
+    def __init__(self) -> None:
+        self.attested: list[tuple[str, str]] = []
+        self.fails = False
+
+    def attest(self, at: str, kind: str, predicate: str, signer: object) -> None:
+        if self.fails:
+            raise fail("cosign attest", "the log does not answer", exit_code=EX_UNAVAILABLE)
+        self.attested.append((at, json.loads(predicate)["of"]))
+
+
+@pytest.fixture
+def signatures(monkeypatch: pytest.MonkeyPatch) -> Signatures:
+    """Signing without cosign, and provenance without BuildKit."""
+    made = Signatures()
+
+    def said(layout: object, index: Manifest) -> dict[str, list[provenance.Statement]]:
+        kind = f"{provenance.SLSA}v0.2"
+        return {
+            digest: [provenance.Statement(kind, (), {"of": arch})]
+            for arch, digest in index.arches.items()
+        }
+
+    monkeypatch.setattr(provenance, "buildkit", said)
+    monkeypatch.setattr(sign, "attest", made.attest)
+    monkeypatch.setattr(sign, "index", lambda *_: None)
+    return made
+
+
+def _signed(job: Job) -> Job:
+    return dataclasses.replace(job, signer=sign.Signer())
+
+
+def test_whoever_builds_signs_the_provenance(
+    job: Callable[..., Job], signatures: Signatures
+) -> None:
+    registry = FakeRegistry()
+    parts.run(_signed(job(("a3",), repository=registry)), True, print)
+    tags = {arch: digest for tag, digest in registry.tagged.items() for arch in BOTH
+            if tag.endswith("-proven") and arch in tag}  # fmt: skip
+    assert sorted(signatures.attested) == sorted(
+        (f"{registry.name}@{tags[arch]}", arch) for arch in BOTH
+    )
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_part_whose_provenance_was_not_signed_is_not_there(
+    job: Callable[..., Job],
+    signatures: Signatures,
+    problems_of: Problems,
+    elsewhere: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = FakeRegistry()
+    one = _signed(job(("a3",), repository=registry))
+    signatures.fails = True
+    problems_of(lambda: parts.run_part(one, "arm64", print), 69)
+    assert registry.tagged == {}
+    signatures.fails = False
+    if elsewhere:
+        _machine(monkeypatch, tmp_path / "elsewhere")
+    registry.stop.clear()
+    uploads = registry.uploads()
+    (step,) = parts.run_part(one, "arm64", print)
+    assert step.action == ("build" if elsewhere else "push")
+    assert registry.uploads() == uploads
+    (digest,) = registry.tagged.values()
+    assert signatures.attested == [(f"{registry.name}@{digest}", "arm64")]
+
+
+def test_what_one_part_recorded_the_next_one_leaves(
+    job: Callable[..., Job], signatures: Signatures, problems_of: Problems
+) -> None:
+    one = _signed(job(("a3",)))
+    signatures.fails = True
+    for arch in BOTH:
+        problems_of(lambda arch=arch: parts.run_part(one, arch, print), 69)
+        one.repository.stop.clear()
+    signatures.fails = False
+    assert [parts.run_part(one, arch, print)[0].action for arch in BOTH] == ["push", "push"]
+    assert [arch for _, arch in signatures.attested] == list(BOTH)
+
+
+def test_an_unsigned_part_is_not_enough_for_a_signed_image(
+    job: Callable[..., Job], signatures: Signatures, problems_of: Problems
+) -> None:
+    one = job(("a3",))
+    for arch in BOTH:
+        parts.run_part(one, arch, print)
+    problems = problems_of(lambda: parts.merge(_signed(one), True, print), 65)
+    assert ["no arm64 with a signed provenance" in line for line in problems] == [True, False]
+    (step,) = parts.run_part(_signed(one), "arm64", print)
+    assert step.action == "push"
+    parts.merge(one, True, print)

@@ -1,0 +1,138 @@
+"""env/flags and env/variables against a release's argument files and variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import Problem
+from upstream.audit.statement import Statement, confirmed, contradicted, unchecked
+from upstream.catalogues.flags import PUBLISHED, SETS, SOURCES
+from upstream.catalogues.vllm_parser import READS
+from upstream.dialect import python
+from upstream.dialect.known import ARGS, ENVS, trees
+from upstream.sources import Sources, Tree
+
+# Why a name should not be in a list of env/variables.
+LACKING = {
+    "vllm": "vllm/envs.py has no such variable",
+    "read": "no source reads it, or envs.py has it",
+    "unread": "no document sets it, or a source reads it",
+}
+KINDS = "what its value may be is vLLM's parser's to say: invoke audit --flags"
+
+
+def flags(
+    file: str,
+    document: Mapping[str, Any],
+    sources: Sources,
+    parser: Iterable[Problem] | None = None,
+) -> Iterator[Statement]:
+    """One for each name that the file has or lacks, and for each default that is a plain value.
+
+    `parser`: what vLLM's own parser has against the file; None where it was not asked.
+    """
+    vllm = trees(sources)["vllm"]
+    there = python.flags(vllm)
+    defaults = python.defaults(vllm)
+    named: set[str] = set()
+    for option, entry in document["options"].items():
+        key, name = f"options.{option}", option.removeprefix("--")
+        named |= {name, *(one.removeprefix("--") for one in entry.get("aliases", ()))}
+        if name not in there:
+            yield contradicted(file, key, option, vllm.cite(ARGS), "is no flag there")
+            continue
+        yield confirmed(file, key, option, there[name])
+        said = defaults.get(name.replace("-", "_"))
+        if said and "default" in entry and isinstance(said.value, (bool, int, float, str)):
+            at, value = f"{key}.default", entry["default"]
+            if value == said.value or str(value) == str(said.value):
+                yield confirmed(file, at, value, said.source)
+            else:
+                yield contradicted(file, at, value, said.source, f"is {said.value!r} there")
+    for name in sorted(set(there) - named):
+        yield contradicted(file, f"options.--{name}", None, there[name], "is a flag there")
+    kinds = f"{len(document['options'])} types and choices"
+    if parser is None:
+        yield unchecked(file, "options", kinds, KINDS)
+        return
+    problems = list(parser)
+    for one in problems:
+        yield contradicted(file, one.where, None, "vLLM's parser", one.what)
+    if not problems:
+        yield confirmed(file, "options", kinds, f"{vllm}: its parser")
+
+
+def variables(
+    file: str,
+    document: Mapping[str, Any],
+    sources: Sources,
+    members: Callable[[Tree], Iterable[tuple[str, str]]],
+) -> Iterator[Statement]:
+    """One for each name that the file has or lacks, and each default of vllm-ascend.
+
+    `members`: the files of vllm-ascend, its C++ too, as (path, text).
+    """
+    both = trees(sources)
+    vllm, ours = both["vllm"], both["vllm-ascend"]
+    theirs = python.variables(vllm, ENVS["vllm"])
+    own = python.variables(ours, ENVS["vllm-ascend"])
+    read, published = _read(vllm, ours, members)
+    for name, default in document["vllm_ascend"].items():
+        key, found = f"vllm_ascend.{name}", own.get(name)
+        if found is None:
+            where = ours.cite(ENVS["vllm-ascend"])
+            yield contradicted(file, key, default, where, "is no variable there")
+        elif found.default != default:
+            yield contradicted(file, key, default, found.source, f"is {found.default!r} there")
+        else:
+            yield confirmed(file, key, default, found.source)
+    known = {one.name: one.source for one in theirs.values()}
+    defined = {one.name: one.source for one in own.values()}
+    known_or_read = {*known, *defined, *read}
+    for kind, there in (
+        ("vllm", known),
+        ("read", {n: s for n, s in read.items() if n not in known and n not in defined}),
+        ("unread", {n: s for n, s in published.items() if n not in known_or_read}),
+    ):
+        listed = document[kind]
+        for name in listed:
+            if name in there:
+                yield confirmed(file, f"{kind}.{name}", name, there[name])
+            else:
+                yield contradicted(file, f"{kind}.{name}", name, "", LACKING[kind])
+        for name in sorted(set(there) - set(listed)):
+            yield contradicted(file, f"{kind}.{name}", None, there[name], "is there, and missing")
+    for name in sorted(set(defined) - set(document["vllm_ascend"])):
+        key = f"vllm_ascend.{name}"
+        yield contradicted(file, key, None, defined[name], "is there, and missing")
+
+
+def _read(
+    vllm: Tree, ours: Tree, members: Callable[[Tree], Iterable[tuple[str, str]]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Names that a source reads, and names that vllm-ascend's documents set; with a place each."""
+    read: dict[str, str] = {}
+    published: dict[str, str] = {}
+    for path in vllm.matching(r"vllm/.*\.py"):
+        text = vllm.files[path]
+        for match in READS.finditer(text):
+            read.setdefault(match[1] or match[2], _place(vllm, path, text, match.start()))
+    for path, text in members(ours):
+        if SOURCES.fullmatch(path):
+            for match in READS.finditer(text):
+                read.setdefault(match[1] or match[2], _place(ours, path, text, match.start()))
+        elif PUBLISHED.fullmatch(path):
+            for match in SETS.finditer(text):
+                published.setdefault(match[1], _place(ours, path, text, match.start()))
+    return read, published
+
+
+def _place(tree: Tree, path: str, text: str, start: int) -> str:
+    return tree.cite(path, text.count("\n", 0, start) + 1)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))

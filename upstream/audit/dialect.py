@@ -1,0 +1,242 @@
+"""env/releases against what a release's sources say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from upstream.audit.citations import OF, Library, check, places
+from upstream.audit.statement import (
+    CONFIRMED,
+    CONTRADICTED,
+    Statement,
+    confirmed,
+    contradicted,
+    flat,
+    unchecked,
+    unsourced,
+)
+from upstream.dialect import derive, python
+from upstream.dialect.known import alone
+from upstream.model import Contradiction, Fact
+from upstream.sources import Sources
+
+GONE = ("connectors_gone", "flags_gone", "variables_gone")
+EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep")  # may be: there is nothing to state
+FLAG = re.compile(r"--([a-z][a-z-]+)")
+WORDS = ("instead", "fix", "since")
+FAR = 5  # lines that a source may be away from what it is the source of
+OURS = "without vllm-ascend there is nothing to hold it against"
+
+
+def statements(
+    file: str,
+    document: Mapping[str, Any],
+    earlier: Mapping[str, Mapping[str, Any]],
+    sources: Sources,
+    library: Library,
+) -> Iterator[Statement]:
+    """One for each leaf of the file, and for each that the sources have and the file lacks.
+
+    `earlier`: the documents of the releases before, by name.
+    """
+    derived = derive(sources, _before(document, earlier))
+    facts = {fact.key: fact for fact in derived.facts}
+    questions = {one.key: one.question for one in derived.decisions}
+    said = {one.key: _said(one) for one in derived.contradictions}
+    stated = flat(document)
+    for key, value in stated.items():
+        if key.rpartition(".")[2] == "source":
+            yield _cited(file, key, value, facts, library)
+        elif key.partition(".")[0] in GONE:
+            yield from _gone(file, key, value, facts, sources)
+        else:
+            leaf = _leaf(file, key, value, facts, questions, sources)
+            yield replace(leaf, why=f"{leaf.why}; {said[key]}") if key in said else leaf
+    yield from _lacking(file, stated, facts)
+    for group, entry in _groups(document):
+        if isinstance(entry, Mapping) and entry and not str(entry.get("source", "")).strip():
+            yield unsourced(file, group, entry)
+
+
+def _said(contradiction: Contradiction) -> str:
+    """Who says otherwise, where what was taken is no upstream file's."""
+    claims = [f"{source} says {value!r}" for value, source in contradiction.said]
+    return f"but {claims[0]}"
+
+
+def _before(
+    document: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The document itself, and the names that earlier releases had."""
+    connectors = {
+        package: {"names": list(dict.fromkeys(names))}
+        for package, names in _registered(earlier, document).items()
+    }
+    return {**document, "connectors": connectors}
+
+
+def _registered(
+    earlier: Mapping[str, Mapping[str, Any]], document: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in (*earlier.values(), document):
+        for package, group in one.get("connectors", {}).items():
+            found.setdefault(package, []).extend(group.get("names", ()))
+    return found
+
+
+def _leaf(
+    file: str,
+    key: str,
+    value: Any,
+    facts: Mapping[str, Fact],
+    questions: Mapping[str, str],
+    sources: Sources,
+) -> Statement:
+    fact = facts.get(key)
+    if fact and not _same(fact.value, value):
+        return contradicted(file, key, value, fact.source, f"is {fact.value!r} there")
+    if fact and not OF.match(fact.source):
+        return unchecked(file, key, value, _reason(key), fact.source)
+    if fact:
+        return confirmed(file, key, value, fact.source)
+    if key == "vllm" and alone(sources):
+        if value == sources.vllm.version:
+            return confirmed(file, key, value, str(sources.vllm))
+        return contradicted(file, key, value, str(sources.vllm), "is another version")
+    group = key.rpartition(".")[0]
+    beside = [one for name, one in facts.items() if group and name.startswith(f"{group}.")]
+    if beside:
+        said = ", ".join(f"{one.key.rpartition('.')[2]} {one.value!r}" for one in beside)
+        return contradicted(file, key, value, beside[0].source, f"has {said} instead")
+    for asked, question in questions.items():
+        if key == asked or key.startswith(f"{asked}."):
+            return unchecked(file, key, value, question)
+    if alone(sources):
+        return unchecked(file, key, value, OURS)
+    if key in EMPTY and not value:
+        return confirmed(file, key, value, str(sources.vllm_ascend))
+    return unchecked(file, key, value, "nothing derives it from the sources")
+
+
+def _reason(key: str) -> str:
+    if key.startswith("kv_extra_config_unread."):
+        return "the sources read it nowhere; what the entry says besides is a person's"
+    return "Mooncake's ports stand in its C++, which is in no Python package"
+
+
+def _gone(
+    file: str,
+    key: str,
+    value: Any,
+    facts: Mapping[str, Fact],
+    sources: Sources,
+) -> Iterator[Statement]:
+    """A name that is gone: it must be; what is there instead is a connector, or words."""
+    kind, _, rest = key.partition(".")
+    if not rest:  # an empty mapping
+        yield confirmed(file, key, value, str(sources.vllm_ascend))
+        return
+    name, _, leaf = rest.rpartition(".")
+    fact = facts.get(f"{kind}.{name}.gone")
+    if fact is None:
+        if alone(sources) and kind == "variables_gone":
+            yield unchecked(file, key, value, OURS)
+        else:
+            tree = sources.vllm_ascend if kind == "variables_gone" else sources.vllm
+            yield contradicted(file, key, value, str(tree), f"{name} is there, and not gone")
+    elif leaf == "instead" and kind == "connectors_gone":
+        if f"{kind}.{name}.instead" in facts:
+            yield confirmed(file, key, value, fact.source)
+        else:
+            yield contradicted(file, key, value, fact.source, f"{value} is registered nowhere")
+    elif leaf == "since" and _later(str(value), sources.release):
+        yield contradicted(file, key, value, fact.source, f"is gone in {sources.release} already")
+    elif kind == "flags_gone" and (unknown := _unknown_flags(str(value), sources)):
+        yield contradicted(file, key, value, fact.source, f"there is no --{unknown[0]}")
+    elif leaf in WORDS:
+        yield confirmed(file, key, value, fact.source)
+    else:
+        yield contradicted(file, key, value, fact.source, f"an entry of {kind} has no {leaf}")
+
+
+def _unknown_flags(words: str, sources: Sources) -> list[str]:
+    there = python.flags(sources.vllm)
+    return [name for name in FLAG.findall(words) if name not in there]
+
+
+def _later(since: str, release: str) -> bool:
+    """Whether `since` is no release, or one after this."""
+    try:
+        return Version(since.removeprefix("v")) > Version(release.removeprefix("v"))
+    except InvalidVersion:
+        return True
+
+
+def _lacking(
+    file: str, stated: Mapping[str, Any], facts: Mapping[str, Fact]
+) -> Iterator[Statement]:
+    for key, fact in facts.items():
+        kind, _, rest = key.partition(".")
+        if kind in GONE:
+            name, _, leaf = rest.rpartition(".")
+            there = any(one.startswith(f"{kind}.{name}.") for one in stated)
+            if leaf == "gone" and not there:
+                yield contradicted(file, f"{kind}.{name}", None, fact.source, "is gone there")
+        elif key not in stated:
+            group = key.rpartition(".")[0]
+            siblings = [one for one in stated if group and one.startswith(f"{group}.")]
+            if any(one not in facts for one in siblings if not one.endswith(".source")):
+                continue  # said of the sibling that the sources do not have
+            yield contradicted(file, key, None, fact.source, f"is {fact.value!r} there")
+
+
+def _cited(
+    file: str, key: str, value: Any, facts: Mapping[str, Fact], library: Library
+) -> Statement:
+    """The place must be there, and, where its fact is derived from a line, be that line."""
+    group = key.rpartition(".")[0]
+    outcome = check(str(value), library)
+    wanted = next((one for name, one in facts.items() if name.startswith(f"{group}.")), None)
+    if outcome.verdict == CONTRADICTED:
+        return contradicted(file, key, value, outcome.source, outcome.why)
+    if wanted and OF.match(str(value)) and not _meet(str(value), wanted.source):
+        return contradicted(file, key, value, wanted.source, "it stands there, and not here")
+    if outcome.verdict == CONFIRMED:
+        return confirmed(file, key, value, outcome.source)
+    return unchecked(file, key, value, outcome.why)
+
+
+def _meet(source: str, other: str) -> bool:
+    """Whether `source` has the file of a derived one and, with lines in both, nearly its line."""
+    theirs = next(places(other), None)
+    if theirs is None:
+        return True
+    for one in places(source):
+        if (one.package, one.first, one.path) == (theirs.package, theirs.first, theirs.path):
+            line = theirs.lines[0][0] if theirs.lines else None
+            if not one.lines or line is None:
+                return True
+            if any(first - FAR <= line <= last + FAR for first, last in one.lines):
+                return True
+    return False
+
+
+def _groups(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The entries that must name a source, with their dotted keys."""
+    for key, value in document.items():
+        if not isinstance(value, Mapping) or key == "kv_extra_config_unread":
+            continue
+        if key in ("features", "connectors", *GONE):
+            yield from ((f"{key}.{name}", entry) for name, entry in value.items())
+        else:
+            yield key, value
+
+
+def _same(one: Any, two: Any) -> bool:
+    return bool(one == two) and type(one) is type(two)

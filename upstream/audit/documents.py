@@ -1,0 +1,286 @@
+"""The other files of env/, and of the rooms beside it, against the sources of every release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common import yaml as reading
+from upstream.audit.citations import Library, check
+from upstream.audit.statement import (
+    CONFIRMED,
+    CONTRADICTED,
+    Statement,
+    confirmed,
+    contradicted,
+    unchecked,
+    unsourced,
+)
+from upstream.bump import pins
+from upstream.dialect import python
+from upstream.dialect.known import CONFIG, ENVS
+from upstream.sources import Sources, Tree
+
+# Files in which `source` and `…_source` are looked for at any depth.
+SOURCED = (
+    "env/stack.yaml",
+    "env/models.yaml",
+    "env/preflight.yaml",
+    "env/proxies.yaml",
+    "clusters/checks/agree.yaml",
+    "validation/endpoint/accuracy.yaml",
+    "validation/endpoint/benchmarks.yaml",
+)
+# Lists and mappings of which every entry has a source: a dotted key of a file.
+EACH = {
+    "env/stack.yaml": ("features", "reserved_ports"),
+    "env/models.yaml": ("models",),
+}
+
+
+def statements(
+    root: Path, default: str, sources: Mapping[str, Sources], library: Library
+) -> Iterator[Statement]:
+    """`default`: the matrix's default release."""
+    for file in SOURCED:
+        if (root / file).is_file():
+            told = _load(root / file)
+            yield from cited(file, told, library)
+            for key in EACH.get(file, ()):
+                yield from _each(file, key, told.get(key, ()))
+    trees = list(sources.values())
+    yield from _features(root, trees)
+    yield from _timeouts(root, trees)
+    yield from _proxies(root, trees)
+    yield from _models(root, trees)
+    yield from _drivers(root, library)
+    yield from _platforms(root, trees)
+    yield from _host(root, trees)
+    yield from _defaults(root, default, trees)
+    yield from recipes(root, library)
+
+
+def cited(file: str, document: Any, library: Library, at: str = "") -> Iterator[Statement]:
+    """One for each source at any depth."""
+    if isinstance(document, list):
+        for number, one in enumerate(document):
+            yield from cited(file, one, library, _name(at, one, number))
+    if not isinstance(document, Mapping):
+        return
+    for name, value in document.items():
+        key = f"{at}.{name}" if at else str(name)
+        if str(name) == "source" or str(name).endswith("_source"):
+            sources = value.items() if isinstance(value, Mapping) else ((None, value),)
+            for part, one in sources:
+                yield judged(file, key if part is None else f"{key}.{part}", str(one), library)
+        else:
+            yield from cited(file, value, library, key)
+
+
+def judged(
+    file: str, key: str, source: str, library: Library, words: Iterable[str] = ()
+) -> Statement:
+    """A source as a statement of its own."""
+    if not source.strip():
+        return unsourced(file, key, source)
+    outcome = check(source, library, words)
+    if outcome.verdict == CONTRADICTED:
+        return contradicted(file, key, source, outcome.source, outcome.why)
+    if outcome.verdict == CONFIRMED:
+        return confirmed(file, key, source, outcome.source)
+    return unchecked(file, key, source, outcome.why)
+
+
+def recipes(root: Path, library: Library) -> Iterator[Statement]:
+    """Every recipe says where its facts come from."""
+    for path in sorted((root / "env" / "recipes").rglob("*.yaml")):
+        file = str(path.relative_to(root))
+        document = _load(path) or {}
+        source = document.get("source") or {}
+        if not source:
+            yield unsourced(file, "source", None)
+        for part, one in source.items() if isinstance(source, Mapping) else ((None, source),):
+            yield judged(file, f"source.{part}" if part else "source", str(one), library)
+
+
+def _each(file: str, key: str, entries: Any) -> Iterator[Statement]:
+    named = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
+    for name, entry in named:
+        if not str(entry.get("source") or "").strip():
+            at = f"{key}.{name}" if isinstance(entries, Mapping) else _name(key, entry, name)
+            yield unsourced(file, at, entry)
+
+
+def _name(at: str, entry: Any, number: object) -> str:
+    named = entry.get("name", number) if isinstance(entry, Mapping) else number
+    return f"{at}.{named}" if at else str(named)
+
+
+# ---- what the files say besides ------------------------------------------------------------------
+
+
+def _features(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
+    """env/stack.yaml has the features that every release takes in one form."""
+    file = "env/stack.yaml"
+    for name, form in _load(root / file)["features"].items():
+        key, arg = f"features.{name}.arg", form["arg"]
+        flag, _, inner = arg.partition(".")
+        for one in sources:
+            place = python.flags(one.vllm).get(flag)
+            if place and inner:
+                place = _words(one.vllm_ascend, CONFIG, inner.split("."))
+            if place is None:
+                yield contradicted(file, key, arg, str(one.vllm_ascend), "has no such key or flag")
+                break
+        else:
+            yield confirmed(file, key, arg, place or "")
+
+
+def _words(tree: Tree, path: str, words: Iterable[str]) -> str | None:
+    places = [next(tree.find(path, rf"[\"']{word}[\"']"), None) for word in words]
+    return places[0][1] if places and all(places) and places[0] else None
+
+
+def _timeouts(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
+    file, key = "env/stack.yaml", "timeouts.execute_model"
+    value = _load(root / file)["timeouts"]["execute_model"]
+    name = "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"
+    said = [python.variables(one.vllm, ENVS["vllm"]).get(name) for one in sources]
+    for one in said:
+        if one is None or one.default != str(value):
+            why = f"{name} is {one.default} there" if one else f"vLLM has no {name}"
+            yield contradicted(file, key, value, one.source if one else "", why)
+            return
+    yield confirmed(file, key, value, ", ".join(one.source for one in said[-1:] if one))
+
+
+def _proxies(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
+    """The example proxies are in every release."""
+    file = "env/proxies.yaml"
+    for connector, script in _load(root / file)["example"]["scripts"].items():
+        key, place = f"example.scripts.{connector}", ""
+        for one in sources:
+            tree = one.vllm_ascend
+            place = next(tree.matching(rf"examples/.*/{re.escape(script)}"), "")
+            if not place:
+                yield contradicted(file, key, script, str(tree), "has no such example")
+                break
+            place = tree.cite(place)
+        else:
+            yield confirmed(file, key, script, place)
+
+
+def _models(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
+    """The architectures are those that the newest release's vLLM serves."""
+    file, path = "env/models.yaml", "vllm/model_executor/models/registry.py"
+    *_, newest = sources
+    for entry in _load(root / file)["models"]:
+        for name in entry["config"].get("architectures", ()):
+            key = f"models.{entry['name']}.config.architectures"
+            found = next(newest.vllm.find(path, rf'"{name}"'), None)
+            if found:
+                yield confirmed(file, key, name, found[1])
+            else:
+                yield contradicted(file, key, name, newest.vllm.cite(path), "has no such model")
+
+
+def _drivers(root: Path, library: Library) -> Iterator[Statement]:
+    """The lowest driver that a release's documents name is in the document that is cited."""
+    file = "env/preflight.yaml"
+    for name, entry in _load(root / file)["driver"]["releases"].items():
+        key, value = f"driver.releases.{name}.version", entry["version"]
+        outcome = check(str(entry["source"]), library)
+        tree, _, path = outcome.source.partition(": ")
+        if outcome.verdict != CONFIRMED:
+            yield unchecked(file, key, value, outcome.why)
+            continue
+        package, _, version = tree.partition(" v")
+        found = next(library.of(package)[version].find(path, rf"(?i){re.escape(str(value))}"), None)
+        if found:
+            yield confirmed(file, key, value, found[1])
+        else:
+            yield contradicted(file, key, value, outcome.source, "does not name it")
+
+
+def _platforms(root: Path, sources: list[Sources]) -> Iterator[Statement]:
+    said = {fact.key: fact for one in sources for fact in pins.soc_versions(one)}
+    for path in sorted((root / "env" / "platforms").glob("*.yaml")):
+        file, document = f"env/platforms/{path.name}", _load(path)
+        fact = said.get(path.stem)
+        if not fact:
+            why = "no Dockerfile of these releases is for it"
+            yield unchecked(file, "soc", document["soc"], why)
+            continue
+        if fact.value == document["soc"]:
+            yield confirmed(file, "soc", document["soc"], fact.source)
+        else:
+            why = f"is {fact.value!r} there"
+            yield contradicted(file, "soc", document["soc"], fact.source, why)
+        yield from _servers(file, document, sources)
+
+
+def _servers(file: str, document: Mapping[str, Any], sources: list[Sources]) -> Iterator[Statement]:
+    """`Atlas 800 A3(64G*16)` of the documents: the memory of a device, and how many it has."""
+    title = re.escape(document["description"])
+    size = rf"{title} ?\((\d+)G ?\W ?(\d+)\)"
+    for one in reversed(sources):
+        tree = one.vllm_ascend
+        for path in tree.matching(r"docs/source/(?!locale).*\.md"):
+            for match, source in tree.find(path, size):
+                memory, devices = int(match[1]), int(match[2])
+                for key, value, said in (
+                    ("hbm_gib", document["hbm_gib"], memory),
+                    ("devices", document["devices"], devices),
+                ):
+                    if value == said:
+                        yield confirmed(file, key, value, source)
+                    else:
+                        yield contradicted(file, key, value, source, f"is {said} there")
+                return
+    for key in ("hbm_gib", "devices"):
+        yield unchecked(file, key, document[key], "no document of these releases names the server")
+
+
+def _host(root: Path, sources: list[Sources]) -> Iterator[Statement]:
+    """What containers take from the host, as some document of vllm-ascend has it."""
+    file = "env/preflight.yaml"
+    document = _load(root / file)
+    for key in ("control_nodes", "mounts"):
+        for path in document[key]:
+            if found := _first(sources, rf"{re.escape(path)}\b"):
+                yield confirmed(file, key, path, found)
+            else:
+                yield unchecked(file, key, path, "no document of these releases names it")
+
+
+def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[Statement]:
+    file = "env/defaults.yaml"
+    document = _load(root / file)
+    release = document["release"]
+    if release == default:
+        yield confirmed(file, "release", release, "images/matrix.yaml: default_release")
+    else:
+        why = f"is {default} there"
+        yield contradicted(file, "release", release, "images/matrix.yaml: default_release", why)
+    for path in document.get("jemalloc", ()):
+        found = _first(sources, re.escape(path))
+        if found:
+            yield confirmed(file, "jemalloc", path, found)
+        else:
+            yield unchecked(file, "jemalloc", path, "no document of these releases names it")
+
+
+def _first(sources: list[Sources], pattern: str) -> str:
+    for one in reversed(sources):
+        tree = one.vllm_ascend
+        for path in tree.matching(r"(docs/source/(?!locale).*\.md|Dockerfile.*|examples/.*\.sh)"):
+            if found := next(tree.find(path, pattern), None):
+                return found[1]
+    return ""
+
+
+def _load(path: Path) -> Any:
+    """Raises UserError (65) when it is no YAML."""
+    return reading.document(path) or {}

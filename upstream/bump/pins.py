@@ -1,0 +1,400 @@
+"""The pins of a release: what its Dockerfiles install, and where other files of it say otherwise.
+
+The Dockerfile wins, then requirements.txt, then pyproject.toml, then the documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from images.locking.lock import compatible
+from upstream.bump.claims import Claim, Findings, lines
+from upstream.dockerfile import Dockerfile, dockerfiles
+from upstream.model import Derived, Fact
+from upstream.sources import Sources
+
+# The requirements that decide the libraries layer; the others reach the lock through the metadata
+# of vllm-ascend itself.
+NAMED = (
+    "transformers",
+    "torchvision",
+    "torchaudio",
+    "opencv-python-headless",
+    "numpy",
+    "fastapi",
+)
+# Source distributions with native code, which have an image layer of their own.
+COMPILED = ("arctic-inference",)
+# What every image has besides (images/matrix.yaml: common_requirements), or pins of its own.
+COMMON = ("modelscope", "ray", "protobuf")
+PINNED = ("torch", "torch-npu", "triton-ascend")
+MOONCAKE = ("mooncake-transfer-engine", "mooncake-transfer-engine-npu")
+
+# quay.io/ascend/cann:8.5.1-a3-ubuntu22.04-py3.11
+CANN_TAG = re.compile(
+    r"(?:.*[:/])?(?P<cann>\d[\w.]*)-(?P<part>\w+)-(?P<os>[a-z]+[\d.]+)-py(?P<python>[\d.]+)"
+)
+# A wheel that a Dockerfile names in full or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
+WHEEL = r"\b{}-(\d[\w.]*?)(?:(?:%2B|\+)[\w.]+)?-(?=cp\d|\$)"
+INSTALLER = "tools/mooncake_installer.sh"
+YALANTINGLIBS = (
+    r"^YALANTINGLIBS_VERSION=[\"']?(\d[\w.]*)",
+    r"git clone -b (\d[\w.]*) .*yalantinglibs",
+)
+POLICY = "docs/source/community/versioning_policy.md"
+INSTALLATION = "docs/source/installation.md"
+CONF = "docs/source/conf.py"
+
+
+def derive(sources: Sources) -> Derived:
+    """The entry of images/releases/{release}.yaml, as upstream's files say it.
+
+    `published` and `later` are the package index's to say (upstream/bump/uploads.py).
+    """
+    return _Pins(sources).derived()
+
+
+def soc_versions(sources: Sources) -> list[Fact]:
+    """Platform → SOC_VERSION, as its Dockerfiles have it; a release before v0.13 has none."""
+    found: dict[str, Fact] = {}
+    for one in dockerfiles(sources.vllm_ascend):
+        if "SOC_VERSION" in one.arguments:
+            value, line = one.arguments["SOC_VERSION"]
+            found.setdefault(one.platform, Fact(one.platform, value, one.cite(line)))
+    return list(found.values())
+
+
+def cann_tags(sources: Sources) -> list[Fact]:
+    """Platform → its part of the base image's tag."""
+    found: dict[str, Fact] = {}
+    for one in dockerfiles(sources.vllm_ascend):
+        match = CANN_TAG.fullmatch(one.base[0]) if one.base else None
+        if one.base and match:
+            found.setdefault(one.platform, Fact(one.platform, match["part"], one.cite(one.base[1])))
+    return list(found.values())
+
+
+class _Pins:
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.tree = sources.vllm_ascend
+        self.files = dockerfiles(self.tree)
+        self.found = Findings()
+
+    def derived(self) -> Derived:
+        found, policy = self.found, self.policy
+        found.settle("python", self.bases("python"), _same_version)
+        said = [*self.bases("cann"), *policy("Stable CANN"), *self.installation("CANN")]
+        found.settle("cann", said, _same_version)
+        self.platforms()
+        said = [*self.vllm_tags(), *policy("vLLM"), *self.substitution("pip_vllm_version")]
+        found.settle("vllm", said, _same_version)
+        own = self.tree.version
+        found.settle(
+            "vllm_ascend",
+            [(own, self.tree.cite("PKG-INFO")), *self.substitution("pip_vllm_ascend_version")],
+            _same_version,
+        )
+        torch = self.exact("torch", [*policy("PyTorch/torch_npu", 0), *self.installation("torch")])
+        self.exact("torch-npu", [*policy("PyTorch/torch_npu", 1), *self.installation("torch-npu")])
+        self.exact("triton-ascend", policy("Triton Ascend"))
+        self.mooncake()
+        self.requirements(torch)
+        self.os_packages()
+        self.downloads()
+        return found.derived()
+
+    # ---- what places say -------------------------------------------------------------------------
+
+    def bases(self, part: str) -> Iterator[Claim]:
+        for one in self.files:
+            match = CANN_TAG.fullmatch(one.base[0]) if one.base else None
+            if one.base and match:
+                yield match[part], one.cite(one.base[1])
+        for value, source in self.substitution("cann_image_tag"):
+            match = CANN_TAG.fullmatch(value)
+            if match:
+                yield match[part], source
+
+    def vllm_tags(self) -> Iterator[Claim]:
+        for one in self.files:
+            if "VLLM_TAG" in one.arguments:
+                value, line = one.arguments["VLLM_TAG"]
+                yield value.removeprefix("v"), one.cite(line)
+
+    def substitution(self, name: str) -> Iterator[Claim]:
+        """What conf.py of the documentation puts in place of a name."""
+        pattern = rf"""^\s*["']{name}["']:\s*["']v?(\d[^"']*)["']"""
+        for match, source in self.tree.find(CONF, pattern):
+            yield match[1], source
+
+    def policy(self, column: str, part: int | None = None) -> Iterator[Claim]:
+        """The release's row of the documentation's table of releases."""
+        header: list[str] = []
+        lines_ = self.tree.files.get(POLICY, "").splitlines()
+        for number, line in enumerate(lines_, 1):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if cells[0] == "vLLM Ascend":
+                header = cells
+            elif cells[0] == f"v{self.tree.version}" and column in header:
+                said = dict(zip(header, cells, strict=False)).get(column, "")
+                if part is not None:
+                    said = (*said.split("/"), "")[part].strip()
+                if re.fullmatch(r"v?\d\S*", said):
+                    yield said.removeprefix("v"), self.tree.cite(POLICY, number)
+
+    def installation(self, software: str) -> Iterator[Claim]:
+        """`| torch-npu | == 2.9.0 | …` of the documentation."""
+        pattern = rf"^\s*\|\s*{software}\s*\|\s*==\s*(\d\S*)\s*\|"
+        for match, source in self.tree.find(INSTALLATION, pattern):
+            yield match[1], source
+
+    def docker(self, name: str) -> Iterator[tuple[Requirement, str]]:
+        """What the Dockerfiles require of a package, by its name or as a wheel's file."""
+        for one in self.files:
+            for text, line in one.required():
+                requirement = _requirement(text)
+                if requirement and canonicalize_name(requirement.name) == name:
+                    yield requirement, one.cite(line)
+            pattern = WHEEL.format(name.replace("-", "[-_]"))
+            for match, source in self.tree.find(one.path, pattern):
+                yield Requirement(f"{name}=={match[1]}"), source
+
+    def listed(self, name: str) -> Iterator[tuple[Requirement, str]]:
+        """What requirements.txt and pyproject.toml require of a package."""
+        spelled = name.replace("-", "[-_]")
+        for match, source in self.tree.find("requirements.txt", rf"^{spelled}\b[^#\n]*"):
+            requirement = _requirement(match[0])
+            if requirement and canonicalize_name(requirement.name) == name:
+                yield requirement, source
+        for match, source in self.tree.find("pyproject.toml", rf'^\s*"({spelled}\b[^"]*)"'):
+            requirement = _requirement(match[1])
+            if requirement and canonicalize_name(requirement.name) == name:
+                yield requirement, source
+
+    def of_vllm(self, name: str) -> Iterator[tuple[Requirement, str]]:
+        """What vLLM requires of a package, on every platform."""
+        tree = self.sources.vllm
+        spelled = re.sub(r"[-_.]", "[-_.]", name)
+        for path in ("requirements/common.txt", *tree.matching(r"[^/]+\.dist-info/METADATA")):
+            for match, source in tree.find(path, rf"^(?:Requires-Dist: )?({spelled}\b[^#\n]*)"):
+                requirement = _requirement(match[1])
+                if requirement and "extra ==" not in str(requirement.marker or ""):
+                    yield requirement, source
+
+    # ---- the entry -------------------------------------------------------------------------------
+
+    def platforms(self) -> None:
+        names = list(dict.fromkeys(one.platform for one in self.files))
+        order = sorted(names, key=lambda name: (not name.startswith("a"), name))
+        # As upstream lists its images: the servers of two generations, the card, then what is new.
+        known = ["a2", "a3", "310p"]
+        value = [*(n for n in known if n in names), *(n for n in order if n not in known)]
+        self.found.facts.append(Fact("platforms", value, self.tree.cite("Dockerfile*")))
+        for name in names:
+            missing = {"apt", "dnf"} - {f.packager for f in self.files if f.platform == name}
+            for packager in missing:
+                os = "openEuler" if packager == "dnf" else "Ubuntu"
+                self.found.ask(
+                    f"platforms.{name}",
+                    f"there is no Dockerfile of {name} for {os}: is there an image of it?",
+                    "built as the other platforms'",
+                )
+
+    def exact(self, name: str, documented: Iterable[Claim]) -> str | None:
+        """A pin: the version alone. 310p takes no triton_ascend, which is no contradiction."""
+        required = [*self.docker(name), *self.listed(name)]
+        said = [(v, source) for one, source in required if (v := _exact(one))]
+        taken = self.found.settle(name.replace("-", "_"), [*said, *documented], _same_version)
+        return taken if isinstance(taken, str) else None
+
+    def mooncake(self) -> None:
+        wheels, clones = list[Claim](), list[Claim]()
+        for one in self.files:
+            for text, line in one.required():
+                requirement = _requirement(text)
+                if requirement and canonicalize_name(requirement.name) in MOONCAKE:
+                    wheels.append((_exact(requirement) or "", one.cite(line)))
+            if "MOONCAKE_TAG" in one.arguments and _clones(one, "Mooncake"):
+                value, line = one.arguments["MOONCAKE_TAG"]
+                clones.append((value.removeprefix("v"), one.cite(line)))
+        said = wheels or clones
+        if not said:
+            self.found.ask("mooncake", "no Dockerfile installs Mooncake: which one is it?")
+            return
+        self.found.settle("mooncake.version", [*said, *self.policy("Mooncake")], _same_version)
+        origin = [("wheel", source) for _, source in wheels]
+        origin += [("source", source) for _, source in clones]
+        if self.found.settle("mooncake.from", origin) == "source":
+            self.found.settle("mooncake.yalantinglibs", self.yalantinglibs(), _same_version)
+
+    def yalantinglibs(self) -> Iterator[Claim]:
+        for pattern in YALANTINGLIBS:
+            for match, source in self.tree.find(INSTALLER, pattern):
+                yield match[1], source
+
+    def requirements(self, torch: str | None) -> None:
+        taken: list[tuple[str, tuple[str, ...]]] = []
+        for name in NAMED:
+            said = [*self.docker(name), *self.listed(name)]
+            bound = [(one, source) for one, source in said if one.specifier]
+            if bound:
+                taken.append(self.bounded(name, *bound[0]))
+                wider = [(str(one.specifier), source) for one, source in bound]
+                self.found.dispute(f"requirements.{name}", wider[0][0], wider, _same_specifier)
+            elif torch and name in COMPANIONS:
+                version = COMPANIONS[name](torch)
+                rule = "as torch's" if name == "torchaudio" else "made for torch's"
+                taken.append((f"{name}=={version}", (f"{rule} {torch}",)))
+        taken += self.against_vllm()
+        taken += self.installed_besides()
+        if taken:
+            cited = lines(source for _, sources in taken for source in sources)
+            self.found.facts.append(Fact("requirements", [text for text, _ in taken], cited))
+        compiled = [(name, source) for name in COMPILED for _, source in self.listed(name)]
+        if compiled:
+            names = list(dict.fromkeys(name for name, _ in compiled))
+            self.found.facts.append(Fact("compiled", names, compiled[0][1]))
+
+    def bounded(
+        self, name: str, requirement: Requirement, source: str
+    ) -> tuple[str, tuple[str, ...]]:
+        """With the upper bound of vLLM, where vllm-ascend gives none and vLLM's is not passed."""
+        text = f"{name}{_written(requirement.specifier)}"
+        theirs = next(iter(self.of_vllm(name)), None)
+        if theirs is None:
+            return text, (source,)
+        if not compatible(requirement.specifier, theirs[0].specifier):
+            said = [(_written(requirement.specifier), source)]
+            said.append((_written(theirs[0].specifier), theirs[1]))
+            self.found.dispute(f"requirements.{name}", said[0][0], said)
+        elif not _upper(requirement.specifier) and (upper := _upper(theirs[0].specifier)):
+            return f"{text},{upper}", (source, theirs[1])
+        return text, (source,)
+
+    def against_vllm(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What else vllm-ascend requires and vLLM does not let it have: the resolver is told."""
+        every = r"^(?P<name>[A-Za-z][\w.-]*)[^#\n]*"
+        for match, source in self.tree.find("requirements.txt", every):
+            requirement = _requirement(match[0])
+            if requirement is None or canonicalize_name(requirement.name) in {*NAMED, *PINNED}:
+                continue
+            theirs = next(iter(self.of_vllm(requirement.name)), None)
+            if theirs and not compatible(requirement.specifier, theirs[0].specifier):
+                text, sources = self.bounded(requirement.name, requirement, source)
+                yield text, sources
+
+    def installed_besides(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What pip installs in most Dockerfiles and nothing else of the entry names."""
+        texts: dict[str, list[tuple[str, str, Dockerfile]]] = {}
+        for one in self.files:
+            for text, line in one.required():
+                requirement = _requirement(text)
+                if requirement:
+                    package = str(canonicalize_name(requirement.name))
+                    texts.setdefault(package, []).append((str(requirement), one.cite(line), one))
+        for name, said in texts.items():
+            claims = [(text, source) for text, source, _ in said]
+            if name in COMMON:
+                self.found.dispute(f"common_requirements.{name}", claims[0][0], claims)
+            elif name not in {*NAMED, *PINNED, *MOONCAKE, *COMPILED}:
+                if 2 * len({one.path for *_, one in said}) >= len(self.files):
+                    yield claims[0][0], (claims[0][1],)
+                else:
+                    self.found.dispute(f"requirements.{name}", None, claims)
+
+    def os_packages(self) -> None:
+        """What at least half of the Dockerfiles of an OS install; the rest is a contradiction."""
+        for packager in ("apt", "dnf"):
+            files = [one for one in self.files if one.packager == packager]
+            places: dict[str, dict[str, str]] = {}
+            for one in files:
+                for package, line in one.installed(packager):
+                    places.setdefault(package, {}).setdefault(one.path, one.cite(line))
+            taken = [name for name, said in places.items() if 2 * len(said) >= len(files)]
+            if taken:
+                cited = lines(next(iter(places[name].values())) for name in taken)
+                self.found.facts.append(Fact(f"os_packages.{packager}", taken, cited))
+            groups: dict[tuple[str, ...], list[str]] = {}
+            for name, said in places.items():
+                if len(said) < len(files):
+                    groups.setdefault(tuple(said), []).append(name)
+            for paths, names in groups.items():
+                cited = lines(cite for name in names for cite in places[name].values())
+                others = lines(self.tree.cite(f.path) for f in files if f.path not in paths)
+                with_, without = f"with {', '.join(names)}", f"without {', '.join(names)}"
+                verdict = with_ if names[0] in taken else without
+                claims = [(with_, cited), (without, others)]
+                self.found.dispute(f"os_packages.{packager}", verdict, claims)
+
+    def downloads(self) -> None:
+        seen: dict[str, list[str]] = {}
+        for one in self.files:
+            for address, line in one.downloads():
+                seen.setdefault(address.rpartition("/")[2], []).append(one.cite(line))
+        if seen:
+            named = "; ".join(f"{name} ({lines(sources)})" for name, sources in seen.items())
+            question = f"Dockerfiles install what no pin of an image covers: is it needed? {named}"
+            self.found.ask("downloads", question, "left out")
+
+
+def _torchvision(torch: str) -> str:
+    """torch 2.x.y has torchvision 0.(15+x).y, by torchvision's own table of versions."""
+    major, minor, patch = Version(torch).release[:3]
+    return f"0.{15 + minor + 100 * (major - 2)}.{patch}"
+
+
+# Packages that are made for one torch each; torchaudio has its version.
+COMPANIONS: dict[str, Callable[[str], str]] = {
+    "torchvision": _torchvision,
+    "torchaudio": lambda torch: torch,
+}
+
+
+def _requirement(text: str) -> Requirement | None:
+    try:
+        return Requirement(text.strip())
+    except InvalidRequirement:  # an address, or a path
+        return None
+
+
+def _exact(requirement: Requirement) -> str | None:
+    (*parts,) = requirement.specifier
+    if len(parts) == 1 and parts[0].operator == "==":
+        return parts[0].version.partition("+")[0]
+    return None
+
+
+def _upper(specifier: SpecifierSet) -> str:
+    return ",".join(str(part) for part in specifier if part.operator in ("<", "<=", "==", "~="))
+
+
+def _written(specifier: SpecifierSet) -> str:
+    """In an order of its own: a lower bound first."""
+    return ",".join(sorted(map(str, specifier), key=lambda part: (part[0] != ">", part)))
+
+
+def _same_version(one: Any, other: Any) -> bool:
+    """Without local parts: a vendor's build of a version is that version."""
+    try:
+        return Version(str(one)).public == Version(str(other)).public
+    except InvalidVersion:
+        return str(one).lower() == str(other).lower()
+
+
+def _same_specifier(one: Any, other: Any) -> bool:
+    return SpecifierSet(one) == SpecifierSet(other)
+
+
+def _clones(one: Dockerfile, repository: str) -> bool:
+    return any(
+        "clone" in command.words and any(word.endswith(repository) for word in command.words)
+        for command in one.commands
+    )

@@ -1,0 +1,121 @@
+"""A file of env/releases, written so that the same facts are the same bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from upstream.dialect.known import known
+from upstream.model import Decision, Derived
+
+WIDTH = 100  # columns
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# Groups whose members stand for themselves, without one source for all.
+GROUPS = ("kv_extra_config_unread", "features", "connectors")
+
+
+def document(derived: Derived) -> dict[str, Any]:
+    """The facts, nested, each group with the source of its first one.
+
+    What a person must decide has the value that was taken; where nothing was, the entry is left
+    out, as a name that is gone has to say what is there instead.
+    """
+    made: dict[str, Any] = {str(entry["key"]): {} for entry in known()["document"]}
+    for fact in derived.facts:
+        *path, leaf = fact.key.split(".")
+        group = made
+        for part in path:
+            group = group.setdefault(part, {})
+        if leaf != "gone":
+            group[leaf] = fact.value
+        if path and path[-1] not in GROUPS:
+            group.setdefault("source", fact.source)
+    for decision in derived.decisions:
+        _take(made, decision)
+    for key in ("connectors_gone", "flags_gone", "variables_gone"):
+        said = "fix" if key == "variables_gone" else "instead"
+        made[key] = {name: entry for name, entry in made[key].items() if said in entry}
+    return {key: _last(value) for key, value in made.items()}
+
+
+def _take(made: dict[str, Any], decision: Decision) -> None:
+    """The value that a decision left to stand, where no fact does."""
+    *path, leaf = decision.key.split(".")
+    group = made
+    for part in path:
+        group = group.setdefault(part, {})
+    if decision.taken is not None and group.get(leaf) in (None, {}):
+        group[leaf] = decision.taken
+
+
+def _last(value: Any) -> Any:
+    """The source after what it is the source of."""
+    if not isinstance(value, dict):
+        return value
+    rest = {key: _last(one) for key, one in value.items() if key != "source"}
+    return {**rest, "source": value["source"]} if "source" in value else rest
+
+
+def render(document: Mapping[str, Any], head: str = "") -> str:
+    """The text of the file; `head`: a comment above it. Keys that are not known come last."""
+    out = [f"# {line}" for line in textwrap.wrap(head, WIDTH - 2)]
+    entries = {str(entry["key"]): entry for entry in known()["document"]}
+    for key in (*entries, *(key for key in document if key not in entries)):
+        if key not in document:
+            continue
+        entry = entries.get(key, {})
+        out += [""] if entry.get("apart") else []
+        out += [f"# {line}" for line in textwrap.wrap(entry.get("comment", ""), WIDTH - 2)]
+        out += _block(key, document[key], 0)
+    return "\n".join(out) + "\n"
+
+
+def _block(key: str, value: Any, indent: int) -> Iterator[str]:
+    """`key: value` on one line where it fits; a mapping of mappings never is."""
+    start = " " * indent + f"{_scalar(key)}:"
+    line = f"{start} {_flow(value)}"
+    nested = isinstance(value, Mapping) and any(isinstance(one, Mapping) for one in value.values())
+    if len(line) <= WIDTH and not (nested and indent == 0):
+        yield line
+    elif isinstance(value, Mapping):
+        yield start
+        for name, one in value.items():
+            yield from _block(str(name), one, indent + 2)
+    elif isinstance(value, list):
+        yield start
+        yield from _wrapped([_flow(one) for one in value], indent + 2)
+    else:
+        yield line  # a text is never broken
+
+
+def _wrapped(words: Iterable[str], indent: int) -> list[str]:
+    text = "[" + ", ".join(words) + "]"
+    first, later = " " * indent, " " * (indent + 1)
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        plain = PLAIN.fullmatch(value) and yaml.safe_load(value) == value
+        return value if plain else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)

