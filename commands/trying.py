@@ -121,7 +121,7 @@ def rehearse(
     help={
         "target": "the API, http://HOST:PORT; for latency and throughput the model instead",
         "recipe": "what is served: a name of `recipes`, a .yaml file, or the recipe itself",
-        "case": "one of validation/endpoint/benchmarks.yaml (default: the first that belongs to the recipe)",
+        "case": "one of the benchmarks (default: the first that belongs to the recipe)",
         "kind": "serve (default), or without a server latency or throughput",
         "image": "run `vllm bench` of this image",
         "vllm": "run `vllm bench` of this command, in place of --image",
