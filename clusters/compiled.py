@@ -8,12 +8,13 @@ from pathlib import Path
 from clusters import checks, compile
 from clusters.deployment import Deployment
 from clusters.file import read
+from common.errors import EX_DATAERR, UserError
 
 
 def compiled(path: str | Path) -> Deployment:
     """The deployment that a file comes to, with every finding about it.
 
-    Raises WrongFile (65) where the file itself cannot be used.
+    Raises UserError (65) where the file itself cannot be used.
     """
     return compiled_from(read.read(path))
 
@@ -21,6 +22,6 @@ def compiled(path: str | Path) -> Deployment:
 def compiled_from(found: read.Reading) -> Deployment:
     """The same of a file that is read already."""
     if found.cluster is None:
-        raise read.WrongFile(found.findings)
+        raise UserError(found.findings, EX_DATAERR)
     made = compile.deployment(found.cluster)
     return replace(made, findings=tuple(sorted({*found.findings, *checks.findings(made)})))

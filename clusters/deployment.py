@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clusters.findings import Finding
 from clusters.model import Cluster, Node, Path
+from common.errors import Finding
 from entrypoints.launch.plan import Launch
 
 

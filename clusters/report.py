@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clusters.compiled import compiled
-from clusters.file.read import WrongFile
-from clusters.findings import ERROR, WARNING, Finding
 from clusters.show.lines import Line
+from common.errors import ERROR, WARNING, Finding, UserError
 
 _STYLES = {ERROR: "red", WARNING: "yellow"}
 
@@ -34,7 +33,7 @@ class Report:
     def lines(self) -> Iterator[Line]:
         """A line a finding, by line of the file, and one that sums up."""
         for one in self.findings:
-            yield Line(one.text(), style=_STYLES[one.severity])
+            yield Line(str(one), style=_STYLES[one.severity])
         counts = [
             *([_some(self.nodes, "node"), _some(self.containers, "container")] * bool(self.nodes)),
             *(_some(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
@@ -50,7 +49,7 @@ def check(path: str | Path) -> Report:
     """The report on a cluster file."""
     try:
         made = compiled(path)
-    except WrongFile as wrong:
+    except UserError as wrong:
         return Report(str(path), 0, 0, wrong.findings)
     return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)
 

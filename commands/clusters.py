@@ -53,14 +53,13 @@ def plan(c: Context, file: str, node: str = "", format: str = "text", out: str =
     """
     with problems_in_plain_words():
         from clusters.compiled import compiled
-        from clusters.findings import ERROR
         from clusters.show import plan as plans
-        from common.errors import EX_DATAERR
+        from common.errors import ERROR, EX_DATAERR
 
         deployment = compiled(file)
         plans.write(deployment, node, format, out)
         for finding in deployment.findings:
-            say(finding.text())
+            say(str(finding))
         if any(finding.severity == ERROR for finding in deployment.findings):
             raise Exit(code=EX_DATAERR)
 
@@ -78,15 +77,15 @@ def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool =
     """Say what changes on which node, and what it restarts: invoke cluster.diff OLD NEW"""
     with problems_in_plain_words():
         from clusters.compiled import compiled
-        from clusters.findings import ERROR
         from clusters.show import diff as diffs
         from clusters.show import lines
+        from common.errors import ERROR
 
         after = compiled(new)
         found = diffs.compare(compiled(old), after)
         for finding in after.findings:
             if finding.severity == ERROR:
-                say(finding.text())
+                say(str(finding))
         if format == "text":
             lines.show(diffs.text(found))
         else:
@@ -194,15 +193,14 @@ def down(c: Context, file: str, format: str = "text") -> None:
 def _sound(file: str) -> Deployment:
     """The compiled cluster of a file without errors; warnings are told."""
     from clusters.compiled import compiled
-    from clusters.file.read import WrongFile
-    from clusters.findings import WARNING
+    from common.errors import EX_DATAERR, WARNING, UserError
 
     deployment = compiled(file)
     for finding in deployment.findings:
         if finding.severity == WARNING:
-            say(finding.text())
+            say(str(finding))
     if any(finding.severity != WARNING for finding in deployment.findings):
-        raise WrongFile(deployment.findings)
+        raise UserError(deployment.findings, EX_DATAERR)
     return deployment
 
 

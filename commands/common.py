@@ -30,7 +30,7 @@ def problems_in_plain_words() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Exit(code=128 + signal.SIGPIPE) from None
     except UserError as error:
-        lines = "\n".join(f"error: {problem}" for problem in error.problems)
+        lines = "\n".join(str(one) if one.file else f"error: {one}" for one in error.errors)
         raise Exit(lines, code=error.exit_code) from None
     except Terminated:
         raise Exit("terminated", code=143) from None
@@ -54,10 +54,10 @@ def words(text: str | None) -> list[str]:
 
 def known_format(format: str, known: Sequence[str] = ("text", "json")) -> None:
     """For commands that do something first. Raises UserError (64) for another format."""
-    from common.errors import fail
+    from common.errors import user_error
 
     if format not in known:
-        raise fail("--format", f"'{format}' is not known", " or ".join(known))
+        raise user_error("--format", f"'{format}' is not known", " or ".join(known))
 
 
 def data(

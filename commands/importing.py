@@ -43,12 +43,12 @@ def import_(
     with problems_in_plain_words():
         from clusters.importing import report, run
         from clusters.show import lines
-        from common.errors import EX_DATAERR, fail
+        from common.errors import EX_DATAERR, user_error
 
         known_format(format)
         given = dict(one.partition("=")[::2] for one in set or [])
         if wrong := [one for one in set or [] if "=" not in one]:
-            raise fail("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
+            raise user_error("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
         made = run.run(scripts, run.Options(out, release, platform, name, given, force))
         if format == "text":
             lines.show(report.lines(made))

@@ -86,7 +86,7 @@ def publish(
     and run again, it goes on from where it was.
     """
     with problems_in_plain_words():
-        from common.errors import fail
+        from common.errors import user_error
         from images.attestations import sign
         from images.build import targets
         from images.matrix import load
@@ -98,7 +98,7 @@ def publish(
         matrix = load()
         types = oci.media_types(media_types)
         if sum((plan, bool(part), merge)) > 1:
-            raise fail("--part", "--merge and --plan exclude each other", "choose one")
+            raise user_error("--part", "--merge and --plan exclude each other", "choose one")
         site = Site.of(environ(), certificates=certificates)
         name = Reference.parse(f"{registry.rstrip('/')}/{targets.REPOSITORY}", "--registry")
         options = targets.Options(

@@ -33,7 +33,7 @@ def bump(
     contradicts itself, and what a person must decide. What is there already is left alone.
     """
     with problems_in_plain_words():
-        from common.errors import EX_UNAVAILABLE, Problem, UserError
+        from common.errors import EX_UNAVAILABLE, Finding, UserError
         from upstream import index
         from upstream.bump import bump as bumps
         from upstream.bump import show
@@ -47,7 +47,7 @@ def bump(
         data(format, show.data(done), lambda: show.text(done))
         if done.failed:
             failed = [one for one in done.steps if one.outcome == "failed"]
-            problems = [Problem(one.name, one.detail, one.command) for one in failed]
+            problems = [Finding(one.name, one.detail, one.command) for one in failed]
             raise UserError(problems, EX_UNAVAILABLE)
 
 

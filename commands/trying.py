@@ -237,7 +237,7 @@ def accuracy(
     AISBench cannot be installed, 70 when it fails or a question got no answer.
     """
     with problems_in_plain_words():
-        from common.errors import EX_SOFTWARE, fail
+        from common.errors import EX_SOFTWARE, user_error
         from upstream.catalogues.flags import Wheels
         from validation.endpoint import accuracy as trial
         from validation.endpoint import ais_bench as program
@@ -246,7 +246,7 @@ def accuracy(
         settings = datasets.Settings.load()
         known = settings.dataset(dataset)
         if not data:
-            raise fail("--data", "is missing", known.advice)
+            raise user_error("--data", "is missing", known.advice)
         given = datasets.looked_at(known, Path(data))
         asked = trial.asked(url, model, environ().get(key_env, ""), max_out_len, batch_size)
         path = (

@@ -4,38 +4,69 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 EX_USAGE = 64  # sysexits(3): a wrong option
 EX_DATAERR = 65  # wrong data: the matrix, a lock, an installer's checksum
 EX_UNAVAILABLE = 69  # an engine, a registry or an index does not answer
 EX_SOFTWARE = 70  # a build that ran and failed
 
+ERROR = "error"
+WARNING = "warning"
+
 
 @dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: where, what, and what to do about it."""
+class Finding:
+    """One thing that is wrong or risky: where, what, what to do, and who says so.
+
+    `where` is an option, a key (`instances.decode`) or the name of a thing. `file` and `line`
+    (from 1) are set for what stands in a file that the user wrote. `code` names the check, and
+    `source` the issue or `tag:path` behind it.
+    """
 
     where: str
-    what: str
+    message: str
     fix: str = ""
+    code: str = ""
+    source: str = ""
+    severity: str = ERROR
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+        """`file:line: severity: where: message; fix [code, source]`, less what is not set."""
+        place = f"{self.file}:{self.line}: {self.severity}: " if self.file else ""
+        if not self.code:
+            return f"{place}{self.where}: {self.message}" + (f" ({self.fix})" if self.fix else "")
+        tail = f"{self.code}, {self.source}" if self.source else self.code
+        return one_line(f"{place}{self.where}: {self.message}; {self.fix} [{tail}]")
+
+    def __lt__(self, other: Finding) -> bool:
+        """By place in the file, then errors first."""
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[object, ...]:
+        return (self.file, self.line, self.severity, self.code, *astuple(self))
 
 
 class UserError(Exception):
-    """Every problem found, to be shown one a line and to end the command with `exit_code`."""
+    """Every finding that stops a command, to be shown one a line; `exit_code` is its status."""
 
-    def __init__(self, problems: Iterable[Problem], exit_code: int = EX_USAGE) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, findings: Iterable[Finding], exit_code: int = EX_USAGE) -> None:
+        self.findings = tuple(findings)
         self.exit_code = exit_code
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(map(str, self.errors)))
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings less the warnings among them."""
+        return [one for one in self.findings if one.severity == ERROR]
 
 
-def fail(where: str, what: str, fix: str = "", exit_code: int = EX_USAGE) -> UserError:
-    """A `UserError` of one problem."""
-    return UserError([Problem(where, what, fix)], exit_code)
+def user_error(where: str, message: str, fix: str = "", exit_code: int = EX_USAGE) -> UserError:
+    """A `UserError` of one finding."""
+    return UserError([Finding(where, message, fix)], exit_code)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -45,3 +76,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(names)}"
+
+
+def one_line(text: str) -> str:
+    """The text with everything that is not printable escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

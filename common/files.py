@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 
 
 def put(path: Path, text: str, parents: bool = False) -> Path:
@@ -24,5 +24,5 @@ def put(path: Path, text: str, parents: bool = False) -> Path:
         with suppress(OSError):
             scratch.unlink()
         message = f"{path} cannot be written: {error.strerror}"
-        raise fail("--out", message, "give another file", EX_UNAVAILABLE) from None
+        raise user_error("--out", message, "give another file", EX_UNAVAILABLE) from None
     return path

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
-from common.errors import EX_DATAERR, Problem, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, did_you_mean, user_error
 
 Words = tuple[str, ...]
 
@@ -21,10 +21,10 @@ def document(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise fail(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
+        raise user_error(str(path), f"cannot be read: {error}", exit_code=EX_DATAERR) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a day like 2025-02-30
         words = " ".join(str(error).split())
-        raise fail(str(path), f"is not YAML: {words}", exit_code=EX_DATAERR) from None
+        raise user_error(str(path), f"is not YAML: {words}", exit_code=EX_DATAERR) from None
 
 
 def kind(value: Any) -> str:
@@ -49,12 +49,12 @@ class Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Problem] = []
+        self.problems: list[Finding] = []
 
     def note(self, key: str, what: str, fix: str = "") -> None:
         """`key`: dotted; empty, or with nothing before its first dot, at the top of the file."""
         place = key.removeprefix(".") or "(top)"
-        self.problems.append(Problem(f"{self.file}: {place}", what, fix))
+        self.problems.append(Finding(f"{self.file}: {place}", what, fix))
 
     def fields(
         self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from common.yaml import Reader, Words, document, kind
 
 PATH = Path(__file__).parent / "matrix.yaml"
@@ -291,7 +291,7 @@ class Matrix:
             return Variant(chosen, self.cpu.platform, self.cpu.os, found)
         variant = Variant(self.release(release), self.platform(platform), self.os(os))
         if platform not in variant.release.platforms:
-            raise fail(
+            raise user_error(
                 "--platform",
                 f"release {variant.release.name} has no {platform} image",
                 f"it has {', '.join(variant.release.platforms)}",
@@ -316,7 +316,7 @@ class Matrix:
     @staticmethod
     def _pick(option: str, known: Mapping[str, T], name: str) -> T:
         if name not in known:
-            raise fail(option, f"'{name}' is not in the matrix", did_you_mean(name, known))
+            raise user_error(option, f"'{name}' is not in the matrix", did_you_mean(name, known))
         return known[name]
 
 
@@ -334,15 +334,15 @@ def load(path: Path = PATH) -> Matrix:
     return matrix
 
 
-def _releases(folder: Path) -> tuple[dict[str, Release], list[Problem]]:
+def _releases(folder: Path) -> tuple[dict[str, Release], list[Finding]]:
     """Name → release of a folder of files, and what is wrong with them."""
-    releases, problems = dict[str, Release](), list[Problem]()
+    releases, problems = dict[str, Release](), list[Finding]()
     for path in sorted(folder.glob("*.yaml"), key=_by_version):
         reader = _MatrixReader(f"{folder.name}/{path.name}")
         try:
             releases[path.stem] = reader.release(path.stem, document(path))
         except UserError as error:
-            problems += error.problems
+            problems += error.findings
         problems += reader.problems
     return releases, problems
 
@@ -479,12 +479,12 @@ def _with(release: Release, common: Mapping[str, Words]) -> Release:
     return dataclasses.replace(release, os_packages=every)
 
 
-def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
+def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
     """What is well-formed and still cannot be: one problem for each."""
-    problems: list[Problem] = []
+    problems: list[Finding] = []
 
     def note(key: str, what: str, fix: str = "") -> None:
-        problems.append(Problem(f"{file}: {key}", what, fix))
+        problems.append(Finding(f"{file}: {key}", what, fix))
 
     if matrix.default_release not in matrix.releases:
         note(
@@ -542,7 +542,7 @@ def _contradictions(matrix: Matrix, file: str) -> list[Problem]:
             note(f"cpu.engines.{name}.python", f"is {engine.python}, {there}")
     for name, release in matrix.releases.items():
         for key, what, fix in _of_release(matrix, release):
-            problems.append(Problem(f"{RELEASES.name}/{name}.yaml: {key}", what, fix))
+            problems.append(Finding(f"{RELEASES.name}/{name}.yaml: {key}", what, fix))
     return problems
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import Problem, UserError
+from common.errors import Finding, UserError
 
 HOST_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -45,7 +45,7 @@ class Site:
         }
         values = {name: given.get(name) or default for name, default in defaults.items()}
         problems = [
-            Problem(f"--{name}", f"no such file: {values[name]}")
+            Finding(f"--{name}", f"no such file: {values[name]}")
             for name in ("certificates", "netrc")
             if values[name] and not Path(values[name]).is_file()
         ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import tomli
 from packaging.version import InvalidVersion, Version
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from images.locking.uv import uv
 from upstream.catalogues.flags import BUILD, download
 
@@ -71,7 +71,7 @@ def wheel(package: str, version: str) -> Path:
         return kept
     wheels = [one for one in files(package, version) if one.name.endswith(".whl")]
     if not wheels:
-        raise fail(where, "the index has no wheel of it", exit_code=EX_UNAVAILABLE)
+        raise user_error(where, "the index has no wheel of it", exit_code=EX_UNAVAILABLE)
     return download(where, wheels[0].url, wheels[0].sha256, kept)
 
 
@@ -99,5 +99,5 @@ def newest(known: Iterable[str]) -> str:
     """The newest that is no candidate. Raises UserError (69) when there is none."""
     final = [one for one in map(Version, known) if not one.is_prerelease]
     if not final:
-        raise fail("the package index", "names no release", "name one", EX_UNAVAILABLE)
+        raise user_error("the package index", "names no release", "name one", EX_UNAVAILABLE)
     return str(max(final))

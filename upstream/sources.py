@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from common.errors import EX_DATAERR, UserError, fail
+from common.errors import EX_DATAERR, UserError, user_error
 from upstream.catalogues.flags import source_distribution
 from upstream.index import wheel
 
@@ -38,7 +38,7 @@ class Tree:
         try:
             return self.files[path]
         except KeyError:
-            raise fail(str(self), f"has no {path}", exit_code=EX_DATAERR) from None
+            raise user_error(str(self), f"has no {path}", exit_code=EX_DATAERR) from None
 
     def cite(self, path: str, line: int | None = None) -> str:
         """`vllm-ascend v0.18.0: Dockerfile.a3:18`."""
@@ -83,7 +83,7 @@ def vllm_version(vllm_ascend: Tree) -> tuple[str, str]:
         for match, source in vllm_ascend.find(path, VLLM_TAG):
             return match[1], source
     what = "no Dockerfile has a VLLM_TAG that is a version"
-    raise fail(str(vllm_ascend), what, exit_code=EX_DATAERR)
+    raise user_error(str(vllm_ascend), what, exit_code=EX_DATAERR)
 
 
 def vllm_tree(version: str) -> Tree:

@@ -18,10 +18,10 @@ from benchmarks.clusters.report import Size
 from clusters.compiled import compiled_from
 from clusters.deployment import Deployment
 from clusters.file import read
-from clusters.findings import ERROR
 from clusters.render import registry
 from clusters.show import diff, lines, picture, plan
 from clusters.show.topology import topology
+from common.errors import ERROR
 
 FILE = "large.yaml"
 
@@ -29,7 +29,7 @@ FILE = "large.yaml"
 def check(text: str) -> Deployment:
     """What cluster.check does: the file, its schema, every container's plan, all together."""
     made = compiled_from(read.read_text(FILE, text))
-    wrong = [one.text() for one in made.findings if one.severity == ERROR]
+    wrong = [str(one) for one in made.findings if one.severity == ERROR]
     assert not wrong, wrong
     return made
 

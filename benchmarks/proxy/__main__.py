@@ -22,7 +22,7 @@ from benchmarks.layers import machine
 from benchmarks.proxy import cases, probe, report, wrk
 from benchmarks.proxy.cases import ROUTER, WAYS, Case, Sample, Way
 from benchmarks.proxy.stage import Place, Processors, Stage, cpu_seconds, memory, stage, stay_on
-from common.errors import EX_SOFTWARE, EX_USAGE, Problem, UserError, fail
+from common.errors import EX_SOFTWARE, EX_USAGE, Finding, UserError, user_error
 
 CHECKED = 400  # completions of the check, half of them streams
 CHECKED_SIZE = 4096  # bytes of their prompts
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except UserError as error:
-        print("\n".join(f"error: {one}" for one in error.problems), file=sys.stderr)
+        print("\n".join(f"error: {one}" for one in error.findings), file=sys.stderr)
         return error.exit_code
 
 
@@ -197,13 +197,13 @@ def _refuse(given: argparse.Namespace) -> None:
         ("--proxy-cpus", [given.proxy_cpus], 1),
     )
     wrong = [
-        Problem(name, f"{one} is less than {limit}")
+        Finding(name, f"{one} is less than {limit}")
         for name, values, limit in least
         for one in values
         if one < limit
     ]
     kinds = set(given.answers) - {"whole", "stream"}
-    wrong += [Problem("--answers", f"{one!r} is neither whole nor stream") for one in sorted(kinds)]
+    wrong += [Finding("--answers", f"{one!r} is neither whole nor stream") for one in sorted(kinds)]
     if wrong:
         raise UserError(wrong)
 
@@ -211,7 +211,7 @@ def _refuse(given: argparse.Namespace) -> None:
 def _also(text: str) -> Way:
     name, equals, arguments = text.partition("=")
     if not equals or not arguments:
-        raise fail("--also", f"{text!r} is not NAME=ARGUMENTS", "", EX_USAGE)
+        raise user_error("--also", f"{text!r} is not NAME=ARGUMENTS", "", EX_USAGE)
     return Way(name, ROUTER, tuple(arguments.split()))
 
 

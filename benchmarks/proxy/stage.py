@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from benchmarks.proxy import probe
 from benchmarks.proxy.cases import ROUTER, Way
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 
 BACKEND = Path(__file__).parent / "backend.py"
 PYTHON = "/opt/vllm/bin/python"
@@ -106,7 +106,7 @@ class Stage:
                     break
             time.sleep(0.2)
         words = place.container.logs(tail=15).decode() if place.container else ""
-        raise fail("a proxy", f"is not ready: {said}\n{words}", "", EX_SOFTWARE)
+        raise user_error("a proxy", f"is not ready: {said}\n{words}", "", EX_SOFTWARE)
 
     def counts(self, run: str = "") -> dict[str, Any]:
         """What reached the servers since it was last asked, once nothing more comes.
@@ -148,15 +148,15 @@ def stage(image: str, processors: Processors) -> Iterator[Stage]:
         client.images.get(image)
     except NotFound:
         fix = "make it with `invoke build`"
-        raise fail(image, "is no image of the engine", fix, EX_UNAVAILABLE) from None
+        raise user_error(image, "is no image of the engine", fix, EX_UNAVAILABLE) from None
     except DockerException as error:
-        raise fail("the Docker engine", str(error), "", EX_UNAVAILABLE) from None
+        raise user_error("the Docker engine", str(error), "", EX_UNAVAILABLE) from None
     made = Stage(client, image, processors)
     try:
         made.serve()
         yield made
     except APIError as error:
-        raise fail("the Docker engine", str(error.explanation), "", EX_UNAVAILABLE) from None
+        raise user_error("the Docker engine", str(error.explanation), "", EX_UNAVAILABLE) from None
     finally:
         made.close()
         client.close()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.proxy.cases import Case, Load
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 
 SCRIPT = Path(__file__).parent / "load.lua"
 TIMEOUT = 30  # seconds after which wrk counts an answer as missing
@@ -18,7 +18,7 @@ def find() -> str:
     """wrk's path. Raises UserError (69) when it is not there."""
     found = shutil.which("wrk")
     if not found:
-        raise fail("wrk", "is not installed", "apt-get install wrk", EX_UNAVAILABLE)
+        raise user_error("wrk", "is not installed", "apt-get install wrk", EX_UNAVAILABLE)
     return found
 
 
@@ -36,12 +36,12 @@ def parse(text: str) -> Load:
     try:
         return Load(**json.loads(lines[-1]))
     except (ValueError, TypeError):
-        raise fail("wrk", f"said {lines[-1]!r}", "", EX_SOFTWARE) from None
+        raise user_error("wrk", f"said {lines[-1]!r}", "", EX_SOFTWARE) from None
 
 
 def run(argv: list[str]) -> Load:
     """Raises UserError (70) when wrk fails."""
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
-        raise fail("wrk", (done.stderr or done.stdout).strip(), "", EX_SOFTWARE)
+        raise user_error("wrk", (done.stderr or done.stdout).strip(), "", EX_SOFTWARE)
     return parse(done.stdout)

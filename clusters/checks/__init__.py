@@ -9,8 +9,8 @@ from __future__ import annotations
 from clusters.checks import groups, keys, machines, ports, requests, transfer
 from clusters.checks.facts import Check, Found, gather
 from clusters.deployment import Deployment
-from clusters.findings import Finding
 from clusters.show.view import Placed
+from common.errors import Finding
 
 __all__ = ["CHECKS", "Check", "Found", "check", "findings"]
 

@@ -18,7 +18,7 @@ from clusters.checks.facts import (
 )
 from clusters.compile import recipe
 from clusters.deployment import Container
-from clusters.findings import ERROR, WARNING
+from common.errors import ERROR, WARNING
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import json_of
 from entrypoints.launch.topology import DATA_PARALLEL, EXTERNAL, NODES

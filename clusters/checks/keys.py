@@ -7,8 +7,8 @@ from typing import Any
 
 from clusters.checks.facts import Check, Facts, Found, environment
 from clusters.deployment import Container
-from clusters.findings import ERROR, WARNING
 from clusters.model import Cluster, Path
+from common.errors import ERROR, WARNING
 from entrypoints import show
 
 _KEY = "VLLM_API_KEY"

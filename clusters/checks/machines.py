@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 from clusters.checks.facts import Check, Facts, Found
 from clusters.compile.locate import own
 from clusters.deployment import Container
-from clusters.findings import ERROR, WARNING
 from clusters.model import Cluster, Node, Path
 from clusters.show.view import spans
+from common.errors import ERROR, WARNING
 from entrypoints.inputs import data
 from entrypoints.launch.topology import RAY
 from images import matrix

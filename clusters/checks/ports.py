@@ -8,7 +8,7 @@ from itertools import accumulate
 from clusters.checks.facts import Check, Facts, Found, Server, listens
 from clusters.compile.ports import Span, meet
 from clusters.deployment import Container
-from clusters.findings import ERROR, WARNING
+from common.errors import ERROR, WARNING
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.stack import ReservedPorts
 from entrypoints.launch.topology import RAY

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clusters.checks.facts import Check, Facts, Found, Server
 from clusters.compile.locate import own
-from clusters.findings import ERROR, WARNING
+from common.errors import ERROR, WARNING
 from entrypoints.inputs import arguments
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.rules.facts import number

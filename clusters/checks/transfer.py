@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Serving
 from clusters.checks.groups import agreed
 from clusters.compile.locate import own
-from clusters.findings import ERROR, WARNING
+from common.errors import ERROR, WARNING
 from entrypoints.inputs.recipes import EXTRA, SIDES
 from entrypoints.launch.topology import Place
 

@@ -16,8 +16,8 @@ from clusters.compile.ports import Taken
 from clusters.compile.seats import Seat, seats
 from clusters.compile.variables import proxy_variables, variables
 from clusters.deployment import Container, Deployment, Group
-from clusters.findings import ERROR, WARNING, Finding
 from clusters.model import Cluster
+from common.errors import ERROR, WARNING, Finding
 from entrypoints.inputs import data
 from entrypoints.problems import Problem
 

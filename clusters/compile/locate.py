@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from clusters.compile.ports import VARIABLES as PORTS
 from clusters.deployment import Container
-from clusters.findings import Finding
 from clusters.model import Cluster, Path
+from common.errors import Finding
 from entrypoints.inputs.arguments import Flag, canonical, is_flag, key_of
 from entrypoints.inputs.settings import VARIABLES
 from entrypoints.problems import Problem

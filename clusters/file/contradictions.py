@@ -11,9 +11,8 @@ from clusters.file.devices import numbers
 from clusters.file.positions import Document
 from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
-from clusters.findings import WARNING, Finding
 from clusters.model import Path
-from common.errors import did_you_mean
+from common.errors import WARNING, Finding, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.settings import NAMES
 from entrypoints.problems import choose

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from clusters.findings import ERROR, Finding
 from clusters.model import Path
+from common.errors import Finding
 from entrypoints.inputs import yaml12
 
 # What a document may come to; aliases of aliases make a short file a huge one.
@@ -41,7 +41,9 @@ class Document:
 
     def error(self, path: Path, code: str, message: str, fix: str, source: str = "") -> Finding:
         """A finding about what is said at `path`."""
-        return Finding(self.file, self.line(path), ERROR, code, spelled(path), message, fix, source)
+        return Finding(
+            spelled(path), message, fix, code, source, file=self.file, line=self.line(path)
+        )
 
 
 def spelled(path: Path) -> str:
@@ -78,7 +80,7 @@ def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
 
 
 def _unreadable(file: str, line: int, message: str, fix: str) -> Document:
-    finding = Finding(file, line, ERROR, "bad-yaml", "the file", message, fix)
+    finding = Finding("the file", message, fix, "bad-yaml", file=file, line=line)
     return Document(file, None, {}, (finding,))
 
 
@@ -100,7 +102,7 @@ class _Reading:
 
     def wrong(self, node: Any, path: Path, code: str, message: str, fix: str) -> None:
         line = node.start_mark.line + 1
-        self.findings.append(Finding(self.file, line, ERROR, code, spelled(path), message, fix))
+        self.findings.append(Finding(spelled(path), message, fix, code, file=self.file, line=line))
 
     def value(self, node: Any, path: Path) -> Any:
         self.count += 1

@@ -9,9 +9,8 @@ from typing import Any
 
 from clusters.file import build, contradictions, recipe, schema
 from clusters.file.positions import parse
-from clusters.findings import ERROR, Finding
 from clusters.model import Cluster, Path
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import ERROR, EX_DATAERR, Finding, UserError
 
 # Where a scalar is text as written, `0.90` for instance; None stands for any name or number.
 _TEXTS: tuple[tuple[str | None, ...], ...] = (
@@ -27,19 +26,6 @@ _TEXTS: tuple[tuple[str | None, ...], ...] = (
 )
 
 
-class WrongFile(UserError):
-    """A cluster file that cannot be used. `findings`: the warnings among them too."""
-
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        self.findings = tuple(findings)
-        problems = (
-            Problem(f"{one.file}:{one.line}: {one.where}", one.message, one.fix)
-            for one in self.findings
-            if one.severity == ERROR
-        )
-        super().__init__(problems, EX_DATAERR)
-
-
 @dataclass(frozen=True)
 class Reading:
     """What a file comes to: no cluster where an error is among the findings."""
@@ -49,13 +35,13 @@ class Reading:
 
 
 def load(path: str | FilePath, say: Callable[[str], None] | None = None) -> Cluster:
-    """The cluster in a file; warnings go to `say`. Raises WrongFile (65) with every finding."""
+    """The cluster in a file; warnings go to `say`. Raises UserError (65) with every finding."""
     found = read(path)
     if found.cluster is None:
-        raise WrongFile(found.findings)
+        raise UserError(found.findings, EX_DATAERR)
     if say:
         for finding in found.findings:
-            say(finding.text())
+            say(str(finding))
     return found.cluster
 
 
@@ -66,7 +52,7 @@ def read(path: str | FilePath) -> Reading:
     except (OSError, ValueError) as error:
         message = f"cannot be read: {recipe.reason(error)}"
         fix = "give a readable YAML file in UTF-8"
-        found = Finding(str(path), 1, ERROR, "unreadable-file", "the file", message, fix)
+        found = Finding("the file", message, fix, "unreadable-file", file=str(path), line=1)
         return Reading(None, (found,))
     return read_text(str(path), text)
 

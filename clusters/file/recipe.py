@@ -12,8 +12,8 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from clusters.file.positions import Document, parse, spelled
-from clusters.findings import ERROR, Finding
 from clusters.model import Path
+from common.errors import Finding
 from entrypoints.inputs import recipes
 from entrypoints.problems import Problem, Refused
 
@@ -100,12 +100,11 @@ def _findings(document: Document, at: Path, problems: Iterable[Problem]) -> Iter
         path = paths[key] if key else at
         where = ".".join(filter(None, (spelled(at) if at else "", named))) or spelled(())
         yield Finding(
-            document.file,
-            document.line(path),
-            ERROR,
-            problem.code,
             where,
             problem.message,
             problem.fix,
+            problem.code,
             problem.source,
+            file=document.file,
+            line=document.line(path),
         )

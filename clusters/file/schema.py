@@ -11,9 +11,8 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 
 from clusters.file.positions import Document
-from clusters.findings import Finding
 from clusters.model import Path
-from common.errors import did_you_mean
+from common.errors import Finding, did_you_mean
 
 PATH = FilePath(__file__).with_name("schema.json")
 _TYPES = {

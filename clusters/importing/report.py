@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from clusters.findings import ERROR
 from clusters.importing.placing import Group
 from clusters.importing.run import Imported, texts
 from clusters.importing.shell import Note
 from clusters.importing.verify import CLUSTER, RECIPE
 from clusters.show.lines import HEAD, PLAIN, Line
+from common.errors import ERROR
 
 _MANY = 12  # lines of one kind that are shown
 
@@ -74,7 +74,7 @@ def _notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
 
 def _errors(one: Imported) -> list[str]:
     """Errors of the plan; its warnings are `invoke cluster.check`'s."""
-    return [finding.text() for finding in one.verified.findings if finding.severity == ERROR]
+    return [str(finding) for finding in one.verified.findings if finding.severity == ERROR]
 
 
 def _some(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from clusters.importing.shell import Note
 from clusters.importing.sources import Source
 from clusters.importing.verify import CLUSTER, RECIPE, Verified, verify
 from clusters.importing.write import Files
-from common.errors import EX_DATAERR, EX_USAGE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_USAGE, Finding, UserError, user_error
 from entrypoints.inputs import catalogue, data, stack
 from entrypoints.inputs.catalogue import Catalogue
 
@@ -70,7 +70,7 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
     found = [f / name for f in folders for name in (RECIPE, CLUSTER) if (f / name).exists()]
     if found and not options.force:
         fix = "give --out with another directory, or --force to replace it"
-        raise UserError([Problem(str(path), "is there already", fix) for path in found], EX_USAGE)
+        raise UserError([Finding(str(path), "is there already", fix) for path in found], EX_USAGE)
     done = []
     for one, folder in zip(made, folders, strict=True):
         try:
@@ -78,7 +78,7 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
             for name, text in texts(one).items():
                 _replace(folder / name, text)
         except OSError as error:
-            raise fail(str(error.filename or folder), error.strerror or str(error)) from None
+            raise user_error(str(error.filename or folder), error.strerror or str(error)) from None
         done.append(replace(one, folder=folder, verified=_at(one.verified, folder)))
     return done
 
@@ -109,14 +109,14 @@ def _replace(path: Path, text: str) -> None:
 def imported(paths: Sequence[str], options: Options) -> list[Imported]:
     """Every deployment of the inputs, nothing written."""
     if not paths:
-        raise fail("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
+        raise user_error("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
     found = sources.read(paths, options.given or {})
     made: list[Imported] = []
     for source in found:
         made += _of(source, options)
     if not made:
         fix = "give scripts that run `vllm serve`"
-        raise fail(", ".join(paths), "no server is started in it", fix, EX_DATAERR)
+        raise user_error(", ".join(paths), "no server is started in it", fix, EX_DATAERR)
     return _named(made)
 
 
@@ -186,7 +186,9 @@ def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
     names = data.names("releases")
     if options.release:
         if options.release not in names:
-            raise fail("--release", f"{options.release!r} is unknown", f"known: {', '.join(names)}")
+            raise user_error(
+                "--release", f"{options.release!r} is unknown", f"known: {', '.join(names)}"
+            )
         return options.release, f"release {options.release}: --release"
     for one in scripts:
         match = _IMAGE.fullmatch(one.image)
@@ -220,7 +222,7 @@ def _platform(
     if options.platform:
         if options.platform not in names:
             fix = f"known: {', '.join(names)}"
-            raise fail("--platform", f"{options.platform!r} is unknown", fix)
+            raise user_error("--platform", f"{options.platform!r} is unknown", fix)
         return options.platform, f"platform {options.platform}: --platform"
     for one in scripts:
         match = _IMAGE.fullmatch(one.image)

@@ -14,7 +14,7 @@ from clusters.importing import scripts as reading
 from clusters.importing.online import Ranks
 from clusters.importing.scripts import Script
 from clusters.importing.shell import Note
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 
 # The fences of a block, and the languages that are shell (or say nothing).
 _FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)
@@ -52,7 +52,7 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
 
     Raises UserError with every file that cannot be read.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     found: list[Source] = []
     plain: list[Source] = []
     for path in _files(paths, problems):
@@ -60,7 +60,7 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8"
-            problems.append(Problem(str(path), f"cannot be read: {why}"))
+            problems.append(Finding(str(path), f"cannot be read: {why}"))
             continue
         own = _given(given, path)
         if path.suffix.lower() in (".md", ".markdown", ".rst"):
@@ -76,13 +76,13 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
     return found
 
 
-def _files(paths: Iterable[str], problems: list[Problem]) -> Iterator[Path]:
+def _files(paths: Iterable[str], problems: list[Finding]) -> Iterator[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if one.suffix in (".sh", ".bash"))
             if not inside:
-                problems.append(Problem(text, "has no shell script", "give the files themselves"))
+                problems.append(Finding(text, "has no shell script", "give the files themselves"))
             yield from inside
         else:
             yield path
@@ -197,7 +197,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _yaml(
-    text: str, file: str, given: Mapping[str, str], problems: list[Problem]
+    text: str, file: str, given: Mapping[str, str], problems: list[Finding]
 ) -> Iterator[Source]:
     try:
         nodes = list(yaml.compose_all(text, _Loader))
@@ -205,7 +205,7 @@ def _yaml(
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{file}:{mark.line + 1}" if mark else file
-        problems.append(Problem(at, f"is no YAML: {getattr(error, 'problem', error)}"))
+        problems.append(Finding(at, f"is no YAML: {getattr(error, 'problem', error)}"))
         return
     for node, raw in zip(nodes, documents, strict=True):
         if not isinstance(raw, dict):

@@ -11,12 +11,12 @@ from typing import Any
 
 from clusters.compiled import compiled
 from clusters.deployment import Container, Deployment
-from clusters.findings import Finding
 from clusters.importing import servers, write
 from clusters.importing.factoring import VISIBLE, numbers
 from clusters.importing.placing import Group, Layout, Seat
 from clusters.importing.servers import TRANSFER, Server, same
 from clusters.importing.write import Files
+from common.errors import Finding
 from entrypoints.inputs import arguments, references
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.catalogue import Catalogue

@@ -9,7 +9,7 @@ from typing import Any
 from clusters.model import Cluster, Secret
 from clusters.render.options import ENGINE, merged, translated
 from clusters.render.spec import Spec
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 
 
 def bodies(
@@ -19,12 +19,12 @@ def bodies(
 
     Raises UserError (65) for secrets that are not there and options that have no translation.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     extra: dict[str, Any] = {}
     try:
         extra = translated(cluster.options, ENGINE, f"{cluster.file}: options")
     except UserError as error:
-        problems += error.problems
+        problems += error.findings
     specs = tuple(specs)
     wanted = {secret for spec in specs for secret in spec.secrets}
     values = {
@@ -65,19 +65,19 @@ def _body(spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]) -> d
 
 
 def _value(
-    cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Problem]
+    cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Finding]
 ) -> str:
     """From the environment or the files of the machine that runs this command."""
     where = f"{cluster.file}: secrets.{secret.variable}"
     if secret.env:
         value = environ.get(secret.env, "")
         if not value:
-            problems.append(Problem(where, f"{secret.env} is not set here", "export it first"))
+            problems.append(Finding(where, f"{secret.env} is not set here", "export it first"))
         return value
     try:
         return Path(secret.file).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
-        problems.append(Problem(where, f"{secret.file}: {error.strerror}", "put the secret there"))
+        problems.append(Finding(where, f"{secret.file}: {error.strerror}", "put the secret there"))
     except UnicodeDecodeError:
-        problems.append(Problem(where, f"{secret.file} is not UTF-8", "put the secret there"))
+        problems.append(Finding(where, f"{secret.file} is not UTF-8", "put the secret there"))
     return ""

@@ -8,14 +8,14 @@ from clusters.live.ending import Found, end
 from clusters.live.engine import Connect, Rejected, Unreachable, connect, hosts, reach
 from clusters.model import Cluster
 from clusters.render.spec import CLUSTER, NODE
-from common.errors import Problem
+from common.errors import Finding
 
 Done = dict[str, str]
 
 
 def down(
     cluster: Cluster, say: Callable[[str], None], connect: Connect = connect
-) -> tuple[list[Done], list[Problem]]:
+) -> tuple[list[Done], list[Finding]]:
     """What was done with which container, and what could not be: the other nodes go on."""
     engines, problems = reach(hosts(cluster), connect)
     found: dict[str, Found] = {}
@@ -24,7 +24,7 @@ def down(
             for seen in engine.containers(f"{CLUSTER}={cluster.name}"):
                 found.setdefault(seen.id, Found(seen.labels.get(NODE, node), engine, seen))
         except (Unreachable, Rejected) as error:
-            problems.append(Problem(node, f"the Docker engine does not answer: {error}"))
+            problems.append(Finding(node, f"the Docker engine does not answer: {error}"))
     done: list[Done] = []
 
     def told(one: Found, did: str) -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from clusters.live.engine import Engine, Rejected, Seen, Unreachable
 from clusters.live.parallel import each
 from clusters.render.spec import ROLE
-from common.errors import Problem
+from common.errors import Finding
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Found:
 Told = Callable[[Found, str], None]
 
 
-def end(those: Sequence[Found], told: Told) -> list[Problem]:
+def end(those: Sequence[Found], told: Told) -> list[Finding]:
     """Stop each with its own drain and remove it; `told` hears what was done with it.
 
     Returns what could not be done. An interrupt is passed on once what is left is killed and
     removed.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
 
     def gently(one: Found) -> None:
         end_one(one, kill=False)
@@ -50,7 +50,7 @@ def end(those: Sequence[Found], told: Told) -> list[Problem]:
                 told(one, did if running else "removed")
         except (Unreachable, Rejected) as error:
             fix = "remove it there: docker rm -f"
-            problems.append(Problem(f"{one.node}: {one.seen.name}", f"not removed: {error}", fix))
+            problems.append(Finding(f"{one.node}: {one.seen.name}", f"not removed: {error}", fix))
 
     left = {one.seen.id for one in those}
     stages = sorted(those, key=_stage)

@@ -16,7 +16,7 @@ from docker.utils import parse_repository_tag
 
 from clusters.live.parallel import each
 from clusters.model import Cluster, Node
-from common.errors import EX_DATAERR, Problem, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, did_you_mean, user_error
 from entrypoints.problems import one_line
 
 PATIENCE = 20.0  # seconds for an engine to answer at all
@@ -156,13 +156,13 @@ def hosts(cluster: Cluster) -> tuple[Node, ...]:
     """Its nodes. Raises UserError (65) where Kubernetes is to choose them."""
     if any(node.placed for node in cluster.nodes.values()):
         fix = "ask kubectl, or name nodes in the file"
-        raise fail(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix, EX_DATAERR)
+        raise user_error(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix, EX_DATAERR)
     return tuple(cluster.nodes.values())
 
 
 def reach(
     nodes: Iterable[Node], connect: Connect, patience: float = PATIENCE
-) -> tuple[dict[str, Engine], list[Problem]]:
+) -> tuple[dict[str, Engine], list[Finding]]:
     """Node's name → its engine, the same for nodes of one context; and who cannot be reached."""
     nodes = tuple(nodes)
     contexts = tuple(dict.fromkeys(node.context for node in nodes))
@@ -176,13 +176,13 @@ def reach(
     silence = f"no answer within {patience:.0f} s"
     answers = dict(zip(contexts, each(ask, contexts, patience), strict=True))
     engines: dict[str, Engine] = {}
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for node in nodes:
         answer = answers[node.context]
         if answer is None or isinstance(answer, str):
             where = node.context or "this host"
             what = f"the Docker engine of {where} cannot be reached: {answer or silence}"
-            problems.append(Problem(node.name, what, "see `docker context ls`"))
+            problems.append(Finding(node.name, what, "see `docker context ls`"))
         else:
             engines[node.name] = answer
     return engines, problems

@@ -8,10 +8,10 @@ from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import MISSING, UNREACHABLE, Row, row
 from clusters.render.spec import CLUSTER, NODE, in_order
-from common.errors import Problem
+from common.errors import Finding
 
 
-def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row], list[Problem]]:
+def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row], list[Finding]]:
     """A row a container of the file, then those that are there beside it; and whom one cannot ask.
 
     A container is known by its cluster, its node and its name.
@@ -32,7 +32,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     for name, engine in engines.items():
         answer = answers[engine]
         if isinstance(answer, str):
-            problems.append(Problem(name, f"the Docker engine does not answer: {answer}"))
+            problems.append(Finding(name, f"the Docker engine does not answer: {answer}"))
         else:
             found |= {(one.node, one.container): one for one in answer or ()}
     silent = {problem.where for problem in problems}

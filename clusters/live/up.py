@@ -17,7 +17,7 @@ from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import WAITING, Row, View, row
 from clusters.render.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError
 
 INTERVAL = 1.0  # seconds between two looks
 SETTLED = 3.0  # seconds that a container without a HEALTHCHECK has to run
@@ -75,7 +75,7 @@ class Failed(Exception):
     """Ends the start. `step`: the container whose last lines are of interest."""
 
     def __init__(
-        self, *problems: Problem, step: Step | None = None, code: int = EX_SOFTWARE
+        self, *problems: Finding, step: Step | None = None, code: int = EX_SOFTWARE
     ) -> None:
         self.problems, self.step, self.code = problems, step, code
 
@@ -147,18 +147,18 @@ def _steps(
     return steps
 
 
-def _survey(step: Step) -> Problem | None:
+def _survey(step: Step) -> Finding | None:
     try:
         step.seen = step.engine.container(step.spec.name)
     except (Unreachable, Rejected) as error:
-        return Problem(step.node, f"the Docker engine does not answer: {error}")
+        return Finding(step.node, f"the Docker engine does not answer: {error}")
     if step.seen is None:
         return None
     step.restarts = step.seen.restarts
     if step.seen.labels.get(CLUSTER) == step.spec.labels[CLUSTER]:
         return None
     what = f"a container '{step.spec.name}' is there, and not of this cluster"
-    return Problem(step.node, what, "rename or remove it, or give the cluster another name")
+    return Finding(step.node, what, "rename or remove it, or give the cluster another name")
 
 
 def _images(steps: list[Step], view: View) -> None:
@@ -167,7 +167,7 @@ def _images(steps: list[Step], view: View) -> None:
     for step in steps:
         wanted.setdefault((step.engine, step.spec.image), []).append(step)
 
-    def have(those: list[Step]) -> Problem | None:
+    def have(those: list[Step]) -> Finding | None:
         first = those[0]
         engine, image = first.engine, first.spec.image
         try:
@@ -177,7 +177,7 @@ def _images(steps: list[Step], view: View) -> None:
             found = engine.image(image) or ""
         except (Unreachable, Rejected) as error:
             fix = "build or push it, or `docker login` on this machine"
-            return Problem(first.node, f"{image} cannot be pulled: {error}", fix)
+            return Finding(first.node, f"{image} cannot be pulled: {error}", fix)
         for step in those:
             step.image = found
         return None
@@ -250,15 +250,15 @@ class _Start:
             for line in step.engine.log(step.seen.id, LOG_LINES) if step and step.seen else ():
                 self.view.say(f"  {line}")
 
-    def undo(self) -> list[Problem]:
+    def undo(self) -> list[Finding]:
         """Stop and remove what this call has started; a second interrupt kills it."""
         found: list[Found] = []
-        problems: list[Problem] = []
+        problems: list[Finding] = []
         for step in self.begun:
             try:
                 seen = step.engine.container(step.spec.name)
             except (Unreachable, Rejected) as error:
-                problems.append(Problem(step.where, f"not removed: {error}", "see cluster.down"))
+                problems.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
             if seen and seen.labels.get(CALL) == self.call:
                 found.append(Found(step.node, step.engine, seen))
@@ -283,10 +283,10 @@ class _Start:
             id = step.engine.create(step.spec.name, {**step.body, "Labels": labels})
             step.engine.start(id)
         except Rejected as error:
-            raise Failed(Problem(step.where, f"the engine cannot start it: {error}")) from None
+            raise Failed(Finding(step.where, f"the engine cannot start it: {error}")) from None
         except Unreachable as error:
             what = f"the Docker engine does not answer: {error}"
-            raise Failed(Problem(step.where, what), code=EX_UNAVAILABLE) from None
+            raise Failed(Finding(step.where, what), code=EX_UNAVAILABLE) from None
         step.at, step.restarts = self.clock.now(), 0
 
     def _look(self) -> None:
@@ -297,11 +297,11 @@ class _Start:
         for step in there:
             if step.silent is not None and self.clock.now() - step.silent >= FLICKER:
                 what = f"its Docker engine has not answered for {FLICKER:.0f} s"
-                raise Failed(Problem(step.where, what), code=EX_UNAVAILABLE)
+                raise Failed(Finding(step.where, what), code=EX_UNAVAILABLE)
             why = "" if step.silent is not None else reason(step.engine, step.seen, step.restarts)
             if why:
                 fix = "its last lines are above" if step.log else ""
-                raise Failed(Problem(step.where, why, fix), step=step)
+                raise Failed(Finding(step.where, why, fix), step=step)
 
     def _see(self, step: Step) -> None:
         try:
@@ -320,7 +320,7 @@ class _Start:
                 return
             if self.clock.now() >= deadline:
                 late = f"not healthy within {self.options.timeout:.0f} s"
-                problems = [Problem(s.where, late, s.log or "give --timeout") for s in waiting]
+                problems = [Finding(s.where, late, s.log or "give --timeout") for s in waiting]
                 raise Failed(*problems, step=waiting[0], code=EX_UNAVAILABLE)
             self.clock.sleep(INTERVAL)
 

@@ -11,7 +11,7 @@ from typing import Any
 from docker.errors import DockerException
 from docker.utils import parse_bytes, parse_devices
 
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean
 from entrypoints.inputs import data
 
 TABLE = Path(__file__).parent / "options.yaml"
@@ -33,14 +33,14 @@ def translated(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
     Raises UserError (65) with every option that has no such key, or a value that cannot be one.
     """
     result: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for flag, text in _given(options, where, problems):
         entry = _table()[flag]
         try:
             value = getattr(KINDS[entry["kind"]], form)(text)
         except (ValueError, LookupError, DockerException):
             what = f"{flag}: '{text}' is no value for it"
-            problems.append(Problem(where, what, "see `docker run --help`"))
+            problems.append(Finding(where, what, "see `docker run --help`"))
             continue
         for key in reversed(entry[form].split(".")):
             value = {key: value}
@@ -65,7 +65,7 @@ def merged(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(
-    options: Sequence[str], where: str, problems: list[Problem]
+    options: Sequence[str], where: str, problems: list[Finding]
 ) -> Iterator[tuple[str, str]]:
     """Flag by its long name, and value: `--flag value`, `--flag=value`, `-f value`."""
     short = {entry["short"]: flag for flag, entry in _table().items() if "short" in entry}
@@ -77,7 +77,7 @@ def _given(
         if flag not in _table():
             hint = f"{did_you_mean(flag, _table())}; " if flag.startswith("-") else ""
             fix = f"{hint}--to docker takes every option of docker run"
-            problems.append(Problem(where, f"'{word}' has no translation", fix))
+            problems.append(Finding(where, f"'{word}' has no translation", fix))
             while words and not words[0].startswith("-"):
                 words.pop(0)  # its value
         elif joined:
@@ -87,7 +87,7 @@ def _given(
         elif words:
             yield flag, words.pop(0)
         else:
-            problems.append(Problem(where, f"{flag} has no value", "put one after it"))
+            problems.append(Finding(where, f"{flag} has no value", "put one after it"))
 
 
 @cache

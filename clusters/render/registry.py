@@ -10,7 +10,7 @@ from pathlib import Path
 from clusters.deployment import Deployment
 from clusters.render import compose, docker
 from clusters.render.kubernetes import lws, ray
-from common.errors import EX_UNAVAILABLE, did_you_mean, fail
+from common.errors import EX_UNAVAILABLE, did_you_mean, user_error
 
 # Name → function from a deployment to the text of every file by its name.
 Renderer = Callable[[Deployment], dict[str, str]]
@@ -25,7 +25,7 @@ RENDERERS: Mapping[str, Renderer] = {
 def renderer(name: str) -> Renderer:
     """Raises UserError (64) for a name that is not known."""
     if name not in RENDERERS:
-        raise fail("--to", f"'{name}' is not known", did_you_mean(name, RENDERERS))
+        raise user_error("--to", f"'{name}' is not known", did_you_mean(name, RENDERERS))
     return RENDERERS[name]
 
 
@@ -49,7 +49,7 @@ def write(files: Mapping[str, str], out: Path) -> list[Path]:
         for scratch_path in fresh.values():
             scratch_path.unlink(missing_ok=True)
         what = f"cannot be written: {error.strerror}"
-        raise fail(f"--out {out}", what, "another directory", EX_UNAVAILABLE) from None
+        raise user_error(f"--out {out}", what, "another directory", EX_UNAVAILABLE) from None
     return list(fresh)
 
 

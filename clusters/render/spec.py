@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster, Secret
 from clusters.render.devices import Taken, taken
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from entrypoints.inputs import data
 from entrypoints.running.supervise import DRAIN
 
@@ -90,7 +90,7 @@ def on_node(deployment: Deployment, name: str) -> Deployment:
     """What of the deployment is on one node. Raises UserError (64) for one that is not there."""
     if name not in nodes(deployment):
         known = did_you_mean(name, nodes(deployment))
-        raise fail("--node", f"no container is on a node '{name}'", known)
+        raise user_error("--node", f"no container is on a node '{name}'", known)
     groups = (
         replace(one, containers=tuple(c for c in one.containers if c.node.name == name))
         for one in deployment.groups
@@ -138,17 +138,17 @@ def _digest(spec: Spec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _kubernetes_only(deployment: Deployment) -> Iterator[Problem]:
+def _kubernetes_only(deployment: Deployment) -> Iterator[Finding]:
     cluster = deployment.cluster
     if any(one.node.placed for one in deployment.containers):
         fix = "name nodes in the file, or render it --to lws"
-        yield Problem(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix)
+        yield Finding(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix)
     for volume in cluster.volumes:
         if volume.claim:
             what = f"'{volume.claim}' at {volume.mount} is a claim, which only Kubernetes has"
-            yield Problem(f"{cluster.file}: weights", what, "give the path on the host")
+            yield Finding(f"{cluster.file}: weights", what, "give the path on the host")
     for secret in cluster.secrets:
         if secret.secret:
             where = f"{cluster.file}: secrets.{secret.variable}"
             what = f"'{secret.secret}' is a Secret of Kubernetes"
-            yield Problem(where, what, "give `env: NAME` or `file: PATH`")
+            yield Finding(where, what, "give `env: NAME` or `file: PATH`")

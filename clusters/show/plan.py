@@ -14,7 +14,7 @@ from clusters.show import lines, picture
 from clusters.show.lines import HEAD, LABEL, Line
 from clusters.show.topology import topology
 from clusters.show.view import Placed, View, address, ports, ranks, span, spans, variables, views
-from common.errors import did_you_mean, fail
+from common.errors import did_you_mean, user_error
 from common.files import put
 from entrypoints import show
 
@@ -28,16 +28,18 @@ def chosen(deployment: Deployment, node: str) -> tuple[Container, ...]:
     found = tuple(one for one in deployment.containers if one.node.name == node)
     known = dict.fromkeys(one.node.name for one in deployment.containers)
     if not found and node not in deployment.cluster.nodes:
-        raise fail("--node", f"{node!r} is no node of this cluster", did_you_mean(node, known))
+        raise user_error(
+            "--node", f"{node!r} is no node of this cluster", did_you_mean(node, known)
+        )
     return found
 
 
 def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     """Print the plan, or write it to a file. Raises UserError (64, 69)."""
     if format not in FORMATS:
-        raise fail("--format", f"'{format}' is not known", " or ".join(FORMATS))
+        raise user_error("--format", f"'{format}' is not known", " or ".join(FORMATS))
     if node and format == "svg":
-        raise fail("--node", "the picture is of all nodes", "leave it out")
+        raise user_error("--node", "the picture is of all nodes", "leave it out")
     if format == "text":
         made = list(text(deployment, node))
         if not out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 from common.files import put
 from common.paths import ROOT
 from docs.render import checks, compatibility, recipes, releases, roles
@@ -62,7 +62,7 @@ def check(made: list[Page], out: Path = OUT, root: Path = ROOT) -> None:
         "stale": "is made from nothing any more",
     }
     problems = [
-        Problem(str(path.relative_to(root)), words[state], REMEDY)
+        Finding(str(path.relative_to(root)), words[state], REMEDY)
         for path, state in states(made, out).items()
         if state != "same"
     ]

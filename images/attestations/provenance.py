@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, user_error
 from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"
@@ -43,7 +43,7 @@ class Statement:
             return cls(str(raw["predicateType"]), tuple(subjects), dict(raw["predicate"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"is no in-toto statement: {error!r}"
-            raise fail(where, what, exit_code=EX_DATAERR) from None
+            raise user_error(where, what, exit_code=EX_DATAERR) from None
 
     @property
     def builder(self) -> str:
@@ -76,7 +76,7 @@ def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
             continue
         manifest = store.manifest(entry["digest"])
         if manifest is None:
-            raise fail("provenance", f"{entry['digest']} is not there", exit_code=EX_DATAERR)
+            raise user_error("provenance", f"{entry['digest']} is not there", exit_code=EX_DATAERR)
         for layer in manifest.document.get("layers") or []:
             with store.open_blob(layer["digest"]) as blob:
                 statement = Statement.parse(layer["digest"], blob.read())

@@ -22,7 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
-from common.errors import EX_DATAERR, EX_SOFTWARE, fail
+from common.errors import EX_DATAERR, EX_SOFTWARE, user_error
 from images.attestations.provenance import base_digest, buildkit
 from images.build.targets import REPOSITORY
 from images.contents import image as contents
@@ -67,7 +67,7 @@ def one(made: Mapping[str, tuple[Manifest, str]]) -> str:
     """The only SBOM, to print it. Raises UserError (64) when there are several."""
     if len(made) != 1:
         what = f"the image has {', '.join(made)}: one list of contents each"
-        raise fail("--arch", what, f"--arch {next(iter(made))}, or --output DIR")
+        raise user_error("--arch", what, f"--arch {next(iter(made))}, or --output DIR")
     return next(iter(made.values()))[1]
 
 
@@ -82,7 +82,7 @@ def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Pat
             scratch.write_text(text)
             scratch.replace(path)
         except OSError as error:
-            raise fail("--output", f"{path} cannot be written: {error.strerror}") from None
+            raise user_error("--output", f"{path} cannot be written: {error.strerror}") from None
         paths.append(path)
     return paths
 
@@ -118,7 +118,7 @@ def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) 
     bom.register_dependency(root, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=1) + "\n"
     if wrong := invalid(text):
-        raise fail("SBOM", f"does not fit the schema: {wrong}", exit_code=EX_SOFTWARE)
+        raise user_error("SBOM", f"does not fit the schema: {wrong}", exit_code=EX_SOFTWARE)
     return text
 
 
@@ -166,7 +166,7 @@ def _release(matrix: Matrix, image: Image) -> Release:
     name = image.labels.get(RELEASE, "")
     if name not in matrix.releases:
         what = f"the label of the release says '{name}'"
-        raise fail("IMAGE", what, "an image that invoke build made", EX_DATAERR)
+        raise user_error("IMAGE", what, "an image that invoke build made", EX_DATAERR)
     return matrix.releases[name]
 
 
@@ -186,7 +186,7 @@ def _created(image: Image) -> datetime:
         return datetime.fromisoformat(re.sub(r"(\.\d+)?Z$", "+00:00", created))
     except ValueError:
         what = f"'created' is '{created}', no time"
-        raise fail("IMAGE", what, exit_code=EX_DATAERR) from None
+        raise user_error("IMAGE", what, exit_code=EX_DATAERR) from None
 
 
 def _sha256(digest: str) -> HashType:
@@ -237,7 +237,7 @@ def _locked(
         vllm = image.labels.get(f"{PIN}vllm", "")
         if vllm not in matrix.cpu.engines:
             what = f"the label says '{vllm}', which is no vLLM for the processor"
-            raise fail(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
+            raise user_error(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
         engine = matrix.cpu.engines[vllm]
         return engine.lock, engines.read(matrix, engine, image.arch, locks)
     slices = lock.read(matrix, release, image.arch, locks)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.attestations import sbom as sboms
 from images.attestations.provenance import SLSA, Statement, buildkit
 from images.matrix import Matrix
@@ -43,7 +43,7 @@ class Signer:
     def __post_init__(self) -> None:
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
-            raise fail("--offline", what, "--key FILE")
+            raise user_error("--offline", what, "--key FILE")
         if self.key and (wrong := _no_key(self.key)):
             raise UserError(wrong)
 
@@ -65,15 +65,15 @@ class Trust:
 
     def __post_init__(self) -> None:
         """Raises UserError (64) for a trust that is none, or two."""
-        wrong: list[Problem] = []
+        wrong: list[Finding] = []
         if self.key and (self.identity or self.issuer):
-            wrong.append(Problem("--key", "stands alone", "leave --identity and --issuer out"))
+            wrong.append(Finding("--key", "stands alone", "leave --identity and --issuer out"))
         if not self.key and not (self.identity and self.issuer):
             what = "whose signature is to count is not said"
-            wrong.append(Problem("--key", what, "--key FILE, or --identity ID and --issuer URL"))
+            wrong.append(Finding("--key", what, "--key FILE, or --identity ID and --issuer URL"))
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
-            wrong.append(Problem("--offline", what, "--key FILE"))
+            wrong.append(Finding("--offline", what, "--key FILE"))
         if self.key:
             wrong += _no_key(self.key)
         if wrong:
@@ -87,11 +87,11 @@ class Trust:
         return [*identity, "--certificate-oidc-issuer", self.issuer]
 
 
-def _no_key(key: str) -> list[Problem]:
+def _no_key(key: str) -> list[Finding]:
     """A key is a file, or an address like env://NAME or a KMS's."""
     if "://" in key or Path(key).is_file():
         return []
-    return [Problem("--key", f"no such file: {key}", "cosign generate-key-pair makes one")]
+    return [Finding("--key", f"no such file: {key}", "cosign generate-key-pair makes one")]
 
 
 def sign(reference: str, signer: Signer) -> None:
@@ -116,7 +116,7 @@ def image(matrix: Matrix, repository: Repository, at: Reference, signer: Signer,
     key = at.digest or at.tag or "latest"
     root = repository.manifest(key)
     if root is None:
-        raise fail(f"{at.repository}: {key}", "is not in the registry", "", EX_UNAVAILABLE)
+        raise user_error(f"{at.repository}: {key}", "is not in the registry", "", EX_UNAVAILABLE)
     beside = buildkit(repository, root) if root.is_index else {}
     return index(matrix, repository, root, beside, signer, say)
 
@@ -182,13 +182,13 @@ def attested(reference: str, kind: str, trust: Trust) -> tuple[list[Statement], 
 def _unless_unreachable(error: UserError) -> str:
     if error.exit_code == EX_UNAVAILABLE:
         raise error
-    return error.problems[0].what
+    return error.findings[0].message
 
 
 def _cosign(arguments: Sequence[str], certificates: str) -> str:
     """Raises UserError: 69 without cosign or registry, 70 with cosign's words."""
     if shutil.which("cosign") is None:
-        raise fail("cosign", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
+        raise user_error("cosign", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     environment = {**os.environ, **({"SSL_CERT_FILE": certificates} if certificates else {})}
     environment.setdefault("COSIGN_PASSWORD", "")  # else it asks on the terminal
     answer = subprocess.run(
@@ -202,7 +202,7 @@ def _cosign(arguments: Sequence[str], certificates: str) -> str:
         return answer.stdout
     words = _words(answer.stderr)
     code = EX_UNAVAILABLE if any(one in words for one in UNREACHABLE) else EX_SOFTWARE
-    raise fail(f"cosign {arguments[0]}", words, exit_code=code)
+    raise user_error(f"cosign {arguments[0]}", words, exit_code=code)
 
 
 def _words(stderr: str) -> str:

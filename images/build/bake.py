@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.process import end
 from images.build.base import no_engine
 from images.build.progress import Progress, Step
@@ -119,7 +119,9 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str]:
             start_new_session=True,  # docker starts buildx, and may end before it
         )
     except FileNotFoundError:
-        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+        raise user_error(
+            "docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE
+        ) from None
 
 
 @contextmanager
@@ -151,7 +153,7 @@ def failure(progress: Progress) -> UserError:
         return no_engine(words)
     steps = progress.failed() or ([] if words else progress.cancelled())
     problems = [_problem(step) for step in steps] or [
-        Problem("docker buildx bake", words or "failed without a word", _remedy(words))
+        Finding("docker buildx bake", words or "failed without a word", _remedy(words))
     ]
     return UserError(problems, EX_SOFTWARE)
 
@@ -163,7 +165,7 @@ def _remedy(words: str) -> str:
     return next(remedies, "")
 
 
-def _problem(step: Step) -> Problem:
+def _problem(step: Step) -> Finding:
     telling = [line for line in step.log if TELLING.search(line) and not line.startswith("WARNING")]
     words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
-    return Problem(step.stage or step.title, words, _remedy(f"{step.error} {' '.join(step.log)}"))
+    return Finding(step.stage or step.title, words, _remedy(f"{step.error} {' '.join(step.log)}"))

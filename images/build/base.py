@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.build.render import DEBIAN, Base, stand_in_environment
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.mirrors import Site
@@ -53,16 +53,18 @@ def find(
     image that nobody has."""
     if variant.engine:
         if packages or share_cann or image == STAND_IN:
-            raise fail(
+            raise user_error(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
             )
         return _debian(matrix, site, image, builder, say, known)
     os_image = site.image(matrix.images["os"][variant.os.name])
     if image == STAND_IN:
         if packages:
-            raise fail("--base stand-in", "and --cann-packages exclude each other", "choose one")
+            raise user_error(
+                "--base stand-in", "and --cann-packages exclude each other", "choose one"
+            )
         if share_cann:
-            raise fail(
+            raise user_error(
                 "--share-cann", "is for a CANN image", "a stand-in shares its layers already"
             )
         stand_in_environment(matrix, variant)  # refuses a release that there is none for
@@ -123,7 +125,7 @@ def identify(
     """The digest of an image that the engine has, or else its registry. Raises UserError (69)."""
     if known is not None:
         if reference not in known:
-            raise fail(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
+            raise user_error(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
         return Identity(known[reference])
     if builder is None:
         local = _docker("image", "inspect", "--format", "{{.Id}}", reference)
@@ -134,13 +136,13 @@ def identify(
     remote = _docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
     if remote.returncode:
         words = " ".join(remote.stderr.split()).removeprefix("ERROR: ")
-        raise fail(reference, f"cannot be pulled: {words}", OTHER_WAYS, EX_UNAVAILABLE)
+        raise user_error(reference, f"cannot be pulled: {words}", OTHER_WAYS, EX_UNAVAILABLE)
     digest = json.loads(remote.stdout)["digest"]
     return Identity(digest, f"{reference.split('@')[0]}@{digest}")
 
 
 def no_engine(words: str) -> UserError:
-    return fail(
+    return user_error(
         "docker",
         f"no engine answers: {' '.join(words.split())}",
         "./setup.sh installs and starts one; --builder NAME uses another",
@@ -154,7 +156,9 @@ def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
             ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError:
-        raise fail("docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE) from None
+        raise user_error(
+            "docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE
+        ) from None
 
 
 # ---- CANN's installers ---------------------------------------------------------------------------
@@ -176,7 +180,7 @@ def check_installers(
     `$(uname -m)` stands for the machine. Raises UserError (64, 65).
     """
     if not directory.is_dir():
-        raise fail("--cann-packages", f"no such directory: {directory}")
+        raise user_error("--cann-packages", f"no such directory: {directory}")
     sums = _sums(directory)
     tag = variant.platform.cann_tag
     patterns = {
@@ -194,7 +198,7 @@ def check_installers(
                 continue
             found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
             problems.append(
-                Problem(
+                Finding(
                     f"{directory}: {part} for {variant.platform.name} on {arch.machine}",
                     found,
                     f"one .run whose name has /{pattern}/",
@@ -223,9 +227,11 @@ def _sums(directory: Path) -> dict[str, str]:
         return dict(_sum_line(line) for line in lines if line.strip())
     except FileNotFoundError:
         fix = f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust"
-        raise fail(str(path), "is missing", fix, EX_DATAERR) from None
+        raise user_error(str(path), "is missing", fix, EX_DATAERR) from None
     except (ValueError, OSError) as error:
-        raise fail(str(path), str(error), "lines as sha256sum writes them", EX_DATAERR) from None
+        raise user_error(
+            str(path), str(error), "lines as sha256sum writes them", EX_DATAERR
+        ) from None
 
 
 def _sum_line(line: str) -> tuple[str, str]:
@@ -235,9 +241,9 @@ def _sum_line(line: str) -> tuple[str, str]:
     return match[2], match[1]
 
 
-def _check_sum(path: Path, wanted: str) -> list[Problem]:
+def _check_sum(path: Path, wanted: str) -> list[Finding]:
     if not path.is_file():
-        return [Problem(str(path), f"is listed in {SUMS} and not there")]
+        return [Finding(str(path), f"is listed in {SUMS} and not there")]
     with path.open("rb") as file:
         found = hashlib.sha256()
         while chunk := file.read(1 << 20):
@@ -245,7 +251,7 @@ def _check_sum(path: Path, wanted: str) -> list[Problem]:
     if found.hexdigest() == wanted:
         return []
     return [
-        Problem(
+        Finding(
             str(path),
             f"its sha256 is {found.hexdigest()}, {SUMS} says {wanted}",
             "fetch the installer again",

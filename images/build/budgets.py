@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean
 from common.yaml import Reader, document, kind
 from images.build.render import DEBIAN
 from images.build.weights import Weight
@@ -74,7 +74,7 @@ class Verdict:
     limit: float | None
     known: bool
     layers: tuple[tuple[str, float, float | None], ...]  # name, MB, MB of the baseline
-    problems: tuple[Problem, ...]
+    problems: tuple[Finding, ...]
 
 
 Budgets = Mapping[Key, Budget]
@@ -115,21 +115,21 @@ def enforce(verdicts: Iterable[Verdict]) -> None:
 
 def _problems(
     budget: Budget, reference: str, total: float, sizes: Mapping[str, float]
-) -> Iterable[Problem]:
+) -> Iterable[Finding]:
     fix = "make it smaller, or raise the budget in images/build/budgets.yaml and say why"
     for name, limit in budget.layers.items():
         size = sizes.get(name, 0.0)
         if size > limit:
             over = f"is {size:,.1f} MB compressed, {size - limit:,.1f} MB over its {limit:,.1f} MB"
             before = f"; it was {budget.baseline[name]:,.1f} MB"
-            yield Problem(f"{reference}: layer {name}", over + before, fix)
+            yield Finding(f"{reference}: layer {name}", over + before, fix)
     if budget.image is not None and total > budget.image:
         over = (
             f"is {total:,.1f} MB compressed, {total - budget.image:,.1f} MB over its budget of "
             f"{budget.image:,.1f} MB"
         )
         grown = _grown(budget.baseline, sizes)
-        yield Problem(reference, f"{over}; {grown or 'no layer grew'}", fix)
+        yield Finding(reference, f"{over}; {grown or 'no layer grew'}", fix)
 
 
 def _grown(baseline: Mapping[str, float], sizes: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.mirrors import Site
 
 INDEX = "bundle.json"
@@ -85,20 +85,20 @@ class Bundle:
         scratch.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
         scratch.replace(self.directory / INDEX)
 
-    def verify(self) -> list[Problem]:
+    def verify(self) -> list[Finding]:
         """Every file that is missing, cut off or another than the index says."""
         with ThreadPoolExecutor() as pool:
             found = pool.map(self._problem, *zip(*self.files.items(), strict=True))
         return [problem for problem in found if problem]
 
-    def _problem(self, name: str, wanted: File) -> Problem | None:
+    def _problem(self, name: str, wanted: File) -> Finding | None:
         path = self.directory / name
         if not path.is_file():
-            return Problem(str(path), "is missing", REMEDY)
+            return Finding(str(path), "is missing", REMEDY)
         if (size := path.stat().st_size) != wanted.size:
-            return Problem(str(path), f"has {size} bytes of {wanted.size}", REMEDY)
+            return Finding(str(path), f"has {size} bytes of {wanted.size}", REMEDY)
         if (digest := File.of(path).sha256) != wanted.sha256:
-            return Problem(
+            return Finding(
                 str(path), f"its sha256 is {digest}, {INDEX} says {wanted.sha256}", REMEDY
             )
         return None
@@ -154,7 +154,7 @@ def read(directory: Path) -> Bundle:
             raise TypeError("not an object")
         found = raw.pop("format", None)
         if found != FORMAT:
-            raise fail(
+            raise user_error(
                 str(path),
                 f"is of format {found}, this project reads {FORMAT}",
                 "fetch it with the same state of the project",
@@ -165,12 +165,12 @@ def read(directory: Path) -> Bundle:
             raise TypeError(f"unknown: {', '.join(sorted(unknown)) or 'directory'}")
         return _bundle(directory.resolve(), raw)
     except FileNotFoundError:
-        raise fail(
+        raise user_error(
             str(directory), f"is no bundle: it has no {INDEX}", "invoke fetch DIR makes one",
             EX_DATAERR,
         ) from None  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise fail(str(path), f"cannot be read: {error}", REMEDY, EX_DATAERR) from None
+        raise user_error(str(path), f"cannot be read: {error}", REMEDY, EX_DATAERR) from None
 
 
 def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
@@ -204,6 +204,6 @@ def opened(directory: Path, excluded: Mapping[str, object]) -> Bundle:
     given = [f"--{name.replace('_', '-')}" for name, value in excluded.items() if value]
     if given:
         raise UserError(
-            [Problem("--offline", f"and {one} exclude each other", "leave one") for one in given]
+            [Finding("--offline", f"and {one} exclude each other", "leave one") for one in given]
         )
     return read(directory)

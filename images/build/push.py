@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 
 LAYOUT = WORK / "oci"
@@ -37,12 +37,14 @@ def push(digest: str, tag: str) -> None:
     Raises UserError (69) with the registry's answer.
     """
     if shutil.which("oras") is None:
-        raise fail("oras", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
+        raise user_error("oras", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     command = ["oras", "cp", "--no-tty", "--from-oci-layout", f"{LAYOUT}@{digest}", tag]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         words = " ".join(answer.stderr.split()).removeprefix("Error: ")
-        raise fail(tag, f"cannot be pushed: {words}", "docker login, or --registry", EX_UNAVAILABLE)
+        raise user_error(
+            tag, f"cannot be pushed: {words}", "docker login, or --registry", EX_UNAVAILABLE
+        )
 
 
 def resolve(tag: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.stages.standin.environment import UnknownCannVersion, cann, static_environment
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
 from images.matrix import INDEX, STAND_IN, TOP_LAYERS, Matrix, Variant
@@ -70,7 +70,7 @@ class Environment:
                 raise TypeError("every value must be a text")
             return given
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise fail(
+            raise user_error(
                 str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR
             ) from None
 
@@ -252,7 +252,7 @@ def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
     """ENV of the stand-in for a release's CANN. Raises UserError where there can be none."""
     release = variant.release
     if release.python != matrix.stand_in.python:
-        raise fail(
+        raise user_error(
             "--base stand-in",
             f"{release.name} needs Python {release.python}, "
             f"Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
@@ -261,7 +261,7 @@ def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
     try:
         return static_environment(release.cann, next(iter(matrix.arches)))
     except UnknownCannVersion as error:
-        raise fail("--base stand-in", str(error), "--base IMAGE or another release") from None
+        raise user_error("--base stand-in", str(error), "--base IMAGE or another release") from None
 
 
 def _kernels_path(variant: Variant) -> str:
@@ -280,7 +280,7 @@ def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
     broken = [name for name, value in values.items() if "\n" in value or "\r" in value]
     if broken:
         raise UserError(
-            [Problem(name, f"cannot be ENV: {values[name]!r} has a line break") for name in broken],
+            [Finding(name, f"cannot be ENV: {values[name]!r} has a line break") for name in broken],
             EX_DATAERR,
         )
     return dict(sorted(values.items()))

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from images.matrix import Arch, Debian
 
 EPOCH = "315532800"
@@ -36,7 +36,7 @@ def provide(
     if target.is_file() and stamp.is_file() and stamp.read_text() == made_of:
         return target
     if shutil.which("mmdebstrap") is None:
-        raise fail("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
+        raise user_error("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     say(
         f"{name} root file system for {arch.name}: "
         f"{len(debian.packages)} packages of Debian {debian.suite} and what they need"
@@ -56,7 +56,7 @@ def provide(
         if answer.returncode:
             reasons = [line for line in answer.stderr.splitlines() if line.startswith("E:")]
             words = "; ".join(reasons or answer.stderr.splitlines()[-3:])
-            raise fail(
+            raise user_error(
                 "mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE
             )
         stamp.unlink(missing_ok=True)

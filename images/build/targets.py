@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_you_mean, user_error
 from common.paths import ENV, ROOT, WORK
 from images.build import base as bases
 from images.build import graph
@@ -87,7 +87,7 @@ def sources(given: list[str]) -> dict[str, str]:
         name, _, value = item.partition("=")
         if name not in SOURCES:
             problems.append(
-                Problem(
+                Finding(
                     "--source",
                     f"'{item}': there is no source '{name}'",
                     did_you_mean(name, SOURCES),
@@ -95,7 +95,7 @@ def sources(given: list[str]) -> dict[str, str]:
             )
         elif not value or ("://" not in value and not Path(value).is_dir()):
             problems.append(
-                Problem("--source", f"'{item}': no such directory", "NAME=DIR or NAME=URL")
+                Finding("--source", f"'{item}': no such directory", "NAME=DIR or NAME=URL")
             )
         else:
             result[name] = value
@@ -107,7 +107,7 @@ def sources(given: list[str]) -> dict[str, str]:
 def wheels(given: str | None) -> Path | None:
     """`--wheels DIR`. Raises UserError when there is no such directory."""
     if given and not Path(given).is_dir():
-        raise fail("--wheels", f"no such directory: {given}")
+        raise user_error("--wheels", f"no such directory: {given}")
     return Path(given).resolve() if given else None
 
 
@@ -121,17 +121,17 @@ def chosen(
 ) -> list[Variant]:
     """The variants that the options name. Raises UserError with every name that is wrong."""
     if engine and platforms != [CPU]:
-        raise fail("--engine", "is for --platform cpu alone")
+        raise user_error("--engine", "is for --platform cpu alone")
     if everything:
         return list(matrix.variants(release))
     if not platforms:
-        raise fail(
+        raise user_error(
             "--platform",
             "is missing",
             f"--platform {' or '.join(matrix.release(release).platforms)}, or --all",
         )
     if not oses:
-        raise fail("--os", "is empty", f"--os {' or '.join(matrix.oses)}")
+        raise user_error("--os", "is empty", f"--os {' or '.join(matrix.oses)}")
     problems = _problems([partial(matrix.release, release), *(partial(matrix.os, o) for o in oses)])
     if problems:
         problems += _problems(partial(matrix.platform, name) for name in platforms)
@@ -145,14 +145,14 @@ def chosen(
     return [make() for make in made]
 
 
-def _problems(calls: Iterable[Callable[[], object]]) -> list[Problem]:
+def _problems(calls: Iterable[Callable[[], object]]) -> list[Finding]:
     """Every problem of the calls, once."""
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for call in calls:
         try:
             call()
         except UserError as error:
-            problems += error.problems
+            problems += error.findings
     return list(dict.fromkeys(problems))
 
 
@@ -163,7 +163,7 @@ def resolve(
     targets, code = [], EX_DATAERR
     variants = list(variants)
     if options.wheels and not any(variant.engine for variant in variants):
-        raise fail("--wheels", "is for --platform cpu alone")
+        raise user_error("--wheels", "is for --platform cpu alone")
     problems = lock.check_tools(matrix)
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)
@@ -186,7 +186,7 @@ def resolve(
         except UserError as error:
             if error.exit_code not in (EX_DATAERR, EX_UNAVAILABLE):
                 raise
-            problems += error.problems
+            problems += error.findings
             code = max(code, error.exit_code)
             continue
         targets.append(
@@ -214,7 +214,7 @@ def _tools_image(
     """The image that the stages run on; None for a root file system made here."""
     if options.tools == DEBIAN or (options.tools is None and found.base.debian):
         if variant.python != matrix.tools.python:
-            raise fail(
+            raise user_error(
                 "--tools debian",
                 f"{variant.release.name} needs Python {variant.python}, "
                 f"Debian {matrix.tools.suite} has {matrix.tools.python}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from images.build.base import no_engine
 from images.build.targets import REPOSITORY, Say
 from images.inspect import gather, places
@@ -34,7 +34,7 @@ def images(
     """Every image that has this project's labels. Raises UserError (64, 65, 69)."""
     if not (repositories or layouts or engine):
         fix = "--registry REGISTRY/NAME, --layout DIR or --engine"
-        raise fail("invoke site", "is given no place to look for images", fix)
+        raise user_error("invoke site", "is given no place to look for images", fix)
     found: list[Image] = []
     for place, references in (
         (
@@ -53,7 +53,7 @@ def images(
         say(f"left out {other}: it has no label {LABEL}")
     if not ours:
         where = ", ".join([*repositories, *layouts, *(["the engine"] if engine else [])])
-        raise fail(where, "has no image of this project", "invoke publish", EX_UNAVAILABLE)
+        raise user_error(where, "has no image of this project", "invoke publish", EX_UNAVAILABLE)
     return shared(ours)
 
 

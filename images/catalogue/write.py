@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from images.catalogue.pages import platforms, releases
 from images.inspect.model import Image, brief
 from images.inspect.show import weight
@@ -48,7 +48,9 @@ def write(files: Mapping[str, bytes], out: Path) -> Path:
     Raises UserError (64) for a directory that holds something else, (69) when it cannot be written.
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
-        raise fail("--out", f"{out} is there and no catalogue", "another directory, or remove it")
+        raise user_error(
+            "--out", f"{out} is there and no catalogue", "another directory, or remove it"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
@@ -67,7 +69,7 @@ def write(files: Mapping[str, bytes], out: Path) -> Path:
                 shutil.rmtree(rest, ignore_errors=True)
     except OSError as error:
         words = f"cannot be written: {error.strerror}"
-        raise fail(str(out), words, "another --out", EX_UNAVAILABLE) from None
+        raise user_error(str(out), words, "another --out", EX_UNAVAILABLE) from None
     return out / "index.html"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
 
-from common.errors import Problem
+from common.errors import Finding
 from images.attestations import sbom
 from images.attestations.provenance import Statement
 from images.contents.image import Image
@@ -22,29 +22,29 @@ SHOWN = 3  # files of one package that are named
 UNRECORDED = (".pyc", "/RECORD")
 
 
-def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Problem]:
+def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Finding]:
     """Where a list of contents is wrong, about another image, or says other packages."""
     for statement in statements:
         text = json.dumps(statement.predicate)
         if wrong := sbom.invalid(text):
-            yield Problem("SBOM", f"is no CycloneDX 1.6: {wrong}")
+            yield Finding("SBOM", f"is no CycloneDX 1.6: {wrong}")
             continue
         if sbom.subject(text) != image.manifest.digest:
             about = sbom.subject(text) or "no image"
-            yield Problem("SBOM", f"is about {about}, not {image.manifest.digest}")
+            yield Finding("SBOM", f"is about {about}, not {image.manifest.digest}")
         base, labelled = sbom.base(text), image.labels.get(BASE_DIGEST, "")
         if base not in ("", labelled):
-            yield Problem(f"SBOM: {BASE_DIGEST}", f"lists {base}, the label is '{labelled}'")
+            yield Finding(f"SBOM: {BASE_DIGEST}", f"lists {base}, the label is '{labelled}'")
         yield from _packages(image, sbom.parts(text))
 
 
-def _packages(image: Image, listed: dict[str, set[tuple[str, str]]]) -> Iterator[Problem]:
+def _packages(image: Image, listed: dict[str, set[tuple[str, str]]]) -> Iterator[Finding]:
     for kind, inside in _inside(image).items():
         told = listed.get(kind, set())
         for name in sorted({name for name, _ in told ^ inside}):
             said = _versions(told, name)
             real = _versions(inside, name)
-            yield Problem(f"SBOM: {name}", f"lists {said}, inside is {real}")
+            yield Finding(f"SBOM: {name}", f"lists {said}, inside is {real}")
 
 
 def _inside(image: Image) -> dict[str, set[tuple[str, str]]]:
@@ -60,7 +60,7 @@ def _versions(among: set[tuple[str, str]], name: str) -> str:
     return ", ".join(sorted(version for one, version in among if one == name)) or "nothing"
 
 
-def records(image: Image) -> Iterator[Problem]:
+def records(image: Image) -> Iterator[Finding]:
     """Files that differ from RECORD, are missing, or that no RECORD knows, one line a package.
 
     Only in the site-packages that this project fills: what a base image brings is not ours to hold
@@ -84,11 +84,11 @@ def records(image: Image) -> Iterator[Problem]:
             directories.add(f"{package.directory}/")
             where = f"{package.name} {package.version}"
             if not package.record:
-                yield Problem(where, "has no RECORD")
+                yield Finding(where, "has no RECORD")
             if changed:
-                yield Problem(where, f"differs from its RECORD: {_some(changed)}")
+                yield Finding(where, f"differs from its RECORD: {_some(changed)}")
             if missing:
-                yield Problem(where, f"lacks what its RECORD names: {_some(missing)}")
+                yield Finding(where, f"lacks what its RECORD names: {_some(missing)}")
     strange = sorted(
         path
         for path, file in files.items()
@@ -98,7 +98,7 @@ def records(image: Image) -> Iterator[Problem]:
         and not path.endswith(UNRECORDED)
     )
     if strange:
-        yield Problem("site-packages", f"files that no RECORD knows: {_some(strange)}")
+        yield Finding("site-packages", f"files that no RECORD knows: {_some(strange)}")
 
 
 def _recorded(directory: str, record: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.attestations.sbom import SITE_PACKAGES
 from images.build import render
 from images.contents.packages import PythonPackage
@@ -39,44 +39,44 @@ def by_labels(matrix: Matrix, labels: Mapping[str, str]) -> Variant:
     except UserError:
         said = ", ".join(f"'{name}'" for name in names)
         what = f"release, platform and OS are {said}: the matrix has no such image"
-        raise fail(RELEASE, what, exit_code=EX_DATAERR) from None
+        raise user_error(RELEASE, what, exit_code=EX_DATAERR) from None
 
 
 def problems(
     matrix: Matrix, labels: Mapping[str, str], tag: str, python: list[PythonPackage]
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """What the labels say against tag, matrix and contents."""
     named = by_tag(matrix, tag)
     kind = labels.get(BASE, "")
     if kind not in KINDS:
-        yield Problem(BASE, f"is '{kind}'", " or ".join(KINDS))
+        yield Finding(BASE, f"is '{kind}'", " or ".join(KINDS))
         kind = "image"
     if named and named[1] != (kind == STAND_IN):
         says = "a stand-in" if named[1] else "no stand-in"
-        yield Problem(BASE, f"is '{kind}', and the tag {tag} says {says}")
+        yield Finding(BASE, f"is '{kind}', and the tag {tag} says {says}")
     variant = named[0] if named else by_labels(matrix, labels)
     base = render.Base(kind, image=labels.get(BASE_NAME, "") if kind == "image" else "")
     wanted = render.labels(matrix, variant, base)
     for name, value in wanted.items():
         if name not in (BASE_NAME, BASE) and labels.get(name) != value:
             said = f"is '{labels[name]}'" if name in labels else "is not there"
-            yield Problem(name, f"{said}, the matrix says '{value}' for {variant.tag}")
+            yield Finding(name, f"{said}, the matrix says '{value}' for {variant.tag}")
     for name in sorted(labels):
         if name.startswith(OURS) and name not in wanted:
-            yield Problem(name, f"is '{labels[name]}', the matrix has no such label here")
+            yield Finding(name, f"is '{labels[name]}', the matrix has no such label here")
     yield from _pins(variant, labels, python)
 
 
-def layers(labels: Mapping[str, str], count: int) -> Iterator[Problem]:
+def layers(labels: Mapping[str, str], count: int) -> Iterator[Finding]:
     """Whether the image has as many layers as it names."""
     named = len(labels.get(LAYERS, "").split())
     if named > count:
-        yield Problem(LAYERS, f"names {named} layers, the image has {count}")
+        yield Finding(LAYERS, f"names {named} layers, the image has {count}")
 
 
 def _pins(
     variant: Variant, labels: Mapping[str, str], python: list[PythonPackage]
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """A pin is what is installed; Mooncake compiled from its sources leaves no trace to look at."""
     installed = {
         canonicalize_name(one.name): one.version
@@ -89,9 +89,9 @@ def _pins(
         found = installed.get(canonicalize_name(package))
         if found is None:
             if pin and name != "mooncake":
-                yield Problem(f"{PIN}{name}", f"is '{pin}', and {package} is not inside")
+                yield Finding(f"{PIN}{name}", f"is '{pin}', and {package} is not inside")
         elif pin and _public(found) != _public(pin):
-            yield Problem(f"{PIN}{name}", f"is '{pin}', inside is {package} {found}")
+            yield Finding(f"{PIN}{name}", f"is '{pin}', inside is {package} {found}")
 
 
 def _public(version: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from common.errors import EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_UNAVAILABLE, Finding, UserError
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Outcome:
     """One thing that was looked at, and what is wrong with it."""
 
     name: str
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -29,22 +29,22 @@ class Report:
     outcomes: tuple[Outcome, ...]
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Finding, ...]:
         return tuple(problem for one in self.outcomes for problem in one.problems)
 
 
-def looked(name: str, problems: Iterable[Problem]) -> Outcome:
+def looked(name: str, problems: Iterable[Finding]) -> Outcome:
     """The outcome of a look, where data that cannot be read is one more problem.
 
     Raises UserError (69) when something did not answer: that says nothing of the image.
     """
-    found: list[Problem] = []
+    found: list[Finding] = []
     try:
         found.extend(problems)
     except UserError as error:
         if error.exit_code == EX_UNAVAILABLE:
             raise
-        found += [Problem(f"{name}: {one.where}", one.what, one.fix) for one in error.problems]
+        found += [Finding(f"{name}: {one.where}", one.message, one.fix) for one in error.findings]
     return Outcome(name, tuple(found))
 
 

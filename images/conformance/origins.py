@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from common.errors import Problem
+from common.errors import Finding
 from images.attestations.provenance import Statement, base_digest
 from images.labels import BASE_DIGEST, BASE_NAME, INPUTS
 
@@ -18,19 +18,19 @@ def problems(
     tag: str,
     annotations: Mapping[str, str],
     provenance: Iterable[Statement],
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     for name, form in DIGESTS.items():
         value = labels.get(name, "")
         if not re.fullmatch(form, value):
             said = f"is '{value}', no digest" if value else "is not there"
-            yield Problem(name, said, "invoke build and publish set it")
+            yield Finding(name, said, "invoke build and publish set it")
     inputs, base = labels.get(INPUTS, ""), labels.get(BASE_DIGEST, "")
     noted = annotations.get(INPUTS)
     if noted not in (None, inputs):
-        yield Problem(INPUTS, f"is '{inputs}', the annotation says '{noted}'")
+        yield Finding(INPUTS, f"is '{inputs}', the annotation says '{noted}'")
     named = IMMUTABLE.fullmatch(tag)
     if named and not inputs.startswith(named["inputs"]):
-        yield Problem(INPUTS, f"is '{inputs}', the tag {tag} says {named['inputs']}")
+        yield Finding(INPUTS, f"is '{inputs}', the tag {tag} says {named['inputs']}")
     built_on = base_digest(provenance, labels.get(BASE_NAME, ""))
     if built_on not in ("", base):
-        yield Problem(BASE_DIGEST, f"is '{base}', the provenance says '{built_on}'")
+        yield Finding(BASE_DIGEST, f"is '{base}', the provenance says '{built_on}'")

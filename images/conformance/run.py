@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
@@ -40,7 +40,7 @@ def check(
     name = f"{repository.name}{'@' if at.digest else ':'}{key}"
     root = repository.manifest(key)
     if root is None:
-        raise fail(name, "is not in the registry", "", EX_UNAVAILABLE)
+        raise user_error(name, "is not in the registry", "", EX_UNAVAILABLE)
     say(f"{name} is {root.digest}")
     return Report(name, root.digest, _Check(matrix, repository, at.tag, wanted, say).of(root))
 
@@ -70,39 +70,39 @@ class _Check:
     def _at(self, manifest: Manifest) -> str:
         return f"{self.repository.name}@{manifest.digest}"
 
-    def _signature(self, root: Manifest) -> Iterator[Problem]:
+    def _signature(self, root: Manifest) -> Iterator[Finding]:
         trust = self.wanted.trust
         if wrong := sign.signed(self._at(root), trust):
             whose = trust.key or f"{trust.identity} of {trust.issuer}"
-            yield Problem("signature", f"none by {whose}: {wrong}", self._at(root))
+            yield Finding("signature", f"none by {whose}: {wrong}", self._at(root))
 
-    def _platforms(self, root: Manifest) -> Iterator[Problem]:
+    def _platforms(self, root: Manifest) -> Iterator[Finding]:
         named = _named(root)
         for arch, digest in named.items():
             try:
                 manifest = self.repository.manifest(digest) if root.is_index else root
                 if manifest is None:
-                    raise fail(arch, "the manifest is not in the registry")
+                    raise user_error(arch, "the manifest is not in the registry")
                 built_for = self._built_for(manifest)
             except UserError as error:  # other bytes under this digest, too
-                yield Problem(f"platforms: {arch}", error.problems[0].what, digest)
+                yield Finding(f"platforms: {arch}", error.findings[0].message, digest)
                 continue
             if arch and built_for != arch:
-                yield Problem(f"platforms: {arch}", f"the image is built for {built_for}", digest)
+                yield Finding(f"platforms: {arch}", f"the image is built for {built_for}", digest)
             self.manifests[arch or built_for] = manifest
         there = ", ".join(dict.fromkeys(name for name in (*named, *self.manifests) if name))
         for arch in self.wanted.arches:
             if arch not in named and arch not in self.manifests:
-                yield Problem(f"platforms: {arch}", "is missing", f"there is {there}")
+                yield Finding(f"platforms: {arch}", "is missing", f"there is {there}")
 
     def _built_for(self, manifest: Manifest) -> str:
         """The architecture that the configuration names. Raises UserError."""
         digest = images.config_digest(manifest)
         if self.repository.blob_size(digest) is None:
-            raise fail("config", f"the configuration {digest} is not in the registry")
+            raise user_error("config", f"the configuration {digest} is not in the registry")
         return str(images.config(self.repository, manifest).get("architecture", ""))
 
-    def _beside(self, root: Manifest) -> Iterator[Problem]:
+    def _beside(self, root: Manifest) -> Iterator[Finding]:
         """BuildKit's statements in the index: its signature covers them."""
         if root.is_index:
             self.beside = buildkit(self.repository, root)
@@ -110,7 +110,7 @@ class _Check:
             for statement in statements:
                 if statement.subjects and digest not in statement.subjects:
                     about = ", ".join(statement.subjects)
-                    yield Problem("provenance", f"that of {digest} is about {about}")
+                    yield Finding("provenance", f"that of {digest} is about {about}")
 
     def _image(self, arch: str, manifest: Manifest, root: Manifest) -> Iterator[Outcome]:
         """One architecture; where its layers cannot be read, less is said."""
@@ -120,7 +120,7 @@ class _Check:
         yield looked("provenance", self._provenance(arch, provenance))
         if not bills:
             what = f"there is none that is signed: {no_bill}"
-            yield Outcome("SBOM", (Problem(f"SBOM {arch}", what, self._at(manifest)),))
+            yield Outcome("SBOM", (Finding(f"SBOM {arch}", what, self._at(manifest)),))
         absent = tuple(self._absent(arch, manifest))
         yield Outcome("layers", absent)
         if absent:
@@ -133,7 +133,7 @@ class _Check:
         except UserError as error:
             if error.exit_code == EX_UNAVAILABLE:
                 raise
-            yield Outcome("layers", tuple(_within(f"layers {arch}", error.problems)))
+            yield Outcome("layers", tuple(_within(f"layers {arch}", error.findings)))
             return
         image = Image(manifest, images.config(self.repository, manifest), inside)
         python = packages.packages(inside)
@@ -162,19 +162,19 @@ class _Check:
         at, trust = self._at(manifest), self.wanted.trust
         return [one for kind in sign.PROVENANCE for one in sign.attested(at, kind, trust)[0]]
 
-    def _provenance(self, arch: str, found: list[Statement]) -> Iterator[Problem]:
+    def _provenance(self, arch: str, found: list[Statement]) -> Iterator[Finding]:
         if self.wanted.provenance and not found:
             what = "there is none, neither signed nor in the index"
-            yield Problem(f"provenance {arch}", what, "--no-provenance accepts that")
+            yield Finding(f"provenance {arch}", what, "--no-provenance accepts that")
 
-    def _absent(self, arch: str, manifest: Manifest) -> Iterator[Problem]:
+    def _absent(self, arch: str, manifest: Manifest) -> Iterator[Finding]:
         for blob in manifest.blobs:
             size = self.repository.blob_size(blob.digest)
             if size is None:
-                yield Problem(f"layers {arch}: {blob.digest}", "is not in the registry")
+                yield Finding(f"layers {arch}: {blob.digest}", "is not in the registry")
             elif size not in (blob.size, -1):
                 what = f"has {size} bytes, the manifest says {blob.size}"
-                yield Problem(f"layers {arch}: {blob.digest}", what)
+                yield Finding(f"layers {arch}: {blob.digest}", what)
 
 
 def _named(root: Manifest) -> dict[str, str]:
@@ -182,16 +182,16 @@ def _named(root: Manifest) -> dict[str, str]:
     try:
         return root.arches if root.is_index else {"": root.digest}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise fail("index", f"is none: {error!r}", exit_code=EX_DATAERR) from None
+        raise user_error("index", f"is none: {error!r}", exit_code=EX_DATAERR) from None
 
 
-def _within(name: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+def _within(name: str, problems: Iterable[Finding]) -> Iterator[Finding]:
     for one in problems:
-        yield Problem(f"{name}: {one.where}", one.what, one.fix)
+        yield Finding(f"{name}: {one.where}", one.message, one.fix)
 
 
-def _others(image: Image) -> Iterator[Problem]:
+def _others(image: Image) -> Iterator[Finding]:
     """The configuration names each layer by its unpacked bytes."""
     named = (image.config.get("rootfs") or {}).get("diff_ids")
     if named != [layer.diff_id for layer in image.contents.layers]:
-        yield Problem(image.manifest.digest, "has other layers than its configuration names")
+        yield Finding(image.manifest.digest, "has other layers than its configuration names")

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from common.errors import Problem
+from common.errors import Finding
 from images.contents.layers import File
 
 PATH = Path(__file__).parent / "secrets.yaml"
@@ -82,12 +82,12 @@ class Search:
             if rule.finds(path, content):
                 self.found[(file.layer, path, rule.name)] = rule
 
-    def problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Finding]:
         for (layer, path, _), rule in sorted(self.found.items(), key=lambda item: item[0]):
-            yield Problem(f"layer {layer[:19]}: {path}", f"holds {rule.name}", rule.why)
+            yield Finding(f"layer {layer[:19]}: {path}", f"holds {rule.name}", rule.why)
 
 
-def in_config(config: Mapping[str, Any]) -> Iterator[Problem]:
+def in_config(config: Mapping[str, Any]) -> Iterator[Finding]:
     """Secrets in ENV, labels and history. The secret itself is not shown."""
     own = config.get("config") or {}
     texts = [("ENV", str(one)) for one in own.get("Env") or []]
@@ -98,4 +98,4 @@ def in_config(config: Mapping[str, Any]) -> Iterator[Problem]:
             if found := rule.content.search(text.encode()) if rule.content else None:
                 name = re.search(rb"\w+(?=\s*=)", found[0]) or re.search(rb"^\w+", text.encode())
                 shown = f" {name[0].decode()}" if name else ""
-                yield Problem(f"{where}{shown}", f"holds {rule.name}", rule.why)
+                yield Finding(f"{where}{shown}", f"holds {rule.name}", rule.why)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.contents.layers import Blobs, Contents, read
 from images.contents.packages import wanted
 from images.registry.oci import Descriptor, Manifest
@@ -45,7 +45,7 @@ def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[
         manifest = blobs.manifest(digests[arch]) if arch in digests else None
         if manifest is None:
             there = f"the image names {', '.join(digests) or 'none'}"
-            problems.append(Problem(f"manifest of {arch}", "is not there", there))
+            problems.append(Finding(f"manifest of {arch}", "is not there", there))
         else:
             found[arch] = manifest
     if problems:
@@ -61,7 +61,7 @@ def config_digest(manifest: Manifest) -> str:
         return config.digest
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"is no image's manifest: {error!r}"
-        raise fail(manifest.digest, what, exit_code=EX_DATAERR) from None
+        raise user_error(manifest.digest, what, exit_code=EX_DATAERR) from None
 
 
 def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
     with blobs.open_blob(digest) as blob:
         content = blob.read()
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-        raise fail(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
+        raise user_error(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
     try:
         return dict(json.loads(content))
     except (ValueError, TypeError) as error:
         what = f"is no configuration: {error}"
-        raise fail(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
+        raise user_error(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
 
 
 def image(blobs: Blobs, manifest: Manifest) -> Image:

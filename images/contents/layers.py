@@ -23,7 +23,7 @@ from typing import BinaryIO, Protocol, cast
 import zstandard
 from urllib3.exceptions import HTTPError
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.registry.oci import Descriptor, Manifest
 from images.registry.transfer import each
 
@@ -103,20 +103,20 @@ def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Lay
     Raises UserError as `read`.
     """
     found = each(dict.fromkeys(descriptors), partial(_caught, action), threading.Event(), AT_ONCE)
-    if problems := [one for one in found if isinstance(one, Problem)]:
+    if problems := [one for one in found if isinstance(one, Finding)]:
         raise UserError(problems, EX_DATAERR)
     by_digest = {one.digest: one for one in found if isinstance(one, Layer)}
     return [by_digest[one.digest] for one in descriptors]
 
 
-def _caught(action: Callable[[Descriptor], Layer], descriptor: Descriptor) -> Layer | Problem:
+def _caught(action: Callable[[Descriptor], Layer], descriptor: Descriptor) -> Layer | Finding:
     """One damaged layer must not hide another."""
     try:
         return action(descriptor)
     except UserError as error:
         if error.exit_code != EX_DATAERR:
             raise
-        return error.problems[0]
+        return error.findings[0]
 
 
 def layer(
@@ -160,7 +160,7 @@ def layer(
         raise _damaged(descriptor, f"is no layer: {error}") from None
     except HTTPError as error:  # urllib3's: the registry's answer was cut
         words = f"the connection was cut: {error}"
-        raise fail(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
+        raise user_error(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
     if packed.digest != descriptor.digest:
         raise _damaged(descriptor, f"the content has another digest, {packed.digest}")
     return Layer(
@@ -170,7 +170,7 @@ def layer(
 
 
 def _damaged(descriptor: Descriptor, what: str) -> UserError:
-    return fail(f"layer {descriptor.digest[:19]}", what, exit_code=EX_DATAERR)
+    return user_error(f"layer {descriptor.digest[:19]}", what, exit_code=EX_DATAERR)
 
 
 def _path(name: str) -> str:

@@ -14,7 +14,7 @@ from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, user_error
 from images.contents.layers import Contents
 
 DPKG, DPKG_PARTS = "var/lib/dpkg/status", "var/lib/dpkg/status.d/"
@@ -112,7 +112,7 @@ def _rpm(database: bytes, path: str, layer: str) -> Iterator[OsPackage]:
             headers = [_rpm_header(blob) for blob in blobs]
         except (sqlite3.Error, struct.error, ValueError, IndexError) as error:
             what = f"is no database of rpm: {error}"
-            raise fail(path, what, exit_code=EX_DATAERR) from None
+            raise user_error(path, what, exit_code=EX_DATAERR) from None
     for header in headers:
         epoch = f"{header['epoch']}:" if header.get("epoch") else ""
         version = f"{epoch}{header['version']}-{header['release']}"

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Iterator
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, user_error
 from images.attestations.provenance import Statement
 from images.inspect.model import Sbom
 from images.inspect.places import Store
@@ -69,5 +69,5 @@ def _statement(digest: str, content: bytes) -> Statement:
         document = json.loads(content)
         payload = base64.b64decode(document.get("dsseEnvelope", document)["payload"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise fail(digest, f"is no attestation: {error!r}", exit_code=EX_DATAERR) from None
+        raise user_error(digest, f"is no attestation: {error!r}", exit_code=EX_DATAERR) from None
     return Statement.parse(digest, payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from common.errors import fail
+from common.errors import user_error
 from images.inspect.model import Image, Package
 from images.labels import PIN
 
@@ -59,7 +59,7 @@ def differences(before: Sequence[Image], after: Sequence[Image]) -> list[Differe
     if not found:
         have = [", ".join(one.platform for one in several) for several in (before, after)]
         what = f"{before[0].reference} is for {have[0]}, {after[0].reference} for {have[1]}"
-        raise fail("--diff", what, "two images of one architecture")
+        raise user_error("--diff", what, "two images of one architecture")
     return found
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.contents import kept, own, packages
 from images.contents.image import config as read_config
 from images.contents.layers import Contents, merged
@@ -68,7 +68,7 @@ def compared(
 def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> list[Image]:
     top = found.store.manifest(found.key)
     if top is None:  # it was there a moment ago
-        raise fail(found.reference, "is not there any more", "", EX_UNAVAILABLE)
+        raise user_error(found.reference, "is not there any more", "", EX_UNAVAILABLE)
     manifests = [top]
     if top.is_index:
         # The engine lists architectures that it has not pulled.
@@ -80,7 +80,7 @@ def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> li
     missing = [arch for arch in arches if arch not in have]
     if missing:
         fix = f"it has {', '.join(have)}"
-        raise UserError([Problem(found.reference, f"has no {arch} image", fix) for arch in missing])
+        raise UserError([Finding(found.reference, f"has no {arch} image", fix) for arch in missing])
     return [
         _image(found, top, manifest, config, platform, platforms, brief, say)
         for manifest, config, platform, arch in zip(
@@ -106,7 +106,7 @@ def _image(
     diff_ids = config.get("rootfs", {}).get("diff_ids", [])
     if len(diff_ids) != len(descriptors):
         what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
-        raise fail(found.reference, what, "build it again", EX_DATAERR)
+        raise user_error(found.reference, what, "build it again", EX_DATAERR)
     known = kept.known(descriptors) if brief else [*_read(found, descriptors, say)]
     names = layer_names(labels.get(LAYERS, "").split(), len(descriptors))
     by_digest = {one.digest: name for name, one in zip(names, descriptors, strict=True)}

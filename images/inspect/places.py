@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_you_mean, user_error
 from common.paths import WORK
 from images.build import engine
 from images.build.base import no_engine
@@ -72,7 +72,7 @@ class LayoutStore:
         try:
             file = self.layout.path(digest).open("rb")
         except OSError as error:
-            raise fail(
+            raise user_error(
                 str(self.layout.path(digest)), f"cannot be read: {error.strerror}", "", EX_DATAERR
             ) from None
         with file:
@@ -88,9 +88,11 @@ class LayoutStore:
             return list(json.loads(path.read_text())["manifests"])
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
-            raise fail(str(path), what, "a directory with an OCI layout", EX_DATAERR) from None
+            raise user_error(
+                str(path), what, "a directory with an OCI layout", EX_DATAERR
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise fail(str(path), f"is no OCI layout's: {error!r}", "", EX_DATAERR) from None
+            raise user_error(str(path), f"is no OCI layout's: {error!r}", "", EX_DATAERR) from None
 
 
 class EngineStore:
@@ -159,7 +161,7 @@ class EngineStore:
             _, errors = save.communicate()
         if save.returncode or unpack.returncode:
             words = " ".join(f"{errors.decode(errors='replace')} {unpack.stderr}".split())
-            raise fail("docker save", words, "", EX_UNAVAILABLE)
+            raise user_error("docker save", words, "", EX_UNAVAILABLE)
         for blob in (layout / "blobs" / "sha256").iterdir():
             if blob.stat().st_size < SMALL:
                 kept = self._kept.path(f"sha256:{blob.name}")
@@ -187,15 +189,15 @@ def opened(
     reference that is nowhere.
     """
     if at and at not in PLACES:
-        raise fail("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
-    problems: list[Problem] = []
+        raise user_error("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
+    problems: list[Finding] = []
     code = 0
     found: dict[str, Found | None] = {}
     for reference in references:
         try:
             found[reference] = _find(reference, at, certificates)
         except UserError as error:
-            problems += error.problems
+            problems += error.findings
             code = max(code, error.exit_code)
     if problems:
         raise UserError(dict.fromkeys(problems), code)
@@ -209,27 +211,27 @@ def opened(
 def _find(reference: str, at: str, certificates: str) -> Found | None:
     """Where an image is; None for one that the engine has."""
     if reference.startswith("-"):
-        raise fail("IMAGE", f"'{reference}' is no image", "invoke --help inspect")
+        raise user_error("IMAGE", f"'{reference}' is no image", "invoke --help inspect")
     if at in ("", LAYOUT):
         directory, key = split(reference)
         if (directory / "index.json").is_file():
             return _in_layout(reference, directory, key)
         if at == LAYOUT:
-            raise fail(reference, "is no OCI layout", "DIR, DIR:TAG or DIR@DIGEST")
+            raise user_error(reference, "is no OCI layout", "DIR, DIR:TAG or DIR@DIGEST")
     if at in ("", ENGINE) and _id(reference):
         return None
     if at == ENGINE:
         fix = "docker images lists what it has"
-        raise fail(reference, "is not in the engine", fix, EX_UNAVAILABLE)
+        raise user_error(reference, "is not in the engine", fix, EX_UNAVAILABLE)
     if at == "" and "/" not in reference:
         fix = "docker images; a registry's image is named REGISTRY/NAME:TAG"
-        raise fail(reference, "is neither in the engine nor a layout", fix, EX_UNAVAILABLE)
+        raise user_error(reference, "is neither in the engine nor a layout", fix, EX_UNAVAILABLE)
     named = Reference.parse(reference, "IMAGE")
     key = named.digest or named.tag or "latest"
     repository = HttpRepository(named.repository, certificates=certificates)
     if repository.manifest(key) is None:
         fix = _other_tags(repository, key)
-        raise fail(reference, "is not in the registry", fix, EX_UNAVAILABLE)
+        raise user_error(reference, "is not in the registry", fix, EX_UNAVAILABLE)
     return Found(reference, REGISTRY, repository, key)
 
 
@@ -251,10 +253,12 @@ def _in_layout(reference: str, directory: Path, key: str) -> Found:
     tags = store.tags()
     if not key and len(tags) != 1:
         what = f"has {len(tags)} tags" if tags else "has no tags"
-        raise fail(reference, what, f"{directory}:TAG of {', '.join(tags) or 'none'}, or @DIGEST")
+        raise user_error(
+            reference, what, f"{directory}:TAG of {', '.join(tags) or 'none'}, or @DIGEST"
+        )
     key = key or tags[0]
     if store.manifest(key) is None:
-        raise fail(reference, "is not in the layout", did_you_mean(key, tags), EX_DATAERR)
+        raise user_error(reference, "is not in the layout", did_you_mean(key, tags), EX_DATAERR)
     return Found(reference, LAYOUT, store, key)
 
 

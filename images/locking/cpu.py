@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from images.locking import lock
 from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
 from images.matrix import INDEX, PYTORCH, Arch, Engine, Matrix
@@ -91,7 +91,7 @@ def make(
             )
         except UserError as error:
             fix = LOCAL if engine.torch_from == PYTORCH else "--pip-index"
-            said = [Problem(one.where, one.what, one.fix or fix) for one in error.problems]
+            said = [Finding(one.where, one.message, one.fix or fix) for one in error.findings]
             raise UserError(said, EX_UNAVAILABLE) from None
         alone = lock.resolve(matrix.cpu.alone, "--no-deps", *target)
         pinned = [*lock.parse(text), *lock.parse(alone)]
@@ -109,7 +109,7 @@ def make(
 
 def check(
     matrix: Matrix, engine: Engine, arches: Iterable[Arch], locks: Path = LOCKS
-) -> list[Problem]:
+) -> list[Finding]:
     """Where the matrix and the locks disagree, without a network; that there is one for each."""
     problems = []
     for arch in arches:
@@ -117,7 +117,7 @@ def check(
         where = f"locks/{engine.lock}/{arch.name}"
         folder = locks / engine.lock / arch.name
         if not (folder / RECORD).is_file():
-            problems.append(Problem(where, "there is no lock for this vLLM", remedy))
+            problems.append(Finding(where, "there is no lock for this vLLM", remedy))
             continue
         problems += lock.check_record(folder / RECORD, inputs(matrix, engine), where, remedy)
         slices, unreadable = lock.read_slices(paths, remedy, locks)

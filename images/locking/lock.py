@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import ROOT
 from images.build.stages import wheel
 from images.locking.uv import UV, uv
@@ -222,7 +222,7 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
         os.environ["VLLM_TARGET_DEVICE"] = "empty"
         wheel.build("vllm", pins, work / "wheels", uv=UV, python=python)
     except subprocess.CalledProcessError:
-        raise fail(
+        raise user_error(
             f"vllm {release.vllm}",
             "no wheel could be built from the index's source distribution (its words are above)",
             "a release that was not published as one cannot be locked",
@@ -340,12 +340,12 @@ def read(
     return slices
 
 
-def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem]:
+def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding]:
     """Where the matrix and the lock of a release disagree, without a network."""
     remedy = f"invoke lock --release {release.name}"
     record = locks / release.name / RECORD
     if not record.is_file():
-        return [Problem(f"locks/{release.name}", "there is no lock for this release", remedy)]
+        return [Finding(f"locks/{release.name}", "there is no lock for this release", remedy)]
     problems = check_record(record, inputs(matrix, release), f"locks/{release.name}", remedy)
     for arch in matrix.arches:
         slices, unreadable = _read(matrix, release, arch, locks)
@@ -356,7 +356,7 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
             where = f"locks/{release.name}/{arch}/compiled.txt"
             compiled = {p.name for p in slices.get("compiled", [])}
             problems += [
-                Problem(
+                Finding(
                     where,
                     f"{name} is not among both the lock's and the release's packages to compile",
                     f"images/releases/{release.name}.yaml: compiled names them",
@@ -367,7 +367,7 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Problem
             if sources != [f"vllm=={release.vllm}"]:
                 where = f"locks/{release.name}/{SOURCES}.txt"
                 what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
-                problems.append(Problem(where, what, remedy))
+                problems.append(Finding(where, what, remedy))
     return list(dict.fromkeys(problems))
 
 
@@ -378,7 +378,7 @@ def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Re
     return [one for name, one in matrix.releases.items() if (locks / name).is_dir()]
 
 
-def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
+def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Finding]:
     """Where `tools.txt` and `stand-in.txt` lack what the matrix asks for."""
     problems = []
     for name, debian in tool_slices(matrix).items():
@@ -387,19 +387,19 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Problem]:
             text = path.read_text() if path.is_file() else ""
             pins = {f"{p.name}=={p.version}" for p in parse(text)}
         except (ValueError, OSError) as error:
-            problems.append(Problem(f"locks/{path.name}", str(error), "invoke lock --tools"))
+            problems.append(Finding(f"locks/{path.name}", str(error), "invoke lock --tools"))
             continue
         for requirement in debian.requirements:
             if requirement not in pins:
                 problems.append(
-                    Problem(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools")
+                    Finding(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools")
                 )
     return problems
 
 
 def _read(
     matrix: Matrix, release: Release, arch: str, locks: Path
-) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+) -> tuple[dict[str, list[Pinned]], list[Finding]]:
     paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
     sources = {SOURCES: locks / release.name / f"{SOURCES}.txt"}
     return read_slices({**paths, **sources}, f"invoke lock --release {release.name}", locks)
@@ -407,7 +407,7 @@ def _read(
 
 def read_slices(
     paths: Mapping[str, Path], remedy: str, locks: Path
-) -> tuple[dict[str, list[Pinned]], list[Problem]]:
+) -> tuple[dict[str, list[Pinned]], list[Finding]]:
     """Layer → packages, and what is wrong with the files."""
     slices: dict[str, list[Pinned]] = {}
     problems = []
@@ -415,20 +415,20 @@ def read_slices(
         try:
             slices[layer] = list(parse(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            problems.append(Problem(_name(path, locks), "is missing", remedy))
+            problems.append(Finding(_name(path, locks), "is missing", remedy))
         except (ValueError, OSError) as error:
-            problems.append(Problem(_name(path, locks), str(error)))
+            problems.append(Finding(_name(path, locks), str(error)))
     return slices, problems
 
 
-def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: str) -> list[Problem]:
+def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: str) -> list[Finding]:
     """Where the matrix asks for something else than the lock was resolved from."""
     try:
         locked = dict(json.loads(record.read_text()))
     except (ValueError, TypeError, OSError) as error:
-        return [Problem(f"{where}/{RECORD}", f"cannot be read: {error}", remedy)]
+        return [Finding(f"{where}/{RECORD}", f"cannot be read: {error}", remedy)]
     return [
-        Problem(
+        Finding(
             f"{where}/{RECORD}: {key}",
             f"the matrix says {_difference(wanted.get(key), locked.get(key))}",
             remedy,
@@ -443,7 +443,7 @@ def check_slices(
     layers: Mapping[str, Iterable[str]],
     wanted_all: Iterable[str],
     slices: Mapping[str, list[Pinned]],
-) -> list[Problem]:
+) -> list[Finding]:
     """Each package in its own layer alone, nothing that must not be there, all that is wanted."""
     problems = []
     owner: dict[str, str] = {}
@@ -451,18 +451,18 @@ def check_slices(
         for package in slices[layer]:
             if NEVER.fullmatch(package.name):
                 problems.append(
-                    Problem(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
+                    Finding(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
                 )
             if package.name in owner:
                 problems.append(
-                    Problem(
+                    Finding(
                         f"{where}/{layer}.txt",
                         f"{package.name} is in {owner[package.name]}.txt too",
                     )
                 )
             elif layer_of(layers, package.name) != layer:
                 problems.append(
-                    Problem(
+                    Finding(
                         f"{where}/{layer}.txt",
                         f"{package.name} belongs to {layer_of(layers, package.name)}.txt",
                     )
@@ -472,10 +472,10 @@ def check_slices(
     for wanted in map(Requirement, wanted_all):
         found = versions.get(canonicalize_name(wanted.name))
         if found is None:
-            problems.append(Problem(where, f"no slice has {wanted.name}"))
+            problems.append(Finding(where, f"no slice has {wanted.name}"))
         elif not wanted.specifier.contains(found, prereleases=True):
             problems.append(
-                Problem(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
+                Finding(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
             )
     return problems
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 
@@ -18,5 +18,5 @@ def uv(*arguments: str, stdin: str = "") -> str:
     if answer.returncode:
         words = " ".join(answer.stderr.split())
         where = f"uv {' '.join(arguments[:2])}"
-        raise fail(where, words or "failed without a word", exit_code=EX_UNAVAILABLE)
+        raise user_error(where, words or "failed without a word", exit_code=EX_UNAVAILABLE)
     return answer.stdout

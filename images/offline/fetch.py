@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 import tomli
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import WORK
 from images.build import base as bases
 from images.build import push, rootfs
@@ -146,9 +146,11 @@ def _before(directory: Path) -> Bundle | None:
         directory.mkdir(parents=True, exist_ok=True)
         others = {path.name for path in directory.iterdir()}
     except OSError as error:
-        raise fail(str(directory), f"cannot be used: {error.strerror}", "another DIR") from None
+        raise user_error(
+            str(directory), f"cannot be used: {error.strerror}", "another DIR"
+        ) from None
     if others - {WHEELS, ROOTS, IMAGES, SOURCES, f".{INDEX}.part"}:
-        raise fail(str(directory), "has other files in it", "an empty or new directory")
+        raise user_error(str(directory), "has other files in it", "an empty or new directory")
     return None
 
 
@@ -167,7 +169,7 @@ def _packages(
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda one: resolver(one, site), wanted.slices))
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     remotes: dict[str, Remote] = {}
     for one, packages in zip(wanted.slices, found, strict=True):
         made.slices[one.path] = {}
@@ -176,7 +178,7 @@ def _packages(
             if not files:
                 kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
                 what = f"the index has no {kind} of {pin.name} {pin.version} that is locked"
-                problems.append(Problem(f"locks/{one.path}", what, FIX))
+                problems.append(Finding(f"locks/{one.path}", what, FIX))
             remotes |= {file.name: file for file in files}
             names = tuple(sorted(file.name for file in files))
             made.slices[one.path][pin.name] = Package(pin.version, names)
@@ -211,7 +213,7 @@ def resolve(one: Slice, site: Site, wheels: Path | None = None) -> dict[str, lis
     if answer.returncode:
         words = " ".join(answer.stderr.split()) or "failed without a word"
         fix = FIX
-        raise fail(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
+        raise user_error(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
     found: dict[str, list[Remote]] = {}
     for package in tomli.loads(answer.stdout).get("packages", []):
         entries = [package["sdist"]] if one.from_source else package.get("wheels", [])
@@ -246,7 +248,7 @@ def _download(
     megabytes = sum(remote.size for remote in waiting) / 1e6
     say(f"{made.kept} packages are there, {len(waiting)} to fetch: {megabytes:.0f} MB")
     stop = threading.Event()
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [
             pool.submit(_one, remote, directory, downloader, stop, say) for remote in waiting
@@ -259,24 +261,24 @@ def _download(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if problems:
-        wrong = any("sha256" in problem.what for problem in problems)
+        wrong = any("sha256" in problem.message for problem in problems)
         raise UserError(sorted(problems, key=str), EX_DATAERR if wrong else EX_UNAVAILABLE)
 
 
 def _one(
     remote: Remote, directory: Path, downloader: Downloader, stop: threading.Event, say: Say
-) -> list[Problem]:
+) -> list[Finding]:
     part = directory / f".{remote.name}.part"
     try:
         downloader(remote, part, stop)
     except (requests.RequestException, OSError) as error:
         fix = "invoke fetch again goes on from here"
-        return [Problem(remote.name, f"cannot be fetched: {error}", fix)]
+        return [Finding(remote.name, f"cannot be fetched: {error}", fix)]
     found = File.of(part)
     if found.sha256 != remote.sha256:
         part.unlink()
         what = f"its sha256 is {found.sha256}, the lock says {remote.sha256}"
-        return [Problem(remote.name, what, "do not trust an index that changes packages")]
+        return [Finding(remote.name, what, "do not trust an index that changes packages")]
     part.replace(directory / remote.name)
     if found.size > LARGE:
         say(f"{remote.name}: {found.size / 1e6:.0f} MB")
@@ -380,7 +382,9 @@ def _clone(address: str, target: Path) -> None:
     )
     if answer.returncode:
         words = " ".join(answer.stderr.split())
-        raise fail(address, f"cannot be cloned: {words}", "--source NAME=DIR|URL", EX_UNAVAILABLE)
+        raise user_error(
+            address, f"cannot be cloned: {words}", "--source NAME=DIR|URL", EX_UNAVAILABLE
+        )
 
 
 def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

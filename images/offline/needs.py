@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 from images.build import graph, rootfs
 from images.build.bundle import REMEDY, Bundle
 from images.build.inputs import Inputs, inputs
@@ -130,12 +130,12 @@ def check(
             say(f"{name}: since the bundle was made changed {changed}; it has what they need")
 
 
-def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Problem]:
+def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Finding]:
     """Where the present tree needs something else than what was fetched."""
     problems = []
     if bundle.builder != needs.builder:
         what = f"was made for building on {bundle.builder}, this is {needs.builder}"
-        problems.append(Problem(str(bundle.directory), what, REMEDY))
+        problems.append(Finding(str(bundle.directory), what, REMEDY))
     for target, pins in needs.pins.items():
         if image := bundle.images.get(target):
             problems += _pins(target, pins, dict(image.pins))
@@ -143,18 +143,18 @@ def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Problem]:
         problems += _slice(one, bundle)
     present = fingerprints(matrix, needs)
     problems += [
-        Problem(f"roots/{name}", _other(name in bundle.roots, "Debian packages"), REMEDY)
+        Finding(f"roots/{name}", _other(name in bundle.roots, "Debian packages"), REMEDY)
         for name, fingerprint in present.items()
         if bundle.roots.get(name) != fingerprint
     ]
     problems += [
-        Problem(f"{target}: {stage}", _other(False, "stage"), REMEDY)
+        Finding(f"{target}: {stage}", _other(False, "stage"), REMEDY)
         for target, stages in needs.stages.items()
         for stage in stages
         if stage not in bundle.stages.get(target, {})
     ]
     problems += [
-        Problem(f"source {name}", f"is {address}, the bundle has {found or 'none'}", REMEDY)
+        Finding(f"source {name}", f"is {address}, the bundle has {found or 'none'}", REMEDY)
         for name, address in needs.sources.items()
         if (found := bundle.sources.get(name)) != address
     ]
@@ -165,9 +165,9 @@ def _other(there: bool, what: str) -> str:
     return f"was made of other {what}" if there else "is not in the bundle"
 
 
-def _pins(target: str, pins: dict[str, str], fetched: dict[str, str]) -> list[Problem]:
+def _pins(target: str, pins: dict[str, str], fetched: dict[str, str]) -> list[Finding]:
     return [
-        Problem(
+        Finding(
             f"pin {name} of {target}",
             f"is {pins.get(name, 'gone')}, the bundle was made for {fetched.get(name, 'none')}",
             REMEDY,
@@ -177,20 +177,20 @@ def _pins(target: str, pins: dict[str, str], fetched: dict[str, str]) -> list[Pr
     ]
 
 
-def _slice(one: Slice, bundle: Bundle) -> list[Problem]:
+def _slice(one: Slice, bundle: Bundle) -> list[Finding]:
     where = f"locks/{one.path}"
     if one.path not in bundle.slices:
-        return [Problem(where, _other(False, "packages"), REMEDY)]
+        return [Finding(where, _other(False, "packages"), REMEDY)]
     problems = []
     for pin in one.pinned():
         package = bundle.slices[one.path].get(pin.name)
         version = package.version if package else "none"
         if package is None or version != pin.version:
             what = f"{pin.name} is {pin.version}, the bundle has {version}"
-            problems.append(Problem(where, what, REMEDY))
+            problems.append(Finding(where, what, REMEDY))
             continue
         hashes = {f"sha256:{bundle.files[f'wheels/{name}'].sha256}" for name in package.files}
         if not hashes or not hashes <= set(pin.hashes):
             what = f"{pin.name} {version} in the bundle is none of the files that are locked"
-            problems.append(Problem(where, what, REMEDY))
+            problems.append(Finding(where, what, REMEDY))
     return problems

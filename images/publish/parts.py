@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 from images.attestations import sign
 from images.build import build as builds
 from images.build import push
@@ -78,7 +78,7 @@ def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     steps = _whole(job, allow_missing, say)
     proven = " with a signed provenance" if job.signer else ""
     problems = [
-        Problem(
+        Finding(
             f"{job.repository.name}:{step.image.tag}",
             f"from these inputs the registry has no {arch}{proven}",
             f"invoke publish --part {arch} with the same options",
@@ -130,7 +130,7 @@ def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
     missing = [step for step in steps if step.action == publish.MISSING]
     if missing and not allow_missing:
         problems = [
-            Problem(
+            Finding(
                 f"{job.repository.name}:{step.image.tag}",
                 step.why,
                 "publish it too: --all and every --arch, or --allow-missing",

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Problem, UserError, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.registry.client import Reference, Repository, Source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
 from images.registry.transfer import Blobs, Say, each, verify
@@ -54,13 +54,15 @@ def promote(
     wanted = source_at.digest or source_at.tag
     tag = target_at.tag or source_at.tag
     if not wanted:
-        raise fail("SRC", f"'{source.name}' has no tag", f"{source.name}:TAG")
+        raise user_error("SRC", f"'{source.name}' has no tag", f"{source.name}:TAG")
     if not tag or target_at.digest:
-        raise fail("DST", f"'{target.name}' needs a tag", f"{target.name}:TAG")
+        raise user_error("DST", f"'{target.name}' needs a tag", f"{target.name}:TAG")
     root = source.manifest(wanted)
     if root is None:
         sign = "@" if source_at.digest else ":"
-        raise fail(f"{source.name}{sign}{wanted}", "there is no such image", "", EX_UNAVAILABLE)
+        raise user_error(
+            f"{source.name}{sign}{wanted}", "there is no such image", "", EX_UNAVAILABLE
+        )
     say(f"{source.name}:{wanted} is {root.digest}")
     family = _Family()
     _collect(source, [root], family)
@@ -126,7 +128,7 @@ def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
     found = each(digests, source.manifest, source.stop)
     for digest, manifest in zip(digests, found, strict=True):
         if manifest is None:
-            raise fail(
+            raise user_error(
                 f"{source.name}@{digest}",
                 "belongs to the image and is not there",
                 "publish it again",
@@ -160,7 +162,7 @@ def _refer(target: Repository, subject: str, manifests: list[Manifest]) -> None:
 
 def _verify_referrers(target: Repository, family: _Family) -> None:
     problems = [
-        Problem(f"{target.name}@{subject}", f"the registry does not list its referrer {digest}")
+        Finding(f"{target.name}@{subject}", f"the registry does not list its referrer {digest}")
         for subject, digests in family.referrers.items()
         for digest in set(digests).difference(_referrers(target, subject))
     ]

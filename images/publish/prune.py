@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from common.errors import EX_SOFTWARE, fail
+from common.errors import EX_SOFTWARE, user_error
 from images.publish.publish import TEMPORARY, TIME
 from images.registry.client import Repository, bytes_source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
@@ -30,7 +30,7 @@ def age(text: str) -> timedelta:
     """`24h` as a time span. Raises UserError."""
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if not match:
-        raise fail("--older", f"'{text}' is no time span", "30m, 24h or 7d")
+        raise user_error("--older", f"'{text}' is no time span", "30m, 24h or 7d")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
@@ -75,7 +75,7 @@ def prune(repository: Repository, planned: Iterable[Temporary], say: Say) -> lis
         if not repository.delete_tag(one.tag):
             _delete_by_stand_in(repository, one.tag)
         if one.why.endswith("has it") and repository.digest(one.digest) is None:
-            raise fail(
+            raise user_error(
                 f"{repository.name}:{one.tag}",
                 f"the registry deleted {one.digest} with the tag, and {one.why}",
                 "publish again to restore it, and do not prune in this registry",

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import BinaryIO
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Descriptor, Layout, Manifest, MediaTypes, index, published
@@ -125,7 +125,7 @@ def plan(
     found = [match for tag in repository.tags() if (match := TEMPORARY.fullmatch(tag))]
     temporary = [tag for tag in found if tag["proven"] or not proven]
     steps: list[Step] = []
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     local: dict[tuple[str, str], dict[str, str]] = {}
     for part in parts:
         local.setdefault((part.tag, part.inputs), {})[part.arch] = part.digest
@@ -144,14 +144,14 @@ def plan(
     return steps
 
 
-def _caught(step: Callable[[Image], Step], image: Image) -> Step | tuple[Problem, ...]:
+def _caught(step: Callable[[Image], Step], image: Image) -> Step | tuple[Finding, ...]:
     """A refusal of one tag must not hide that of another."""
     try:
         return step(image)
     except UserError as error:
         if error.exit_code != EX_DATAERR:
             raise
-        return error.problems
+        return error.findings
 
 
 def _step(
@@ -217,7 +217,7 @@ def _changed(current: Manifest | None, image: Image) -> str:
 
 
 def _immutable(repository: Repository, image: Image, digest: str) -> UserError:
-    return fail(
+    return user_error(
         f"{repository.name}:{image.immutable_tag}",
         f"is another image, {digest}, and this tag is never moved",
         "find out who pushed it; --release or other pins make another tag",
@@ -351,10 +351,10 @@ def _keep(repository: Repository, steps: Iterable[Step], indexes: Mapping[str, M
     """Give every index its immutable tag, unless one of these tags is something else's."""
     steps = list(steps)
     there = each(steps, lambda step: repository.digest(step.image.immutable_tag), repository.stop)
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for step, digest in zip(steps, there, strict=True):
         if digest not in (None, indexes[step.image.tag].digest):
-            problems += _immutable(repository, step.image, str(digest)).problems
+            problems += _immutable(repository, step.image, str(digest)).findings
     if problems:
         raise UserError(problems, EX_DATAERR)
     for step, digest in zip(steps, there, strict=True):

@@ -22,7 +22,7 @@ import requests
 from docker import auth
 from requests.adapters import HTTPAdapter
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from images.registry.login import Header, Login
 from images.registry.oci import MANIFESTS, Descriptor, Manifest
 
@@ -96,7 +96,7 @@ class Reference:
         host, _, path = head.partition("/")
         parts = ((HOST, host), (NAME, path), (TAG, tag or "none"), (DIGEST, digest or NO_DIGEST))
         if not all(pattern.fullmatch(part) for pattern, part in parts):
-            raise fail(
+            raise user_error(
                 option,
                 f"'{text}' is no image in a registry",
                 "registry.example.com/team/name; Docker Hub is docker.io",
@@ -170,7 +170,7 @@ class HttpRepository:
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
         with self._ask("GET", f"blobs/{digest}", stream=True) as answer:
             if answer.status_code == 404:
-                raise fail(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
+                raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
             answer.raw.decode_content = False
             damaged = partial(self._damaged_there, digest, wanted=digest)
             yield cast(BinaryIO, _Checked(answer.raw, digest, damaged))
@@ -265,7 +265,7 @@ class HttpRepository:
                 return attempt()
             except Temporary as error:
                 if pause is None:
-                    raise fail(
+                    raise user_error(
                         self._at(path),
                         f"{error}, {len(self.pauses) + 1} times",
                         "run the same command again: it goes on from here",
@@ -291,11 +291,11 @@ class HttpRepository:
                 answer = self._request(method, place, login, data=data, **more)
         except requests.exceptions.SSLError as error:
             words = f"its certificate is not trusted: {error}"
-            raise fail(self.name, words, "--certificates FILE", EX_UNAVAILABLE) from None
+            raise user_error(self.name, words, "--certificates FILE", EX_UNAVAILABLE) from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise self._cut(error) from None
         except requests.RequestException as error:
-            raise fail(self.name, str(error), exit_code=EX_UNAVAILABLE) from None
+            raise user_error(self.name, str(error), exit_code=EX_UNAVAILABLE) from None
         code = answer.status_code
         if (code == 429 or code >= 500) and not _full(answer):
             raise Temporary(f"answers {code} {_words(answer)}", _retry_after(answer))
@@ -324,7 +324,7 @@ class HttpRepository:
         words = told[0].lower() if told else type(error).__name__
         if self._answered or isinstance(error, requests.exceptions.ReadTimeout):
             return Temporary(f"the connection was cut: {words}")
-        return fail(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
+        return user_error(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
 
     def _refuse(self, answer: requests.Response, path: str) -> NoReturn:
         words = f"{answer.status_code} {_words(answer)}".strip()
@@ -337,17 +337,17 @@ class HttpRepository:
         else:
             where, what, fix = self._at(path), f"the registry refuses: {words}", ""
             code = EX_DATAERR if "DIGEST_INVALID" in words else code
-        raise fail(where, what, fix, code)
+        raise user_error(where, what, fix, code)
 
     def _damaged_there(self, reference: str, found: str, wanted: str) -> UserError:
         what = f"the registry's copy has the digest {found}, not {wanted}"
         fix = "it is damaged there: publish it again, or to another repository"
-        return fail(self._at(reference), what, fix, EX_DATAERR)
+        return user_error(self._at(reference), what, fix, EX_DATAERR)
 
     def _damaged_here(self, wanted: str, found: str) -> UserError:
         what = f"what is to be pushed has the digest {found}, not {wanted}"
         fix = "it is damaged here: remove build/oci, and build it again"
-        return fail(self._at(wanted), what, fix, EX_DATAERR)
+        return user_error(self._at(wanted), what, fix, EX_DATAERR)
 
     def _at(self, path: str) -> str:
         reference = path.partition("?")[0].rstrip("/").rpartition("/")[2]

@@ -13,7 +13,7 @@ from docker import auth
 from docker import errors as docker_errors
 from requests.auth import AuthBase
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 READING = ("GET", "HEAD")
@@ -74,7 +74,7 @@ class Login:
             known = auth.load_config()
             return dict(known.resolve_authconfig(self.host) or {})
         except docker_errors.DockerException as error:
-            raise fail(
+            raise user_error(
                 self.host, f"no credentials: {error}", f"docker login {self.host}", EX_UNAVAILABLE
             ) from None
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, user_error
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
@@ -49,7 +49,7 @@ MEDIA_TYPES = {
 def media_types(name: str) -> MediaTypes:
     """Raises UserError."""
     if name not in MEDIA_TYPES:
-        raise fail("--media-types", f"'{name}' is not known", " or ".join(MEDIA_TYPES))
+        raise user_error("--media-types", f"'{name}' is not known", " or ".join(MEDIA_TYPES))
     return MEDIA_TYPES[name]
 
 
@@ -165,7 +165,7 @@ class Layout:
             body = self.path(digest).read_bytes()
             return Manifest(json.loads(body)["mediaType"], body)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise fail(
+            raise user_error(
                 str(self.path(digest)), f"is no manifest: {error!r}", "build again", EX_DATAERR
             ) from None
 
@@ -186,14 +186,14 @@ def published(
     built = layout.manifest(digest)
     config = json.loads(layout.path(built.document["config"]["digest"]).read_bytes())
     if config.get("architecture") != arch:
-        raise fail(
+        raise user_error(
             digest, f"is built for {config.get('architecture')}, not {arch}", exit_code=EX_DATAERR
         )
     layers = []
     for layer in built.document["layers"]:
         known = {**types.layers, **{name: name for name in types.layers.values()}}
         if layer["mediaType"] not in known:
-            raise fail(
+            raise user_error(
                 digest,
                 f"has a layer of type {layer['mediaType']}, which these media types do not know",
                 "--compression gzip",

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar, cast
 
-from common.errors import EX_SOFTWARE, Problem, UserError
+from common.errors import EX_SOFTWARE, Finding, UserError
 from images.build.report import megabytes
 from images.registry.client import CONNECTIONS, Repository, Source, Stopped
 from images.registry.oci import Descriptor, Manifest
@@ -43,7 +43,7 @@ def each(
         if not isinstance(error, UserError | Stopped):
             raise error
     if users:
-        problems = dict.fromkeys(problem for error in users for problem in error.problems)
+        problems = dict.fromkeys(problem for error in users for problem in error.findings)
         raise UserError(problems, max(error.exit_code for error in users))
     if errors:
         raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest
     another size.
     """
     found: dict[str, Manifest] = {}
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     waiting = list(dict.fromkeys(digests))
     while waiting:
         manifests = each(waiting, repository.manifest, repository.stop)
@@ -164,7 +164,7 @@ def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest
     return found
 
 
-def _missing(repository: Repository, digest: str, what: str) -> Problem:
-    return Problem(
+def _missing(repository: Repository, digest: str, what: str) -> Finding:
+    return Finding(
         f"{repository.name}@{digest}", what, "no tag was moved; run the same command again"
     )

@@ -58,7 +58,7 @@ def test_drift_is_named_page_by_page(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         pages.check(list(MADE), tmp_path, tmp_path)
     assert caught.value.exit_code == 65
-    assert {one.where: one.what for one in caught.value.problems} == {
+    assert {one.where: one.message for one in caught.value.findings} == {
         "a.md": "is not what the data say",
         "b/c.md": "is not there",
         "old.md": "is made from nothing any more",

@@ -129,6 +129,6 @@ def problems_of() -> Callable[..., list[str]]:
         with pytest.raises(UserError) as raised:
             function()
         assert raised.value.exit_code == code
-        return [str(problem) for problem in raised.value.problems]
+        return [str(problem) for problem in raised.value.findings]
 
     return call

@@ -76,7 +76,7 @@ def test_every_damaged_layer_is_named(tmp_path: Path) -> None:
     registry.blobs[digests[1]] = registry.blobs[digests[2]]
     with pytest.raises(UserError) as refused:
         layers.read(registry, manifest, keep=packages.wanted)
-    said = "\n".join(map(str, refused.value.problems))
+    said = "\n".join(map(str, refused.value.findings))
     assert refused.value.exit_code == 65
     assert f"layer {digests[0][:19]}: is no layer" in said
     assert f"layer {digests[1][:19]}: the content has another digest, {digests[2]}" in said

@@ -560,9 +560,9 @@ def _damaged(tmp_path: Path, damage: list[tuple[tuple[Any, ...], Any]]) -> Matri
     except UserError as error:
         refused = error
     assert refused.exit_code == EX_DATAERR
-    assert refused.problems
+    assert refused.findings
     places = ("damaged.yaml: ", "releases/")
-    assert all(problem.where.startswith(places) for problem in refused.problems)
+    assert all(problem.where.startswith(places) for problem in refused.findings)
     return None
 
 

@@ -217,7 +217,7 @@ def test_all_that_is_wrong_is_said_at_once(data: Data) -> None:
     with pytest.raises(UserError) as caught:
         audit.enforce(data.run())
     assert caught.value.exit_code == EX_DATAERR
-    assert sorted(one.where for one in caught.value.problems) == [
+    assert sorted(one.where for one in caught.value.findings) == [
         "env/defaults.yaml: release",
         f"{DIALECT}: kv_port",
     ]

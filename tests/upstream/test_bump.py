@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from images import matrix as matrices
 from images.matrix import Matrix, Release
 from tests.upstream.made_releases import REQUIREMENTS, bump, sources, uploads
@@ -172,7 +172,7 @@ def test_a_vllm_without_a_source_distribution_remains(fresh: Bump) -> None:
 
 def test_a_lock_that_cannot_be_made_fails_and_the_rest_stands(fresh: Bump, tmp_path: Path) -> None:
     def refuse(matrix: Matrix, release: Release) -> Path:
-        raise fail("uv pip compile", "no solution", exit_code=EX_UNAVAILABLE)
+        raise user_error("uv pip compile", "no solution", exit_code=EX_UNAVAILABLE)
 
     done = run(dataclasses.replace(fresh, lock=refuse), locking=True)
     assert done.failed

@@ -258,7 +258,7 @@ def test_names_that_moved_are_not_taken_for_gone() -> None:
     with pytest.raises(UserError) as caught:
         derive(made({"vllm/envs.py": ""}, {"vllm_ascend/envs.py": "x = 1"}), {})
     assert caught.value.exit_code == EX_DATAERR
-    assert [one.where for one in caught.value.problems] == [
+    assert [one.where for one in caught.value.findings] == [
         "vllm v1.0.0: vllm/envs.py",
         "vllm-ascend v1.0.0: vllm_ascend/envs.py",
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.errors import EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_UNAVAILABLE, UserError, user_error
 from upstream import index
 from upstream.bump import uploads
 from upstream.index import File
@@ -62,7 +62,7 @@ def test_pins_that_came_later_or_are_not_there(monkeypatch: pytest.MonkeyPatch) 
 
     def files(package: str, version: str) -> tuple[File, ...]:
         if package not in days:
-            raise fail(package, "no version", exit_code=EX_UNAVAILABLE)
+            raise user_error(package, "no version", exit_code=EX_UNAVAILABLE)
         return (file(days[package]),)
 
     monkeypatch.setattr(uploads, "files", files)
@@ -77,7 +77,7 @@ def test_pins_that_came_later_or_are_not_there(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_release_that_the_index_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def files(package: str, version: str) -> tuple[File, ...]:
-        raise fail(package, "no version", exit_code=EX_UNAVAILABLE)
+        raise user_error(package, "no version", exit_code=EX_UNAVAILABLE)
 
     monkeypatch.setattr(uploads, "files", files)
     with pytest.raises(UserError):

@@ -11,7 +11,7 @@ from typing import Any
 from packaging.version import Version
 
 from common import yaml as reading
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from common.paths import ROOT
 from images import matrix as matrices
 from images.locking.lock import Say
@@ -27,7 +27,7 @@ from upstream.sources import Sources, Tree, tree, vllm_tree, vllm_version
 __all__ = ["Audit", "Statement", "enforce", "run"]
 
 
-Parser = Callable[[str], list[Problem]]
+Parser = Callable[[str], list[Finding]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def members(of: Tree) -> Iterator[tuple[str, str]]:
         yield from catalogue.members(catalogue.source_distribution(of.package, of.version))
 
 
-def _parser(wheels: Wheels, say: Say, name: str) -> list[Problem]:
+def _parser(wheels: Wheels, say: Say, name: str) -> list[Finding]:
     """Raises UserError: 69 when the index lacks what its vLLM needs."""
     return catalogue.check(catalogue.chosen(matrices.load(), [name], False), wheels, say)
 
@@ -93,7 +93,9 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
     """
     names, alone = audit.names()
     if release and release not in (*names, *alone):
-        raise fail("--release", f"'{release}' is not known", did_you_mean(release, names + alone))
+        raise user_error(
+            "--release", f"'{release}' is not known", did_you_mean(release, names + alone)
+        )
     sources: dict[str, Sources] = {}
     for name in [release] if release else [*names, *alone]:
         say(f"{name}: reading the sources")
@@ -158,14 +160,14 @@ def _loaded(root: Path) -> Iterator[Statement]:
     try:
         matrices.load(root / "images" / "matrix.yaml")
     except UserError as error:
-        for one in error.problems:
-            yield contradicted("images/matrix.yaml", one.where, None, "", one.what)
+        for one in error.findings:
+            yield contradicted("images/matrix.yaml", one.where, None, "", one.message)
 
 
 def enforce(statements: Iterable[Statement]) -> None:
     """Raises UserError (65) with every statement that is contradicted or has no source."""
     problems = [
-        Problem(
+        Finding(
             f"{one.file}: {one.key}",
             ": ".join(filter(None, (one.verdict, one.source, one.why))),
         )

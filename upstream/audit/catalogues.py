@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import Problem
+from common.errors import Finding
 from upstream.audit.statement import Statement, confirmed, contradicted, unchecked
 from upstream.catalogues.flags import PUBLISHED, SETS, SOURCES
 from upstream.catalogues.vllm_parser import READS
@@ -28,7 +28,7 @@ def flags(
     file: str,
     document: Mapping[str, Any],
     sources: Sources,
-    parser: Iterable[Problem] | None = None,
+    parser: Iterable[Finding] | None = None,
 ) -> Iterator[Statement]:
     """One for each name that the file has or lacks, and for each default that is a plain value.
 
@@ -60,7 +60,7 @@ def flags(
         return
     problems = list(parser)
     for one in problems:
-        yield contradicted(file, one.where, None, "vLLM's parser", one.what)
+        yield contradicted(file, one.where, None, "vLLM's parser", one.message)
     if not problems:
         yield confirmed(file, "options", kinds, f"{vllm}: its parser")
 

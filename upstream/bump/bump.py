@@ -15,7 +15,7 @@ import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from common.errors import EX_DATAERR, UserError, fail
+from common.errors import EX_DATAERR, UserError, user_error
 from common.files import put
 from common.paths import ROOT
 from docs.render import pages
@@ -130,11 +130,11 @@ def named(release: str, versions: Callable[[], list[str]]) -> str:
     try:
         Version(text)
     except InvalidVersion:
-        raise fail(release, "is no version", "such as v0.23.0 or 0.23.0rc1") from None
+        raise user_error(release, "is no version", "such as v0.23.0 or 0.23.0rc1") from None
     known = versions()
     if known and text not in known:
         near = ", ".join(f"v{one}" for one in index.near(text, known))
-        raise fail(release, "the index has no vllm-ascend of this version", f"it has {near}")
+        raise user_error(release, "the index has no vllm-ascend of this version", f"it has {near}")
     return f"v{text}"
 
 
@@ -192,7 +192,7 @@ def before(release: str, known: Iterable[str]) -> str:
     """The release to compare with: the last one before it, or the first one after."""
     ordered = sorted((name for name in known if name != release), key=Version)
     if not ordered:
-        raise fail(release, "there is no other release to compare with", exit_code=EX_DATAERR)
+        raise user_error(release, "there is no other release to compare with", exit_code=EX_DATAERR)
     older = [name for name in ordered if Version(name) < Version(release)]
     return older[-1] if older else ordered[0]
 
@@ -334,7 +334,7 @@ def _lock(
 
 
 def _failed(name: str, error: UserError, command: str) -> Step:
-    return Step(name, "failed", detail="; ".join(map(str, error.problems)), command=command)
+    return Step(name, "failed", detail="; ".join(map(str, error.findings)), command=command)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -32,9 +32,9 @@ from common.errors import (
     EX_DATAERR,
     EX_SOFTWARE,
     EX_UNAVAILABLE,
-    Problem,
+    Finding,
     did_you_mean,
-    fail,
+    user_error,
 )
 from common.paths import ENV, ROOT, WORK
 from images.locking.lock import Say
@@ -133,7 +133,9 @@ def chosen(matrix: Matrix, names: Sequence[str], all_of_them: bool) -> list[Subj
         return list(known.values())
     for name in names:
         if name not in known:
-            raise fail("--release", f"'{name}' is not in the matrix", did_you_mean(name, known))
+            raise user_error(
+                "--release", f"'{name}' is not in the matrix", did_you_mean(name, known)
+            )
     return [known[name] for name in dict.fromkeys(names)] or [matrix.release(None)]
 
 
@@ -151,7 +153,7 @@ def update(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Path]:
     return changed
 
 
-def check(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Problem]:
+def check(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Finding]:
     """Where the files differ from what vLLM says; writes nothing. Raises UserError."""
     problems = []
     documents = _documents(releases, wheels, say)
@@ -224,10 +226,10 @@ def agree(release: Subject) -> None:
         facts = yaml.safe_load(path.read_text(encoding="utf-8"))
         named = str(facts["vllm"])
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-        raise fail(where, f"names no vLLM: {error}", exit_code=EX_DATAERR) from None
+        raise user_error(where, f"names no vLLM: {error}", exit_code=EX_DATAERR) from None
     if named != release.vllm:
         what = f"vllm is {named}, the matrix says {release.vllm}"
-        raise fail(where, what, "correct the one that is wrong", EX_DATAERR)
+        raise user_error(where, what, "correct the one that is wrong", EX_DATAERR)
 
 
 def _documents(releases: Sequence[Subject], wheels: Wheels, say: Say) -> dict[Path, dict[str, Any]]:
@@ -253,23 +255,23 @@ def _documents(releases: Sequence[Subject], wheels: Wheels, say: Say) -> dict[Pa
     return documents
 
 
-def _compare(path: Path, document: Mapping[str, Any], remedy: str) -> list[Problem]:
+def _compare(path: Path, document: Mapping[str, Any], remedy: str) -> list[Finding]:
     """A problem for each key of the document under which the file has something else."""
     where = str(path.relative_to(ROOT))
     try:
         kept = dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return [Problem(where, "is missing", remedy)]
+        return [Finding(where, "is missing", remedy)]
     except (ValueError, TypeError, OSError) as error:
-        return [Problem(where, f"cannot be read: {error}", remedy)]
+        return [Finding(where, f"cannot be read: {error}", remedy)]
     problems = []
     for key in [*document, *(key for key in kept if key not in document)]:
         wanted, have = document.get(key), kept.get(key)
         if wanted != have:
             what = _difference(wanted, have)
-            problems.append(Problem(f"{where}: {key}", what, remedy))
+            problems.append(Finding(f"{where}: {key}", what, remedy))
     if not problems and render(document) != path.read_text(encoding="utf-8"):
-        problems.append(Problem(where, "is not written as it would be", remedy))
+        problems.append(Finding(where, "is not written as it would be", remedy))
     return problems
 
 
@@ -308,7 +310,7 @@ def variables(answer: Mapping[str, Any], files: Iterable[tuple[str, str]]) -> di
             published |= set(SETS.findall(text))
     if not defined:
         what = "env_variables was not found in its source distribution"
-        raise fail("vllm_ascend/envs.py", what, exit_code=EX_DATAERR)
+        raise user_error("vllm_ascend/envs.py", what, exit_code=EX_DATAERR)
     return _names(answer, defined, read, published)
 
 
@@ -380,7 +382,9 @@ def source_distribution(package: str, version: str) -> Path:
     match = re.search(r'^sdist = \{.*?url = "([^"]+)".*?sha256 = "([0-9a-f]{64})"', answer, re.M)
     where = f"{package} {version}"
     if not match:
-        raise fail(where, "the index has no source distribution of it", exit_code=EX_UNAVAILABLE)
+        raise user_error(
+            where, "the index has no source distribution of it", exit_code=EX_UNAVAILABLE
+        )
     return download(where, match[1], match[2], archive)
 
 
@@ -390,9 +394,11 @@ def download(where: str, address: str, sha256: str, target: Path) -> Path:
         with urllib.request.urlopen(address, timeout=300) as response:
             data = response.read()
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise fail(where, f"cannot be downloaded: {error}", exit_code=EX_UNAVAILABLE) from None
+        raise user_error(
+            where, f"cannot be downloaded: {error}", exit_code=EX_UNAVAILABLE
+        ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise fail(where, "has another hash than the index states", exit_code=EX_UNAVAILABLE)
+        raise user_error(where, "has another hash than the index states", exit_code=EX_UNAVAILABLE)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
     fresh.write_bytes(data)
@@ -470,7 +476,7 @@ def ask(python: Path, what: str, stdin: str = "") -> str:
     if answer.returncode:
         words = " ".join(answer.stderr.strip().splitlines()[-3:])
         where = f"{PROBE.name} {what} in {python.parent.parent.name}"
-        raise fail(where, words or f"ended with {answer.returncode}", exit_code=EX_SOFTWARE)
+        raise user_error(where, words or f"ended with {answer.returncode}", exit_code=EX_SOFTWARE)
     return answer.stdout
 
 

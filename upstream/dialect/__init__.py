@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import EX_DATAERR, Finding, UserError
 from upstream.dialect import forms, gone, limits, python
 from upstream.dialect.known import ENVS, alone, trees
 from upstream.model import Contradiction, Decision, Derived, Fact
@@ -64,11 +64,11 @@ def derive(
 
 def _landmarks(sources: Sources) -> None:
     problems = [
-        Problem(tree.cite(ENVS[package]), "has no table of variables that can be read")
+        Finding(tree.cite(ENVS[package]), "has no table of variables that can be read")
         for package, tree in trees(sources).items()
         if tree.files and not python.variables(tree, ENVS[package])
     ]
     if not python.flags(trees(sources)["vllm"]):
-        problems.append(Problem(str(sources.vllm), "adds no flag that can be read"))
+        problems.append(Finding(str(sources.vllm), "adds no flag that can be read"))
     if problems:
         raise UserError(problems, EX_DATAERR)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_USAGE, fail
+from common.errors import EX_USAGE, user_error
 from validation.endpoint import ais_bench, store
 from validation.endpoint.ais_bench import Asked
 from validation.endpoint.bench import served
@@ -19,15 +19,17 @@ def asked(url: str, model: str, key: str, max_out_len: int, batch_size: int) -> 
     """What is asked of the endpoint, which has to be there. Raises UserError: 69, 65 or 64."""
     for option, number in (("--max-out-len", max_out_len), ("--batch-size", batch_size)):
         if number < 1:
-            raise fail(option, f"{number} is below 1", exit_code=EX_USAGE)
+            raise user_error(option, f"{number} is below 1", exit_code=EX_USAGE)
     endpoint = Endpoint(url, key)
     if endpoint.url.count("/") > 2:
-        raise fail("URL", f"'{url}' has a path", "AISBench asks http://HOST:PORT/v1 only")
+        raise user_error("URL", f"'{url}' has a path", "AISBench asks http://HOST:PORT/v1 only")
     name = served(endpoint, model)
     longest = _longest(endpoint, name)
     if longest and max_out_len >= longest:
         what = f"{max_out_len} leaves no room for a question in {longest} tokens, the server's most"
-        raise fail("--max-out-len", what, "give less, or a server with a larger --max-model-len")
+        raise user_error(
+            "--max-out-len", what, "give less, or a server with a larger --max-model-len"
+        )
     return Asked(endpoint.url, name, max_out_len, batch_size, key)
 
 

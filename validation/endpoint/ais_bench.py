@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from images.locking.lock import Say
 from images.locking.uv import uv
@@ -129,7 +129,9 @@ def scores(work: Path, model: str, parts: Sequence[str]) -> list[Score]:
     for part in parts:
         result = _read(made[-1] / f"{part}.json") if made else None
         if not isinstance(result, dict) or not isinstance(result.get("accuracy"), (int, float)):
-            raise fail("AISBench", f"left no score of {part}", f"its logs: {work}", EX_SOFTWARE)
+            raise user_error(
+                "AISBench", f"left no score of {part}", f"its logs: {work}", EX_SOFTWARE
+            )
         answers = made[-1].parents[1] / "predictions" / model / f"{part}.jsonl"
         rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
         failed = sum(not row.get("success", True) for row in rows)
@@ -141,7 +143,7 @@ def there(path: str) -> str:
     """An `ais_bench` that is installed. Raises UserError (69)."""
     found = shutil.which(path)
     if not found:
-        raise fail("--ais-bench", f"{path} is no program", "leave it out", EX_UNAVAILABLE)
+        raise user_error("--ais-bench", f"{path} is no program", "leave it out", EX_UNAVAILABLE)
     return found
 
 

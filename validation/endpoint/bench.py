@@ -16,10 +16,10 @@ from common.errors import (
     EX_DATAERR,
     EX_SOFTWARE,
     EX_UNAVAILABLE,
-    Problem,
+    Finding,
     UserError,
     did_you_mean,
-    fail,
+    user_error,
 )
 from entrypoints.inputs import recipes
 from entrypoints.problems import Refused
@@ -49,11 +49,11 @@ def recipe(name: str, kind: str) -> Recipe:
     if not name and kind != SERVE:
         return Recipe()
     if not name:
-        raise fail("--recipe", "is missing", f"known: {', '.join(recipes.names())}")
+        raise user_error("--recipe", "is missing", f"known: {', '.join(recipes.names())}")
     try:
         read = recipes.load(name)
     except Refused as refused:
-        problems = [Problem(one.where, one.message, one.fix) for one in refused.problems]
+        problems = [Finding(one.where, one.message, one.fix) for one in refused.problems]
         raise UserError(problems, refused.exit_code) from None
     env = next(iter(read.groups.values())).env
     passed = {key: str(env[key]) for key in PASSED if env.get(key) is not None}
@@ -101,7 +101,9 @@ def program_of(image: str, path: str, options: Sequence[str]) -> Vllm:
     """The program that the options name. Raises UserError."""
     if bool(image) == bool(path):
         what = "are given both" if image else "are both missing"
-        raise fail("--image and --vllm", what, "give one: an image, or a vllm of this machine")
+        raise user_error(
+            "--image and --vllm", what, "give one: an image, or a vllm of this machine"
+        )
     return Vllm(path, image, tuple(options))
 
 
@@ -155,13 +157,15 @@ def planned(
 ) -> Run:
     """The run, with the recipe's names where none are given; directories as absolute paths."""
     if not 0 < scale <= 1:
-        raise fail("--scale", f"{scale:g} is not above 0 and up to 1", "for example 0.01")
+        raise user_error("--scale", f"{scale:g} is not above 0 and up to 1", "for example 0.01")
     if case.kind.name == SERVE:
         target = Endpoint(target).url
         model = model or chosen.served
         tokenizer = tokenizer or chosen.model
     elif model:
-        raise fail("--model", f"is not for {case.kind.name}", "give the model first, as the target")
+        raise user_error(
+            "--model", f"is not for {case.kind.name}", "give the model first, as the target"
+        )
     else:
         model = target = _found(target)
     return Run(case, target, chosen, model, _found(tokenizer), scale, tuple(more))
@@ -172,7 +176,7 @@ def words(option: str, text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise fail(option, f"{text}: {error}", "quote it as for a shell") from None
+        raise user_error(option, f"{text}: {error}", "quote it as for a shell") from None
 
 
 def written(flags: Mapping[str, Any]) -> list[str]:
@@ -194,14 +198,16 @@ def served(endpoint: Endpoint, model: str) -> str:
         return model  # a proxy may have no list
     if answer.status != 200:
         advice = "is the key the server's?" if answer.status in (401, 403) else "is it ready?"
-        raise fail(endpoint.url, f"/v1/models answers {answer.status}", advice, EX_UNAVAILABLE)
+        raise user_error(
+            endpoint.url, f"/v1/models answers {answer.status}", advice, EX_UNAVAILABLE
+        )
     listed = answer.body.get("data", []) if isinstance(answer.body, dict) else []
     names = [str(one.get("id")) for one in listed if isinstance(one, dict)]
     if model and model not in names:
         hint = did_you_mean(model, names)
-        raise fail("--model", f"{model} is not served there", hint, EX_DATAERR)
+        raise user_error("--model", f"{model} is not served there", hint, EX_DATAERR)
     if not names:
-        raise fail(endpoint.url, "/v1/models lists no model", exit_code=EX_DATAERR)
+        raise user_error(endpoint.url, "/v1/models lists no model", exit_code=EX_DATAERR)
     return model or names[0]
 
 
@@ -221,7 +227,7 @@ def make(run: Run, vllm: Vllm, benchmarks: Benchmarks, key: str = "") -> dict[st
             result = json.loads((results / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             what = "ended well and left no result"
-            raise fail(argv[0], what, "its words are above", EX_SOFTWARE) from None
+            raise user_error(argv[0], what, "its words are above", EX_SOFTWARE) from None
     return {
         "date": date,
         "kind": run.case.kind.name,

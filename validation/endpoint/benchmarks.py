@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from packaging.version import Version
 
-from common.errors import did_you_mean, fail
+from common.errors import did_you_mean, user_error
 
 BENCHMARKS = Path(__file__).parent / "benchmarks.yaml"
 REFERENCE = "reference"
@@ -99,12 +99,12 @@ class Benchmarks:
     def case(self, kind: str, recipe: str, name: str = "") -> Case:
         """The case by name, or the first of a kind for a recipe. Raises UserError."""
         if kind not in self.kinds:
-            raise fail("--kind", f"'{kind}' is not known", did_you_mean(kind, self.kinds))
+            raise user_error("--kind", f"'{kind}' is not known", did_you_mean(kind, self.kinds))
         known = {one.name: one for one in self.cases.values() if one.kind.name == kind}
         if not name:
             return next(one for one in known.values() if one.belongs(recipe))
         if name not in known:
-            raise fail("--case", f"'{name}' is no case of {kind}", did_you_mean(name, known))
+            raise user_error("--case", f"'{name}' is no case of {kind}", did_you_mean(name, known))
         return known[name]
 
     def flags(self, case: Case, vllm: str, scale: float = 1) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Endpoint:
         self, url: str, key: str = "", timeout: float = 60, certificates: str = ""
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise fail("URL", f"'{url}' is no address", "give http://HOST:PORT")
+            raise user_error("URL", f"'{url}' is no address", "give http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/v1")
         self.timeout = timeout
         self._session = requests.Session()
@@ -74,7 +74,7 @@ class Endpoint:
                 else:
                     made.events.append(json.loads(data))
         except (requests.RequestException, ValueError) as error:
-            raise fail(
+            raise user_error(
                 f"{self.url}{path}",
                 f"the stream broke off after {len(made.events)} events: {error}",
                 "look at the server's log",
@@ -99,7 +99,9 @@ class Endpoint:
             )
         except requests.RequestException as error:
             why = _reason(error, self.timeout)
-            raise fail(f"{self.url}{path}", why, "is the server up?", EX_UNAVAILABLE) from None
+            raise user_error(
+                f"{self.url}{path}", why, "is the server up?", EX_UNAVAILABLE
+            ) from None
 
     def _answer(self, response: requests.Response) -> Answer:
         try:

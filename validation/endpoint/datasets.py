@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from common.errors import EX_DATAERR, Problem, UserError, did_you_mean, fail
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 
 SETTINGS = Path(__file__).parent / "accuracy.yaml"
 NAME = "{name}"
@@ -63,7 +63,7 @@ class Settings:
         """Raises UserError for an unknown name."""
         if name not in self.datasets:
             hint = did_you_mean(name, self.datasets)
-            raise fail("--dataset", f"'{name}' is not known" if name else "is missing", hint)
+            raise user_error("--dataset", f"'{name}' is not known" if name else "is missing", hint)
         return self.datasets[name]
 
 
@@ -91,8 +91,8 @@ def looked_at(dataset: Dataset, directory: Path) -> Data:
     parts = sorted(_parts(dataset, directory))
     if not parts:
         first = dataset.files[0].replace(NAME, "NAME")
-        raise fail("--data", f"{directory} has no {first}", dataset.advice, EX_DATAERR)
-    problems: list[Problem] = []
+        raise user_error("--data", f"{directory} has no {first}", dataset.advice, EX_DATAERR)
+    problems: list[Finding] = []
     questions = 0
     for part in parts:
         for number, pattern in enumerate(dataset.files):
@@ -100,7 +100,7 @@ def looked_at(dataset: Dataset, directory: Path) -> Data:
             try:
                 count = sum(1 for _ in _rows(path, dataset.columns))
             except ValueError as error:
-                problems.append(Problem(str(path), str(error), dataset.advice))
+                problems.append(Finding(str(path), str(error), dataset.advice))
                 continue
             questions += count if number == 0 else 0
     if problems:

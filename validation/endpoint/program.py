@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, user_error
 from common.process import end
 
 PATIENCE = 20  # seconds between a polite end and a hard one
@@ -54,8 +54,10 @@ def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 def _failed(argv: Sequence[str], what: str, code: int) -> UserError:
     engine = argv[0] == "docker" and code == ENGINE
-    return fail(argv[0], what, exit_code=EX_UNAVAILABLE if engine else EX_SOFTWARE)
+    return user_error(argv[0], what, exit_code=EX_UNAVAILABLE if engine else EX_SOFTWARE)
 
 
 def _cannot_start(program: str, error: OSError) -> UserError:
-    return fail(program, f"cannot be run: {error.strerror}", "is it installed?", EX_UNAVAILABLE)
+    return user_error(
+        program, f"cannot be run: {error.strerror}", "is it installed?", EX_UNAVAILABLE
+    )

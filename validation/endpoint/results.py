@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, Problem, UserError, fail
+from common.errors import EX_DATAERR, Finding, UserError, user_error
 from validation.endpoint import store
 from validation.endpoint.benchmarks import REFERENCE, Benchmarks, Case
 
@@ -57,7 +57,7 @@ def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Res
     case = benchmarks.cases.get(str(record.get("case")))
     raw = record.get("result")
     if case is None or not isinstance(raw, Mapping):
-        raise fail(where, "is no result of a benchmark", exit_code=EX_DATAERR)
+        raise user_error(where, "is no result of a benchmark", exit_code=EX_DATAERR)
     wrong = [name for name in case.kind.metrics if not isinstance(raw.get(name), (int, float))]
     wrong += [
         name
@@ -67,7 +67,7 @@ def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Res
     scale = record.get("scale")
     if wrong or not isinstance(scale, (int, float)):
         wrong += [] if isinstance(scale, (int, float)) else ["scale"]
-        raise UserError((Problem(where, f"has no {name}") for name in wrong), EX_DATAERR)
+        raise UserError((Finding(where, f"has no {name}") for name in wrong), EX_DATAERR)
     return Result(
         case,
         record["date"],
@@ -99,18 +99,18 @@ def stored(directory: Path, benchmarks: Benchmarks) -> list[Result]:
 def chosen(paths: Iterable[str], like: Case, scale: float, benchmarks: Benchmarks) -> list[Result]:
     """The results that --compare names. Raises UserError (65) with everything that is wrong."""
     found: list[Result] = []
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for path in paths:
         try:
             one = read(Path(path), benchmarks)
         except UserError as error:
-            problems += error.problems
+            problems += error.findings
             continue
         found.append(one)
         if one.case.name != like.name:
-            problems.append(Problem(path, f"is of case {one.case.name}, not {like.name}"))
+            problems.append(Finding(path, f"is of case {one.case.name}, not {like.name}"))
         elif one.scale != scale:
-            problems.append(Problem(path, f"is at scale {one.scale:g}, not {scale:g}"))
+            problems.append(Finding(path, f"is at scale {one.scale:g}, not {scale:g}"))
     if problems:
         raise UserError(problems, EX_DATAERR)
     return found

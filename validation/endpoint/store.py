@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, fail
+from common.errors import EX_DATAERR, user_error
 
 
 def now() -> str:
@@ -21,7 +21,9 @@ def made(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise fail("--out", f"{directory}: {error.strerror}", "give another directory") from None
+        raise user_error(
+            "--out", f"{directory}: {error.strerror}", "give another directory"
+        ) from None
     return directory
 
 
@@ -31,7 +33,7 @@ def fresh(directory: Path, *names: str) -> Path:
     try:
         path.mkdir(mode=0o700)
     except OSError as error:
-        raise fail("--out", f"{path}: {error.strerror}", "give another directory") from None
+        raise user_error("--out", f"{path}: {error.strerror}", "give another directory") from None
     return path.resolve()
 
 
@@ -48,9 +50,13 @@ def write(directory: Path, record: Mapping[str, Any], *names: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise fail("--out", f"{path}: {error.strerror}", "give another directory") from None
+            raise user_error(
+                "--out", f"{path}: {error.strerror}", "give another directory"
+            ) from None
         return path
-    raise fail("--out", f"{directory}: a thousand runs within one second", exit_code=EX_DATAERR)
+    raise user_error(
+        "--out", f"{directory}: a thousand runs within one second", exit_code=EX_DATAERR
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -58,11 +64,13 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise fail(str(path), f"cannot be read: {error.strerror}", exit_code=EX_DATAERR) from None
+        raise user_error(
+            str(path), f"cannot be read: {error.strerror}", exit_code=EX_DATAERR
+        ) from None
     except ValueError as error:
-        raise fail(str(path), f"is no JSON: {error}", exit_code=EX_DATAERR) from None
+        raise user_error(str(path), f"is no JSON: {error}", exit_code=EX_DATAERR) from None
     if not isinstance(record, dict):
-        raise fail(str(path), "is no result of a trial", exit_code=EX_DATAERR)
+        raise user_error(str(path), "is no result of a trial", exit_code=EX_DATAERR)
     return record
 
 

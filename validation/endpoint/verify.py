@@ -62,7 +62,7 @@ def verify(endpoint: Endpoint, model: str = "") -> Iterator[Result]:
         except Skipped as skipped:
             state, message = SKIPPED, str(skipped)
         except UserError as error:
-            state, message = FAILED, "; ".join(map(str, error.problems))
+            state, message = FAILED, "; ".join(map(str, error.findings))
         yield Result(name, state, message, time.monotonic() - begun)
 
 

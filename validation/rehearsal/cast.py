@@ -9,9 +9,8 @@ from ipaddress import IPv4Network
 
 from clusters.compile import deployment
 from clusters.deployment import Deployment
-from clusters.findings import ERROR
 from clusters.model import Cluster, Instance, Kubernetes, Override, Secret
-from common.errors import EX_DATAERR, Problem, UserError
+from common.errors import ERROR, EX_DATAERR, Finding, UserError
 from validation.rehearsal.engines import Engine
 from validation.rehearsal.sizes import Machine
 
@@ -36,7 +35,7 @@ def cast(cluster: Cluster, network: IPv4Network, engine: Engine, machine: Machin
     """
     if len(cluster.nodes) + FIRST >= network.num_addresses:
         where, what = f"{cluster.file}: nodes", f"{len(cluster.nodes)} do not fit into {network}"
-        raise UserError([Problem(where, what, "take a part of the file")], EX_DATAERR)
+        raise UserError([Finding(where, what, "take a part of the file")], EX_DATAERR)
     said = _changes(cluster, network, engine)
     cluster, changes = engine.translate(cluster, machine)
     nodes = {
@@ -64,7 +63,7 @@ def cast(cluster: Cluster, network: IPv4Network, engine: Engine, machine: Machin
         made = deployment(_told_npus(here, npus))
     wrong = [one for one in made.findings if one.severity == ERROR]
     if wrong:
-        problems = [Problem(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
+        problems = [Finding(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
         raise UserError(problems, EX_DATAERR)
     told = (f"Ray is told of {number} NPUs on each node of {name}" for name, number in npus.items())
     return Cast(made, (*said, *changes, *told))

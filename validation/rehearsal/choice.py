@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clusters.model import Cluster
-from common.errors import did_you_mean, fail
+from common.errors import did_you_mean, user_error
 from validation.rehearsal import processor, recorded
 from validation.rehearsal.engines import Engine
 
@@ -15,7 +15,9 @@ def engine(name: str, cluster: Cluster, image: str = "", model: str = "") -> Eng
     if name == VLLM:
         return processor.engine(cluster, image, model or processor.TINY)
     if name != RECORDED:
-        raise fail("--engine", f"'{name}' is none", did_you_mean(name, (RECORDED, VLLM)))
+        raise user_error("--engine", f"'{name}' is none", did_you_mean(name, (RECORDED, VLLM)))
     if model:
-        raise fail("--model", "the recorded engine loads none", f"give --engine {VLLM} as well")
+        raise user_error(
+            "--model", "the recorded engine loads none", f"give --engine {VLLM} as well"
+        )
     return recorded.engine(cluster, image)

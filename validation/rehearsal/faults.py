@@ -12,7 +12,7 @@ import yaml
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
-from common.errors import Problem, UserError
+from common.errors import Finding, UserError
 
 KINDS = Path(__file__).with_name("faults.yaml")
 CONTAINER, NODE, LINK = "container", "node", "link"
@@ -95,7 +95,7 @@ def chosen(deployment: Deployment, names: Sequence[str]) -> list[Fault]:
             what = f"{unknown[0]!r} is unknown" if unknown else "no fault is all of these"
             near = get_close_matches(unknown[0], known, n=1) if unknown else []
             fix = "".join(f"did you mean {one}? " for one in near)
-            problems.append(Problem(f"--fault {name}", what, f"{fix}known: {', '.join(known)}"))
+            problems.append(Finding(f"--fault {name}", what, f"{fix}known: {', '.join(known)}"))
     if problems:
         raise UserError(problems)
     return [fault for fault in every if any(words <= fault.words for words in wanted)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from clusters.model import Cluster
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from entrypoints.inputs import model as models
 from images import matrix
@@ -68,7 +68,7 @@ def variant_of(cluster: Cluster, known: Rules) -> Variant:
     if not have:
         what = f"vLLM {' or '.join(known.engines)} has no lock for {arch.name}"
         fix = f"invoke lock --engine {known.engines[-1]} --arch {arch.name} --wheels DIR"
-        raise fail("--engine", what, fix, EX_UNAVAILABLE)
+        raise user_error("--engine", what, fix, EX_UNAVAILABLE)
     own = release.vllm if release.vllm in have else max(have, key=Version)
     return pins.variant(release.name, CPU, "", own)
 
@@ -85,7 +85,7 @@ def given(folder: Path) -> Path:
     """A directory with a model. Raises UserError (64) for another."""
     if not (folder / "config.json").is_file():
         what = f"{folder} has no config.json"
-        raise fail("--model", what, f"give a model's directory, or {TINY}")
+        raise user_error("--model", what, f"give a model's directory, or {TINY}")
     return folder.resolve()
 
 

@@ -19,7 +19,7 @@ from clusters.live.up import Options as Start
 from clusters.live.up import up
 from clusters.live.view import Row, View
 from clusters.model import Cluster
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from validation.endpoint.client import Endpoint
 from validation.endpoint.verify import FAILED, OK, Result, verify
 from validation.rehearsal import proof
@@ -101,7 +101,9 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
         api: APIClient = DockerClient.from_env(timeout=ENGINE_TIMEOUT).api
         api.ping()
     except DockerException as error:
-        raise fail("the Docker engine", str(error), "is it running?", EX_UNAVAILABLE) from None
+        raise user_error(
+            "the Docker engine", str(error), "is it running?", EX_UNAVAILABLE
+        ) from None
     check_image(api, runs)
     name = f"{cluster.name}-rehearsal"
     report = Report(cluster.name, time.monotonic())
@@ -112,7 +114,7 @@ def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Rep
         try:
             _run(made.deployment, place, options, ills, report, view)
         except UserError as error:
-            report.failure = "; ".join(map(str, error.problems))
+            report.failure = "; ".join(map(str, error.findings))
         except (DockerException, RequestException) as error:
             report.failure = f"the Docker engine: {error}"
         finally:
@@ -125,12 +127,12 @@ def check_image(api: APIClient, runs: Runs) -> None:
     """Raises UserError: 69 when the engine does not have the image, 64 when it is another one."""
     fix = f"make it with `{runs.build}`, or give another by --image"
     if Engine(api).image(runs.image) is None:
-        raise fail("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
+        raise user_error("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
     has = api.inspect_image(runs.image)["Config"].get("Labels") or {}
     for name, value in runs.labels.items():
         if has.get(name) != value:
             what = f"the label {name} of {runs.image} is {has.get(name, 'missing')}, not {value}"
-            raise fail("--image", what, fix)
+            raise user_error("--image", what, fix)
 
 
 def _machine(api: APIClient) -> Machine:
@@ -219,7 +221,9 @@ def endpoint(deployment: Deployment) -> str:
     ends = [end for group in deployment.groups for end in group.endpoints]
     if not ends:
         fix = "leave `command` out of one instance"
-        raise fail(deployment.cluster.file, "has no server that could be asked", fix, EX_DATAERR)
+        raise user_error(
+            deployment.cluster.file, "has no server that could be asked", fix, EX_DATAERR
+        )
     host, port = ends[0]
     return f"http://{host}:{port}"
 

@@ -21,7 +21,7 @@ from clusters.live.engine import Engine
 from clusters.live.parallel import each
 from clusters.model import Node
 from clusters.render.spec import NODE
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from validation.rehearsal.engines import Engine as Runs
 from validation.rehearsal.lines import LOOKED_AT, telling
@@ -128,7 +128,7 @@ def alone(name: str, folder: Path = WORK / "rehearsal") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fix = "wait for it, or give the cluster of one of them another name"
-            raise fail(name, "is being rehearsed already", fix, EX_UNAVAILABLE) from None
+            raise user_error(name, "is being rehearsed already", fix, EX_UNAVAILABLE) from None
         yield
 
 
@@ -144,7 +144,7 @@ def _network(api: APIClient, name: str) -> IPv4Network:
                 break
         else:
             return pool
-    raise fail("the Docker engine", why, "see `docker network ls`", EX_UNAVAILABLE)
+    raise user_error("the Docker engine", why, "see `docker network ls`", EX_UNAVAILABLE)
 
 
 def _clear(api: APIClient, name: str) -> None:

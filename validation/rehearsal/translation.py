@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clusters.compile import deployment, recipe
-from clusters.findings import ERROR
 from clusters.model import Cluster, Instance, Override
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Problem, UserError
+from common.errors import ERROR, EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from entrypoints.inputs import arguments, catalogue, recipes, stack
 from entrypoints.inputs.arguments import Flag, key_of
 from entrypoints.inputs.catalogue import Catalogue
@@ -61,7 +60,7 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
             f" the machine has {target.machine.gib:.0f}"
         )
         fix = "take a part of the file, or --engine recorded"
-        raise UserError([Problem(f"{cluster.file}: nodes", what, fix)], EX_UNAVAILABLE)
+        raise UserError([Finding(f"{cluster.file}: nodes", what, fix)], EX_UNAVAILABLE)
     problems: list[Refusal] = []
     release = stack.release(target.facts, problems)
     assert release is not None, problems
@@ -99,12 +98,12 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
 def _checked(cluster: Cluster, rules: Rules) -> dict[str, str]:
     """The role of every instance of a file without errors."""
     wrong = [one for one in deployment(cluster).findings if one.severity == ERROR]
-    problems = [Problem(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
+    problems = [Finding(f"{one.file}:{one.line}: {one.where}", one.message) for one in wrong]
     roles = recipe.roles(cluster, [])
     for name, role in roles.items():
         if role in rules.refused:
             where = f"{cluster.file}:{cluster.line(('instances', name))}: instances.{name}"
-            problems.append(Problem(where, rules.refused[role], "take --engine recorded"))
+            problems.append(Finding(where, rules.refused[role], "take --engine recorded"))
     if problems:
         raise UserError(problems, EX_DATAERR)
     return roles

@@ -14,7 +14,7 @@ from typing import Any
 from clusters.deployment import Container, Deployment, Group
 from clusters.render.kubernetes import checks, env, labels, pod, text
 from clusters.render.kubernetes.labels import FACTS
-from common.errors import Problem
+from common.errors import Finding
 from entrypoints.inputs.settings import VARIABLES
 
 # Set by the LeaderWorkerSet, in names of its own.
@@ -49,7 +49,7 @@ def _set_name(deployment: Deployment, instance: str) -> str:
 
 
 def _instance(
-    deployment: Deployment, groups: Sequence[Group], problems: list[Problem]
+    deployment: Deployment, groups: Sequence[Group], problems: list[Finding]
 ) -> list[dict[str, Any]]:
     """The set of an instance, and the Service before its leaders' API."""
     cluster, instance = deployment.cluster, groups[0].instance
@@ -87,7 +87,7 @@ def _instance(
 
 
 def _template(
-    deployment: Deployment, containers: Sequence[Container], each: int, problems: list[Problem]
+    deployment: Deployment, containers: Sequence[Container], each: int, problems: list[Finding]
 ) -> dict[str, Any]:
     """The one template of these containers; every `each` of them are a group's."""
     cluster, first = deployment.cluster, containers[0]
@@ -154,7 +154,7 @@ def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]
     ]
 
 
-def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> list[Problem]:
+def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> list[Finding]:
     """Two Services of one name: those here, and the one that a set makes in its own name."""
     names = [
         manifest["metadata"]["name"]
@@ -163,7 +163,7 @@ def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> li
     ]
     where = f"{deployment.cluster.file}: instances"
     return [
-        Problem(where, f"two Services would be named '{name}'", "rename an instance")
+        Finding(where, f"two Services would be named '{name}'", "rename an instance")
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]

@@ -14,7 +14,7 @@ from typing import Any
 from clusters.deployment import Container, Deployment, Group
 from clusters.render.kubernetes import checks, env, labels, pod, text
 from clusters.render.kubernetes.labels import FACTS
-from common.errors import Problem
+from common.errors import Finding
 from entrypoints.launch.ray import HEAD_PORT
 
 
@@ -34,20 +34,20 @@ def files(deployment: Deployment) -> dict[str, str]:
     return {"ray.yaml": text.documents(manifests, comment)}
 
 
-def _only_ray(deployment: Deployment) -> list[Problem]:
+def _only_ray(deployment: Deployment) -> list[Finding]:
     file, fix = deployment.cluster.file, "render it --to lws"
     problems = [
-        Problem(f"{file}: instances.{name}", f"is no Ray cluster: its role is {role}", fix)
+        Finding(f"{file}: instances.{name}", f"is no Ray cluster: its role is {role}", fix)
         for name, role in {group.instance: group.role for group in deployment.groups}.items()
         if role != "ray-head"
     ]
     if deployment.proxy:
         what = "stands before prefill and decode servers, which are no Ray clusters"
-        problems.append(Problem(f"{file}: proxy", what, fix))
+        problems.append(Finding(f"{file}: proxy", what, fix))
     return problems
 
 
-def _group(deployment: Deployment, group: Group, problems: list[Problem]) -> list[dict[str, Any]]:
+def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> list[dict[str, Any]]:
     cluster, (head, *workers) = deployment.cluster, group.containers
     problems += checks.name(deployment, group.name, FACTS["ray"]["longest"])
     port = {"port": head.env.get("RAY_PORT") or str(HEAD_PORT)}
@@ -79,7 +79,7 @@ def _group(deployment: Deployment, group: Group, problems: list[Problem]) -> lis
 
 
 def _template(
-    deployment: Deployment, group: Group, containers: Sequence[Container], problems: list[Problem]
+    deployment: Deployment, group: Group, containers: Sequence[Container], problems: list[Finding]
 ) -> dict[str, Any]:
     cluster, first = deployment.cluster, containers[0]
     problems += checks.alike(deployment, containers, "the workers of a RayCluster")

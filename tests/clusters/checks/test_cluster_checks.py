@@ -14,7 +14,7 @@ from clusters import checks
 from clusters.compile import deployment
 from clusters.compiled import compiled
 from clusters.file import read
-from clusters.findings import ERROR, WARNING, Finding
+from common.errors import ERROR, WARNING, Finding
 from tests import ROOT
 
 DOCUMENT = yaml.safe_load(Path(__file__).with_name("cluster_checks.yaml").read_text())
@@ -48,7 +48,7 @@ def changed(case: dict[str, Any]) -> dict[str, Any]:
 
 def found(case: dict[str, Any], code: str) -> list[Finding]:
     reading = read.read_text("cluster.yaml", yaml.safe_dump(changed(case), sort_keys=False))
-    assert reading.cluster is not None, [one.text() for one in reading.findings]
+    assert reading.cluster is not None, [str(one) for one in reading.findings]
     return [one for one in checks.findings(deployment(reading.cluster)) if one.code == code]
 
 
@@ -65,7 +65,7 @@ def test_fires(code: str, case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("code", "case"), cases("silent"))
 def test_silent(code: str, case: dict[str, Any]) -> None:
-    assert [one.text() for one in found(case, code)] == []
+    assert [str(one) for one in found(case, code)] == []
 
 
 def test_every_check_has_cases() -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_wrong_with_a_base(base: str) -> None:
     reading = read.read_text("cluster.yaml", yaml.safe_dump(BASES[base], sort_keys=False))
     assert reading.cluster is not None
     assert [
-        one.text() for one in checks.findings(deployment(reading.cluster)) if one.severity == ERROR
+        str(one) for one in checks.findings(deployment(reading.cluster)) if one.severity == ERROR
     ] == []
 
 
@@ -119,7 +119,7 @@ def test_no_secret_is_told() -> None:
     case = {"base": "dp", "set": {"instances.serve.overrides.b.arguments": ["--hf-token", "abc"]}}
     (one,) = found(case, "group-uneven")
     assert "***" in one.message
-    assert "abc" not in one.text()
+    assert "abc" not in str(one)
 
 
 def test_a_thousand_nodes_are_checked_in_time() -> None:

@@ -11,7 +11,7 @@ import yaml
 from clusters import checks
 from clusters.compile import deployment
 from clusters.file import read
-from clusters.findings import Finding
+from common.errors import Finding
 from tests import ROOT
 
 DOCUMENT = yaml.safe_load(Path(__file__).with_name("mutations.yaml").read_text())
@@ -34,10 +34,10 @@ def test_each_is_found_at_its_line(case: dict[str, Any]) -> None:
         text = text.replace(old, new)
     assert case["line"] in text
     line = text[: text.index(case["line"])].count("\n") + 1 if case["line"] else 1
-    before = {one.text() for one in found(original)}
-    fresh = [one for one in found(text) if one.text() not in before]
+    before = {str(one) for one in found(original)}
+    fresh = [one for one in found(text) if str(one) not in before]
     assert (case["code"], line) in {(one.code, one.line) for one in fresh}, [
-        one.text() for one in fresh
+        str(one) for one in fresh
     ]
 
 

@@ -43,12 +43,12 @@ nodes: {one: 10.0.0.1, two: 10.0.0.2}
 
 def compiled(text: str) -> Deployment:
     reading = read.read_text("cluster.yaml", text)
-    assert reading.cluster is not None, [finding.text() for finding in reading.findings]
+    assert reading.cluster is not None, [str(finding) for finding in reading.findings]
     return deployment(reading.cluster)
 
 
 def errors(made: Deployment) -> list[str]:
-    return [one.text() for one in made.findings if one.severity == "error"]
+    return [str(one) for one in made.findings if one.severity == "error"]
 
 
 def flag(container: Container, name: str) -> str | None:

@@ -32,7 +32,7 @@ instances:
 
 def compiled(text: str) -> Deployment:
     reading = read.read_text("cluster.yaml", text)
-    assert reading.cluster is not None, [finding.text() for finding in reading.findings]
+    assert reading.cluster is not None, [str(finding) for finding in reading.findings]
     return deployment(reading.cluster)
 
 

@@ -114,7 +114,7 @@ def test_aliases_of_aliases_do_not_fill_the_memory(how: str) -> None:
 def test_a_key_given_twice_keeps_its_first_value() -> None:
     found = read("a: 1\nb: {x: 1, x: 2}\na: 3\n")
     assert found.value == {"a": 1, "b": {"x": 1}}
-    assert [one.text() for one in found.findings] == [
+    assert [str(one) for one in found.findings] == [
         "f.yaml:2: error: b.x: is given twice, first at line 2; keep one of them [duplicate-key]",
         "f.yaml:3: error: a: is given twice, first at line 1; keep one of them [duplicate-key]",
     ]

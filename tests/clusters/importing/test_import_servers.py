@@ -261,7 +261,7 @@ def test_nothing_is_half_written_or_overwritten(tmp_path: Path) -> None:
     before = (out / "cluster.yaml").read_text()
     with pytest.raises(UserError) as refused:
         run.run([str(script)], run.Options(out=str(out)))
-    assert [problem.what for problem in refused.value.problems] == ["is there already"] * 2
+    assert [problem.message for problem in refused.value.findings] == ["is there already"] * 2
     run.run([str(script)], run.Options(out=str(out), force=True, name="other"))
     assert (out / "cluster.yaml").read_text() == before.replace("name: a", "name: other")
     assert {path.name for path in out.iterdir()} == {"cluster.yaml", "recipe.yaml"}

@@ -154,9 +154,9 @@ def test_the_first_that_fails_ends_the_start_and_nothing_of_it_stays(site: Site)
     site.engines["node2"].becomes["qwen3-decode-0"] = {"state": "exited", "exit_code": 78}
     error = site.fails()
     assert error.exit_code == 70
-    (problem,) = error.problems
+    (problem,) = error.findings
     assert problem.where == "node2: qwen3-decode-0"
-    assert problem.what == "exit code 78: the machine or the image does not fit"
+    assert problem.message == "exit code 78: the machine or the image does not fit"
     assert "create qwen3-decode-1" not in site.done
     assert "  line of qwen3-decode-0\n" in site.out.getvalue()
     assert site.there() == {"other"}
@@ -167,7 +167,7 @@ def test_what_ran_before_stays_when_the_rest_fails(site: Site) -> None:
     del site.engines["node1"].known["qwen3-proxy"]
     site.engines["node1"].refuses["qwen3-proxy"] = "no such device"
     error = site.fails()
-    assert [str(one) for one in error.problems] == [
+    assert [str(one) for one in error.findings] == [
         "node1: qwen3-proxy: the engine cannot start it: no such device"
     ]
     assert site.there() == set(NAMES[:3])
@@ -183,7 +183,7 @@ def test_a_name_that_someone_takes_meanwhile_is_theirs(site: Site) -> None:
         engine.known["qwen3-proxy"] = theirs
 
     engine.start = first  # type: ignore[method-assign]
-    assert "Conflict" in site.fails().problems[0].what
+    assert "Conflict" in site.fails().findings[0].message
     assert site.there() == {"qwen3-proxy"}
 
 
@@ -191,8 +191,8 @@ def test_a_name_that_someone_takes_meanwhile_is_theirs(site: Site) -> None:
 def test_one_that_its_restart_policy_starts_again_has_failed(site: Site, state: str) -> None:
     changes = {"state": state, "restarts": 1, "exit_code": 78, "health": "starting"}
     site.engines["node3"].becomes["qwen3-decode-1"] = changes
-    (problem,) = site.fails().problems
-    assert problem.what == (
+    (problem,) = site.fails().findings
+    assert problem.message == (
         "exit code 78: the machine or the image does not fit; its restart policy starts it again"
     )
 
@@ -228,7 +228,7 @@ def test_one_without_a_health_check_has_to_stay(site: Site) -> None:
         known["qwen3-proxy"] = replace(known["qwen3-proxy"], state="exited", exit_code=1)
 
     site.clock.then = ends
-    assert site.fails().problems[0].what == "exit code 1: of the command itself"
+    assert site.fails().findings[0].message == "exit code 1: of the command itself"
 
 
 def test_those_that_are_not_healthy_in_time_are_told(site: Site) -> None:
@@ -236,7 +236,7 @@ def test_those_that_are_not_healthy_in_time_are_told(site: Site) -> None:
         site.engines[engine].becomes[name] = {"health": "starting"}
     error = site.fails(timeout=60)
     assert error.exit_code == 69
-    assert [one.where for one in error.problems] == [
+    assert [one.where for one in error.findings] == [
         "node2: qwen3-decode-0",
         "node1: qwen3-proxy",
     ]
@@ -262,7 +262,7 @@ def test_an_interrupt(site: Site, detach: bool) -> None:
 def test_a_second_interrupt_kills(site: Site) -> None:
     site.engines["node2"].becomes["qwen3-decode-0"] = {"state": "exited", "exit_code": 1}
     site.engines["node1"].on_stop = interrupt
-    assert site.fails().problems[0].where == "node2: qwen3-decode-0"
+    assert site.fails().findings[0].where == "node2: qwen3-decode-0"
     assert "stop qwen3-prefill-0 120" not in site.done
     assert site.there() == set()
 
@@ -289,9 +289,9 @@ def test_an_engine_that_stays_silent_ends_the_start(site: Site) -> None:
     site.clock.then = goes
     error = site.fails()
     assert error.exit_code == 69
-    assert [one.where for one in error.problems] == ["node2: qwen3-decode-0"] * 2
-    assert "has not answered" in error.problems[0].what
-    assert "not removed" in error.problems[1].what
+    assert [one.where for one in error.findings] == ["node2: qwen3-decode-0"] * 2
+    assert "has not answered" in error.findings[0].message
+    assert "not removed" in error.findings[1].message
     assert site.there() == {"qwen3-decode-0"}
 
 
@@ -301,7 +301,7 @@ def test_all_that_is_missing_is_told_before_anything_starts(site: Site) -> None:
     site.made = replace(site.made, cluster=replace(cluster, secrets=secrets, options=("--gpus",)))
     error = site.fails()
     assert error.exit_code == 65
-    assert [one.what for one in error.problems] == [
+    assert [one.message for one in error.findings] == [
         "'--gpus' has no translation",
         "NOBODY is not set here",
         "/nowhere/token: No such file or directory",
@@ -312,7 +312,7 @@ def test_engines_that_cannot_be_reached_are_told_at_once(site: Site) -> None:
     site.engines["node1"].answers = site.engines["node3"].answers = False
     error = site.fails()
     assert error.exit_code == 69
-    assert [one.where for one in error.problems] == ["node1", "node3"]
+    assert [one.where for one in error.findings] == ["node1", "node3"]
     assert site.done == []
 
 
@@ -323,7 +323,7 @@ def test_an_engine_that_never_answers_is_not_waited_for() -> None:
 
     engines, (problem,) = reach([node("a", context="slow")], forever, patience=0.05)
     assert engines == {}
-    assert "no answer within" in problem.what
+    assert "no answer within" in problem.message
 
 
 def test_names_that_others_have_and_images_that_cannot_be_pulled(site: Site) -> None:
@@ -332,14 +332,14 @@ def test_names_that_others_have_and_images_that_cannot_be_pulled(site: Site) -> 
         "2", "qwen3-proxy", "running", labels={"ascend.cluster": "other"}
     )
     error = site.fails()
-    assert [one.where for one in error.problems] == ["node2", "node1"]
-    assert all("not of this cluster" in one.what for one in error.problems)
+    assert [one.where for one in error.findings] == ["node2", "node1"]
+    assert all("not of this cluster" in one.message for one in error.findings)
     for engine in site.engines.values():
         engine.known.clear()
     site.edit("qwen3-proxy", image="gone:1")
     site.edit("qwen3-prefill-0", image="other:1")
-    (problem,) = site.fails().problems
-    assert problem.what == "gone:1 cannot be pulled: manifest unknown"
+    (problem,) = site.fails().findings
+    assert problem.message == "gone:1 cannot be pulled: manifest unknown"
     assert sorted(site.done) == ["pull gone:1", "pull other:1"]
 
 

@@ -41,7 +41,7 @@ def example(name: str) -> Deployment:
 def compiled(text: str) -> Deployment:
     """A cluster file's text, compiled."""
     found = read.read_text("some.yaml", text)
-    assert found.cluster, [one.text() for one in found.findings]
+    assert found.cluster, [str(one) for one in found.findings]
     return compile.deployment(found.cluster)
 
 

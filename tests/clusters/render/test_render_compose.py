@@ -125,7 +125,7 @@ def test_every_option_that_has_no_translation_is_told() -> None:
     with pytest.raises(UserError) as caught:
         translated(shlex.split(text), ENGINE, "f.yaml: options")
     assert caught.value.exit_code == 65
-    assert [problem.what for problem in caught.value.problems] == [
+    assert [problem.message for problem in caught.value.findings] == [
         "'--cpu' has no translation",
         "'--gpus' has no translation",
         "--ulimit: 'nofile' is no value for it",
@@ -134,4 +134,4 @@ def test_every_option_that_has_no_translation_is_told() -> None:
         "--init: 'maybe' is no value for it",
         "--memory has no value",
     ]
-    assert "did you mean --cpus" in caught.value.problems[0].fix
+    assert "did you mean --cpus" in caught.value.findings[0].fix

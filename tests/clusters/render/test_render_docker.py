@@ -202,7 +202,7 @@ def test_what_only_kubernetes_has_is_told_at_once() -> None:
     with pytest.raises(UserError) as caught:
         docker.files(deployment(of, container(placed)))
     assert caught.value.exit_code == 65
-    assert [problem.where for problem in caught.value.problems] == [
+    assert [problem.where for problem in caught.value.findings] == [
         "qwen3.yaml: nodes",
         "qwen3.yaml: weights",
         "qwen3.yaml: secrets.KEY",

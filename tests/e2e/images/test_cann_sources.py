@@ -224,6 +224,6 @@ def test_an_installer_with_the_wrong_sha256(
     with pytest.raises(UserError) as raised:
         targets.resolve(matrix, variants, chosen, print)
     assert raised.value.exit_code == 65
-    (problem,) = raised.value.problems
+    (problem,) = raised.value.findings
     assert NAMES["nnal"] in problem.where
-    assert "its sha256 is" in problem.what
+    assert "its sha256 is" in problem.message

@@ -95,8 +95,8 @@ def test_a_trust_that_is_none(trust: dict[str, str], what: list[str]) -> None:
     with pytest.raises(UserError) as refused:
         Trust(**trust)  # type: ignore[arg-type]
     assert refused.value.exit_code == 64
-    assert len(refused.value.problems) == len(what)
-    for words, problem in zip(what, refused.value.problems, strict=True):
+    assert len(refused.value.findings) == len(what)
+    for words, problem in zip(what, refused.value.findings, strict=True):
         assert words in str(problem)
 
 

@@ -63,7 +63,7 @@ def test_a_vllm_for_the_processor_has_a_budget_of_its_own(
     assert key in written({**ENTRY, **vars(key)})
     with pytest.raises(UserError) as raised:
         written({**ENTRY, **vars(key), "release": "v0.13.0rc1", "base": "stand-in"})
-    told = [str(one) for one in raised.value.problems]
+    told = [str(one) for one in raised.value.findings]
     assert len(told) == 2
     assert "'v0.13.0rc1' is not there" in told[0]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.errors import EX_UNAVAILABLE, UserError, fail
+from common.errors import EX_UNAVAILABLE, UserError, user_error
 from images.attestations import sbom, sign
 from images.attestations.provenance import Statement, base_digest
 from images.attestations.sign import Trust
@@ -158,7 +158,7 @@ def test_no_such_image_and_no_registry_are_not_the_images_fault(
     assert refused.value.exit_code == EX_UNAVAILABLE
 
     def unreachable(*_: object) -> str:
-        raise fail("cosign verify", "connection refused", exit_code=EX_UNAVAILABLE)
+        raise user_error("cosign verify", "connection refused", exit_code=EX_UNAVAILABLE)
 
     monkeypatch.setattr(sign, "signed", unreachable)
     with pytest.raises(UserError, match="connection refused") as refused:
@@ -300,7 +300,7 @@ def test_provenance_of_something_else(tmp_path: Path, signatures: Signatures) ->
     at = Reference.parse(f"{NAME}:{A3.tag}", "IMAGE")
     report = check(MATRIX, registry, at, Wanted(("arm64",), TRUST), quiet)
     (outcome,) = (one for one in report.outcomes if one.name == "provenance")
-    assert [p.what for p in outcome.problems] == [
+    assert [p.message for p in outcome.problems] == [
         f"that of {one['digest']} is about sha256:{'7' * 64}"
     ]
 

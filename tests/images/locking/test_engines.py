@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, fail
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, user_error
 from entrypoints.inputs import stack
 from images.build import base, render, targets
 from images.conformance import labels as checking
@@ -216,7 +216,9 @@ def test_no_torch_for_the_processor(
     problems_of: Problems,
 ) -> None:
     def resolve(*_: object, **__: object) -> str:
-        raise fail("uv pip", "there is no version of torch==2.13.0+cpu", exit_code=EX_UNAVAILABLE)
+        raise user_error(
+            "uv pip", "there is no version of torch==2.13.0+cpu", exit_code=EX_UNAVAILABLE
+        )
 
     monkeypatch.setattr(lock, "resolve", resolve)
     (line,) = problems_of(
@@ -244,7 +246,7 @@ def _found(
 @pytest.fixture
 def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     def identify(reference: str, *_: object) -> base.Identity:
-        raise fail(reference, "cannot be pulled", exit_code=EX_UNAVAILABLE)
+        raise user_error(reference, "cannot be pulled", exit_code=EX_UNAVAILABLE)
 
     monkeypatch.setattr(base, "identify", identify)
 

@@ -319,13 +319,13 @@ def test_killed_again_and_again(
 def test_the_first_failure_stops_the_others_and_is_told(release: Release) -> None:
     class Refusing(FakeRegistry):
         def push_blob(self, blob: object, source: object, mount_from: str = "") -> None:
-            from common.errors import EX_UNAVAILABLE, fail
+            from common.errors import EX_UNAVAILABLE, user_error
 
-            raise fail(self.name, "the registry is full", exit_code=EX_UNAVAILABLE)
+            raise user_error(self.name, "the registry is full", exit_code=EX_UNAVAILABLE)
 
     registry = Refusing()
     with pytest.raises(UserError) as raised:
         _publish(registry, release)
-    assert [str(one) for one in raised.value.problems] == [f"{registry.name}: the registry is full"]
+    assert [str(one) for one in raised.value.findings] == [f"{registry.name}: the registry is full"]
     assert registry.stop.is_set()
     assert registry.tagged == {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import EX_UNAVAILABLE, fail
+from common.errors import EX_UNAVAILABLE, user_error
 from images.attestations import provenance, sign
 from images.build import build, inputs, push, targets
 from images.build.base import FoundBase
@@ -431,7 +431,7 @@ class Signatures:
 
     def attest(self, at: str, kind: str, predicate: str, signer: object) -> None:
         if self.fails:
-            raise fail("cosign attest", "the log does not answer", exit_code=EX_UNAVAILABLE)
+            raise user_error("cosign attest", "the log does not answer", exit_code=EX_UNAVAILABLE)
         self.attested.append((at, json.loads(predicate)["of"]))
 
 

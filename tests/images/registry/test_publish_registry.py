@@ -113,7 +113,7 @@ def _problem(function: Callable[[], Any], code: int = 69) -> str:
     with pytest.raises(UserError) as raised:
         function()
     assert raised.value.exit_code == code
-    (problem,) = raised.value.problems
+    (problem,) = raised.value.findings
     return str(problem)
 
 

@@ -79,7 +79,7 @@ def test_all_that_is_wrong_with_data_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         looked_at(CEVAL, tmp_path)
     assert caught.value.exit_code == 65
-    said = {Path(one.where).name: one.what for one in caught.value.problems}
+    said = {Path(one.where).name: one.message for one in caught.value.findings}
     assert said == {
         "art_dev.csv": "is missing",
         "law_val.csv": "has no questions",

@@ -304,7 +304,7 @@ def test_what_is_no_result_is_refused_with_all_that_is_wrong() -> None:
     with pytest.raises(UserError) as caught:
         results.result(record(result=raw, scale="1", date=None), KNOWN, "x.json")
     assert caught.value.exit_code == 65
-    missing = [str(one) for one in caught.value.problems]
+    missing = [str(one) for one in caught.value.findings]
     assert missing == ["x.json: has no mean_itl_ms", "x.json: has no date", "x.json: has no scale"]
 
 
@@ -366,7 +366,7 @@ def test_files_to_compare_with_are_all_looked_at(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         results.chosen(paths, case, 1, KNOWN)
     assert caught.value.exit_code == 65
-    said = [one.what.partition(":")[0] for one in caught.value.problems]
+    said = [one.message.partition(":")[0] for one in caught.value.findings]
     assert said == [
         "is at scale 0.01, not 1",
         "is no JSON",

@@ -92,7 +92,7 @@ def test_every_wrong_name_is_told_with_those_that_are_known() -> None:
     with pytest.raises(UserError) as caught:
         faults.chosen(example("pd-3node"), ["kiled", "frozen:node1", "killed", ""])
     assert caught.value.exit_code == 64
-    first, second, third = map(str, caught.value.problems)
+    first, second, third = map(str, caught.value.findings)
     assert first.startswith("--fault kiled: 'kiled' is unknown (did you mean killed? known: ")
     assert {"isolated", "decode-0", "node3"} <= set(first.rstrip(")").replace(",", "").split())
     assert second.startswith("--fault frozen:node1: no fault is all of these (known: ")

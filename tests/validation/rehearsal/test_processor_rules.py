@@ -54,7 +54,7 @@ def test_bad_data_is_said_with_its_place(tmp_path: Path, change: Change, said: s
     with pytest.raises(UserError, match=re.escape(said)) as error:
         loaded(tmp_path, change)
     assert error.value.exit_code == EX_DATAERR
-    assert all(one.where.startswith("processor.yaml: ") for one in error.value.problems)
+    assert all(one.where.startswith("processor.yaml: ") for one in error.value.findings)
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(UserError) as error:
         loaded(tmp_path, change)
-    assert len(error.value.problems) == 3
+    assert len(error.value.findings) == 3
 
 
 def test_every_engine_of_the_rules_is_one_of_the_matrix() -> None:

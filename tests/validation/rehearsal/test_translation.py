@@ -40,7 +40,7 @@ def on_the_processor(cluster: Cluster, machine: Machine = SMALL) -> Cast:
 
 def read_text(text: str) -> Cluster:
     found = read.read_text("cluster.yaml", text)
-    assert found.cluster, [one.text() for one in found.findings]
+    assert found.cluster, [str(one) for one in found.findings]
     return found.cluster
 
 
