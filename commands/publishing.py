@@ -91,6 +91,7 @@ def publish(
         from images.build import targets
         from images.matrix import load
         from images.mirrors import Site
+        from images.names import REPOSITORY
         from images.publish import parts, report
         from images.registry import oci
         from images.registry.client import HttpRepository, Reference
@@ -100,7 +101,7 @@ def publish(
         if sum((plan, bool(part), merge)) > 1:
             raise user_error("--part", "--merge and --plan exclude each other", "choose one")
         site = Site.of(environ(), certificates=certificates)
-        name = Reference.parse(f"{registry.rstrip('/')}/{targets.REPOSITORY}", "--registry")
+        name = Reference.parse(f"{registry.rstrip('/')}/{REPOSITORY}", "--registry")
         options = targets.Options(
             arches=targets.arches(matrix, words(arch) or [*matrix.arches]),
             base=base,

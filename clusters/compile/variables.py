@@ -13,7 +13,7 @@ from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.roles import ROLES
 from entrypoints.launch.proxy import PORT as PROXY_PORT
 from images import matrix
-from images.build.targets import REPOSITORY
+from images.names import REPOSITORY
 
 
 class _Variables:

@@ -20,7 +20,7 @@ from clusters.model import (
     Volume,
 )
 from entrypoints.inputs import data
-from images.build.targets import REPOSITORY
+from images.names import REPOSITORY
 
 OS = "ubuntu22.04"
 

@@ -24,7 +24,6 @@ from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, user_error
 from images.attestations.provenance import base_digest, buildkit
-from images.build.targets import REPOSITORY
 from images.contents import image as contents
 from images.contents.image import Image
 from images.contents.layers import Blobs
@@ -40,6 +39,7 @@ from images.locking import cpu as engines
 from images.locking import lock
 from images.locking.lock import LOCKS, Pinned
 from images.matrix import CPU, STAND_IN, Matrix, Release
+from images.names import REPOSITORY
 from images.registry.oci import Manifest
 from images.registry.transfer import Say
 

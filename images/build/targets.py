@@ -19,8 +19,8 @@ from images.locking import cpu as engines
 from images.locking import lock
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.mirrors import Site
+from images.names import REPOSITORY
 
-REPOSITORY = "vllm-ascend"
 NO_WHEELS = WORK / "no-wheels"  # where --wheels is not given: empty
 DEBIAN = "debian"  # --tools debian: the builder's own root file system from Debian packages
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
 from images.build.base import no_engine
-from images.build.targets import REPOSITORY, Say
+from images.build.targets import Say
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
+from images.names import REPOSITORY
 from images.publish.publish import TEMPORARY
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import INDEXES, Layout, Manifest

@@ -13,10 +13,11 @@ from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from entrypoints.inputs import model as models
 from images import matrix
-from images.build.targets import REPOSITORY, native_arch
+from images.build.targets import native_arch
 from images.labels import PIN
 from images.locking import cpu as engines
 from images.matrix import CPU, Variant
+from images.names import REPOSITORY
 from validation.rehearsal import rules, tiny
 from validation.rehearsal.engines import Engine, Mount
 from validation.rehearsal.rules import Rules

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clusters.model import Cluster
 from images import matrix
-from images.build.targets import REPOSITORY
+from images.names import REPOSITORY
 from validation.rehearsal.engines import Engine, Mount
 from validation.rehearsal.sizes import Machine
 
