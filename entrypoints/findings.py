@@ -1,0 +1,130 @@
+"""What the run side finds wrong: one type, one exception, and the messages both are made from.
+
+A message is a template, so that docs/reference/checks.md lists what can be printed from data.
+Exit codes follow sysexits(3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+USAGE = 64  # a wrong or missing variable or argument
+DATA = 65  # a wrong recipe
+PEER = 69  # a peer is not reachable in time
+MACHINE = 78  # the machine or the image does not fit
+
+ERROR, WARNING, OK, SKIPPED = "error", "warning", "ok", "skipped"
+
+
+class Finding(NamedTuple):
+    """One result of a check. `where`: a variable, an argument, or a file with a key.
+
+    `severity`: error, warning; for checks of the machine also ok and skipped. `source`: the issue
+    or `tag:path` behind it. `exit_code` counts for errors only.
+    """
+
+    code: str
+    where: str
+    message: str
+    fix: str = ""
+    source: str = ""
+    severity: str = ERROR
+    exit_code: int = USAGE
+
+    def line(self) -> str:
+        """`where: message; fix [code, source]` on one line, less what is empty."""
+        where = f"{self.where}: " if self.where else ""
+        fix = f"; {self.fix}" if self.fix else ""
+        tail = f"{self.code}, {self.source}" if self.source else self.code
+        return one_line(f"{where}{self.message}{fix} [{tail}]")
+
+
+class Message(NamedTuple):
+    """A template for findings, with placeholders as in str.format.
+
+    `code`, `severity` and `source` may be left to the check that the message belongs to.
+    """
+
+    text: str
+    fix: str = ""
+    where: str = ""
+    code: str = ""
+    source: str = ""
+    severity: str = ERROR
+    exit_code: int = USAGE
+
+    def __call__(
+        self, where: str = "", fix: str = "", source: str = "", exit_code: int = 0, **values: Any
+    ) -> Finding:
+        """The finding for these values; `where`, `fix`, `source`, `exit_code` replace the own."""
+        return Finding(
+            self.code,
+            where or self.where.format(**values),
+            self.text.format(**values),
+            fix or self.fix.format(**values),
+            source or self.source,
+            self.severity,
+            exit_code or self.exit_code,
+        )
+
+
+class Check(NamedTuple):
+    """A rule with a code. `what`: when it reports something. `messages`: all that it can report.
+
+    `rule` takes the facts and the messages, and yields findings.
+    """
+
+    code: str
+    severity: str
+    what: str
+    source: str
+    messages: tuple[Message, ...]
+    rule: Callable[..., Iterator[Any]]
+
+    def __call__(self, facts: Any) -> Iterator[Any]:
+        """What the rule yields for these facts."""
+        return self.rule(facts, *self.messages)
+
+
+def check(
+    code: str, severity: str, what: str, source: str, *messages: Message
+) -> Callable[[Callable[..., Iterator[Any]]], Check]:
+    """Make a check of the decorated rule, which takes the facts and each of the messages."""
+    bound = tuple(
+        one._replace(code=code, severity=severity, source=one.source or source) for one in messages
+    )
+    return lambda rule: Check(code, severity, what, source, bound, rule)
+
+
+class Refused(Exception):
+    """Raised with every finding so far; keeps the errors. The smallest exit code wins."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = errors(findings)
+        self.exit_code = min(one.exit_code for one in self.findings)
+        super().__init__("\n".join(one.line() for one in self.findings))
+
+
+def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The errors among findings."""
+    return tuple(one for one in findings if one.severity == ERROR)
+
+
+def one_line(text: str) -> str:
+    """The text with everything that is not printable escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The fix for an unknown name: the nearest known name, if any, and all known names."""
+    import difflib  # needed only when something is wrong
+
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(names) or 'none'}"
