@@ -141,8 +141,8 @@ def build(
             return
         built = builds.build(matrix, chosen, options, say)
         data(format, report.built_data(built), lambda: report.built_text(built))
-        weights = {target: one.weights for target, one in zip(chosen, built, strict=True)}
-        builds.hold_to_budget(matrix, weights, options)
+        sizes = {target: one.sizes for target, one in zip(chosen, built, strict=True)}
+        builds.enforce_budgets(matrix, sizes, options)
 
 
 @task(
@@ -294,8 +294,8 @@ def lock(
         from images.build import targets
         from images.locking import cpu as engines
         from images.locking import lock as locks
+        from images.locking.index import Wheels
         from images.matrix import load
-        from upstream.catalogues.flags import Wheels
 
         matrix = load()
         if check:
@@ -353,12 +353,13 @@ def flags(
     """
     with problems_in_plain_words():
         from common.errors import EX_DATAERR, UserError
+        from images.locking.index import Wheels
         from images.matrix import load
         from upstream.catalogues import flags as catalogues
 
         matrix = load()
         chosen = catalogues.chosen(matrix, release or [], all)
-        wheels = catalogues.Wheels.of(environ(), find_links, torch_index)
+        wheels = Wheels.of(environ(), find_links, torch_index)
         changed: list[Path] = []
         if check:
             problems = catalogues.check(chosen, wheels, say)

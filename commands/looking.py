@@ -53,6 +53,7 @@ def inspect(
     """
     with problems_in_plain_words():
         from images.build import budgets
+        from images.inspect import budget as measured
         from images.inspect import diff as diffs
         from images.inspect import gather, show
         from images.matrix import load
@@ -72,12 +73,12 @@ def inspect(
             say=say,
         )
         if budget:
-            verdicts = budgets.verdicts(known, found)
+            verdicts = measured.verdicts(known, found)
             data(format, show.verdicts_data(verdicts), lambda: show.verdicts_text(verdicts))
             budgets.enforce(verdicts)
         elif baseline:
-            entries = budgets.entries(found)
-            data(format, entries, lambda: budgets.entries_text(entries))
+            entries = measured.entries(found)
+            data(format, entries, lambda: measured.entries_text(entries))
         elif diff:
             changed = diffs.differences(before, found)
             data(format, show.differences_data(changed), lambda: show.differences_text(changed))

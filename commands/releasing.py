@@ -34,10 +34,10 @@ def bump(
     """
     with problems_in_plain_words():
         from common.errors import EX_UNAVAILABLE, Finding, UserError
+        from images.locking.index import Wheels
         from upstream import index
         from upstream.bump import bump as bumps
         from upstream.bump import show
-        from upstream.catalogues.flags import Wheels
 
         known_format(format)
         found = Wheels.of(environ(), wheels, torch_index)
@@ -77,9 +77,9 @@ def audit(
     checkable. Exits with 65 when anything is contradicted, or a rule does not say its source.
     """
     with problems_in_plain_words():
+        from images.locking.index import Wheels
         from upstream import audit as audits
         from upstream.audit import show
-        from upstream.catalogues.flags import Wheels
 
         known_format(format)
         wheels = Wheels.of(environ(), find_links, torch_index)

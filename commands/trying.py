@@ -238,7 +238,7 @@ def accuracy(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE, user_error
-        from upstream.catalogues.flags import Wheels
+        from images.locking.index import Wheels
         from validation.endpoint import accuracy as trial
         from validation.endpoint import ais_bench as program
         from validation.endpoint import datasets, store

@@ -15,8 +15,8 @@ import tomli
 from packaging.version import InvalidVersion, Version
 
 from common.errors import EX_UNAVAILABLE, user_error
+from images.locking.index import DOWNLOADS, download
 from images.locking.uv import uv
-from upstream.catalogues.flags import BUILD, download
 
 # Files of a release come within this time of its first; what comes later is another story.
 TOGETHER = datetime.timedelta(days=2)
@@ -66,7 +66,7 @@ def day_after(uploads: Iterable[File]) -> datetime.date | None:
 def wheel(package: str, version: str) -> Path:
     """One of its wheels, kept in build/. Raises UserError (69)."""
     where = f"{package} {version}"
-    kept = BUILD / f"{package}-{version}.whl"
+    kept = DOWNLOADS / f"{package}-{version}.whl"
     if kept.is_file():
         return kept
     wheels = [one for one in files(package, version) if one.name.endswith(".whl")]

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from common.errors import EX_DATAERR, UserError, user_error
-from upstream.catalogues.flags import source_distribution
+from images.locking.index import source_distribution
 from upstream.index import wheel
 
 # The files that are read as text.

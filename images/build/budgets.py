@@ -1,4 +1,4 @@
-"""Size budgets: what an image and its layers may weigh on the wire, and which layers grew."""
+"""Size budgets: limits on the compressed size of an image and its layers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean
 from common.yaml import Reader, document, kind
+from images.build.compressed_size import CompressedSize
 from images.build.render import DEBIAN
-from images.build.weights import Weight
 from images.matrix import CPU, STAND_IN, Matrix, Variant
-
-if TYPE_CHECKING:
-    from images.inspect.model import Image
 
 PATH = Path(__file__).parent / "budgets.yaml"
 BASES = ("image", "packages", STAND_IN)
@@ -32,7 +27,7 @@ ROUNDING = 0.05  # MB: baselines are written with one decimal
 class Key:
     """What a budget is for: one variant on one architecture, on one kind of base.
 
-    `release` is the lock of platform cpu, such as cpu-0.13.0: it is the vLLM that has the weight.
+    `release` is the lock of platform cpu, such as cpu-0.13.0: its vLLM is what the size depends on.
     """
 
     release: str
@@ -43,11 +38,11 @@ class Key:
     compression: str
 
     @classmethod
-    def of(cls, variant: Variant, base: str, weight: Weight) -> Key:
+    def of(cls, variant: Variant, base: str, size: CompressedSize) -> Key:
         """Of an image as it is built; `base` is the kind."""
         release = variant.engine.lock if variant.engine else variant.release.name
         names = (release, variant.platform.name, variant.os.name)
-        return cls(*names, weight.arch, base, weight.compression)
+        return cls(*names, size.arch, base, size.compression)
 
     def __str__(self) -> str:
         where = f"{self.release} {self.platform} {self.os} {self.arch}"
@@ -101,11 +96,6 @@ def check(budgets: Budgets, reference: str, key: Key, layers: Mapping[str, int])
     return Verdict(reference, key, total, limit, budget is not None, beside, problems)
 
 
-def verdicts(budgets: Budgets, images: Iterable[Image]) -> list[Verdict]:
-    """Hold images as `invoke inspect` knows them to their budgets."""
-    return [check(budgets, one.title, one.budget_key, one.weights) for one in images]
-
-
 def enforce(verdicts: Iterable[Verdict]) -> None:
     """Raises UserError (65) when an image is over its budget, with the layers that grew."""
     problems = [problem for verdict in verdicts for problem in verdict.problems]
@@ -142,21 +132,6 @@ def _grown(baseline: Mapping[str, float], sizes: Mapping[str, float]) -> str:
         else f"{name} is new, {sizes[name]:,.1f} MB"
         for name in grown
     )
-
-
-def entries(images: Iterable[Image]) -> list[dict[str, Any]]:
-    """The baselines of images as entries of budgets.yaml, without a limit."""
-    return [
-        {
-            **vars(one.budget_key),
-            "baseline": {name: round(size / MB, 1) for name, size in one.weights.items()},
-        }
-        for one in images
-    ]
-
-
-def entries_text(entries: list[dict[str, Any]]) -> str:
-    return yaml.safe_dump(entries, sort_keys=False, width=95).rstrip()
 
 
 class _BudgetReader(Reader):

@@ -12,6 +12,7 @@ from typing import Any
 from common.paths import WORK
 from images.build import budgets, graph, push, records, rootfs
 from images.build.bake import bake
+from images.build.compressed_size import CompressedSize
 from images.build.inputs import inputs_digest
 from images.build.progress import Progress
 from images.build.records import Built
@@ -27,7 +28,6 @@ from images.build.targets import (
     render,
     root,
 )
-from images.build.weights import Weight, weigh
 from images.labels import BASE_DIGEST, INPUTS
 from images.matrix import Matrix
 from images.registry.oci import Layout, Manifest
@@ -67,7 +67,7 @@ def build(matrix: Matrix, targets: list[Target], options: Options, say: Say) -> 
             manifests = _manifests(target, digest, options)
             done[target] = records.inspect(target, digest, own, manifests, seconds, options.push)
         if options.push:
-            hold_to_budget(matrix, {t: done[t].weights for t in todo}, options)
+            enforce_budgets(matrix, {t: done[t].sizes for t in todo}, options)
             for target, digest in digests.items():
                 say(f"pushing {target.tag}")
                 push.push(digest, target.tag)
@@ -91,12 +91,12 @@ def into_layout(
     provide_roots(matrix, targets, options, say)
     prints = {target: _fingerprints(matrix, target, options) for target in targets}
     digests = _bake(matrix, prints, options, labels, Progress(), say, provenance=True)
-    weights = {}
+    sizes = {}
     for target, digest in digests.items():
         own = layers(matrix, target.variant, target.found.base)
         manifests = _manifests(target, digest, options)
-        weights[target] = [weigh(arch, one, own) for arch, one in manifests.items()]
-    hold_to_budget(matrix, weights, options)
+        sizes[target] = [CompressedSize.of(arch, one, own) for arch, one in manifests.items()]
+    enforce_budgets(matrix, sizes, options)
     return digests
 
 
@@ -113,22 +113,22 @@ def _manifests(target: Target, digest: str, options: Options) -> dict[str, Manif
     return {arch: layout.manifest(one) for arch, one in digests.items()}
 
 
-def hold_to_budget(
-    matrix: Matrix, weights: Mapping[Target, Iterable[Weight]], options: Options
+def enforce_budgets(
+    matrix: Matrix, sizes: Mapping[Target, Iterable[CompressedSize]], options: Options
 ) -> None:
-    """Raises UserError (65) when an image weighs more than images/build/budgets.yaml allows."""
+    """Raises UserError (65) when an image is larger than images/build/budgets.yaml allows."""
     if not options.budget:
         return
     known = budgets.load(matrix)
     budgets.enforce(
         budgets.check(
             known,
-            f"{target.tag} (linux/{weight.arch})",
-            budgets.Key.of(target.variant, target.found.base.kind, weight),
-            weight.layers,
+            f"{target.tag} (linux/{size.arch})",
+            budgets.Key.of(target.variant, target.found.base.kind, size),
+            size.layers,
         )
-        for target, several in weights.items()
-        for weight in several
+        for target, several in sizes.items()
+        for size in several
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from common.paths import WORK
 from images.build import push
+from images.build.compressed_size import CompressedSize
 from images.build.targets import Options, Target
-from images.build.weights import Weight, weigh
 from images.labels import layer_names
 from images.registry.oci import Descriptor, Manifest
 
@@ -35,12 +35,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Built:
-    """One image that was built; `weights` as far as its manifests are known."""
+    """One image that was built; `sizes` as far as its manifests are known."""
 
     tag: str
     digest: str
     layers: tuple[Layer, ...]
-    weights: tuple[Weight, ...] = ()
+    sizes: tuple[CompressedSize, ...] = ()
     up_to_date: bool = False
 
     @property
@@ -63,8 +63,8 @@ def inspect(
         Layer(name, digest, size, seconds.get(f"layer-{name}", 0.0))
         for name, digest, size in zip(layer_names(own, len(digests)), digests, sizes, strict=True)
     )
-    weights = (weigh(arch, manifest, own) for arch, manifest in manifests.items())
-    return Built(target.tag, digest, tuple(layers), tuple(weights))
+    compressed = (CompressedSize.of(arch, one, own) for arch, one in manifests.items())
+    return Built(target.tag, digest, tuple(layers), tuple(compressed))
 
 
 def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
@@ -107,7 +107,7 @@ def remember(target: Target, prints: dict[str, str], built: Built, options: Opti
         "stages": prints,
         "digest": built.digest,
         "layers": [asdict(layer) for layer in built.layers],
-        "weights": [asdict(weight) for weight in built.weights],
+        "sizes": [asdict(size) for size in built.sizes],
     }
     scratch.write_text(json.dumps(record))
     scratch.replace(path)
@@ -124,9 +124,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         layers = tuple(Layer(**layer) for layer in record["layers"])
-        weights = tuple(Weight(**weight) for weight in record["weights"])
+        sizes = tuple(CompressedSize(**size) for size in record["sizes"])
         image = record["stages"]["image"]
-        return {**record, "layers": layers, "weights": weights, "image": image}
+        return {**record, "layers": layers, "sizes": sizes, "image": image}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -145,4 +145,4 @@ def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | No
     found = push.resolve(target.tag) if options.push else "".join(_docker_lines(*inspect_local))
     if found != record["digest"]:
         return None
-    return Built(target.tag, record["digest"], record["layers"], record["weights"], up_to_date=True)
+    return Built(target.tag, record["digest"], record["layers"], record["sizes"], up_to_date=True)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from common.text import megabytes, table
 from images.build.build import Planned
 from images.build.records import Built
 from images.matrix import Matrix
-
-
-def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Columns as wide as their widest cell; those in `right` are flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    aligned = set(right)
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in aligned else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def megabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / 1e6:,.1f} MB"
 
 
 def built_data(built: Iterable[Built]) -> list[dict[str, Any]]:
@@ -33,7 +17,7 @@ def built_data(built: Iterable[Built]) -> list[dict[str, Any]]:
             "tag": one.tag,
             "digest": one.digest,
             "size": one.size,
-            "compressed": {weight.arch: weight.size for weight in one.weights},
+            "compressed": {size.arch: size.total for size in one.sizes},
             "up_to_date": one.up_to_date,
             "layers": [vars(layer) for layer in one.layers],
         }
@@ -64,12 +48,14 @@ def _one_built(one: Built) -> str:
         rows.append(("  total", megabytes(one.size), "", ""))
         lines.append(table(rows, right=(1, 2)))
     lines += [
-        f"  on the wire, {weight.arch}: {megabytes(weight.size)}"
-        for weight in one.weights
-        if weight.size != one.size  # which a pushed image has in its table
+        f"  compressed, {size.arch}: {megabytes(size.total)}"
+        for size in one.sizes
+        if size.total != one.size  # the table of a pushed image has it
     ]
-    if not one.weights:
-        lines.append("  on the wire: not known, the engine sends it nowhere; held to no budget")
+    if not one.sizes:
+        lines.append(
+            "  compressed: unknown (the engine cannot push to this machine); budget not checked"
+        )
     return "\n".join(lines)
 
 

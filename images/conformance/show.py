@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from images.build.report import table
+from common.text import table
 from images.conformance.model import Report
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from images.build.budgets import Key
-from images.build.weights import main_compression
+from images.build.compressed_size import main_compression
 from images.labels import BASE, PIN, RELEASE
 from images.matrix import CPU
 from images.registry.oci import Descriptor
@@ -112,8 +112,8 @@ class Image:
         return sum(layer.size for layer in self.layers)
 
     @property
-    def weights(self) -> dict[str, int]:
-        """Layer → bytes on the wire."""
+    def layer_sizes(self) -> dict[str, int]:
+        """Layer → compressed bytes."""
         return {layer.name: layer.size for layer in self.layers}
 
     @property

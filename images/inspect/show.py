@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from common.text import megabytes, table
 from images.build.budgets import Verdict
-from images.build.report import megabytes, table
 from images.inspect.diff import Change, Difference, Growth
 from images.inspect.model import Image, Package, brief
 

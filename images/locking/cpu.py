@@ -16,9 +16,9 @@ from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from images.locking import lock
+from images.locking.index import Wheels
 from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
 from images.matrix import INDEX, PYTORCH, Arch, Engine, Matrix
-from upstream.catalogues.flags import Wheels
 
 OF_INDEX = (
     "torch is the package index's build. Where that is one for CUDA, a build of the image downloads"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from images.build.report import megabytes, table
+from common.text import megabytes, table
 from images.publish.promote import Promoted
 from images.publish.prune import Temporary
 from images.publish.publish import Published, Step

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, TypeVar, cast
 
 from common.errors import EX_SOFTWARE, Finding, UserError
-from images.build.report import megabytes
+from common.text import megabytes
 from images.registry.client import CONNECTIONS, Repository, Source, Stopped
 from images.registry.oci import Descriptor, Manifest
 

@@ -14,13 +14,13 @@ from common import yaml as reading
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from common.paths import ROOT
 from images import matrix as matrices
+from images.locking.index import Wheels, source_distribution
 from images.locking.lock import Say
 from upstream.audit import catalogues, dialect, documents, entries, rules
 from upstream.audit.citations import ELSEWHERE, Library
 from upstream.audit.statement import FAILING, Statement, contradicted
 from upstream.bump import pins
 from upstream.catalogues import flags as catalogue
-from upstream.catalogues.flags import Wheels
 from upstream.dialect.known import trees
 from upstream.sources import Sources, Tree, tree, vllm_tree, vllm_version
 
@@ -78,7 +78,7 @@ def from_index(package: str, version: str) -> Tree:
 def members(of: Tree) -> Iterator[tuple[str, str]]:
     """The files of vllm-ascend's source distribution; none where there is no vllm-ascend."""
     if of.files:
-        yield from catalogue.members(catalogue.source_distribution(of.package, of.version))
+        yield from catalogue.members(source_distribution(of.package, of.version))
 
 
 def _parser(wheels: Wheels, say: Say, name: str) -> list[Finding]:

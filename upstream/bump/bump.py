@@ -21,6 +21,7 @@ from common.paths import ROOT
 from docs.render import pages
 from images import matrix as matrices
 from images.locking import lock
+from images.locking.index import Wheels
 from images.locking.lock import Say
 from images.matrix import Matrix, Mooncake, Release
 from upstream import dialect, index
@@ -30,7 +31,6 @@ from upstream.bump.claims import merged
 from upstream.bump.entry import Entry, Line
 from upstream.bump.uploads import Uploads
 from upstream.catalogues import flags
-from upstream.catalogues.flags import Wheels
 from upstream.dialect import write
 from upstream.model import Contradiction, Decision, Derived
 from upstream.sources import Sources

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from images.build.report import table
+from common.text import table
 from upstream.bump.bump import Bumped, Step
 from upstream.bump.changes import Change, Section
 from upstream.model import Contradiction, Decision

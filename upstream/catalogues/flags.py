@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import ast
 import fcntl
-import hashlib
 import json
 import os
 import re
 import subprocess
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,12 +28,12 @@ import yaml
 from common.errors import (
     EX_DATAERR,
     EX_SOFTWARE,
-    EX_UNAVAILABLE,
     Finding,
     did_you_mean,
     user_error,
 )
 from common.paths import ENV, ROOT, WORK
+from images.locking.index import Wheels, source_distribution
 from images.locking.lock import Say
 from images.locking.uv import uv
 from images.matrix import Matrix
@@ -93,36 +90,6 @@ class Settings:
         raw = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
         lists = {key: tuple(raw[key]) for key in ("requirements", "without")}
         return cls(**{**raw, **lists, "as_of": str(raw["as_of"])})
-
-
-@dataclass(frozen=True)
-class Wheels:
-    """Where a torch without CUDA may be found besides the package index; both may be empty."""
-
-    find_links: tuple[str, ...] = ()
-    torch_index: str = ""
-
-    @classmethod
-    def of(
-        cls, environ: Mapping[str, str], find_links: str | None = None, index: str | None = None
-    ) -> Wheels:
-        """From options, else from uv's and pip's own variables."""
-        links = find_links or environ.get("UV_FIND_LINKS") or environ.get("PIP_FIND_LINKS", "")
-        return cls(
-            tuple(re.split(r"[,\s]+", links.strip())) if links.strip() else (),
-            index or environ.get("TORCH_CPU_INDEX", ""),
-        )
-
-    def options(self) -> list[str]:
-        """As uv takes them. PyTorch's index states no times, so torch is free of `as_of`."""
-        found = [f"--find-links={link}" for link in self.find_links]
-        if self.torch_index:
-            found += ["--index", self.torch_index, "--index-strategy", "unsafe-best-match"]
-            found += ["--exclude-newer-package=torch=false"]
-        return found
-
-
-# ---- the files -----------------------------------------------------------------------------------
 
 
 def chosen(matrix: Matrix, names: Sequence[str], all_of_them: bool) -> list[Subject]:
@@ -364,45 +331,6 @@ def members(archive: Path) -> Iterator[tuple[str, str]]:
                 file = tar.extractfile(member)
                 assert file is not None  # isfile()
                 yield name, file.read().decode("utf-8", "replace")
-
-
-def source_distribution(package: str, version: str) -> Path:
-    """A source distribution from the index, held to the hash that the index states.
-
-    Raises UserError (69) when the index has none or does not answer.
-    """
-    archive = BUILD / f"{package}-{version}.tar.gz"
-    if archive.is_file():
-        return archive
-    # Of all of uv's answers only this one has an address; the package is not built for it.
-    answer = uv(
-        *("pip", "compile", "--quiet", "--no-deps", "--format=pylock.toml", "--no-header", "-"),
-        stdin=f"{package}=={version}",
-    )
-    match = re.search(r'^sdist = \{.*?url = "([^"]+)".*?sha256 = "([0-9a-f]{64})"', answer, re.M)
-    where = f"{package} {version}"
-    if not match:
-        raise user_error(
-            where, "the index has no source distribution of it", exit_code=EX_UNAVAILABLE
-        )
-    return download(where, match[1], match[2], archive)
-
-
-def download(where: str, address: str, sha256: str, target: Path) -> Path:
-    """A file of the index, held to its hash. Raises UserError (69) in the name of `where`."""
-    try:
-        with urllib.request.urlopen(address, timeout=300) as response:
-            data = response.read()
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise user_error(
-            where, f"cannot be downloaded: {error}", exit_code=EX_UNAVAILABLE
-        ) from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise user_error(where, "has another hash than the index states", exit_code=EX_UNAVAILABLE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_suffix(f".{os.getpid()}")
-    fresh.write_bytes(data)
-    return fresh.replace(target)
 
 
 # ---- the environment of a vLLM -------------------------------------------------------------------

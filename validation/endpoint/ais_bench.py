@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 from common.paths import WORK
+from images.locking.index import Wheels
 from images.locking.lock import Say
 from images.locking.uv import uv
-from upstream.catalogues.flags import Wheels
 from validation.endpoint import program
 from validation.endpoint.datasets import Data, Settings
 

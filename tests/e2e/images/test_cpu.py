@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from images.locking import lock
+from images.locking.index import Wheels
 from images.matrix import INDEX, Engine, load
 from tests.e2e.conftest import NATIVE, Image, build, docker, image, invoke
 from tests.e2e.entrypoints.test_ray import logs, until
-from upstream.catalogues.flags import Wheels
 from validation.rehearsal.tiny import make
 
 CONTAINER = "vllm-on-the-processor"

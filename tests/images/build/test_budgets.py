@@ -14,8 +14,9 @@ from commands import looking
 from common.errors import UserError
 from images.build import budgets
 from images.build.budgets import Budget, Budgets, Key
-from images.build.weights import Weight
+from images.build.compressed_size import CompressedSize
 from images.contents import kept
+from images.inspect import budget as measured
 from images.matrix import CPU, Matrix
 from tests.images import hand_made
 
@@ -58,7 +59,7 @@ def test_a_vllm_for_the_processor_has_a_budget_of_its_own(
     matrix: Matrix, written: Callable[..., Budgets]
 ) -> None:
     variant = matrix.variant(None, CPU, "", "0.32.0")
-    key = Key.of(variant, "debian", Weight("amd64", "zstd", {}))
+    key = Key.of(variant, "debian", CompressedSize("amd64", "zstd", {}))
     assert str(key) == "cpu-0.32.0 cpu bookworm amd64 on debian, zstd"
     assert key in written({**ENTRY, **vars(key)})
     with pytest.raises(UserError) as raised:
@@ -114,7 +115,7 @@ def test_a_baseline_alone_refuses_nothing(written: Callable[..., Budgets]) -> No
 
 
 def test_a_measured_entry_reads_back(written: Callable[..., Budgets]) -> None:
-    text = budgets.entries_text(budgets.entries([hand_made.image()]))
+    text = measured.entries_text(measured.entries([hand_made.image()]))
     (found,) = written(*yaml.safe_load(text)).values()
     assert found.key == KEY
     assert found.baseline == {"base 1": 55.6, "torch": 793.1, "vllm": 9.1, "entrypoint": 0.2}

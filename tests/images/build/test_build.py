@@ -249,7 +249,7 @@ def test_in_the_engine_it_stays_and_is_known(
     docker.answers(f"image inspect --format {{{{.Id}}}} {target.tag}", out=built.digest)
     (again,) = build.build(matrix, [target], own, print)
     assert again == dataclasses.replace(built, up_to_date=True)
-    weights = {target: again.weights}
-    (problem,) = problems_of(lambda: build.hold_to_budget(matrix, weights, own), 65)
+    sizes = {target: again.sizes}
+    (problem,) = problems_of(lambda: build.enforce_budgets(matrix, sizes, own), 65)
     assert re.fullmatch(TOO_LARGE, problem)
-    build.hold_to_budget(matrix, weights, dataclasses.replace(own, budget=False))
+    build.enforce_budgets(matrix, sizes, dataclasses.replace(own, budget=False))

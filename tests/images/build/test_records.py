@@ -12,10 +12,10 @@ import pytest
 
 from images.build import records
 from images.build.base import FoundBase
+from images.build.compressed_size import CompressedSize
 from images.build.records import Built, Layer
 from images.build.render import Base
 from images.build.targets import Options, Target
-from images.build.weights import Weight
 from images.matrix import STAND_IN, Matrix, Variant
 from images.registry.oci import MEDIA_TYPES, Manifest
 
@@ -26,7 +26,7 @@ BUILT = Built(
     TAG,
     DIGEST,
     (Layer("venv", "sha256:2", 5, 1.5), Layer("torch", "sha256:3", None, 0.0)),
-    (Weight("arm64", "zstd", {"venv": 3, "torch": 7}),),
+    (CompressedSize("arm64", "zstd", {"venv": 3, "torch": 7}),),
 )
 INSPECT = f"image inspect --format {{{{.Id}}}} {TAG}"
 
@@ -228,9 +228,9 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> N
     }
     assert {layer.name: layer.seconds for layer in found.layers if layer.seconds} == {"torch": 12.5}
     assert found.size == sum(layer.size or 0 for layer in found.layers)
-    (weight,) = found.weights
-    assert (weight.arch, weight.compression) == ("arm64", "zstd")
-    assert weight.layers == {name: 100 + n for n, name in enumerate(NAMES)}
+    (size,) = found.sizes
+    assert (size.arch, size.compression) == ("arm64", "zstd")
+    assert size.layers == {name: 100 + n for n, name in enumerate(NAMES)}
 
 
 def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: Target) -> None:
@@ -242,14 +242,14 @@ def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: Target) 
 
 
 def test_a_pushed_image_is_as_its_manifests_say(target: Target) -> None:
-    """Its layers are those of the first, its weights are of all."""
+    """Its layers are those of the first, its sizes are of all."""
     other = Manifest.made({**MANIFEST.document, "layers": MANIFEST.document["layers"][:-1]})
     manifests = {"arm64": MANIFEST, "amd64": other}
     found = records.inspect(target, DIGEST, OWN, manifests, {}, pushed=True)
     assert [(layer.name, layer.digest, layer.size) for layer in found.layers] == [
         (name, digest, 100 + n) for n, (name, digest) in enumerate(zip(NAMES, LAYERS, strict=True))
     ]
-    assert [(one.arch, one.size) for one in found.weights] == [("arm64", 1491), ("amd64", 1378)]
+    assert [(one.arch, one.total) for one in found.sizes] == [("arm64", 1491), ("amd64", 1378)]
 
 
 def test_an_image_that_is_not_found_is_known_by_its_digest(docker: Any, target: Target) -> None:

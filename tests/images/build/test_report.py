@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from common.text import table
 from images.build import report
 from images.build.build import Planned
+from images.build.compressed_size import CompressedSize
 from images.build.records import Built, Layer
-from images.build.weights import Weight
 from images.matrix import Matrix
 
 BUILT = Built(
@@ -20,13 +21,13 @@ BUILT = Built(
         Layer("torch", "sha256:" + 64 * "b", 2_047_635_456, 12.34),
         Layer("venv", "sha256:" + 64 * "c", None, 0.0),
     ),
-    (Weight("arm64", "zstd", {"venv": 300, "torch": 793_000_000}),),
+    (CompressedSize("arm64", "zstd", {"venv": 300, "torch": 793_000_000}),),
 )
 
 
 def test_columns_stand_below_each_other() -> None:
-    assert report.table([("a", "size"), ("long", "1")], right=(1,)) == "a     size\nlong     1"
-    assert report.table([("long", "x"), ("a", "")]) == "long  x\na"
+    assert table([("a", "size"), ("long", "1")], right=(1,)) == "a     size\nlong     1"
+    assert table([("long", "x"), ("a", "")]) == "long  x\na"
 
 
 def test_a_built_image_as_a_table() -> None:
@@ -39,12 +40,14 @@ def test_a_built_image_as_a_table() -> None:
         ["venv", "-", "-", "sha256:" + 12 * "c"],
     ]
     assert total.split() == ["total", "2,047.6", "MB"]
-    assert wire == "  on the wire, arm64: 793.0 MB"
+    assert wire == "  compressed, arm64: 793.0 MB"
 
 
 def test_a_built_image_whose_manifests_are_not_known() -> None:
-    *_, last = report.built_text([replace(BUILT, weights=())]).splitlines()
-    assert last == "  on the wire: not known, the engine sends it nowhere; held to no budget"
+    *_, last = report.built_text([replace(BUILT, sizes=())]).splitlines()
+    assert (
+        last == "  compressed: unknown (the engine cannot push to this machine); budget not checked"
+    )
 
 
 def test_a_built_image_as_data() -> None:

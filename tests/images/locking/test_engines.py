@@ -16,9 +16,9 @@ from images.build import base, render, targets
 from images.conformance import labels as checking
 from images.locking import cpu as engines
 from images.locking import lock
+from images.locking.index import Wheels
 from images.matrix import CPU, INDEX, Engine, Matrix, Variant
 from images.mirrors import Site
-from upstream.catalogues.flags import Wheels
 
 Problems = Callable[..., list[str]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import io
 import json
 import tarfile
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import EX_DATAERR, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, UserError
+from common.errors import EX_DATAERR, EX_SOFTWARE, EX_USAGE, UserError
+from images.locking.index import Wheels
 from images.matrix import Matrix, Release
 from upstream.catalogues import flags, vllm_parser
-from upstream.catalogues.flags import Wheels
 
 ENVS = """
 import os
@@ -102,45 +101,6 @@ def test_members_of_a_distribution(tmp_path: Path) -> None:
 
 
 # ---- the source distribution ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes, str], None]:
-    """An index that has one source distribution, with the hash that it states."""
-
-    def make(content: bytes, stated: str) -> None:
-        file = tmp_path / "sdist.tar.gz"
-        file.write_bytes(content)
-        answer = (
-            f'sdist = {{ url = "{file.as_uri()}", size = 1, hashes = {{ sha256 = "{stated}" }} }}'
-        )
-        monkeypatch.setattr(flags, "uv", lambda *_, **__: f"[[packages]]\n{answer}\n")
-
-    monkeypatch.setattr(flags, "BUILD", tmp_path / "build")
-    return make
-
-
-def test_a_source_distribution_is_held_to_its_hash(
-    index: Callable[[bytes, str], None], problems_of: Callable[..., list[str]]
-) -> None:
-    index(b"good", hashlib.sha256(b"other").hexdigest())
-    (line,) = problems_of(lambda: flags.source_distribution("p", "1"), EX_UNAVAILABLE)
-    assert line == "p 1: has another hash than the index states"
-
-    index(b"good", hashlib.sha256(b"good").hexdigest())
-    archive = flags.source_distribution("p", "1")
-    assert archive.read_bytes() == b"good"
-    index(b"changed", 64 * "0")
-    assert flags.source_distribution("p", "1") == archive  # kept: nothing is asked again
-
-
-def test_an_index_without_a_source_distribution(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, problems_of: Callable[..., list[str]]
-) -> None:
-    monkeypatch.setattr(flags, "BUILD", tmp_path)
-    monkeypatch.setattr(flags, "uv", lambda *_, **__: '[[packages]]\nname = "p"\nwheels = []\n')
-    (line,) = problems_of(lambda: flags.source_distribution("p", "1"), EX_UNAVAILABLE)
-    assert "no source distribution" in line
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -280,25 +240,6 @@ def test_chosen(matrix: Matrix, problems_of: Callable[..., list[str]]) -> None:
 
 
 # ---- the environment -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environ", "options"),
-    [
-        ({}, []),
-        ({"PIP_FIND_LINKS": "/a /b"}, ["--find-links=/a", "--find-links=/b"]),
-        (
-            {"UV_FIND_LINKS": "/u,/v", "PIP_FIND_LINKS": "/a"},
-            ["--find-links=/u", "--find-links=/v"],
-        ),
-    ],
-)
-def test_where_wheels_lie(environ: dict[str, str], options: list[str]) -> None:
-    assert Wheels.of(environ).options() == options
-    assert Wheels.of(environ, "/mine").options() == ["--find-links=/mine"]
-    with_index = Wheels.of({**environ, "TORCH_CPU_INDEX": "https://t"}).options()
-    assert with_index[: len(options)] == options
-    assert with_index[len(options) :][:2] == ["--index", "https://t"]
 
 
 @pytest.fixture

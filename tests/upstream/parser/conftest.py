@@ -14,6 +14,7 @@ from entrypoints.inputs.recipes import Block
 from entrypoints.inputs.roles import ROLES
 from entrypoints.launch import plan as launch
 from entrypoints.problems import Problem, Refused
+from images.locking.index import Wheels
 from upstream.catalogues import flags
 
 ALWAYS = "0.13.0"  # the reference release's; the others where their environment is there
@@ -78,7 +79,7 @@ def verdicts(version: str, argvs: Sequence[Sequence[str]]) -> list[str | None]:
     wanted = version == ALWAYS or os.environ.get("PARSER_RELEASES") == "all"
     if not wanted and not flags.is_ready(version):
         pytest.skip(f"no build/flags/{version}: PARSER_RELEASES=all, or invoke flags, makes it")
-    python = flags.environment(version, flags.Wheels.of(os.environ), print)
+    python = flags.environment(version, Wheels.of(os.environ), print)
     asked = json.dumps([argv[argv.index("serve") :] for argv in argvs])
     answers = json.loads(flags.ask(python, "verdicts", asked))
     assert len(answers) == len(argvs)

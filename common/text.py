@@ -1,0 +1,23 @@
+"""Text that commands print: tables and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Columns as wide as their widest cell; those in `right` are right-aligned."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    aligned = set(right)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in aligned else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def megabytes(size: int | None) -> str:
+    """Bytes as MB of 10^6, with one decimal; `-` when unknown."""
+    return "-" if size is None else f"{size / 1e6:,.1f} MB"
