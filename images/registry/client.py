@@ -16,19 +16,16 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
-from urllib.parse import urljoin
 
 import requests
 from docker import auth
-from requests.adapters import HTTPAdapter
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
-from images.registry.login import Header, Login
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, one_line, user_error
+from images.registry.login import Login
 from images.registry.oci import MANIFESTS, Descriptor, Manifest
+from images.registry.transport import Answer, Transport, is_loopback, resolved, same_origin
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
-TIMEOUT = (10, 300)  # to connect, and for each piece of an answer
-CONNECTIONS = 8
 FULL = re.compile(r'no space left|ENOSPC|"Err":\s*28\b|insufficient storage', re.IGNORECASE)
 HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|[\w.-]+:\d+|\[[0-9a-f:]+\](:\d+)?", re.ASCII)
 NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
@@ -121,26 +118,21 @@ class HttpRepository:
         self.name = name
         self.pauses = pauses
         self.host, _, self.path = name.partition("/")
-        self._loopback = re.match(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)", self.host)
         hub = self.host == auth.INDEX_NAME
+        local = is_loopback(f"http://{self.host}")
         self._root = (
-            f"{'http' if self._loopback else 'https'}://"
-            f"{'registry-1.docker.io' if hub else self.host}/v2/"
+            f"{'http' if local else 'https'}://{'registry-1.docker.io' if hub else self.host}/v2/"
         )
         if hub and "/" not in self.path:
             self.path = f"library/{self.path}"
-        self._session = requests.Session()
-        self._session.trust_env = not self._loopback
-        self._certificates = certificates or None
-        self._session.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._login = Login(self.host, self._session)
+        self.transport = Transport(certificates, proxies=not local)
+        self._login = Login(self.host, self._root, self.transport)
         self._answered = False
         self.stop = threading.Event()
 
     def digest(self, reference: str) -> str | None:
         answer = self._ask("HEAD", f"manifests/{reference}", accept=MANIFESTS)
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
         return answer.headers.get("Docker-Content-Digest") or self._digest_of(reference)
 
@@ -150,10 +142,10 @@ class HttpRepository:
 
     def manifest(self, reference: str) -> Manifest | None:
         answer = self._ask("GET", f"manifests/{reference}", accept=MANIFESTS)
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
-        found = Manifest(media_type, answer.content)
+        found = Manifest(media_type, answer.body)
         told = answer.headers.get("Docker-Content-Digest", found.digest)
         wanted = reference if DIGEST.fullmatch(reference) else told
         if found.digest != wanted:
@@ -162,18 +154,20 @@ class HttpRepository:
 
     def blob_size(self, digest: str) -> int | None:
         answer = self._ask("HEAD", f"blobs/{digest}")
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
-        return int(answer.headers.get("Content-Length", -1))
+        size = answer.headers.get("Content-Length", "")
+        return int(size) if size.isdecimal() else -1
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        with self._ask("GET", f"blobs/{digest}", stream=True) as answer:
-            if answer.status_code == 404:
-                raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
-            answer.raw.decode_content = False
+        answer = self._ask("GET", f"blobs/{digest}", stream=True)
+        if answer.stream is None:
+            raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
+        with answer.stream as response:
+            response.raw.decode_content = False
             damaged = partial(self._damaged_there, digest, wanted=digest)
-            yield cast(BinaryIO, _Checked(answer.raw, digest, damaged))
+            yield cast(BinaryIO, _Checked(response.raw, digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
         """Upload in one piece: a registry keeps nothing of an upload that was cut."""
@@ -181,16 +175,16 @@ class HttpRepository:
 
         def attempt() -> None:
             begun = self._send("POST", f"blobs/uploads/{query}")
-            if begun.status_code == 201:
+            if begun.status == 201:
                 return  # mounted from the other repository
-            if begun.status_code != 202:
+            if begun.status != 202:
                 self._refuse(begun, blob.digest)
-            place = urljoin(begun.url, begun.headers["Location"])
+            place = resolved(begun.address, begun.headers.get("Location", ""))
             place += f"{'&' if '?' in place else '?'}digest={blob.digest}"
             with source() as file:
                 checked = _Checked(file, blob.digest, partial(self._damaged_here, blob.digest))
                 sent = self._send("PUT", place, data=_Body(checked, blob.size, self.stop))
-            if sent.status_code not in (201, 204):
+            if sent.status not in (201, 204):
                 self._refuse(sent, blob.digest)
 
         self._patiently(attempt, blob.digest)
@@ -199,7 +193,7 @@ class HttpRepository:
         answer = self._ask(
             "PUT", f"manifests/{reference}", data=manifest.body, media_type=manifest.media_type
         )
-        if answer.status_code == 404:
+        if answer.status == 404:
             self._refuse(answer, reference)
         kept = answer.headers.get("Docker-Content-Digest", manifest.digest)
         if kept != manifest.digest:
@@ -207,21 +201,26 @@ class HttpRepository:
         return "OCI-Subject" in answer.headers
 
     def tags(self) -> list[str]:
-        found: list[str] = []
+        found: set[str] = set()
+        read: set[str] = set()
         place = "tags/list?n=1000"
-        while place:
-            answer = self._ask("GET", place)
-            if answer.status_code == 404:
-                break
-            found += answer.json().get("tags") or []
-            following = answer.links.get("next", {}).get("url", "")
-            place = urljoin(answer.url, following) if following else ""
-        return sorted(set(found))
+        while place and (answer := self._ask("GET", place, kind="list of tags")).status != 404:
+            tags = answer.json.get("tags") or [] if isinstance(answer.json, dict) else None
+            if not (isinstance(tags, list) and all(isinstance(one, str) for one in tags)):
+                what = "answers with something that is no list of tags"
+                raise user_error(self.name, what, "is it a registry?", EX_UNAVAILABLE)
+            found.update(tags)
+            read.add(answer.address)
+            place = resolved(answer.address, answer.next) if answer.next else ""
+            if place in read:
+                what = "names as the next page of its tags a page that was read already"
+                raise user_error(self.name, what, "", EX_UNAVAILABLE)
+        return sorted(found)
 
     def delete_tag(self, tag: str) -> bool:
         def attempt() -> bool:
             answer = self._send("DELETE", f"manifests/{tag}")
-            if not answer.ok and answer.status_code not in (400, 404, 405):
+            if not answer.ok and answer.status not in (400, 404, 405):
                 self._refuse(answer, tag)
             return answer.ok
 
@@ -231,8 +230,8 @@ class HttpRepository:
         self._ask("DELETE", f"manifests/{digest}")
 
     def referrers(self, digest: str) -> list[Descriptor] | None:
-        answer = self._ask("GET", f"referrers/{digest}")
-        return None if answer.status_code == 404 else Manifest("", answer.content).children
+        answer = self._ask("GET", f"referrers/{digest}", kind="list of referrers")
+        return None if answer.status == 404 else Manifest("", answer.body).children
 
     # ---- one request, and another attempt ----
 
@@ -242,17 +241,16 @@ class HttpRepository:
         path: str,
         *,
         accept: Sequence[str] = (),
-        data: bytes | None = None,
         media_type: str = "",
-        stream: bool = False,
-    ) -> requests.Response:
+        **more: Any,
+    ) -> Answer:
         """The answer, of which 404 is one; every other refusal raises."""
         headers = {"Accept": ", ".join(accept)} if accept else {}
         headers |= {"Content-Type": media_type} if media_type else {}
 
-        def attempt() -> requests.Response:
-            answer = self._send(method, path, headers=headers, data=data, stream=stream)
-            if not answer.ok and answer.status_code != 404:
+        def attempt() -> Answer:
+            answer = self._send(method, path, headers=headers, **more)
+            if not answer.ok and answer.status != 404:
                 self._refuse(answer, path)
             return answer
 
@@ -276,46 +274,42 @@ class HttpRepository:
                 break
         raise Stopped
 
-    def _send(
-        self, method: str, place: str, *, data: bytes | _Body | None = None, **more: Any
-    ) -> requests.Response:
+    def _send(self, method: str, place: str, *, kind: str = "manifest", **more: Any) -> Answer:
         """One request, with the login that the registry asks for. Raises Temporary or UserError."""
+        address = place if "://" in place else f"{self._root}{self.path}/{place}"
+
+        def send(login: str) -> Answer:
+            answer = self.transport.send(
+                *(method, address, kind, self._at(place)),
+                authorization=login,
+                home=self._root,
+                **more,
+            )
+            self._answered = True
+            return answer
+
         try:
             login = self._login.of(method)
-            answer = self._request(method, place, login, data=data, **more)
+            answer = send(login)
             challenge = answer.headers.get("WWW-Authenticate", "")
-            if answer.status_code == 401 and self._login.answer(method, login, challenge):
-                if isinstance(data, _Body):
+            ours = answer.status == 401 and same_origin(answer.address, self._root)
+            if ours and self._login.answer(method, login, challenge):
+                if isinstance(more.get("data"), _Body):
                     raise Temporary("the registry asks for a new token")
-                login = self._login.of(method)
-                answer = self._request(method, place, login, data=data, **more)
+                answer = send(self._login.of(method))
         except requests.exceptions.SSLError as error:
             words = f"its certificate is not trusted: {error}"
             raise user_error(self.name, words, "--certificates FILE", EX_UNAVAILABLE) from None
-        except (requests.ConnectionError, requests.Timeout) as error:
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
             raise self._cut(error) from None
         except requests.RequestException as error:
             raise user_error(self.name, str(error), exit_code=EX_UNAVAILABLE) from None
-        code = answer.status_code
-        if (code == 429 or code >= 500) and not _full(answer):
-            raise Temporary(f"answers {code} {_words(answer)}", _retry_after(answer))
-        return answer
-
-    def _request(
-        self, method: str, place: str, login: Header, *, data: bytes | _Body | None, **more: Any
-    ) -> requests.Response:
-        address = place if "://" in place else f"{self._root}{self.path}/{place}"
-        answer = self._session.request(
-            method,
-            address,
-            data=data,
-            timeout=TIMEOUT,
-            verify=self._certificates,
-            auth=login,
-            allow_redirects=method in ("GET", "HEAD"),
-            **more,
-        )
-        self._answered = True
+        if (answer.status == 429 or answer.status >= 500) and not _full(answer):
+            raise Temporary(f"answers {answer.status} {_words(answer)}", _retry_after(answer))
         return answer
 
     def _cut(self, error: Exception) -> Exception:
@@ -326,10 +320,10 @@ class HttpRepository:
             return Temporary(f"the connection was cut: {words}")
         return user_error(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
 
-    def _refuse(self, answer: requests.Response, path: str) -> NoReturn:
-        words = f"{answer.status_code} {_words(answer)}".strip()
+    def _refuse(self, answer: Answer, path: str) -> NoReturn:
+        words = f"{answer.status} {_words(answer)}".strip()
         where, code = self.name, EX_UNAVAILABLE  # of what concerns all of it; once is enough
-        if answer.status_code in (401, 403):
+        if answer.status in (401, 403):
             what = f"the registry refuses these credentials: {words}"
             fix = f"docker login {self.host}, with an account that may do this"
         elif _full(answer):
@@ -398,21 +392,21 @@ class _Body:
         return self._file.read(size)
 
 
-def _full(answer: requests.Response) -> bool:
-    return answer.status_code == 507 or bool(FULL.search(answer.text))
+def _full(answer: Answer) -> bool:
+    return answer.status == 507 or bool(FULL.search(answer.body.decode(errors="replace")))
 
 
-def _words(answer: requests.Response) -> str:
+def _words(answer: Answer) -> str:
     """A registry's errors in its own words."""
     try:
-        errors = answer.json()["errors"]
+        errors = answer.json["errors"]
         said = [f"{one.get('code', '')} {one.get('message') or ''}".strip() for one in errors]
-        return "; ".join(dict.fromkeys(said))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return answer.reason or ""
+        return one_line("; ".join(dict.fromkeys(said)))
+    except (KeyError, TypeError, AttributeError):
+        return one_line(answer.reason)
 
 
-def _retry_after(answer: requests.Response) -> float:
+def _retry_after(answer: Answer) -> float:
     value = answer.headers.get("Retry-After", "")
     return min(float(value), 120.0) if value.isdigit() else 0.0
 

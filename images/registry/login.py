@@ -7,57 +7,65 @@ import re
 import threading
 from collections.abc import Mapping
 from functools import cached_property
+from urllib.parse import urlencode
 
-import requests
 from docker import auth
 from docker import errors as docker_errors
-from requests.auth import AuthBase
 
-from common.errors import EX_UNAVAILABLE, user_error
+from common.errors import EX_UNAVAILABLE, one_line, user_error
+from images.registry.transport import READING, Transport, is_loopback
 
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-READING = ("GET", "HEAD")
+TOKEN = re.compile(r"[!-~]+")
 
 
 class Login:
     """Answers a registry's challenges; a token for reading and one for writing are kept."""
 
-    def __init__(self, host: str, session: requests.Session) -> None:
+    def __init__(self, host: str, root: str, transport: Transport) -> None:
         self.host = host
-        self._session = session
+        self._root = root
+        self._transport = transport
         self._headers: dict[bool, str] = {}
         self._lock = threading.Lock()
 
-    def of(self, method: str) -> Header:
-        return Header(self._headers.get(method in READING, ""))
+    def of(self, method: str) -> str:
+        """The Authorization for a request; empty before the first challenge."""
+        return self._headers.get(method in READING, "")
 
-    def answer(self, method: str, used: Header, challenge: str) -> bool:
+    def answer(self, method: str, used: str, challenge: str) -> bool:
         """Take up the challenge to a request; False when there is nothing but what it `used`."""
-        reading = method in READING
         kind, _, rest = challenge.partition(" ")
         with self._lock:
-            if self.of(method).value == used.value:  # else another thread has just done it
-                self._headers[reading] = (
+            if self.of(method) == used:  # else another thread has just done it
+                self._headers[method in READING] = (
                     self._bearer(dict(PARAMETER.findall(rest)))
                     if kind.lower() == "bearer"
                     else self._basic
                 )
-            return self.of(method).value not in ("", used.value)
+            return self.of(method) not in ("", used)
 
     def _bearer(self, challenge: Mapping[str, str]) -> str:
+        """Raises UserError (69) for a realm that would get the credentials over plain HTTP."""
         scopes = challenge.get("scope", "").split()
         asked = [("service", challenge.get("service", "")), *(("scope", one) for one in scopes)]
         realm = challenge.get("realm", "")
+        local = self._root.startswith("http:") and realm.startswith("http:") and is_loopback(realm)
+        if not (local or realm.startswith("https:")):
+            what = f"asks for credentials at '{one_line(realm)}', which is not HTTPS"
+            fix = "let the registry name a realm (token server) with HTTPS"
+            raise user_error(self.host, what, fix, EX_UNAVAILABLE)
         if refresh := self._account.get("IdentityToken"):
             form = [("grant_type", "refresh_token"), ("refresh_token", refresh)]
             form += [("client_id", "invoke"), *asked[:1], ("scope", " ".join(scopes))]
-            given = self._session.post(realm, data=form, timeout=60, auth=Header(""))
+            given = self._transport.send("POST", realm, "token", realm, data=form)
         else:
-            given = self._session.get(realm, params=asked, timeout=60, auth=Header(self._basic))
-        if not given.ok:
-            return ""
-        token = given.json()
-        return f"Bearer {token.get('token') or token.get('access_token')}"
+            address = f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}"
+            basic = self._basic
+            given = self._transport.send("GET", address, "token", realm, authorization=basic)
+        found = given.json if given.status == 200 else None
+        token = isinstance(found, dict) and (found.get("token") or found.get("access_token"))
+        return f"Bearer {token}" if isinstance(token, str) and TOKEN.fullmatch(token) else ""
 
     @property
     def _basic(self) -> str:
@@ -77,15 +85,3 @@ class Login:
             raise user_error(
                 self.host, f"no credentials: {error}", f"docker login {self.host}", EX_UNAVAILABLE
             ) from None
-
-
-class Header(AuthBase):
-    """Sets the header itself, so that requests does not take credentials from ~/.netrc."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.value:
-            request.headers["Authorization"] = self.value
-        return request

@@ -11,8 +11,9 @@ from typing import BinaryIO, TypeVar, cast
 
 from common.errors import EX_SOFTWARE, Finding, UserError
 from common.text import megabytes
-from images.registry.client import CONNECTIONS, Repository, Source, Stopped
+from images.registry.client import Repository, Source, Stopped
 from images.registry.oci import Descriptor, Manifest
+from images.registry.transport import CONNECTIONS
 
 Say = Callable[[str], None]
 T = TypeVar("T")
