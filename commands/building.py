@@ -100,7 +100,7 @@ def build(
         from images.build import bundle as bundles
         from images.build import report, targets
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.offline import needs
 
         matrix = load()
@@ -126,9 +126,9 @@ def build(
             budget=budget,
             sources=targets.sources(source or []),
             wheels=targets.wheels(wheels),
-            site=bundle.site
+            mirrors=bundle.mirrors
             if bundle
-            else Site.of(environ(), **asking, certificates=certificates, netrc=netrc),
+            else Mirrors.of(environ(), **asking, certificates=certificates, netrc=netrc),
             offline=bundle,
         )
         variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
@@ -199,7 +199,7 @@ def fetch(
     with problems_in_plain_words():
         from images.build import targets
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.offline import fetch as fetching
 
         matrix = load()
@@ -212,7 +212,7 @@ def fetch(
             builder=builder,
             sources=targets.sources(source or []),
             wheels=targets.wheels(wheels),
-            site=Site.of(
+            mirrors=Mirrors.of(
                 environ(),
                 pip_index=pip_index,
                 torch_index=torch_index,

@@ -57,7 +57,7 @@ def inspect(
         from images.inspect import diff as diffs
         from images.inspect import gather, show
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
 
         matrix = load()
         known = budgets.load(matrix)
@@ -69,7 +69,7 @@ def inspect(
             at=at,
             brief=brief or budget or baseline,
             beside=with_ or [],
-            certificates=Site.of(environ(), certificates=certificates).certificates,
+            certificates=Mirrors.of(environ(), certificates=certificates).certificates,
             say=say,
         )
         if budget:
@@ -112,11 +112,11 @@ def sbom(
         from images.attestations import sbom as sboms
         from images.inspect.places import opened
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
 
         matrix = load()
         arches = [matrix.arch(name).name for name in words(arch)]
-        bundle = Site.of(environ(), certificates=certificates).certificates
+        bundle = Mirrors.of(environ(), certificates=certificates).certificates
         with opened([image], at, bundle, say) as (found,):
             root = found.store.manifest(found.key)
             assert root is not None
@@ -163,11 +163,11 @@ def check(
         from images.attestations.sign import Trust
         from images.conformance import run, show
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.registry.client import HttpRepository, Reference
 
         matrix = load()
-        bundle = Site.of(environ(), certificates=certificates).certificates
+        bundle = Mirrors.of(environ(), certificates=certificates).certificates
         trust = Trust(key, identity, issuer, offline, bundle)
         arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
         at = Reference.parse(image, "IMAGE")
@@ -205,10 +205,10 @@ def write_site(
     with problems_in_plain_words():
         from images.catalogue import collect, write
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
 
         matrix = load()
-        trusted = Site.of(environ(), certificates=certificates).certificates
+        trusted = Mirrors.of(environ(), certificates=certificates).certificates
         found = collect.images(registry or [], layout or [], engine, brief, trusted, say)
         print(write.write(write.rendered(matrix, found), Path(out)))
 

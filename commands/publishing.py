@@ -90,7 +90,7 @@ def publish(
         from images.attestations import sign
         from images.build import targets
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.names import REPOSITORY
         from images.publish import parts, report
         from images.registry import oci
@@ -100,7 +100,7 @@ def publish(
         types = oci.media_types(media_types)
         if sum((plan, bool(part), merge)) > 1:
             raise user_error("--part", "--merge and --plan exclude each other", "choose one")
-        site = Site.of(environ(), certificates=certificates)
+        mirrors = Mirrors.of(environ(), certificates=certificates)
         name = Reference.parse(f"{registry.rstrip('/')}/{REPOSITORY}", "--registry")
         options = targets.Options(
             arches=targets.arches(matrix, words(arch) or [*matrix.arches]),
@@ -114,7 +114,7 @@ def publish(
             compression=compression if types.annotations else "gzip",
             sources=targets.sources(source or []),
             wheels=targets.wheels(wheels),
-            site=site,
+            mirrors=mirrors,
         )
         variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
         job = parts.Job(
@@ -122,9 +122,9 @@ def publish(
             matrix.release(release),
             targets.resolve(matrix, variants, options, say),
             options,
-            HttpRepository(name.repository, certificates=site.certificates),
+            HttpRepository(name.repository, certificates=mirrors.certificates),
             types,
-            sign.Signer(key, offline, site.certificates) if key or keyless or offline else None,
+            sign.Signer(key, offline, mirrors.certificates) if key or keyless or offline else None,
         )
         if not (plan or job.signer):
             say("nothing is signed: --key FILE, or --keyless in CI")
@@ -158,12 +158,12 @@ def promote(
     By digest, with everything that belongs to the tag; the target's tag moves when all is there.
     """
     with problems_in_plain_words():
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.publish import promote as promotion
         from images.publish import report
         from images.registry.client import HttpRepository, Reference
 
-        bundle = Site.of(environ(), certificates=certificates).certificates
+        bundle = Mirrors.of(environ(), certificates=certificates).certificates
         ends = Reference.parse(source, "SRC"), Reference.parse(target, "DST")
         here, there = (HttpRepository(one.repository, certificates=bundle) for one in ends)
         done = promotion.promote(here, ends[0], there, ends[1], say)
@@ -190,12 +190,12 @@ def prune(
 ) -> None:
     """Delete temporary tags of publish: invoke prune --registry registry.example.com/team/NAME"""
     with problems_in_plain_words():
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.publish import prune as pruning
         from images.publish import report
         from images.registry.client import HttpRepository, Reference
 
-        bundle = Site.of(environ(), certificates=certificates).certificates
+        bundle = Mirrors.of(environ(), certificates=certificates).certificates
         name = Reference.parse(registry, "--registry").repository
         repository = HttpRepository(name, certificates=bundle)
         found = pruning.plan(repository, pruning.age(older))
@@ -224,10 +224,10 @@ def sign(
     with problems_in_plain_words():
         from images.attestations import sign as signing
         from images.matrix import load
-        from images.mirrors import Site
+        from images.mirrors import Mirrors
         from images.registry.client import HttpRepository, Reference
 
-        bundle = Site.of(environ(), certificates=certificates).certificates
+        bundle = Mirrors.of(environ(), certificates=certificates).certificates
         signer = signing.Signer(key, offline, bundle)
         at = Reference.parse(image, "IMAGE")
         print(

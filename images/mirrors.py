@@ -1,4 +1,4 @@
-"""What a site needs to reach the outside: mirrors, certificates, credentials, as secrets."""
+"""Where a build fetches from: mirrors, certificates and credentials, passed as secrets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 
 
 @dataclass(frozen=True)
-class Site:
-    """Settings of the place that builds. None of them reaches a layer or a cache key."""
+class Mirrors:
+    """Settings of the machine that builds. None of them reaches a layer or a cache key."""
 
     pip_index: str = ""
     torch_index: str = ""
@@ -29,7 +29,7 @@ class Site:
     wheels: str = ""  # a directory in the stages that stands for every index
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], **given: str | None) -> Site:
+    def of(cls, environ: Mapping[str, str], **given: str | None) -> Mirrors:
         """From options and, where an option is not given, the variables people already set.
 
         Raises UserError for a file that is not there.
@@ -86,12 +86,12 @@ class Site:
         """Write the secrets' files; returns them as bake's `secret` entries."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.settings.items()]
         directory.mkdir(parents=True, exist_ok=True)
-        site = directory / "site"
-        descriptor = os.open(site, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        path = directory / "mirrors"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.fchmod(descriptor, 0o600)  # of a file that was there before, too
         with os.fdopen(descriptor, "w") as file:
             file.writelines(lines)
-        files = {"site": str(site), "ca": self.certificates, "netrc": self.netrc}
+        files = {"mirrors": str(path), "ca": self.certificates, "netrc": self.netrc}
         return [f"id={name},src={path}" for name, path in files.items() if path]
 
 

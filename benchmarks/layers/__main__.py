@@ -28,7 +28,7 @@ from benchmarks.layers.upstream import Upstream
 from common.errors import UserError
 from images.build.targets import arches
 from images.matrix import load
-from images.mirrors import Site
+from images.mirrors import Mirrors
 
 
 def arguments() -> argparse.Namespace:
@@ -70,8 +70,8 @@ def measure(given: argparse.Namespace, work: Path) -> Samples:
     matrix = load()
     (arch,) = arches(matrix, [given.arch] if given.arch else [])
     release = matrix.release(given.release).name
-    site = Site.of(os.environ)
-    secrets = site.secrets(work / "secrets")
+    mirrors = Mirrors.of(os.environ)
+    secrets = mirrors.secrets(work / "secrets")
     logs = given.logs.absolute()
     samples = Samples()
     bases.provide_roots(matrix, arch, say)

@@ -16,10 +16,10 @@ from images.matrix import STAND_IN, Arch, Matrix
 PIP = "pip==24.0"  # what CPython 3.11.13, the CANN image's own, brings
 DOCKERFILE = f"""\
 FROM shape AS common
-RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \\
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \\
+RUN --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \\
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \\
     python3 -m venv /tmp/v && \\
-    sh /stages/site.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 \\
+    sh /stages/mirrors.sh /tmp/v/bin/python -m pip --python /usr/bin/python3 \\
         install -q --break-system-packages --no-cache-dir {PIP} && \\
     rm -rf /tmp/v
 FROM common AS each

@@ -24,7 +24,7 @@ REMEDIES = {
         "that changes packages"
     ),
     r"CERTIFICATE_VERIFY_FAILED|unknown authority|UnknownIssuer|invalid peer certificate": (
-        "--certificates FILE names the site's CA bundle"
+        "--certificates FILE names your CA bundle"
     ),
     r"exec format error": (
         "this stage runs on the image's own architecture: build there (--builder), or register an "

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.build.render import DEBIAN, Base, stand_in_environment
 from images.matrix import STAND_IN, Arch, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 
 SUMS = "SHA256SUMS"
 OTHER_WAYS = (
@@ -37,7 +37,7 @@ class FoundBase:
 def find(
     matrix: Matrix,
     variant: Variant,
-    site: Site,
+    mirrors: Mirrors,
     *,
     image: str | None,
     packages: Path | None,
@@ -56,8 +56,8 @@ def find(
             raise user_error(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
             )
-        return _debian(matrix, site, image, builder, say, known)
-    os_image = site.image(matrix.images["os"][variant.os.name])
+        return _debian(matrix, mirrors, image, builder, say, known)
+    os_image = mirrors.image(matrix.images["os"][variant.os.name])
     if image == STAND_IN:
         if packages:
             raise user_error(
@@ -77,7 +77,7 @@ def find(
         found = identify(image, builder, known) if image else Identity("")
         identity = f"{installers.identity} on {found.identity or 'debian'}"
         return FoundBase(base, identity, found.pinned, found.identity)
-    reference = image or site.image(matrix.cann_image(variant))
+    reference = image or mirrors.image(matrix.cann_image(variant))
     found = identify(reference, builder, known)
     return FoundBase(
         Base("image", image=reference, os_image=os_image),
@@ -87,7 +87,7 @@ def find(
 
 def _debian(
     matrix: Matrix,
-    site: Site,
+    mirrors: Mirrors,
     image: str | None,
     builder: str | None,
     say: Say,
@@ -95,7 +95,7 @@ def _debian(
 ) -> FoundBase:
     """The distribution of platform cpu: an image of it, or the same packages without a registry."""
     packages = FoundBase(Base(DEBIAN), f"packages of Debian {matrix.cpu.debian.suite}")
-    reference = image or site.image(matrix.cpu.image)
+    reference = image or mirrors.image(matrix.cpu.image)
     if image == DEBIAN or (known is not None and reference not in known):
         return packages
     try:

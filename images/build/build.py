@@ -231,12 +231,13 @@ def common_target(
     places = {name: str(place) for name, place in contexts(matrix, target, options).items()}
     if target.found.pinned:
         places[target.found.base.image] = f"docker-image://{target.found.pinned}"
+    # Separate directories: a build running beside this one must not change its mirrors.
+    secrets = WORK / "secrets" / ("offline" if options.offline else "")
     made = {
         "context": places.pop(""),
         "dockerfile": str(path),
         "contexts": places,
-        # Apart, so that a build that goes on beside this one does not change where it looks.
-        "secret": options.site.secrets(WORK / "secrets" / ("offline" if options.offline else "")),
+        "secret": options.mirrors.secrets(secrets),
         "attest": ["type=provenance,disabled=true"],
     }
     return options.offline.target(made, target.name, WORK) if options.offline else made

@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
-from images.mirrors import Site
+from images.mirrors import Mirrors
 
 INDEX = "bundle.json"
 FORMAT = 1
 WHEELS, ROOTS, IMAGES, SOURCES = "wheels", "roots", "images", "sources"
 MOUNT = "/bundle"  # where the stages find the wheels
-SECRET = "--mount=type=secret,id=site"  # of every step that asks an index
+SECRET = "--mount=type=secret,id=mirrors"  # of every step that asks an index
 REMEDY = "invoke fetch DIR again, with the options of the build"
 
 
@@ -106,9 +106,9 @@ class Bundle:
     # ---- building with it ------------------------------------------------------------------------
 
     @property
-    def site(self) -> Site:
+    def mirrors(self) -> Mirrors:
         """The bundle in place of every index; images have the names that they were fetched by."""
-        return Site(wheels=MOUNT, registry_mirror=self.registry_mirror)
+        return Mirrors(wheels=MOUNT, registry_mirror=self.registry_mirror)
 
     @property
     def roots_directory(self) -> Path:

@@ -18,7 +18,7 @@ from images.build.render import Environment, dockerfile
 from images.locking import cpu as engines
 from images.locking import lock
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from images.names import REPOSITORY
 
 NO_WHEELS = WORK / "no-wheels"  # where --wheels is not given: empty
@@ -44,7 +44,7 @@ class Options:
     budget: bool = True
     sources: dict[str, str] = field(default_factory=dict)
     wheels: Path | None = None
-    site: Site = field(default_factory=Site)
+    mirrors: Mirrors = field(default_factory=Mirrors)
     offline: Bundle | None = None
 
 
@@ -174,7 +174,7 @@ def resolve(
             found = bases.find(
                 matrix,
                 variant,
-                options.site,
+                options.mirrors,
                 image=options.base,
                 packages=options.cann_packages,
                 share_cann=options.share_cann,
@@ -221,7 +221,9 @@ def _tools_image(
                 "--tools IMAGE",
             )
         return None
-    return options.tools or options.site.image(matrix.images["tools"].format(python=variant.python))
+    return options.tools or options.mirrors.image(
+        matrix.images["tools"].format(python=variant.python)
+    )
 
 
 # ---- what goes into a target ---------------------------------------------------------------------

@@ -44,7 +44,7 @@ from images.build.targets import Options, Target, render
 from images.locking import lock
 from images.locking.uv import UV
 from images.matrix import Matrix
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from images.offline import needs
 from images.offline.needs import Needs, Slice
 
@@ -69,7 +69,7 @@ class Remote:
     size: int = 0
 
 
-Resolver = Callable[[Slice, Site], dict[str, list[Remote]]]
+Resolver = Callable[[Slice, Mirrors], dict[str, list[Remote]]]
 Downloader = Callable[[Remote, Path, threading.Event], None]
 
 
@@ -110,7 +110,7 @@ def fetch(
     wanted = needs.needed(matrix, targets, options)
     made = _Made()
     resolver = resolver or partial(resolve, wheels=options.wheels)
-    _packages(wanted, options.site, directory / WHEELS, made, say, resolver, downloader)
+    _packages(wanted, options.mirrors, directory / WHEELS, made, say, resolver, downloader)
     _roots(matrix, wanted, directory, made, say)
     _sources(wanted, before, directory, made, say)
     _stages(matrix, targets, wanted, options, directory, made, say)
@@ -118,7 +118,7 @@ def fetch(
     bundle = Bundle(
         directory,
         wanted.builder,
-        options.site.registry_mirror,
+        options.mirrors.registry_mirror,
         {
             name: Image(one.digest, one.stages, wanted.pins[name])
             for name, one in wanted.inputs.items()
@@ -159,7 +159,7 @@ def _before(directory: Path) -> Bundle | None:
 
 def _packages(
     wanted: Needs,
-    site: Site,
+    mirrors: Mirrors,
     directory: Path,
     made: _Made,
     say: Say,
@@ -168,7 +168,7 @@ def _packages(
 ) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda one: resolver(one, site), wanted.slices))
+        found = list(pool.map(lambda one: resolver(one, mirrors), wanted.slices))
     problems: list[Finding] = []
     remotes: dict[str, Remote] = {}
     for one, packages in zip(wanted.slices, found, strict=True):
@@ -184,14 +184,14 @@ def _packages(
             made.slices[one.path][pin.name] = Package(pin.version, names)
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
-    _download(remotes.values(), directory, made, say, downloader or Http(site))
+    _download(remotes.values(), directory, made, say, downloader or Http(mirrors))
     made.files |= {
         f"{WHEELS}/{name}": File((directory / name).stat().st_size, remote.sha256)
         for name, remote in sorted(remotes.items())
     }
 
 
-def resolve(one: Slice, site: Site, wheels: Path | None = None) -> dict[str, list[Remote]]:
+def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[str, list[Remote]]:
     """The files that uv would choose from for a slice, package → files. Raises UserError (69).
 
     All that fit, not only the best: so the choice is left to the build, offline as online.
@@ -206,7 +206,7 @@ def resolve(one: Slice, site: Site, wheels: Path | None = None) -> dict[str, lis
             *("--python-platform", f"{one.machine}-{lock.MANYLINUX}"),
             str(lock.LOCKS / one.path),
         ],
-        env={**os.environ, **site.settings, **_certificates(site)},
+        env={**os.environ, **mirrors.settings, **_certificates(mirrors)},
         capture_output=True,
         text=True,
     )
@@ -230,8 +230,8 @@ def resolve(one: Slice, site: Site, wheels: Path | None = None) -> dict[str, lis
     return found
 
 
-def _certificates(site: Site) -> dict[str, str]:
-    return {"SSL_CERT_FILE": site.certificates} if site.certificates else {}
+def _certificates(mirrors: Mirrors) -> dict[str, str]:
+    return {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
 
 
 def _download(
@@ -288,8 +288,8 @@ def _one(
 class Http:
     """Downloads over HTTP, going on where an earlier attempt was cut off."""
 
-    def __init__(self, site: Site) -> None:
-        self.certificates = site.certificates or True
+    def __init__(self, mirrors: Mirrors) -> None:
+        self.certificates = mirrors.certificates or True
 
     def __call__(self, remote: Remote, path: Path, stop: threading.Event) -> None:
         if remote.url.startswith("file:"):

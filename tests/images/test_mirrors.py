@@ -1,4 +1,4 @@
-"""What a site needs, found where people already say it, and kept out of every layer."""
+"""Mirrors and credentials: read from the usual variables, and kept out of every layer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from images import mirrors as site
-from images.mirrors import Site
+from images import mirrors
+from images.mirrors import Mirrors
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +20,11 @@ def bare_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(site, "HOST_CERTIFICATES", str(tmp_path / "no-certificates"))
+    monkeypatch.setattr(mirrors, "HOST_CERTIFICATES", str(tmp_path / "no-certificates"))
 
 
 def test_nothing_given_is_nothing_set() -> None:
-    assert Site.of({}) == Site()
+    assert Mirrors.of({}) == Mirrors()
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_nothing_given_is_nothing_set() -> None:
     ],
 )
 def test_the_variables_people_already_set(variable: str, field: str) -> None:
-    found = Site.of({variable: "https://x.example"})
-    assert found == Site(**{field: "https://x.example"})
-    given = Site.of({variable: "https://x.example"}, **{field: "https://given.example"})
+    found = Mirrors.of({variable: "https://x.example"})
+    assert found == Mirrors(**{field: "https://x.example"})
+    given = Mirrors.of({variable: "https://x.example"}, **{field: "https://given.example"})
     assert getattr(given, field) == "https://given.example"
 
 
 def test_uvs_index_goes_before_pips() -> None:
-    assert Site.of({"UV_DEFAULT_INDEX": "https://uv", "PIP_INDEX_URL": "https://pip"}) == Site(
-        pip_index="https://uv"
-    )
+    assert Mirrors.of(
+        {"UV_DEFAULT_INDEX": "https://uv", "PIP_INDEX_URL": "https://pip"}
+    ) == Mirrors(pip_index="https://uv")
 
 
 def test_files_of_the_host_are_used_if_they_are_there(
@@ -57,17 +57,19 @@ def test_files_of_the_host_are_used_if_they_are_there(
     bundle, netrc = tmp_path / "bundle.crt", tmp_path / "home" / ".netrc"
     for path in (bundle, netrc):
         path.write_text("x")
-    monkeypatch.setattr(site, "HOST_CERTIFICATES", str(bundle))
-    assert Site.of({}) == Site(certificates=str(bundle), netrc=str(netrc))
+    monkeypatch.setattr(mirrors, "HOST_CERTIFICATES", str(bundle))
+    assert Mirrors.of({}) == Mirrors(certificates=str(bundle), netrc=str(netrc))
     own = tmp_path / "own.crt"
     own.write_text("x")
-    assert Site.of({"SSL_CERT_FILE": str(own), "NETRC": str(own)}) == Site(
+    assert Mirrors.of({"SSL_CERT_FILE": str(own), "NETRC": str(own)}) == Mirrors(
         certificates=str(own), netrc=str(own)
     )
 
 
 def test_missing_files_are_told_at_once(problems_of: Callable[..., list[str]]) -> None:
-    assert problems_of(lambda: Site.of({"NETRC": "/none/netrc"}, certificates="/none/ca"), 64) == [
+    assert problems_of(
+        lambda: Mirrors.of({"NETRC": "/none/netrc"}, certificates="/none/ca"), 64
+    ) == [
         "--certificates: no such file: /none/ca",
         "--netrc: no such file: /none/netrc",
     ]
@@ -75,7 +77,7 @@ def test_missing_files_are_told_at_once(problems_of: Callable[..., list[str]]) -
 
 def test_proxies_are_taken_as_they_are_set() -> None:
     environ = {"https_proxy": "http://p:1", "NO_PROXY": "localhost", "http_proxy": "", "X": "y"}
-    assert Site.of(environ).proxies == (("https_proxy", "http://p:1"), ("NO_PROXY", "localhost"))
+    assert Mirrors.of(environ).proxies == (("https_proxy", "http://p:1"), ("NO_PROXY", "localhost"))
 
 
 @pytest.mark.parametrize(
@@ -100,14 +102,14 @@ def test_proxies_are_taken_as_they_are_set() -> None:
     ],
 )
 def test_images_through_a_mirror(mirror: str, reference: str, through: str) -> None:
-    assert Site(registry_mirror=mirror).image(reference) == through
+    assert Mirrors(registry_mirror=mirror).image(reference) == through
 
 
 # ---- secrets -------------------------------------------------------------------------------------
 
 
 def _sourced(path: Path) -> dict[str, str]:
-    """What a stage's shell has after sourcing the file, as site.sh does."""
+    """What a stage's shell has after sourcing the file, as mirrors.sh does."""
     answer = subprocess.run(
         ["/bin/sh", "-c", 'set -a; . "$0"; env -0', str(path)],
         env={"PATH": os.environ["PATH"]},
@@ -119,7 +121,7 @@ def _sourced(path: Path) -> dict[str, str]:
 
 
 def test_the_secrets_hold_what_is_set(tmp_path: Path) -> None:
-    one = Site(
+    one = Mirrors(
         pip_index="https://user:p$ss@index.example/simple",
         torch_index="https://torch.example/cpu",
         apt_mirror="https://apt.example",
@@ -127,8 +129,8 @@ def test_the_secrets_hold_what_is_set(tmp_path: Path) -> None:
         certificates="/etc/ca.crt",
     )
     entries = one.secrets(tmp_path / "secrets")
-    assert entries == [f"id=site,src={tmp_path}/secrets/site", "id=ca,src=/etc/ca.crt"]
-    assert _sourced(tmp_path / "secrets" / "site") == {
+    assert entries == [f"id=mirrors,src={tmp_path}/secrets/mirrors", "id=ca,src=/etc/ca.crt"]
+    assert _sourced(tmp_path / "secrets" / "mirrors") == {
         "PIP_INDEX_URL": "https://user:p$ss@index.example/simple",
         "UV_DEFAULT_INDEX": "https://user:p$ss@index.example/simple",
         "UV_INDEX": "https://torch.example/cpu",
@@ -139,16 +141,16 @@ def test_the_secrets_hold_what_is_set(tmp_path: Path) -> None:
 
 
 def test_without_a_torch_index_uv_keeps_its_strategy(tmp_path: Path) -> None:
-    Site(netrc="/home/me/.netrc").secrets(tmp_path)
-    assert (tmp_path / "site").read_text() == ""
+    Mirrors(netrc="/home/me/.netrc").secrets(tmp_path)
+    assert (tmp_path / "mirrors").read_text() == ""
 
 
 @pytest.mark.parametrize("value", ["a b", "$(touch x)", "`id`", "a'b", 'a"b', "a\\b", "#x", "a;b"])
 def test_a_shell_reads_a_value_as_it_was_given(tmp_path: Path, value: str) -> None:
-    Site(pip_index=value, dnf_mirror=value).secrets(tmp_path / "secrets")
-    read = _sourced(tmp_path / "secrets" / "site")
+    Mirrors(pip_index=value, dnf_mirror=value).secrets(tmp_path / "secrets")
+    read = _sourced(tmp_path / "secrets" / "mirrors")
     assert (read["PIP_INDEX_URL"], read["DNF_MIRROR"]) == (value, value)
-    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["site"]
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["mirrors"]
 
 
 def _mode(path: Path) -> int:
@@ -156,18 +158,18 @@ def _mode(path: Path) -> int:
 
 
 def test_only_the_owner_reads_the_secrets(tmp_path: Path) -> None:
-    Site(pip_index="https://user:secret@index.example").secrets(tmp_path)
-    assert _mode(tmp_path / "site") == 0o600
+    Mirrors(pip_index="https://user:secret@index.example").secrets(tmp_path)
+    assert _mode(tmp_path / "mirrors") == 0o600
 
 
 def test_only_the_owner_reads_secrets_that_were_there_before(tmp_path: Path) -> None:
-    (tmp_path / "site").write_text("PIP_INDEX_URL=old-and-much-longer-than-what-follows\n")
-    (tmp_path / "site").chmod(0o644)
-    Site(pip_index="x").secrets(tmp_path)
-    assert _mode(tmp_path / "site") == 0o600
+    (tmp_path / "mirrors").write_text("PIP_INDEX_URL=old-and-much-longer-than-what-follows\n")
+    (tmp_path / "mirrors").chmod(0o644)
+    Mirrors(pip_index="x").secrets(tmp_path)
+    assert _mode(tmp_path / "mirrors") == 0o600
 
 
 def test_secrets_of_an_earlier_build_are_gone(tmp_path: Path) -> None:
-    Site(pip_index="https://user:secret@index.example", apt_mirror="x").secrets(tmp_path)
-    Site(apt_mirror="y").secrets(tmp_path)
-    assert _sourced(tmp_path / "site") == {"APT_MIRROR": "y"}
+    Mirrors(pip_index="https://user:secret@index.example", apt_mirror="x").secrets(tmp_path)
+    Mirrors(apt_mirror="y").secrets(tmp_path)
+    assert _sourced(tmp_path / "mirrors") == {"APT_MIRROR": "y"}

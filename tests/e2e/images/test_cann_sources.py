@@ -23,7 +23,7 @@ from images.build import targets
 from images.build.stages.standin import tree
 from images.build.stages.standin.environment import NNAL, cann
 from images.matrix import Matrix, load
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from tests.e2e.conftest import NATIVE, docker
 
 VERSION = "8.3.rc2"
@@ -180,7 +180,7 @@ def options(matrix: Matrix, packages: Path, sources: dict[str, str]) -> targets.
         cann_packages=packages,
         registry="test.invalid/from-packages",
         sources=sources,
-        site=Site.of(os.environ),
+        mirrors=Mirrors.of(os.environ),
     )
 
 

@@ -16,7 +16,7 @@ from images.build import targets
 from images.build.bake import bake
 from images.build.progress import Progress
 from images.matrix import Matrix, load
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from tests.e2e.conftest import NATIVE, Image, docker
 
 HERE = "test.invalid/share-cann"
@@ -54,7 +54,7 @@ def matrix() -> Matrix:
 def cann_images(matrix: Matrix, a3: Image) -> Iterator[dict[str, str]]:
     """Two CANN images that share a toolkit and differ in their kernels, and an OS image."""
     stand_in = targets.Options(
-        arches=(matrix.arch(NATIVE),), base="stand-in", site=Site.of(os.environ)
+        arches=(matrix.arch(NATIVE),), base="stand-in", mirrors=Mirrors.of(os.environ)
     )
     tags = {platform: f"{HERE}/cann:{platform}" for platform in ("a2", "a3")}
     for platform, tag in tags.items():
@@ -79,7 +79,7 @@ def test_only_the_kernels_differ(
             base=cann_images[platform],
             share_cann=True,
             tools="debian",
-            site=Site.of(os.environ, registry_mirror=HERE),
+            mirrors=Mirrors.of(os.environ, registry_mirror=HERE),
         )
         bake_one(matrix, platform, shared, "base", tag)
     a2, a3 = (layers(tag) for tag in bases.values())

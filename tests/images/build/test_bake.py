@@ -116,8 +116,8 @@ import sys
 from pathlib import Path
 from invoke import Exit
 from commands.common import problems_in_plain_words
-from images.bake import bake
-from images.progress import Progress
+from images.build.bake import bake
+from images.build.progress import Progress
 try:
     with problems_in_plain_words():
         bake({"a": {"context": "."}}, Path(sys.argv[1]), Progress())

@@ -12,7 +12,7 @@ import pytest
 from images.build import base
 from images.build.base import FoundBase, Identity, check_installers, find, identify
 from images.matrix import STAND_IN, Arch, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from tests import ROOT
 
 A3_FILES = (
@@ -268,12 +268,14 @@ def test_no_docker_at_all(problems_of: Problems) -> None:
 # ---- finding -------------------------------------------------------------------------------------
 
 
-def _find(matrix: Matrix, variant: Variant, site: Site | None = None, **options: Any) -> FoundBase:
+def _find(
+    matrix: Matrix, variant: Variant, mirrors: Mirrors | None = None, **options: Any
+) -> FoundBase:
     defaults: dict[str, Any] = {"image": None, "packages": None, "share_cann": False}
     return find(
         matrix,
         variant,
-        site or Site(),
+        mirrors or Mirrors(),
         **{**defaults, "arches": (ARM64,), "builder": None, "say": _silent, **options},
     )
 
@@ -296,7 +298,7 @@ def test_a_mirror_serves_the_published_image_and_the_os(
     docker: Any, matrix: Matrix, variant: Variants
 ) -> None:
     docker.answers(f"image inspect * mirror.example.com/{PUBLISHED}", out=DIGEST)
-    found = _find(matrix, variant("a3"), Site(registry_mirror="mirror.example.com"))
+    found = _find(matrix, variant("a3"), Mirrors(registry_mirror="mirror.example.com"))
     assert found.base.image == f"mirror.example.com/{PUBLISHED}"
     assert found.base.os_image == "mirror.example.com/docker.io/library/ubuntu:22.04"
 
@@ -305,7 +307,7 @@ def test_an_image_that_was_given_is_taken_as_it_is(
     docker: Any, matrix: Matrix, variant: Variants
 ) -> None:
     docker.answers(LOCAL, out=DIGEST)
-    found = _find(matrix, variant("a3"), Site(registry_mirror="mirror.example.com"),
+    found = _find(matrix, variant("a3"), Mirrors(registry_mirror="mirror.example.com"),
                   image=REFERENCE)  # fmt: skip
     assert found.base.image == REFERENCE
 

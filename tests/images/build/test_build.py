@@ -17,7 +17,7 @@ from images.build.inputs import inputs_digest
 from images.build.render import Base, layers
 from images.build.targets import Options, Target
 from images.matrix import STAND_IN, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from images.registry.oci import Layout, Manifest
 from tests.images.publish.publish_fakes import OCI, write_image
 
@@ -100,7 +100,7 @@ def chosen(variant: Callable[..., Variant]) -> Targets:
 
 @pytest.fixture
 def options(matrix: Matrix) -> Options:
-    return Options(arches=tuple(matrix.arches.values()), push=True, site=Site())
+    return Options(arches=tuple(matrix.arches.values()), push=True, mirrors=Mirrors())
 
 
 def labels(baked: Baked) -> dict[str, dict[str, str]]:

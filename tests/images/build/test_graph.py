@@ -64,18 +64,18 @@ def test_stages_come_in_order_with_their_images(published: dict[str, graph.Stage
 @pytest.mark.parametrize(
     ("stage", "parents", "files"),
     [
-        ("tools", set(), {("stages", "site.sh"), ("locks", "tools.txt")}),
+        ("tools", set(), {("stages", "mirrors.sh"), ("locks", "tools.txt")}),
         (
             "layer-torch",
             {"tools"},
             {
                 ("stages", "layer.py"),
-                ("stages", "site.sh"),
+                ("stages", "mirrors.sh"),
                 ("locks", "v0.13.0rc1/${TARGETARCH}/torch.txt"),
             },
         ),
         ("cann", set(), set()),
-        ("sdk", {"cann"}, {("stages", "packages.sh"), ("stages", "site.sh")}),
+        ("sdk", {"cann"}, {("stages", "packages.sh"), ("stages", "mirrors.sh")}),
         ("environment", {"capture"}, set()),
         (
             "capture",
@@ -94,7 +94,7 @@ def test_stages_come_in_order_with_their_images(published: dict[str, graph.Stage
                 ("stages", "source.py"),
                 ("stages", "layer.py"),
                 ("stages", "no_device"),
-                ("stages", "site.sh"),
+                ("stages", "mirrors.sh"),
                 ("locks", "v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt"),
             },
         ),
@@ -103,7 +103,7 @@ def test_stages_come_in_order_with_their_images(published: dict[str, graph.Stage
             {"sdk"},
             {
                 ("stages", "packages.sh"),
-                ("stages", "site.sh"),
+                ("stages", "mirrors.sh"),
                 ("stages", "compile_mooncake.sh"),
                 ("mooncake-source", ""),
                 ("yalantinglibs-source", ""),

@@ -12,7 +12,7 @@ import pytest
 from images.build.progress import EXPORT, Progress, Step
 
 SAMPLE = Path(__file__).parent / "samples" / "failed.rawjson"
-RUN = "RUN sh /stages/site.sh python3 /stages/layer.py"
+RUN = "RUN sh /stages/mirrors.sh python3 /stages/layer.py"
 
 
 def _fed(text: str) -> Progress:

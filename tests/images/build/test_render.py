@@ -328,7 +328,7 @@ def test_each_os_is_served_by_its_own_packager(rendered: list[tuple[Variant, str
 
 
 def test_secrets_are_no_argument_of_a_stage(rendered: list[tuple[Variant, str]]) -> None:
-    """What a site needs comes as secrets: an ARG or ENV would be in a cache key or a layer."""
+    """Mirrors and credentials come as secrets: an ARG or ENV would be in a cache key or a layer."""
     for _, text in rendered:
         arguments = set(re.findall(r"^ARG (\S+)", text, re.MULTILINE))
         assert arguments <= {"TARGETARCH", "BUILDARCH", "MACHINE"}

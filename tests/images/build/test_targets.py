@@ -16,7 +16,7 @@ from images.build.render import Base
 from images.build.targets import Options, Target, chosen, resolve, sources
 from images.locking import lock
 from images.matrix import STAND_IN, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 
 Problems = Callable[..., list[str]]
 Variants = Callable[..., Variant]
@@ -181,8 +181,8 @@ def test_what_the_stages_run_on(
     image: str | None,
 ) -> None:
     docker.answers("image inspect *", out="sha256:1\n")
-    site = Site(registry_mirror="m.example")
-    target = _one(matrix, variant("a3"), replace(options, base=base, tools=tools, site=site))
+    mirrors = Mirrors(registry_mirror="m.example")
+    target = _one(matrix, variant("a3"), replace(options, base=base, tools=tools, mirrors=mirrors))
     assert target.tools_image == image
 
 

@@ -18,7 +18,7 @@ from images.locking import cpu as engines
 from images.locking import lock
 from images.locking.index import Wheels
 from images.matrix import CPU, INDEX, Engine, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 
 Problems = Callable[..., list[str]]
 
@@ -239,7 +239,7 @@ def _found(
 ) -> tuple[base.FoundBase, list[str]]:
     said: list[str] = []
     given = {"packages": None, "share_cann": False, "builder": None, **options}
-    found = base.find(matrix, variant, Site(), image=image, arches=[], say=said.append, **given)  # type: ignore[arg-type]
+    found = base.find(matrix, variant, Mirrors(), image=image, arches=[], say=said.append, **given)  # type: ignore[arg-type]
     return found, said
 
 

@@ -25,7 +25,7 @@ from images.build.render import DEBIAN, Base
 from images.build.targets import Options, Target
 from images.locking import lock
 from images.matrix import CPU, STAND_IN, Debian, Matrix, Variant
-from images.mirrors import Site
+from images.mirrors import Mirrors
 from images.offline import fetch, needs
 from images.offline.fetch import Remote
 from images.offline.needs import Slice
@@ -93,7 +93,7 @@ class Index:
         self.downloads: list[str] = []
         self.spoiled: set[str] = set()
 
-    def resolve(self, one: Slice, site: Site) -> dict[str, list[Remote]]:
+    def resolve(self, one: Slice, mirrors: Mirrors) -> dict[str, list[Remote]]:
         (pin,) = one.pinned()
         (hashed,) = pin.hashes
         name = f"{pin.name}-1.whl"
@@ -190,7 +190,7 @@ def test_a_wheel_beside_the_index_goes_into_the_bundle(
     (tmp_path / "torch.txt").write_text(f"small==1.0+cpu --hash=sha256:{sha256}\n")
     monkeypatch.setattr(lock, "LOCKS", tmp_path)
     one = Slice("torch.txt", "x86_64", "3.11")
-    found = fetch.resolve(one, Site(wheels="/no/index"), wheels)  # of no index: uv is offline
+    found = fetch.resolve(one, Mirrors(wheels="/no/index"), wheels)  # of no index: uv is offline
     assert found == {"small": [Remote(name, f"file://{wheels / name}", sha256)]}
 
 
@@ -247,8 +247,8 @@ def test_another_file_of_the_same_version_is_not_taken(
     fetched: Callable[[Index], fetch.Fetched], problems_of: Problems
 ) -> None:
     class Other(Index):
-        def resolve(self, one: Slice, site: Site) -> dict[str, list[Remote]]:
-            found = super().resolve(one, site)
+        def resolve(self, one: Slice, mirrors: Mirrors) -> dict[str, list[Remote]]:
+            found = super().resolve(one, mirrors)
             return {n: [replace(r, sha256="0" * 64) for r in rs] for n, rs in found.items()}
 
     problems = problems_of(lambda: fetched(Other()), 69)
@@ -315,7 +315,7 @@ def test_a_download_goes_on_where_it_was_cut_off(
     monkeypatch.setattr(fetch, "PAUSE", 0.01)
     monkeypatch.setattr(fetch, "CHUNK", 10)
     url, asked = cutting
-    fetch.Http(Site())(Remote("file.whl", url, "", 300), tmp_path / "part", threading.Event())
+    fetch.Http(Mirrors())(Remote("file.whl", url, "", 300), tmp_path / "part", threading.Event())
     assert (tmp_path / "part").read_bytes() == b"abc" * 100
     assert asked == [None, "bytes=120-", "bytes=240-"]
 
@@ -489,7 +489,7 @@ def test_every_step_that_asks_an_index_has_the_wheels(
 ) -> None:
     text = targets.render(matrix, target, options)
     mounted = Bundle(Path("/b"), "arm64").dockerfile(text)
-    steps = [step for step in mounted.split("\nRUN ") if "site.sh python3" in step]
+    steps = [step for step in mounted.split("\nRUN ") if "mirrors.sh python3" in step]
     assert len(steps) > 5
     assert all("from=wheels,target=/bundle" in step for step in steps)
     assert mounted.count("\nRUN --network=none ") == text.count("\nRUN ") > len(steps)

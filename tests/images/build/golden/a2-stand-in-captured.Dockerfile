@@ -8,54 +8,54 @@
 FROM --platform=$BUILDPLATFORM scratch AS tools
 ARG BUILDARCH
 ADD tools-${BUILDARCH}.tar /
-RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=tools.txt,target=/tools.txt \
-    sh /stages/site.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
+    sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
 # ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/torch.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/libraries.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 # ---- utilities: the init and the router; nothing else is made from them -------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/utilities.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 # ---- Mooncake -----------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-mooncake
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/mooncake.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 # ---- CANN ---------------------------------------------------------------------------------------
 FROM scratch AS debian
@@ -67,15 +67,15 @@ FROM --platform=$BUILDPLATFORM tools AS stand-in
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=standin,target=/stages/standin \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=stand-in.txt,target=/stand-in.txt \
     --mount=type=bind,from=debian,target=/base \
     --mount=type=bind,from=layer-torch,source=/out,target=/layers/torch \
     --mount=type=bind,from=layer-libraries,source=/out,target=/layers/libraries \
     --mount=type=bind,from=layer-dependencies,source=/out,target=/layers/dependencies \
     --mount=type=bind,from=layer-mooncake,source=/out,target=/layers/mooncake \
-    sh /stages/site.sh uv pip install -q --system --break-system-packages --no-cache --require-hashes --no-deps -r /stand-in.txt \
+    sh /stages/mirrors.sh uv pip install -q --system --break-system-packages --no-cache --require-hashes --no-deps -r /stand-in.txt \
     && cd /stages && python3 -m standin --cann-version 8.3.rc2 --arch ${TARGETARCH} --rootfs /base --out /tree \
        --layers /layers/torch /layers/libraries /layers/dependencies /layers/mooncake  \
     && python3 /stages/layer.py tree /tree
@@ -167,19 +167,19 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/sources.txt,target=/sources.txt \
-    VLLM_TARGET_DEVICE=empty sh /stages/site.sh python3 /stages/wheel.py vllm /sources.txt /wheels
+    VLLM_TARGET_DEVICE=empty sh /stages/mirrors.sh python3 /stages/wheel.py vllm /sources.txt /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm.txt,target=/slice.txt \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
 # ---- the release's own example proxies, from its source distribution ------------------------------
 # Its setup.py asks for a machine; the files are the same for each.
@@ -188,10 +188,10 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
-    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/source.py /sources.txt \
+    SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/source.py /sources.txt \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
 
@@ -201,18 +201,18 @@ FROM --platform=$BUILDPLATFORM tools AS build-vllm-ascend
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
-    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/wheel.py vllm-ascend /sources.txt /wheels
+    SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/wheel.py vllm-ascend /sources.txt /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm-ascend
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
 
 # ---- the entrypoint -------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint

@@ -6,45 +6,45 @@
 
 # ---- tools: what the stages run on; no part of the image ----------------------------------------
 FROM --platform=$BUILDPLATFORM docker.io/library/python:3.11-slim-bookworm AS tools
-RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=tools.txt,target=/tools.txt \
-    sh /stages/site.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
+    sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
 # ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/torch.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/libraries.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 # ---- utilities: the init and the router; nothing else is made from them -------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/utilities.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 # ---- CANN ---------------------------------------------------------------------------------------
 FROM quay.io/ascend/cann:8.3.rc2-a3-openeuler24.03-py3.11 AS cann
@@ -53,18 +53,18 @@ FROM quay.io/ascend/cann:8.3.rc2-a3-openeuler24.03-py3.11 AS cann
 # The distribution's packages that the release names.
 FROM cann AS sdk
 RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
-    sh /stages/site.sh sh /stages/packages.sh dnf git vim wget net-tools gcc gcc-c++ make cmake numactl-devel jemalloc libibverbs glog gflags jsoncpp numactl-libs openssl-libs hiredis libcurl yaml-cpp
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
+    sh /stages/mirrors.sh sh /stages/packages.sh dnf git vim wget net-tools gcc gcc-c++ make cmake numactl-devel jemalloc libibverbs glog gflags jsoncpp numactl-libs openssl-libs hiredis libcurl yaml-cpp
 
 FROM sdk AS base
 
 # ---- Mooncake -----------------------------------------------------------------------------------
 FROM sdk AS build-mooncake
 RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
-    sh /stages/site.sh sh /stages/packages.sh dnf gcc gcc-c++ make cmake git wget libibverbs-devel numactl-devel gflags-devel glog-devel gtest-devel jsoncpp-devel mpich mpich-devel boost-devel openssl-devel hiredis-devel python3-devel curl-devel yaml-cpp-devel patchelf
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
+    sh /stages/mirrors.sh sh /stages/packages.sh dnf gcc gcc-c++ make cmake git wget libibverbs-devel numactl-devel gflags-devel glog-devel gtest-devel jsoncpp-devel mpich mpich-devel boost-devel openssl-devel hiredis-devel python3-devel curl-devel yaml-cpp-devel patchelf
 RUN --mount=type=bind,from=stages,source=compile_mooncake.sh,target=/stages/compile_mooncake.sh \
     --mount=type=bind,from=mooncake-source,target=/src,rw \
     --mount=type=bind,from=yalantinglibs-source,target=/yalantinglibs \
@@ -102,19 +102,19 @@ COPY --link --from=layer-dependencies /out/ /
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/sources.txt,target=/sources.txt \
-    VLLM_TARGET_DEVICE=empty sh /stages/site.sh python3 /stages/wheel.py vllm /sources.txt /wheels
+    VLLM_TARGET_DEVICE=empty sh /stages/mirrors.sh python3 /stages/wheel.py vllm /sources.txt /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm.txt,target=/slice.txt \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
 # ---- the release's own example proxies, from its source distribution ------------------------------
 # Its setup.py asks for a machine; the files are the same for each.
@@ -123,10 +123,10 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
-    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/source.py /sources.txt \
+    SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/source.py /sources.txt \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
 
@@ -140,10 +140,10 @@ RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/c
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm-ascend
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
 
 # ---- the entrypoint -------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint

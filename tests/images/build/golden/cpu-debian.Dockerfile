@@ -8,10 +8,10 @@
 FROM --platform=$BUILDPLATFORM scratch AS tools
 ARG BUILDARCH
 ADD tools-${BUILDARCH}.tar /
-RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=tools.txt,target=/tools.txt \
-    sh /stages/site.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
+    sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
 # ---- torch for the processor, NIXL, vLLM, and what they need ---------------------------------------
@@ -19,54 +19,54 @@ FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=standin,target=/stages/standin \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/torch.txt,target=/slice.txt \
     --mount=type=bind,from=locks,source=stand-in.txt,target=/stand-in.txt \
     --mount=type=bind,from=wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --find-links /wheels \
-    && sh /stages/site.sh uv pip install -q --system --break-system-packages --no-cache --require-hashes --no-deps -r /stand-in.txt \
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --find-links /wheels \
+    && sh /stages/mirrors.sh uv pip install -q --system --break-system-packages --no-cache --require-hashes --no-deps -r /stand-in.txt \
     && cd /stages && python3 -m standin.processor /out --arch ${TARGETARCH}
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/libraries.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/dependencies.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/utilities.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-nixl
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/nixl.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm-cpu
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=cpu-0.13.0/${TARGETARCH}/vllm-cpu.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --alias vllm=0.13.0+cpu
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --alias vllm=0.13.0+cpu
 
 # ---- the release's own example proxies, from its source distribution ------------------------------
 # Its setup.py asks for a machine; the files are the same for each.
@@ -75,10 +75,10 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
-    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/source.py /sources.txt \
+    SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/source.py /sources.txt \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
 

@@ -6,54 +6,54 @@
 
 # ---- tools: what the stages run on; no part of the image ----------------------------------------
 FROM --platform=$BUILDPLATFORM docker.io/library/python:3.12-slim-bookworm AS tools
-RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=tools.txt,target=/tools.txt \
-    sh /stages/site.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
+    sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
 # ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/torch.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/libraries.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/dependencies.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- utilities: the init and the router; nothing else is made from them -------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/utilities.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- Mooncake -----------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-mooncake
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/mooncake.txt,target=/slice.txt \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- CANN ---------------------------------------------------------------------------------------
 FROM quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12 AS cann
@@ -62,9 +62,9 @@ FROM quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12 AS cann
 # The distribution's packages that the release names.
 FROM cann AS sdk
 RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
-    sh /stages/site.sh sh /stages/packages.sh apt git vim wget net-tools gcc g++ cmake numactl libnuma-dev libibverbs-dev libjemalloc2 libhiredis-dev clang-15
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
+    sh /stages/mirrors.sh sh /stages/packages.sh apt git vim wget net-tools gcc g++ cmake numactl libnuma-dev libibverbs-dev libjemalloc2 libhiredis-dev clang-15
 
 FROM sdk AS base
 
@@ -94,36 +94,36 @@ COPY --link --from=layer-dependencies /out/ /
 # Packages that the index has as source alone. Their build requirements are their own.
 FROM python AS build-compiled
 ARG TARGETARCH
-RUN --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/compiled.txt,target=/compiled.txt \
-    sh /stages/site.sh /opt/vllm/bin/python -m pip wheel --no-deps --require-hashes --wheel-dir /wheels -r /compiled.txt
+    sh /stages/mirrors.sh /opt/vllm/bin/python -m pip wheel --no-deps --require-hashes --wheel-dir /wheels -r /compiled.txt
 
 FROM --platform=$BUILDPLATFORM tools AS layer-compiled
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=build-compiled,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.12
 
 # ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/sources.txt,target=/sources.txt \
-    VLLM_TARGET_DEVICE=empty sh /stages/site.sh python3 /stages/wheel.py vllm /sources.txt /wheels
+    VLLM_TARGET_DEVICE=empty sh /stages/mirrors.sh python3 /stages/wheel.py vllm /sources.txt /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/vllm.txt,target=/slice.txt \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12 --wheels /wheels
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12 --wheels /wheels
 
 # ---- the release's own example proxies, from its source distribution ------------------------------
 # Its setup.py asks for a machine; the files are the same for each.
@@ -132,10 +132,10 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
-    SOC_VERSION=ascend910b1 sh /stages/site.sh python3 /stages/source.py /sources.txt \
+    SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/source.py /sources.txt \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
 
@@ -149,10 +149,10 @@ RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/c
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm-ascend
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
-    --mount=type=bind,from=stages,source=site.sh,target=/stages/site.sh \
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=site \
+    --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
+    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
-    sh /stages/site.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.12
+    sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.12
 
 # ---- the entrypoint -------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint

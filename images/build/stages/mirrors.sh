@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run a command with what the site needs: its certificates, mirrors and credentials. They come as
-# BuildKit secrets, so that they are in no layer and in no cache key.
+# Run a command with the certificates, mirrors and credentials of the build. BuildKit mounts them as
+# secrets, which keeps them out of layers and cache keys.
 set -eu
 secrets=/run/secrets
 if [ -s $secrets/ca ]; then
@@ -10,6 +10,6 @@ if [ -s $secrets/ca ]; then
 fi
 if [ -s $secrets/netrc ]; then export NETRC=$secrets/netrc; fi
 set -a
-if [ -s $secrets/site ]; then . $secrets/site; fi
+if [ -s $secrets/mirrors ]; then . $secrets/mirrors; fi
 set +a
 exec "$@"
