@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +171,13 @@ def check_refusal(refused: Refused) -> None:
     for problem in refused.problems:
         assert problem.fix
         assert problem.line().isprintable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files_are_read_once() -> Iterator[None]:
+    """Each file under env/ is read once, not once an example."""
+    with data.Keeping():
+        yield
 
 
 @settings(

@@ -90,7 +90,6 @@ def test_a_build_for_the_processor_stays_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", ["arm64", "amd64"])
 def test_an_installed_torch(tmp_path: Path, arch: str, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ziglang")
     site = tmp_path / "opt/vllm/lib/python3.11/site-packages"
     lib = site / "torch/lib"
     _compiled(lib, arch)
