@@ -112,7 +112,8 @@ def test_progress_is_read_from_the_stream(docker: Any, tmp_path: Path) -> None:
 
 BUILDX = "echo $$ > {here}/docker.pid; sleep 300 & echo $! > {here}/buildx.pid; wait"
 BUILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
 from invoke import Exit
 from commands.common import problems_in_plain_words
