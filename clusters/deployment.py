@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clusters.model import Cluster, Node, Path
+from clusters.ranges import Span, spans
 from common.errors import Finding
 from entrypoints.launch.plan import Launch
 
@@ -38,6 +39,11 @@ class Container:
     after: tuple[str, ...] = ()
     origins: Mapping[str, Path] | None = None
     launch: Launch | None = None
+
+    @property
+    def ports(self) -> dict[str, Span]:
+        """Name -> the ports on which it listens; empty without a launch."""
+        return spans(self.launch.ports) if self.launch else {}
 
 
 @dataclass(frozen=True)

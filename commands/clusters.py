@@ -24,11 +24,10 @@ def check(c: Context, file: str, format: str = "text") -> None:
     Exits with 65 when anything is wrong.
     """
     with problems_in_plain_words():
-        from clusters import report
-        from clusters.show import lines
+        from clusters.show import check, lines
         from common.errors import EX_DATAERR
 
-        found = report.check(file)
+        found = check.check(file)
         if format == "text":
             lines.show(found.lines())
         else:
@@ -52,11 +51,11 @@ def plan(c: Context, file: str, node: str = "", format: str = "text", out: str =
     Exits with 65 when anything is wrong, and shows the plan as far as there is one.
     """
     with problems_in_plain_words():
-        from clusters.compiled import compiled
+        from clusters.checks.load import load_deployment
         from clusters.show import plan as plans
         from common.errors import ERROR, EX_DATAERR
 
-        deployment = compiled(file)
+        deployment = load_deployment(file)
         plans.write(deployment, node, format, out)
         for finding in deployment.findings:
             say(str(finding))
@@ -76,13 +75,13 @@ def plan(c: Context, file: str, node: str = "", format: str = "text", out: str =
 def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool = False) -> None:
     """Say what changes on which node, and what it restarts: invoke cluster.diff OLD NEW"""
     with problems_in_plain_words():
-        from clusters.compiled import compiled
+        from clusters.checks.load import load_deployment
         from clusters.show import diff as diffs
         from clusters.show import lines
         from common.errors import ERROR
 
-        after = compiled(new)
-        found = diffs.compare(compiled(old), after)
+        after = load_deployment(new)
+        found = diffs.compare(load_deployment(old), after)
         for finding in after.findings:
             if finding.severity == ERROR:
                 say(str(finding))
@@ -109,16 +108,16 @@ def render(c: Context, file: str, to: str, node: str = "", out: str = "") -> Non
     The same bytes for the same file.
     """
     with problems_in_plain_words():
-        from clusters.render import registry
-        from clusters.render.spec import on_node
+        from clusters.render import formats
+        from clusters.runtime.spec import on_node
 
-        renderer = registry.renderer(to)
+        renderer = formats.renderer(to)
         deployment = _sound(file)
         files = renderer(on_node(deployment, node) if node else deployment)
         if out:
-            print("\n".join(map(str, registry.write(files, Path(out)))))
+            print("\n".join(map(str, formats.write(files, Path(out)))))
         else:
-            print(registry.text(files), end="")
+            print(formats.text(files), end="")
 
 
 @task(
@@ -156,13 +155,13 @@ def status(c: Context, file: str, format: str = "text") -> None:
     Exits with 0 only when all are healthy, with 69 when an engine cannot be reached.
     """
     with problems_in_plain_words():
-        from clusters.compiled import compiled
+        from clusters.checks.load import load_deployment
         from clusters.live import view
         from clusters.live.status import status as look
         from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
 
         known_format(format)
-        rows, problems = look(compiled(file))
+        rows, problems = look(load_deployment(file))
         data(format, view.as_data(rows), lambda: view.text(rows))
         if problems:
             raise UserError(problems, EX_UNAVAILABLE)
@@ -192,10 +191,10 @@ def down(c: Context, file: str, format: str = "text") -> None:
 
 def _sound(file: str) -> Deployment:
     """The compiled cluster of a file without errors; warnings are told."""
-    from clusters.compiled import compiled
+    from clusters.checks.load import load_deployment
     from common.errors import EX_DATAERR, WARNING, UserError
 
-    deployment = compiled(file)
+    deployment = load_deployment(file)
     for finding in deployment.findings:
         if finding.severity == WARNING:
             say(str(finding))

@@ -15,10 +15,10 @@ import yaml
 
 from benchmarks.clusters import made, report
 from benchmarks.clusters.report import Size
-from clusters.compiled import compiled_from
+from clusters.checks.load import checked
 from clusters.deployment import Deployment
 from clusters.file import read
-from clusters.render import registry
+from clusters.render import formats
 from clusters.show import diff, lines, picture, plan
 from clusters.show.topology import topology
 from common.errors import ERROR
@@ -28,7 +28,7 @@ FILE = "large.yaml"
 
 def check(text: str) -> Deployment:
     """What cluster.check does: the file, its schema, every container's plan, all together."""
-    made = compiled_from(read.read_text(FILE, text))
+    made = checked(read.read_text(FILE, text))
     wrong = [str(one) for one in made.findings if one.severity == ERROR]
     assert not wrong, wrong
     return made
@@ -41,9 +41,9 @@ def measure(nodes: int, runs: int) -> Size:
     steps: dict[str, Callable[[], Any]] = {
         "check": lambda: check(text),
         "plan": lambda: lines.plain(plan.text(deployment)),
-        "docker": lambda: registry.text(registry.renderer("docker")(deployment)),
-        "compose": lambda: registry.text(registry.renderer("compose")(deployment)),
-        "lws": lambda: registry.text(registry.renderer("lws")(deployment)),
+        "docker": lambda: formats.text(formats.renderer("docker")(deployment)),
+        "compose": lambda: formats.text(formats.renderer("compose")(deployment)),
+        "lws": lambda: formats.text(formats.renderer("lws")(deployment)),
         "picture": lambda: picture.svg(topology(deployment)),
         "diff": lambda: lines.plain(diff.text(diff.compare(deployment, deployment))),
         report.YAML[0]: lambda: yaml.load(text, yaml.CSafeLoader),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from clusters.checks import groups, keys, machines, ports, requests, transfer
 from clusters.checks.facts import Check, Found, gather
+from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Deployment
-from clusters.show.view import Placed
 from common.errors import Finding
 
 __all__ = ["CHECKS", "Check", "Found", "check", "findings"]
@@ -26,7 +26,7 @@ CHECKS: tuple[Check, ...] = (
 
 def check(deployment: Deployment) -> tuple[Finding, ...]:
     """Everything that the checks find, each thing once."""
-    known, shown = gather(deployment), Placed(deployment)
+    known, shown = gather(deployment), PlacedNames(deployment.cluster)
     cluster = deployment.cluster
     found = {
         Finding(

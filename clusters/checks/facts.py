@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from clusters.compile import locate
-from clusters.compile.ports import Span, spans
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster, Path
+from clusters.ranges import Span
 from entrypoints import show
 from entrypoints.inputs import arguments, stack
 from entrypoints.inputs.arguments import Flags
@@ -192,5 +192,4 @@ def environment(container: Container) -> Mapping[str, str]:
 
 def listens(container: Container) -> dict[str, Span]:
     """The ports that a container itself is given, by name."""
-    ports = spans(container.launch.ports) if container.launch else {}
-    return {name: span for name, span in ports.items() if name != "adxl"}
+    return {name: span for name, span in container.ports.items() if name != "adxl"}

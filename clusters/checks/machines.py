@@ -11,7 +11,7 @@ from clusters.checks.facts import Check, Facts, Found
 from clusters.compile.locate import own
 from clusters.deployment import Container
 from clusters.model import Cluster, Node, Path
-from clusters.show.view import spans
+from clusters.ranges import compact
 from common.errors import ERROR, WARNING
 from entrypoints.inputs import data
 from entrypoints.launch.topology import RAY
@@ -42,7 +42,7 @@ def devices(facts: Facts) -> Iterator[Found]:
             if place is None or len(container.devices) >= place.devices:
                 continue
             taken = [
-                f"{other.instance} has {spans(other.devices)}"
+                f"{other.instance} has {compact(other.devices)}"
                 for other in containers
                 if other is not container and other.devices
             ]

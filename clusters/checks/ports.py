@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from clusters.checks.facts import Check, Facts, Found, Server, listens
-from clusters.compile.ports import Span, meet
 from clusters.deployment import Container
+from clusters.ranges import Span, overlap
 from common.errors import ERROR, WARNING
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.stack import ReservedPorts
@@ -33,7 +33,7 @@ def taken(facts: Facts) -> Iterator[Found]:
         ends.sort(key=lambda one: one[0])
         for one, before in zip(ends[1:], accumulate(ends, _later), strict=False):
             (span, name, container), (last, other, holder) = one, before
-            if meet(span, last) and holder is not container:
+            if overlap(span, last) and holder is not container:
                 yield Found(
                     facts.said_as((_SET_BY[name], container), (_SET_BY[other], holder)),
                     f"{container.name} and {holder.name} both listen on {host}:{span[0]}"
@@ -63,7 +63,7 @@ def in_range(facts: Facts) -> Iterator[Found]:
                 if (what, span, source) in ranges.get(id(container), ()):
                     continue  # the entrypoint says so
                 for name, port in listens(container).items():
-                    if meet(port, span):
+                    if overlap(port, span):
                         yield Found(
                             facts.said(_SET_BY[name], container),
                             f"the {name} port {port[0]} of {container.name} lies in"
@@ -76,9 +76,8 @@ def in_range(facts: Facts) -> Iterator[Found]:
 
 def _ranges(facts: Facts, server: Server) -> Iterator[tuple[str, Span, str]]:
     """What listens on a server's host unasked, where, and who says so."""
-    adxl = server.launch.ports.get("adxl")
-    if isinstance(adxl, list):
-        yield "Mooncake's transport", (adxl[0], adxl[1]), facts.release.adxl_ports.source
+    if adxl := server.container.ports.get("adxl"):
+        yield "Mooncake's transport", adxl, facts.release.adxl_ports.source
     for ports in facts.release.reserved_ports:
         if _in_use(ports, server):
             yield ports.name, _moved(ports, server), ports.source
@@ -119,9 +118,9 @@ def adxl_shared(facts: Facts) -> Iterator[Found]:
     ports = facts.release.adxl_ports
 
     def span(server: Server) -> Span | None:
-        adxl = server.launch.ports.get("adxl")
+        adxl = server.container.ports.get("adxl")
         count = len(server.container.devices) or server.place.devices
-        return (adxl[0], adxl[0] + ports.step * count - 1) if isinstance(adxl, list) else None
+        return (adxl[0], adxl[0] + ports.step * count - 1) if adxl else None
 
     yield from _shared(facts, "Mooncake's transport", _ADXL_BASE, span, ports.source)
 
@@ -144,7 +143,7 @@ def _shared(
             span = of(server)
             if span is None:
                 continue
-            other = next((one for there, one in spans if meet(span, there)), None)
+            other = next((one for there, one in spans if overlap(span, there)), None)
             if other:
                 free = max(last for (_, last), _ in spans) + 1
                 yield Found(

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from clusters.compile import recipe
+from clusters.compile.addresses import addressed
 from clusters.compile.locate import finding
-from clusters.compile.planning import Planned, addressed, plan
+from clusters.compile.planning import Planned, plan
 from clusters.compile.ports import Taken
 from clusters.compile.seats import Seat, seats
 from clusters.compile.variables import proxy_variables, variables

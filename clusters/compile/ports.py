@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
-from entrypoints.launch.plan import Ports
-
-Span = tuple[int, int]  # first and last
+from clusters.ranges import Span, overlap
 
 # A port's name in a plan and in the cluster file -> the variable that sets it.
 VARIABLES = {"api": "PORT", "dp_rpc": "DP_RPC_PORT", "kv": "KV_PORT", "ray": "RAY_PORT"}
@@ -54,23 +52,10 @@ class Taken:
             other[1] - span[0] - step + 1
             for host, span in places
             for other in (*self._taken.get(host, ()), *own.get(host, ()))
-            if meet(_up(span, step), other)
+            if overlap(_up(span, step), other)
         ]:
             step += max(beyond)
         return step
-
-
-def spans(ports: Ports) -> dict[str, Span]:
-    """Each port as its first and last one."""
-    return {
-        name: (port[0], port[1]) if isinstance(port, list) else (port, port)
-        for name, port in ports.items()
-    }
-
-
-def meet(one: Span, other: Span) -> bool:
-    """Whether two ranges have a port in common."""
-    return one[0] <= other[1] and one[1] >= other[0]
 
 
 def _up(span: Span, step: int) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clusters.file.devices import numbers
+from clusters import ranges
 from clusters.file.positions import Document
 from clusters.file.recipe import SETTINGS
 from clusters.model import (
@@ -61,7 +61,7 @@ def _named(raw: Mapping[str, Any]) -> dict[str, Node]:
             address=node["address"],
             nic=node.get("nic", raw.get("nic")),
             platform=node.get("platform") or raw["platform"],
-            devices=numbers(node.get("devices")),
+            devices=ranges.parse(node.get("devices")),
             context=node.get("context", ""),
         )
     return found
@@ -86,7 +86,7 @@ def _instance(name: str, raw: Mapping[str, Any]) -> Instance:
         nodes=nodes,
         each=each,
         replicas=replicas,
-        devices=numbers(raw.get("devices")),
+        devices=ranges.parse(raw.get("devices")),
         external=raw.get("external", False),
         settings=_settings(raw),
         ports=raw.get("ports", {}),

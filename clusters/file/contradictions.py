@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clusters.file.devices import numbers
+from clusters import ranges
 from clusters.file.positions import Document
 from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
@@ -114,7 +114,7 @@ class _Looking:
 
     def devices(self, path: Path, raw: Mapping[str, Any], there: Iterable[int], why: str) -> None:
         """`devices` of a node or an instance, all of which have to be there."""
-        given = numbers(raw.get("devices"))
+        given = ranges.parse(raw.get("devices"))
         if given is None:
             return
         path = (*path, "devices")
@@ -176,7 +176,7 @@ class _Looking:
             node = nodes.get(name)
             node = node if isinstance(node, dict) else {}
             there = self.there(node)
-            own = numbers(node.get("devices"))
+            own = ranges.parse(node.get("devices"))
             why = f"{name or 'its platform'} has {there if own is None else len(own)}"
             before = len(self.findings)
             if there:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.compiled import compiled
+from clusters.checks.load import load_deployment
 from clusters.deployment import Container, Deployment
 from clusters.importing import servers, write
 from clusters.importing.factoring import VISIBLE, numbers
@@ -95,7 +95,7 @@ def plan(files: Files) -> Deployment:
         (Path(folder) / RECIPE).write_text(write.text(files.recipe), encoding="utf-8")
         path = Path(folder) / CLUSTER
         path.write_text(write.text(files.cluster), encoding="utf-8")
-        return compiled(path)
+        return load_deployment(path)
 
 
 def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Seat, Container | None]]:

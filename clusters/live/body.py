@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clusters.model import Cluster, Secret
-from clusters.render.options import ENGINE, merged, translated
-from clusters.render.spec import Spec
+from clusters.runtime.options import ENGINE, merged, translated
+from clusters.runtime.spec import Spec
 from common.errors import EX_DATAERR, Finding, UserError
 
 

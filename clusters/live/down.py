@@ -7,7 +7,7 @@ from collections.abc import Callable
 from clusters.live.ending import Found, end
 from clusters.live.engine import Connect, Rejected, Unreachable, connect, hosts, reach
 from clusters.model import Cluster
-from clusters.render.spec import CLUSTER, NODE
+from clusters.runtime.spec import CLUSTER, NODE
 from common.errors import Finding
 
 Done = dict[str, str]

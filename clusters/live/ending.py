@@ -8,7 +8,7 @@ from itertools import groupby
 
 from clusters.live.engine import Engine, Rejected, Seen, Unreachable
 from clusters.live.parallel import each
-from clusters.render.spec import ROLE
+from clusters.runtime.spec import ROLE
 from common.errors import Finding
 
 

@@ -7,7 +7,7 @@ from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, c
 from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import MISSING, UNREACHABLE, Row, row
-from clusters.render.spec import CLUSTER, NODE, in_order
+from clusters.runtime.spec import CLUSTER, NODE, in_order
 from common.errors import Finding
 
 

@@ -16,7 +16,7 @@ from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, c
 from clusters.live.failure import reason
 from clusters.live.parallel import each
 from clusters.live.view import WAITING, Row, View, row
-from clusters.render.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
+from clusters.runtime.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError
 
 INTERVAL = 1.0  # seconds between two looks

@@ -10,8 +10,8 @@ import yaml
 
 from clusters.deployment import Deployment
 from clusters.model import Secret
-from clusters.render.options import COMPOSE, merged, translated
-from clusters.render.spec import Spec, nodes, specs
+from clusters.runtime.options import COMPOSE, merged, translated
+from clusters.runtime.spec import Spec, nodes, specs
 from entrypoints.problems import one_line
 
 _ENDLESS = 2**31 - 1  # no line is broken

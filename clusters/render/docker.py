@@ -7,7 +7,7 @@ from shlex import quote
 
 from clusters.deployment import Deployment
 from clusters.model import Node, Secret
-from clusters.render.spec import Spec, nodes, specs
+from clusters.runtime.spec import Spec, nodes, specs
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.problems import one_line
 

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster
+from clusters.ranges import compact
 from clusters.show.lines import HEAD, LABEL, NEW, OLD, PLAIN, Line
 from clusters.show.view import (
-    Placed,
     address,
     commands,
     environment,
     masked_document,
-    spans,
     variables,
 )
 from entrypoints import show
@@ -89,7 +89,7 @@ def compare(old: Deployment, new: Deployment) -> Comparison:
     """Compares containers of the same instance, replica and rank."""
     before = {_place(one): one for one in old.containers}
     after = {_place(one): one for one in new.containers}
-    was, now = Placed(old), Placed(new)
+    was, now = PlacedNames(old.cluster), PlacedNames(new.cluster)
     differences = []
     for place, one in after.items():
         if place not in before:
@@ -127,7 +127,7 @@ def _restarts(new: Deployment, touched: set[Place], before: set[Place]) -> Itera
 # ---- what is compared ----------------------------------------------------------------------------
 
 
-def _rows(cluster: Cluster, container: Container, placed: Placed) -> Iterator[Row]:
+def _rows(cluster: Cluster, container: Container, placed: PlacedNames) -> Iterator[Row]:
     """Everything that a container is started with."""
     node = container.node
     facts = {
@@ -136,7 +136,7 @@ def _rows(cluster: Cluster, container: Container, placed: Placed) -> Iterator[Ro
         "address": address(node),
         "platform": node.platform,
         "image": container.image,
-        "NPUs": spans(container.devices),
+        "NPUs": compact(container.devices),
     }
     yield from (Row("", name, value, value) for name, value in facts.items() if value)
     yield from _run(cluster, container)
@@ -174,7 +174,7 @@ def _run(cluster: Cluster, container: Container) -> Iterator[Row]:
         yield Row("", "options", word, _masked_word(word))
 
 
-def _words(part: str, argv: Sequence[str], placed: Placed) -> Iterator[Row]:
+def _words(part: str, argv: Sequence[str], placed: PlacedNames) -> Iterator[Row]:
     """A row for each flag with its values."""
     pairs = zip(show.command_lines(argv), show.command_lines(show.masked(argv)), strict=True)
     for raw, shown in pairs:

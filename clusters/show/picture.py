@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from clusters.ranges import span_text
 from clusters.show.topology import (
     CLIENTS,
     REQUESTS,
@@ -19,7 +20,6 @@ from clusters.show.topology import (
     Topology,
     collapsed,
 )
-from clusters.show.view import span
 
 MOST = 40  # machines that are drawn one by one
 COLOURS = 12  # of the template
@@ -210,7 +210,7 @@ def _facts(machine: Machine) -> str:
 
 def _lines(box: Box) -> tuple[str, ...]:
     devices = f"NPUs {box.devices}" if box.devices else ""
-    listens = " · ".join(f"{kind} {span(port)}" for kind, port in box.ports.items())
+    listens = " · ".join(f"{kind} {span_text(port)}" for kind, port in box.ports.items())
     return tuple(filter(None, (" · ".join(filter(None, (box.ranks, devices))), listens)))
 
 
@@ -259,7 +259,7 @@ def _ends(link: Link) -> Iterable[tuple[End, bool, str]]:
     """Each end, whether it is a target, and its port as text."""
     for ends, arrow in ((link.sources, False), (link.targets, True)):
         for end in ends:
-            yield end, arrow, span(end.port) if end.port else ""
+            yield end, arrow, span_text(end.port) if end.port else ""
 
 
 def _heights(

@@ -9,11 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
+from clusters.ranges import compact, span_text
 from clusters.show import lines, picture
 from clusters.show.lines import HEAD, LABEL, Line
 from clusters.show.topology import topology
-from clusters.show.view import Placed, View, address, ports, ranks, span, spans, variables, views
+from clusters.show.view import View, address, ranks, variables, views
 from common.errors import did_you_mean, user_error
 from common.files import put
 from entrypoints import show
@@ -137,11 +139,11 @@ def _sections(view: View) -> dict[str, list[str]]:
 
 def _facts(view: View) -> list[str]:
     container = view.container
-    listens = ", ".join(f"{name} {span(port)}" for name, port in ports(container).items())
+    listens = ", ".join(f"{name} {span_text(port)}" for name, port in container.ports.items())
     facts = (
         ("image", container.image),
         ("ranks", ranks(container.launch.place if container.launch else None)),
-        ("NPUs", spans(container.devices)),
+        ("NPUs", compact(container.devices)),
         ("ports", listens),
         ("after", ", ".join(container.after)),
         ("refused", "" if view.launched else "see what is wrong with the cluster"),
@@ -190,7 +192,7 @@ def _file(view: View) -> str:
 
 def data(deployment: Deployment, node: str = "") -> dict[str, Any]:
     """The same for programs, and the findings; the plan of a node as its entrypoint gives it."""
-    placed = Placed(deployment)
+    placed = PlacedNames(deployment.cluster)
     return {
         "cluster": deployment.cluster.name,
         "release": deployment.cluster.release,

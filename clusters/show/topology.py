@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
-from clusters.show.view import Span, address, ports, ranks, spans
-from entrypoints.launch.plan import Launch
+from clusters.ranges import Span, compact
+from clusters.show.view import address, ranks
 
 CLIENTS = "clients"  # the end of a link that is no container
 
@@ -118,18 +118,18 @@ def _box(container: Container, count: int) -> Box:
         instance=container.instance,
         role=container.role,
         ranks=shown,
-        devices=spans(container.devices),
-        ports=ports(container),
+        devices=compact(container.devices),
+        ports=container.ports,
         count=count,
     )
 
 
 def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable[Link]:
-    launches = {one.name: one.launch for one in containers if one.launch and not one.command}
+    launches = {one.name: one.launch for one in containers if one.launch}
     apis: dict[tuple[str | None, int], End] = {}
     leaders: dict[tuple[str | None, int], tuple[str, End]] = {}
     for one in containers:
-        for name, span in ports(one).items() if one.name in launches else ():
+        for name, span in one.ports.items() if one.name in launches else ():
             at = one.node.address, span[0]
             if name == "api":
                 apis[at] = End(one.name, span)
@@ -144,7 +144,7 @@ def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable
         yield Link(REQUESTS, (End(CLIENTS),), tuple(apis.values()))
     if proxy and behind:
         yield Link(REQUESTS, (End(proxy.name),), tuple(behind))
-    if transfer := _transfer(launches):
+    if transfer := _transfer(containers):
         yield transfer
     members: dict[tuple[str, End], list[End]] = defaultdict(list)
     for name, those in peers.items():
@@ -155,13 +155,11 @@ def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable
         yield Link(kind, tuple(sources), (leader,))
 
 
-def _transfer(launches: Mapping[str, Launch]) -> Link | None:
+def _transfer(containers: Iterable[Container]) -> Link | None:
     sides: dict[str, list[End]] = {"kv_producer": [], "kv_consumer": []}
-    for name, launch in launches.items():
-        if launch.place and launch.place.group.kv_role:
-            port = launch.ports.get("kv")
-            span = (port[0], port[1]) if isinstance(port, list) else None
-            sides[launch.place.group.kv_role].append(End(name, span))
+    for one in containers:
+        if one.launch and one.launch.place and one.launch.place.group.kv_role:
+            sides[one.launch.place.group.kv_role].append(End(one.name, one.ports.get("kv")))
     producers, consumers = (tuple(ends) for ends in sides.values())
     return Link(KV, producers, consumers) if producers and consumers else None
 

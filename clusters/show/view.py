@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
+from clusters.ranges import compact
 from entrypoints import show
 from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
-
-# Compilation takes these (RFC 2544) for nodes that Kubernetes chooses.
-_STAND_IN = re.compile(r"\b198\.1[89](?:\.\d{1,3}){2}\b")
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,39 +31,13 @@ class View:
     launched: bool
 
 
-class Placed:
-    """`@` and the name of a placed node in place of its stand-in address."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._names = {
-            node.address: f"@{node.name}"
-            for node in deployment.cluster.nodes.values()
-            if node.placed and node.address
-        }
-
-    def text(self, value: str) -> str:
-        if not self._names:
-            return value
-        return _STAND_IN.sub(lambda found: self._names.get(found[0], found[0]), value)
-
-    def data(self, value: Any) -> Any:
-        """The same for every text in data."""
-        if not self._names:
-            return value
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {key: self.data(item) for key, item in value.items()}
-        return [self.data(item) for item in value] if isinstance(value, list) else value
-
-
 def views(deployment: Deployment, containers: Iterable[Container]) -> list[View]:
     """The view of each container."""
-    placed = Placed(deployment)
+    placed = PlacedNames(deployment.cluster)
     return [_view(one, placed) for one in containers]
 
 
-def _view(container: Container, placed: Placed) -> View:
+def _view(container: Container, placed: PlacedNames) -> View:
     return View(
         container=container,
         variables=placed.data(variables(container)),
@@ -80,7 +50,7 @@ def _view(container: Container, placed: Placed) -> View:
 
 def environment(container: Container) -> Mapping[str, str]:
     """What its entrypoint sets beside its variables."""
-    return container.launch.env if container.launch and not container.command else {}
+    return container.launch.env if container.launch else {}
 
 
 def commands(container: Container) -> list[Sequence[str]]:
@@ -134,26 +104,6 @@ def address(node: Node) -> str:
     return "" if node.placed else node.address or ""
 
 
-def spans(numbers: Iterable[int]) -> str:
-    """`0-7,9` for 0 to 7 and 9."""
-    found: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
-
-
-def ports(container: Container) -> dict[str, Span]:
-    """Name -> first and last of the ports on which it listens."""
-    listens = container.launch.ports.items() if container.launch else ()
-    return {
-        name: (port[0], port[1]) if isinstance(port, list) else (port, port)
-        for name, port in listens
-    }
-
-
 def sizes(place: Place | None) -> str:
     """`tp 4 · pp 2`: the parallel sizes above 1, or tp alone."""
     if place is None:
@@ -173,10 +123,5 @@ def ranks(place: Place | None) -> str:
         here = f"node {place.rank} of {place.nodes}"
     elif place.layout == EXTERNAL or place.dp > 1:
         first = place.start_rank
-        here = f"dp {spans(range(first, first + place.ranks_here))} of {place.dp}"
+        here = f"dp {compact(range(first, first + place.ranks_here))} of {place.dp}"
     return " · ".join(filter(None, (here, sizes(place))))
-
-
-def span(port: Span) -> str:
-    first, last = port
-    return str(first) if first == last else f"{first}-{last}"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clusters.compiled import compiled_from
+from clusters.checks.load import checked
 from clusters.deployment import Deployment
 from clusters.file import read
 from tests import ROOT
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def compiled(text: str) -> Deployment:
     """The deployment, with every finding about it."""
-    return compiled_from(read.read_text("cluster.yaml", text))
+    return checked(read.read_text("cluster.yaml", text))
 
 
 def example(name: str, *changes: tuple[str, str]) -> Deployment:

@@ -20,7 +20,7 @@ from requests.exceptions import RequestException
 from clusters.live.engine import Engine
 from clusters.live.parallel import each
 from clusters.model import Node
-from clusters.render.spec import NODE
+from clusters.runtime.spec import NODE
 from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from validation.rehearsal.engines import Engine as Runs

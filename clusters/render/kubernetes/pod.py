@@ -7,11 +7,11 @@ from typing import Any
 
 from clusters.deployment import Container
 from clusters.model import Cluster, Volume
-from clusters.render.devices import multi_node
 from clusters.render.kubernetes import labels
 from clusters.render.kubernetes.env import Entry, literal
 from clusters.render.kubernetes.labels import FACTS
-from clusters.render.spec import AFTER_DRAIN
+from clusters.runtime.devices import multi_node
+from clusters.runtime.spec import AFTER_DRAIN
 from entrypoints.inputs import data
 from entrypoints.preflight import docker
 from entrypoints.running.start import WAIT_TIMEOUT

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from clusters import checks
+from clusters.checks.load import load_deployment
 from clusters.compile import deployment
-from clusters.compiled import compiled
 from clusters.file import read
 from common.errors import ERROR, WARNING, Finding
 from tests import ROOT
@@ -88,7 +88,7 @@ def test_nothing_is_wrong_with_a_base(base: str) -> None:
 def test_the_examples_have_only_warnings_that_are_true() -> None:
     """The reference's own: a key that nothing reads, its metrics port, and its length."""
     codes = {
-        path.stem: sorted({one.code for one in compiled(path).findings})
+        path.stem: sorted({one.code for one in load_deployment(path).findings})
         for path in (ROOT / "clusters/examples").glob("*.yaml")
     }
     assert {name: found for name, found in codes.items() if found} == {

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.clusters import made
 from benchmarks.clusters.__main__ import check
-from clusters.render.spec import specs
+from clusters.runtime.spec import specs
 from entrypoints.inputs import data
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clusters.compile import deployment, ports
 from clusters.deployment import Container, Deployment
 from clusters.file import read
+from clusters.ranges import Span, overlap
 from entrypoints import show
 from entrypoints.inputs import data
 from tests import ROOT
@@ -131,8 +132,8 @@ def test_replicas_on_one_host_share_its_devices_and_move_their_ports() -> None:
     }
     assert first.launch is not None
     assert second.launch is not None
-    mine, other = ports.spans(first.launch.ports), ports.spans(second.launch.ports)
-    assert not any(ports.meet(mine[name], other[name]) for name in ("api", "kv"))
+    mine, other = first.ports, second.ports
+    assert not any(overlap(mine[name], other[name]) for name in ("api", "kv"))
     assert first.env["ENGINE_ID"] != second.env["ENGINE_ID"]
     assert proxy.env["PREFILL_ENDPOINTS"] == "10.0.0.1:8000,10.0.0.1:8001"
     assert errors(made) == []
@@ -232,7 +233,7 @@ SPANS = st.tuples(st.integers(1, 300), st.integers(0, 20)).map(lambda s: (s[0], 
 
 
 class Listening:
-    def __init__(self, host: str, ports: dict[str, ports.Span]) -> None:
+    def __init__(self, host: str, ports: dict[str, Span]) -> None:
         self.host, self.ports = host, ports
 
 
@@ -252,7 +253,7 @@ class Listening:
 )
 def test_moved_ports_never_meet(groups: list[list[Listening]]) -> None:
     taken = ports.Taken()
-    seen: dict[str, list[ports.Span]] = {}
+    seen: dict[str, list[Span]] = {}
     for group in groups:
         moves = taken.moves(group, ())
         for one in group:
@@ -261,6 +262,6 @@ def test_moved_ports_never_meet(groups: list[list[Listening]]) -> None:
                 for name, span in one.ports.items()
             }
             for span in one.ports.values():
-                assert not any(ports.meet(span, other) for other in seen.get(one.host, []))
+                assert not any(overlap(span, other) for other in seen.get(one.host, []))
                 seen.setdefault(one.host, []).append(span)
         taken.add(group)

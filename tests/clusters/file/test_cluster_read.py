@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clusters import report
 from clusters.file import read
 from clusters.model import Cluster, Instance, Kubernetes, Node, Override, Proxy, Run, Secret, Volume
+from clusters.show import check
 from common.errors import ERROR, WARNING, Finding, UserError
 
 EXAMPLES = sorted(Path("clusters/examples").glob("*.yaml"))
@@ -450,16 +450,16 @@ def test_a_recipe_within_the_file_is_told_at_its_lines() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_have_no_problem(path: Path) -> None:
-    assert not report.check(path).failed
+    assert not check.check(path).failed
 
 
 def test_the_report_counts(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("name: x\nmodel: m\nplatform: a2\ninstances: {serve: {nodes: 1}}\n")
-    found = report.check(file)
+    found = check.check(file)
     assert [str(line) for line in found.lines()] == [f"{file}: 1 node, 1 container, no problem"]
     file.write_text("name: x\n")
-    assert str(list(report.check(file).lines())[-1]) == f"{file}: 3 errors"
+    assert str(list(check.check(file).lines())[-1]) == f"{file}: 3 errors"
 
 
 WORDS = st.sampled_from(

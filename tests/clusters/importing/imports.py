@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clusters.compiled import compiled
+from clusters.checks.load import load_deployment
 from clusters.deployment import Deployment
 from clusters.importing import run
 from clusters.importing.run import Imported
@@ -17,7 +17,7 @@ def imported(folder: Path, *files: Path, **options: Any) -> tuple[Imported, Depl
     """The one deployment that the files come to, written to a folder, and planned from there."""
     chosen = {"out": str(folder), "force": True, **options}
     (made,) = run.run([str(file) for file in files], run.Options(**chosen))
-    return made, compiled(folder / "cluster.yaml")
+    return made, load_deployment(folder / "cluster.yaml")
 
 
 def scripts(folder: Path, texts: Mapping[str, str]) -> list[Path]:

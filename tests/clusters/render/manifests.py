@@ -18,7 +18,7 @@ from clusters import compile
 from clusters.compile.planning import UNKNOWN_NIC
 from clusters.deployment import Container, Deployment
 from clusters.file import read
-from clusters.render.registry import RENDERERS
+from clusters.render.formats import RENDERERS
 from entrypoints.launch.network import Host
 from entrypoints.launch.plan import Launch, plan
 from tests import ROOT

@@ -11,8 +11,8 @@ import yaml
 from clusters.deployment import Deployment
 from clusters.model import Run
 from clusters.render import compose
-from clusters.render.options import COMPOSE, ENGINE, translated
-from clusters.render.spec import specs
+from clusters.runtime.options import COMPOSE, ENGINE, translated
+from clusters.runtime.spec import specs
 from common.errors import UserError
 from tests import ROOT
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node, pd

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from clusters.model import Run, Secret, Volume
 from clusters.render import docker
-from clusters.render.registry import renderer, text, write
-from clusters.render.spec import DIGEST, in_order, on_node, specs
+from clusters.render.formats import renderer, text, write
+from clusters.runtime.spec import DIGEST, in_order, on_node, specs
 from common.errors import UserError
 from entrypoints.preflight import docker as doctor
 from tests import ROOT

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clusters.deployment import Deployment
 from clusters.render.kubernetes import env, lws, pod, text
 from clusters.render.kubernetes.labels import FACTS
-from clusters.render.spec import on_node
+from clusters.runtime.spec import on_node
 from common.errors import UserError
 from entrypoints.inputs import data, yaml12
 from tests import ROOT

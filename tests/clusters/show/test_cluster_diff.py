@@ -10,7 +10,7 @@ import pytest
 
 from clusters.deployment import Deployment
 from clusters.model import Run, Secret, Volume
-from clusters.render.spec import DIGEST, specs
+from clusters.runtime.spec import DIGEST, specs
 from clusters.show import diff, lines
 from clusters.show.diff import Comparison, compare
 from tests.clusters.compiled_clusters import (

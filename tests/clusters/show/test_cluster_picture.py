@@ -10,9 +10,9 @@ from itertools import combinations
 import pytest
 
 from clusters.deployment import Deployment
+from clusters.ranges import span_text
 from clusters.show.picture import MOST, Rect, picture, svg
 from clusters.show.topology import Topology, collapsed, topology
-from clusters.show.view import span
 from tests.clusters.compiled_clusters import EXAMPLES, check_golden, compiled, example, large
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node
 
@@ -59,7 +59,7 @@ def links(found: Topology) -> list[str]:
     """`kind: source → target:port`, one a pair."""
     return [
         f"{link.kind}: {source.box} → {target.box}"
-        + (f":{span(port)}" if (port := target.port or source.port) else "")
+        + (f":{span_text(port)}" if (port := target.port or source.port) else "")
         for link in found.links
         for source in link.sources
         for target in link.targets
@@ -207,7 +207,7 @@ def test_every_node_container_and_port_is_written(whole: Topology) -> None:
         for box in one.boxes:
             assert box.name in words
             for kind, port in box.ports.items():
-                assert f"{kind} {span(port)}" in words
+                assert f"{kind} {span_text(port)}" in words
 
 
 def inside(one: Rect, other: Rect) -> bool:

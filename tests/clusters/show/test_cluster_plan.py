@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from clusters.deployment import Deployment
+from clusters.ranges import compact
 from clusters.show import lines, plan
 from clusters.show.lines import Line, wrapped
-from clusters.show.view import spans, variables
+from clusters.show.view import variables
 from common.errors import UserError
 from entrypoints import show
 from tests.clusters.compiled_clusters import EXAMPLES, ROOT, check_golden, compiled, example, invoke
@@ -183,8 +184,8 @@ def test_nothing_is_wrapped_away_from_a_terminal(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("numbers", "shown"), [((), ""), ((3,), "3"), (range(8), "0-7"), ((9, 0, 1, 4), "0-1,4,9")]
 )
-def test_spans(numbers: tuple[int, ...], shown: str) -> None:
-    assert spans(numbers) == shown
+def test_compact(numbers: tuple[int, ...], shown: str) -> None:
+    assert compact(numbers) == shown
 
 
 # ---- the command ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from clusters.compiled import compiled
+from clusters.checks.load import load_deployment
 from clusters.show.picture import svg
 from clusters.show.topology import topology
 
@@ -34,7 +34,7 @@ def test_the_picture_in_a_browser(browser: Browser, file: Path) -> None:
     colours = set()
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme)
-        page.set_content(svg(topology(compiled(file))))
+        page.set_content(svg(topology(load_deployment(file))))
         assert page.evaluate(OUTSIDE) == []
         assert page.locator("text").count() > 5
         colours.add(page.evaluate("getComputedStyle(document.querySelector('.page')).fill"))

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from clusters.compiled import compiled
+from clusters.checks.load import load_deployment
 from clusters.live.engine import connect
 from clusters.live.up import CALL
 from clusters.render.docker import command
-from clusters.render.spec import specs
+from clusters.runtime.spec import specs
 from tests.e2e.conftest import ROOT, docker, invoke
 
 CHECK = 'HEALTHCHECK --interval=1s --timeout=2s CMD ["/bin/sh", "-c", "[ -e /tmp/ready ]"]'
@@ -183,7 +183,7 @@ def test_a_node_that_fails_is_told_and_all_of_it_removed(
 
 
 def test_what_the_rendered_command_started_is_left_alone(made: Cluster) -> None:
-    for spec in specs(compiled(made.path), npus=False).values():
+    for spec in specs(load_deployment(made.path), npus=False).values():
         env = {**os.environ, "OUR_KEY": "s3cret"}
         subprocess.run(["/bin/sh"], input=command(spec), text=True, env=env, check=True)
     before = made.there()

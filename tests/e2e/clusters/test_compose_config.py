@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.render import compose
-from clusters.render.spec import specs
+from clusters.runtime.spec import specs
 from tests.clusters.hand_made_clusters import pd
 
 

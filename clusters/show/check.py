@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.compiled import compiled
+from clusters.checks.load import load_deployment
 from clusters.show.lines import Line
 from common.errors import ERROR, WARNING, Finding, UserError
 
@@ -48,7 +48,7 @@ class Report:
 def check(path: str | Path) -> Report:
     """The report on a cluster file."""
     try:
-        made = compiled(path)
+        made = load_deployment(path)
     except UserError as wrong:
         return Report(str(path), 0, 0, wrong.findings)
     return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)

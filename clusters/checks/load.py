@@ -11,15 +11,15 @@ from clusters.file import read
 from common.errors import EX_DATAERR, UserError
 
 
-def compiled(path: str | Path) -> Deployment:
+def load_deployment(path: str | Path) -> Deployment:
     """The deployment that a file comes to, with every finding about it.
 
     Raises UserError (65) where the file itself cannot be used.
     """
-    return compiled_from(read.read(path))
+    return checked(read.read(path))
 
 
-def compiled_from(found: read.Reading) -> Deployment:
+def checked(found: read.Reading) -> Deployment:
     """The same of a file that is read already."""
     if found.cluster is None:
         raise UserError(found.findings, EX_DATAERR)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster, Secret
-from clusters.render.devices import Taken, taken
+from clusters.runtime.devices import Taken, taken
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from entrypoints.inputs import data
 from entrypoints.running.supervise import DRAIN

@@ -1,0 +1,1 @@
+"""One container as a Docker engine runs it, for whatever starts it: a file, or the engine's API."""
