@@ -100,17 +100,18 @@ def rehearse(
         from clusters.file.read import load
         from common.errors import EX_SOFTWARE
         from common.paths import WORK
-        from validation.rehearsal import choice, page, show
+        from validation.rehearsal import engines, html_report
+        from validation.rehearsal.rehearsal_report import report_data, report_text
         from validation.rehearsal.rehearse import Options
         from validation.rehearsal.rehearse import rehearse as run
 
         cluster = load(file, say)
-        runs = choice.engine(engine, cluster, image, model)
+        runs = engines.select(engine, cluster, image, model)
         ills = tuple(fault or ()) if faults or fault else None
         report = run(cluster, runs, Options(ills, timeout or None, keep), sys.stderr)
         path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
-        data(format, show.report_data(report), lambda: show.report_text(report))
-        say(f"page: {page.write(report, path)}")
+        data(format, report_data(report), lambda: report_text(report))
+        say(f"page: {html_report.write(report, path)}")
         if not report.passed:
             raise Exit(code=EX_SOFTWARE)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
@@ -55,6 +55,39 @@ class Reader:
         """`key`: dotted; empty, or with nothing before its first dot, at the top of the file."""
         place = key.removeprefix(".") or "(top)"
         self.problems.append(Finding(f"{self.file}: {place}", what, fix))
+
+    def build(self, key: str, value: Any, hint: Any) -> Any:
+        """Return `value` as the type `hint`: a dataclass, or what its fields are annotated with.
+
+        Texts must not be empty, and numbers must be above 0.
+        """
+        if dataclasses.is_dataclass(hint):
+            hints = get_type_hints(hint)
+            raw = self.fields(key, value, hint)  # type: ignore[arg-type]  # not an instance
+            built = {k: self.build(f"{key}.{k}".lstrip("."), v, hints[k]) for k, v in raw.items()}
+            return self.make(hint, **built)  # type: ignore[arg-type]
+        if hint == Words:
+            return self.words(key, value)
+        if get_origin(hint) is tuple:
+            if not isinstance(value, list):
+                self.note(key, f"must be a list, is {kind(value)}")
+                return ()
+            item = get_args(hint)[0]
+            return tuple(self.build(f"{key}[{i}]", one, item) for i, one in enumerate(value))
+        if get_origin(hint) is Mapping:
+            item = get_args(hint)[1]
+            return {
+                k: self.build(f"{key}.{k}", v, item) for k, v in self.mapping(key, value).items()
+            }
+        if hint is str:
+            if not isinstance(value, str):
+                self.note(key, f"must be a text, is {kind(value)}", "quote it")
+            elif not value.strip():
+                self.note(key, "is empty")
+        positive = type(value) in (int, float) and value > 0
+        if hint in (int, float) and not positive:
+            self.note(key, f"must be a number above 0, is {kind(value)}")
+        return value
 
     def fields(
         self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()

@@ -1,41 +1,27 @@
-"""What can run in place of vLLM on NPUs: an image, what is put into it, what it needs changed."""
+"""Select the engine of a rehearsal: `--engine`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-
 from clusters.model import Cluster
-from validation.rehearsal.sizes import Machine
+from common.errors import did_you_mean, user_error
+from validation.rehearsal import recorded_engine, vllm_engine
+from validation.rehearsal.engine import Engine
+
+RECORDED, VLLM = "recorded", "vllm"
 
 
-@dataclass(frozen=True)
-class Mount:
-    """A file or directory of this machine in every container, read only."""
+def select(name: str, cluster: Cluster, image: str = "", model: str = "") -> Engine:
+    """Return the engine called `name`.
 
-    source: Path
-    target: str
-
-
-@dataclass(frozen=True)
-class Engine:
-    """`runs`: it in words. `build`: the command that makes its image, `labels`: what that has.
-
-    `translate`: the cluster as this engine can run it, with what that has changed, in words.
-    `timeout`: seconds until everything has to be healthy. `interval`: seconds between two looks at
-    the health of a container that starts. `patience`: seconds after a fault until it has to serve
-    again. `every`: seconds between two requests meanwhile.
+    Raises UserError (64) for an unknown name, or a model that the engine cannot load.
     """
-
-    image: str
-    runs: str
-    build: str
-    translate: Callable[[Cluster, Machine], tuple[Cluster, tuple[str, ...]]]
-    mounts: tuple[Mount, ...]
-    timeout: float
-    interval: float
-    patience: float
-    every: float
-    env: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    if name == VLLM:
+        return vllm_engine.engine(cluster, image, model or vllm_engine.TINY)
+    if name != RECORDED:
+        fix = did_you_mean(name, (RECORDED, VLLM))
+        raise user_error("--engine", f"'{name}' is not an engine", fix)
+    if model:
+        raise user_error(
+            "--model", "the recorded engine loads no model", f"give --engine {VLLM} as well"
+        )
+    return recorded_engine.engine(cluster, image)

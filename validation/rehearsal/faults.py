@@ -1,4 +1,4 @@
-"""Which faults a cluster is put to: each kind of faults.yaml, for one of each kind of container."""
+"""The faults of a cluster: each kind of faults.yaml, for each kind of container, node or link."""
 
 from __future__ import annotations
 
@@ -8,111 +8,113 @@ from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
 
-import yaml
-
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
 from common.errors import Finding, UserError
+from common.yaml import document
 
 KINDS = Path(__file__).with_name("faults.yaml")
 CONTAINER, NODE, LINK = "container", "node", "link"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """`to`: container, node or link. `does`: the deed. `seconds`: how long it lasts, 0: at once.
+class FaultKind:
+    """`target`: container, node or link. `action`: of injection.py. `seconds`: how long it lasts.
 
-    `roles`: of the containers it is done to; empty: of all. `each`: to those of every replica.
+    `roles`: of the containers, empty for all. `every_replica`: not just one container of a kind.
     """
 
     name: str
-    to: str
-    does: str
-    says: str
+    target: str
+    action: str
+    title: str
     seconds: float = 0.0
     roles: tuple[str, ...] = ()
-    each: bool = False
+    every_replica: bool = False
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is done: to a container, to its node, or to the link between its node and
-    `other`."""
+    """A fault of a container, of its node, or of the link between its node and `other`."""
 
-    kind: Kind
+    kind: FaultKind
     cluster: str
     container: Container
     other: Node | None = None
 
     @property
-    def whom(self) -> tuple[str, ...]:
-        """The container without the cluster's name, the node, or both nodes."""
-        if self.kind.to == CONTAINER:
+    def targets(self) -> tuple[str, ...]:
+        """The container (without the cluster's name), the node, or both nodes."""
+        if self.kind.target == CONTAINER:
             return (self.container.name.removeprefix(f"{self.cluster}-"),)
         return (self.container.node.name, *([self.other.name] if self.other else ()))
 
     @property
     def name(self) -> str:
-        role = f" ({self.container.role})" if self.kind.to == CONTAINER else ""
-        return f"{' and '.join(self.whom)}{role}: {self.kind.says}"
+        role = f" ({self.container.role})" if self.kind.target == CONTAINER else ""
+        return f"{' and '.join(self.targets)}{role}: {self.kind.title}"
 
     @property
     def words(self) -> frozenset[str]:
-        """By which a user chooses it."""
-        own = (self.container.name, self.container.role) if self.kind.to == CONTAINER else ()
-        return frozenset((self.kind.name, *self.whom, *own))
+        """The words that select it with `--fault`."""
+        own = (self.container.name, self.container.role) if self.kind.target == CONTAINER else ()
+        return frozenset((self.kind.name, *self.targets, *own))
 
 
-def kinds(path: Path = KINDS) -> tuple[Kind, ...]:
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+def kinds(path: Path = KINDS) -> tuple[FaultKind, ...]:
     return tuple(
-        Kind(name=name, **{**one, "roles": tuple(one.get("roles", ()))})
-        for name, one in raw.items()
+        FaultKind(name=name, **{**one, "roles": tuple(one.get("roles", ()))})
+        for name, one in document(path).items()
     )
 
 
 def faults(deployment: Deployment) -> Iterator[Fault]:
-    """All of them. Containers are of one kind when they have the same place in the same instance,
-    and nodes when what runs on them is."""
+    """Every fault of the deployment.
+
+    Containers are of one kind if they have the same place in the same instance; nodes, if their
+    containers are.
+    """
     for kind in kinds():
-        find = {CONTAINER: _containers, NODE: _nodes, LINK: _links}[kind.to]
+        find = {CONTAINER: _containers, NODE: _nodes, LINK: _links}[kind.target]
         yield from find(kind, deployment)
 
 
-def chosen(deployment: Deployment, names: Sequence[str]) -> list[Fault]:
-    """All faults, or those that one of `names` means: a kind, a container, a role or a node, or
-    several of these with `:` between them. Raises UserError (64) for names that mean none.
+def select(deployment: Deployment, names: Sequence[str]) -> list[Fault]:
+    """The faults that match any of `names`, or all without names.
+
+    A name is a kind, a container, a role or a node, or several of these joined by `:`. Raises
+    UserError (64) for each name without a match.
     """
-    every = list(faults(deployment))
+    available = list(faults(deployment))
     if not names:
-        return every
+        return available
     wanted = [frozenset(name.split(":")) for name in names]
-    known = sorted({word for fault in every for word in fault.words})
+    known = sorted({word for fault in available for word in fault.words})
     problems = []
     for name, words in zip(names, wanted, strict=True):
-        if not any(words <= fault.words for fault in every):
+        if not any(words <= fault.words for fault in available):
             unknown = sorted(words - set(known))
-            what = f"{unknown[0]!r} is unknown" if unknown else "no fault is all of these"
+            what = f"{unknown[0]!r} is unknown" if unknown else "no fault matches all of these"
             near = get_close_matches(unknown[0], known, n=1) if unknown else []
             fix = "".join(f"did you mean {one}? " for one in near)
             problems.append(Finding(f"--fault {name}", what, f"{fix}known: {', '.join(known)}"))
     if problems:
         raise UserError(problems)
-    return [fault for fault in every if any(words <= fault.words for words in wanted)]
+    return [fault for fault in available if any(words <= fault.words for words in wanted)]
 
 
-def _containers(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+def _containers(kind: FaultKind, deployment: Deployment) -> Iterator[Fault]:
     known: set[Hashable] = set()
     for one in deployment.containers:
         if kind.roles and one.role not in kind.roles:
             continue
-        same = (*_place(one), one.replica if kind.each else 0)
+        same = (*_place(one), one.replica if kind.every_replica else 0)
         if same not in known:
             known.add(same)
             yield Fault(kind, deployment.cluster.name, one)
 
 
-def _nodes(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+def _nodes(kind: FaultKind, deployment: Deployment) -> Iterator[Fault]:
     known: set[Hashable] = set()
     for ones in _by_node(deployment).values():
         same = _same(ones)
@@ -121,7 +123,7 @@ def _nodes(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
             yield Fault(kind, deployment.cluster.name, ones[0])
 
 
-def _links(kind: Kind, deployment: Deployment) -> Iterator[Fault]:
+def _links(kind: FaultKind, deployment: Deployment) -> Iterator[Fault]:
     known: set[Hashable] = set()
     for here, there in combinations(_by_node(deployment).values(), 2):
         same = frozenset((_same(here), _same(there)))

@@ -1,4 +1,4 @@
-"""A rehearsal from beginning to end: the nodes, the cluster, requests, proof, faults, report."""
+"""Run a rehearsal: start the nodes and the cluster, send requests, inject faults, and report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO
 
 from docker import APIClient, DockerClient
@@ -14,51 +14,37 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from clusters.deployment import Deployment
-from clusters.live.engine import Engine
-from clusters.live.up import Options as Start
+from clusters.live.engine import Engine as Docker
+from clusters.live.up import Options as UpOptions
 from clusters.live.up import up
 from clusters.live.view import Row, View
 from clusters.model import Cluster
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from validation.endpoint.client import Endpoint
 from validation.endpoint.verify import FAILED, OK, Result, verify
-from validation.rehearsal import proof
-from validation.rehearsal.cast import KEY, cast
-from validation.rehearsal.engines import Engine as Runs
-from validation.rehearsal.faults import Fault, chosen
-from validation.rehearsal.inflict import inflict
-from validation.rehearsal.load import Load, ask, authorization
-from validation.rehearsal.outcome import Outcome, told
-from validation.rehearsal.sizes import Machine
-from validation.rehearsal.stage import Stage, stage
+from validation.rehearsal.deployment import KEY, rehearsal_deployment
+from validation.rehearsal.engine import Engine
+from validation.rehearsal.evidence import all_counters, check_work
+from validation.rehearsal.faults import Fault, select
+from validation.rehearsal.injection import inject
+from validation.rehearsal.load_generator import LoadGenerator, ask, authorization
+from validation.rehearsal.network import RehearsalNetwork, rehearsal_network
+from validation.rehearsal.parallel_sizes import Machine
+from validation.rehearsal.rehearsal_report import CHECKS, Event, RehearsalReport, outcome_line
 
-# A router chooses by itself: rounds of requests, so many for each server, until all took part.
-ROUNDS, EACH, AT_ONCE = 3, 4, 8
-# First requests of each server, of which each data parallel rank may get one; how many may fail.
-FIRST, WARM = 2, 5
+# Rounds of requests until the router has used every server; requests for each server; threads.
+ROUNDS, REQUESTS, THREADS = 3, 4, 8
+# Warm-up requests for each server, at most one for each data parallel rank; how many may fail.
+WARM_UP, WARM_UP_FAILURES = 2, 5
 LOG_LINES = 400
-CHECKS = "checks"
-ENGINE_TIMEOUT = 300  # seconds; on a busy machine removing a container takes more than docker's 60
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened, `at` seconds after the beginning, and how long it had taken by then.
-
-    `who`: a container, CHECKS, or empty.
-    """
-
-    at: float
-    who: str
-    what: str
-    seconds: float = 0.0
+DOCKER_TIMEOUT = 300  # seconds; on a busy machine, removing a container takes more than 60
 
 
 @dataclass(frozen=True)
 class Options:
-    """`timeout`: seconds to be healthy, None for what the engine takes.
+    """`faults`: names to inject, empty for all, None for none.
 
-    `faults`: names of those that are done, empty for all, None for none.
+    `timeout`: seconds until all containers are healthy, None for the engine's default.
     """
 
     faults: tuple[str, ...] | None = None
@@ -66,170 +52,150 @@ class Options:
     keep: bool = False
 
 
-@dataclass
-class Report:
-    """What a rehearsal has shown. `begun`: on the clock of the requests (time.monotonic).
+def rehearse(cluster: Cluster, engine: Engine, options: Options, out: TextIO) -> RehearsalReport:
+    """Rehearse the cluster on an engine. Failures after the start are in the report.
 
-    `ready`: seconds until all was healthy. `failure`: why it ended early.
-    """
-
-    name: str
-    begun: float
-    changes: tuple[str, ...] = ()
-    events: list[Event] = field(default_factory=list)
-    checks: list[Result] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    logs: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    ready: float | None = None
-    failure: str = ""
-    deployment: Deployment | None = None
-
-    @property
-    def passed(self) -> bool:
-        checked = bool(self.checks) and all(one.state != FAILED for one in self.checks)
-        return not self.failure and checked and all(one.good for one in self.outcomes)
-
-
-def rehearse(cluster: Cluster, runs: Runs, options: Options, out: TextIO) -> Report:
-    """Run it on an engine and say how it went; what fails on the way is in the report.
-
-    Raises UserError (64) for faults that it has not, 65 for a cluster that cannot be rehearsed, 69
-    without an engine or the image.
+    Raises UserError: 64 for unknown faults, 65 for a cluster that cannot be rehearsed, 69 without
+    Docker or the image.
     """
     try:
-        api: APIClient = DockerClient.from_env(timeout=ENGINE_TIMEOUT).api
+        api: APIClient = DockerClient.from_env(timeout=DOCKER_TIMEOUT).api
         api.ping()
     except DockerException as error:
         raise user_error(
             "the Docker engine", str(error), "is it running?", EX_UNAVAILABLE
         ) from None
-    check_image(api, runs)
+    check_image(api, engine)
     name = f"{cluster.name}-rehearsal"
-    report = Report(cluster.name, time.monotonic())
-    with stage(api, name, runs, options.keep) as place, _Recorder(out, report) as view:
-        made = cast(cluster, place.network, runs, _machine(api))
-        report.changes, report.deployment = made.changes, made.deployment
-        ills = [] if options.faults is None else chosen(made.deployment, options.faults)
+    report = RehearsalReport(cluster.name, time.monotonic())
+    with (
+        rehearsal_network(api, name, engine, options.keep) as network,
+        _Recorder(out, report) as view,
+    ):
+        local = rehearsal_deployment(cluster, network.subnet, engine, _machine(api))
+        report.changes, report.deployment = local.changes, local.deployment
+        faults = [] if options.faults is None else select(local.deployment, options.faults)
         try:
-            _run(made.deployment, place, options, ills, report, view)
+            _run(local.deployment, network, options, faults, report, view)
         except UserError as error:
             report.failure = "; ".join(map(str, error.findings))
         except (DockerException, RequestException) as error:
             report.failure = f"the Docker engine: {error}"
         finally:
-            report.logs = _logs(api, made.deployment)
+            report.logs = _logs(api, local.deployment)
             report.seconds = time.monotonic() - report.begun
     return report
 
 
-def check_image(api: APIClient, runs: Runs) -> None:
-    """Raises UserError: 69 when the engine does not have the image, 64 when it is another one."""
-    fix = f"make it with `{runs.build}`, or give another by --image"
-    if Engine(api).image(runs.image) is None:
-        raise user_error("--image", f"{runs.image} is not in the engine", fix, EX_UNAVAILABLE)
-    has = api.inspect_image(runs.image)["Config"].get("Labels") or {}
-    for name, value in runs.labels.items():
-        if has.get(name) != value:
-            what = f"the label {name} of {runs.image} is {has.get(name, 'missing')}, not {value}"
+def check_image(api: APIClient, engine: Engine) -> None:
+    """Raise UserError: 69 if Docker lacks the engine's image, 64 if its labels differ."""
+    fix = f"build it with `{engine.build_command}`, or give another one with --image"
+    if Docker(api).image(engine.image) is None:
+        raise user_error("--image", f"{engine.image} is not in Docker", fix, EX_UNAVAILABLE)
+    labels = api.inspect_image(engine.image)["Config"].get("Labels") or {}
+    for name, value in engine.labels.items():
+        if labels.get(name) != value:
+            found = labels.get(name, "missing")
+            what = f"the label {name} of {engine.image} is {found}, not {value}"
             raise user_error("--image", what, fix)
 
 
 def _machine(api: APIClient) -> Machine:
-    """The engine's, which need not be this one."""
+    """The machine of the Docker engine, which may be remote."""
     info = api.info()
     return Machine(info["NCPU"], info["MemTotal"] / 2**30)
 
 
 def _run(
     deployment: Deployment,
-    place: Stage,
+    network: RehearsalNetwork,
     options: Options,
-    ills: Sequence[Fault],
-    report: Report,
+    faults: Sequence[Fault],
+    report: RehearsalReport,
     view: _Recorder,
 ) -> None:
     used = {one.node.name for one in deployment.containers}
     for node in deployment.cluster.nodes.values():
         if node.name in used:
-            place.place(node)
-    view.note("", f"{len(used)} nodes on {place.network}")
+            network.add(node)
+    view.note("", f"{len(used)} nodes on {network.subnet}")
     secrets = {secret.env: KEY for secret in deployment.cluster.secrets}
-    start = Start(npus=False, timeout=options.timeout or place.runs.timeout)
-    up(deployment, secrets, view, start, place.engine)
+    start = UpOptions(npus=False, timeout=options.timeout or network.engine.timeout)
+    up(deployment, secrets, view, start, network.docker)
     report.ready = view.note("", "ready")
     key = KEY if "VLLM_API_KEY" in secrets else ""
     url, model = endpoint(deployment), _model(deployment)
     _checks(deployment, url, model, key, view)
-    for fault in ills:
+    for fault in faults:
         view.note("", fault.name)
-        outcome = inflict(fault, place, Load(url, model, key, place.runs.every), deployment, view)
+        load = LoadGenerator(url, model, key, network.engine.request_interval)
+        outcome = inject(fault, network, load, deployment, view)
         report.outcomes.append(outcome)
-        view.say(f"{'ok' if outcome.good else 'failed':8} {outcome.fault}: {told(outcome)}")
+        view.say(outcome_line(outcome))
 
 
 def _checks(deployment: Deployment, url: str, model: str, key: str, view: _Recorder) -> None:
-    first = warm(url, model, key, FIRST * max(1, len(proof.work(deployment, key))))
-    view.checked(first)
-    before = proof.work(deployment, key)
+    count = WARM_UP * max(1, len(all_counters(deployment, key)))
+    view.checked(warm_up(url, model, key, count))
+    before = all_counters(deployment, key)
     for result in verify(Endpoint(url, key), model):
         view.checked(result)
-    proven = proof.prove(deployment, before, proof.work(deployment, key))
-    for turn in range(ROUNDS):
-        if all(result.state == OK for result in proven):
+    evidence = check_work(deployment, before, all_counters(deployment, key))
+    for round in range(ROUNDS):
+        if all(result.state == OK for result in evidence):
             break
-        _send(url, model, key, turn, EACH * len(before))
-        proven = proof.prove(deployment, before, proof.work(deployment, key))
-    for result in proven:
+        _send(url, model, key, round, REQUESTS * len(before))
+        evidence = check_work(deployment, before, all_counters(deployment, key))
+    for result in evidence:
         view.checked(result)
     view.note("", "verified")
 
 
-def warm(url: str, model: str, key: str, count: int) -> Result:
-    """Requests one after the other, until so many in a row are answered.
+def warm_up(url: str, model: str, key: str, count: int) -> Result:
+    """Send requests one by one until `count` in a row succeed.
 
-    With the first ones servers connect to each other, and a busy machine may be too slow for that:
-    the handshake of NixlConnector has 5 s (vllm v0.32.0:
+    Servers connect to each other on the first requests, which a busy machine may be too slow for:
+    the handshake of NixlConnector times out after 5 s (vllm v0.32.0:
     vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py:1044).
     """
     headers = authorization(key)
-    begun, failed, row = time.monotonic(), list[str](), 0
-    while row < count and len(failed) < WARM:
-        one = ask(url, model, f"first request {row}.{len(failed)}", headers)
-        row = row + 1 if one.ok else 0
-        if not one.ok:
-            failed.append(one.said or str(one.status))
+    begun, errors, streak = time.monotonic(), list[str](), 0
+    while streak < count and len(errors) < WARM_UP_FAILURES:
+        result = ask(url, model, f"first request {streak}.{len(errors)}", headers)
+        streak = streak + 1 if result.ok else 0
+        if not result.ok:
+            errors.append(result.said or str(result.status))
     seconds = time.monotonic() - begun
-    said = f"{row} answered in a row" + (f" after {len(failed)} failed" if failed else "")
-    if row < count:
-        said += f", the last: {failed[-1]}"
-    return Result("first requests", OK if row == count else FAILED, said, seconds)
+    message = f"{streak} answered in a row" + (f" after {len(errors)} failed" if errors else "")
+    if streak < count:
+        message += f", the last: {errors[-1]}"
+    return Result("first requests", OK if streak == count else FAILED, message, seconds)
 
 
-def _send(url: str, model: str, key: str, turn: int, count: int) -> None:
-    """Requests at once, each with a beginning of its own: a router keeps alike ones together."""
+def _send(url: str, model: str, key: str, round: int, count: int) -> None:
+    """Send concurrent requests with different prefixes: a router keeps equal prefixes together."""
     headers = authorization(key)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda n: ask(url, model, f"{n}.{turn} request", headers), range(count)))
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda n: ask(url, model, f"{n}.{round} request", headers), range(count)))
 
 
 def endpoint(deployment: Deployment) -> str:
-    """Where clients send: the proxy, or the first server. Raises UserError (65) without any."""
+    """The URL for clients: the proxy, or the first server. Raises UserError (65) without either."""
     proxy = deployment.proxy
     if proxy and proxy.launch:
         return f"http://{proxy.node.address}:{proxy.launch.ports['api']}"
     ends = [end for group in deployment.groups for end in group.endpoints]
     if not ends:
-        fix = "leave `command` out of one instance"
+        fix = "remove `command` from an instance"
         raise user_error(
-            deployment.cluster.file, "has no server that could be asked", fix, EX_DATAERR
+            deployment.cluster.file, "has no server to send requests to", fix, EX_DATAERR
         )
     host, port = ends[0]
     return f"http://{host}:{port}"
 
 
 def _model(deployment: Deployment) -> str:
-    """The name that clients use."""
+    """The name of the model for clients."""
     for container in deployment.containers:
         argv = list(container.launch.argv) if container.launch else []
         if "--served-model-name" in argv:
@@ -248,9 +214,9 @@ def _logs(api: APIClient, deployment: Deployment) -> dict[str, str]:
 
 
 class _Recorder(View):
-    """Shows what a view shows, and keeps when each container came into which state."""
+    """A view that also records when each container changed its state."""
 
-    def __init__(self, out: TextIO, report: Report) -> None:
+    def __init__(self, out: TextIO, report: RehearsalReport) -> None:
         super().__init__(out)
         self._report = report
         self._states: dict[str, str] = {}

@@ -16,7 +16,7 @@ from images.locking.index import Wheels
 from images.matrix import INDEX, Engine, load
 from tests.e2e.conftest import NATIVE, Image, build, docker, image, invoke
 from tests.e2e.entrypoints.test_ray import logs, until
-from validation.rehearsal.tiny import make
+from validation.rehearsal.tiny_model import write
 
 CONTAINER = "vllm-on-the-processor"
 # A sibling on the same machine may have the other cores.
@@ -57,7 +57,7 @@ def wheels(engine: Engine) -> list[str]:
 @pytest.fixture
 def served(cpu: Image, tmp_path: Path) -> Iterator[str]:
     """The address of a container that serves a tiny model."""
-    model = make(tmp_path / "model")
+    model = write(tmp_path / "model")
     options = [f"--env={name}={value}" for name, value in SMALL.items()]
     docker("rm", "-f", CONTAINER, check=False)
     docker(
@@ -100,6 +100,6 @@ print(torch.cuda.is_available(), float(torch.linalg.inv(2 * torch.eye(3)).sum())
 try:
     torch.zeros(1, device="cuda")
 except (RuntimeError, AssertionError):
-    print("refused")
+    print("unsupported")
 """
-    assert cpu.python(code).split()[-3:] == ["False", "1.5", "refused"]
+    assert cpu.python(code).split()[-3:] == ["False", "1.5", "unsupported"]

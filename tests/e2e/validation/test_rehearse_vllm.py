@@ -12,7 +12,7 @@ from images.matrix import Engine
 from tests.e2e.conftest import Image, build, image
 from tests.e2e.images.test_cpu import wheels
 from tests.e2e.validation.test_rehearse import EXAMPLES, left, rehearse
-from validation.rehearsal import processor, rules
+from validation.rehearsal import cpu_rules, vllm_engine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 def cpu() -> Image:
     """The image that a rehearsal takes by itself."""
     cluster = read.load(EXAMPLES / "single.yaml")
-    engine = processor.variant_of(cluster, rules.load()).engine
+    engine = vllm_engine.select_variant(cluster, cpu_rules.load()).engine
     assert isinstance(engine, Engine)
     (built,) = build("--platform=cpu", f"--engine={engine.vllm}", *wheels(engine))
     return image(built)
@@ -56,4 +56,4 @@ def test_decode_takes_its_prompts_from_prefill(cpu: Image, tmp_path: Path) -> No
     report, checks = on_the_processor(cpu, "pd-3node", tmp_path)
     (decode,) = [text for name, text in checks.items() if "-decode at" in name]
     assert "of the prompts' tokens from prefill" in decode
-    assert any("MooncakeConnectorV1 by NixlConnector" in line for line in report["changes"])
+    assert any("MooncakeConnectorV1 with NixlConnector" in line for line in report["changes"])

@@ -10,44 +10,52 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from validation.rehearsal import load
-from validation.rehearsal.load import (
+from validation.rehearsal import load_generator
+from validation.rehearsal.fault_outcome import assess, recovery_time
+from validation.rehearsal.load_generator import (
     CUT_SHORT,
     EMPTY,
     LATE,
-    NOBODY,
+    NO_CONNECTION,
     REPEATED,
-    Load,
-    Seen,
+    Attempt,
+    LoadGenerator,
     ask,
     ask_streamed,
 )
-from validation.rehearsal.outcome import again, outcome, told
 
 BEGUN = 100.0
 
 
-def answered(at: float, seconds: float = 0.1) -> Seen:
-    return Seen(at, seconds, 200, True)
+def answered(at: float, seconds: float = 0.1) -> Attempt:
+    return Attempt(at, seconds, 200, True)
 
 
-def steady(since: float) -> list[Seen]:
+def steady(since: float) -> list[Attempt]:
     return [answered(since + 0.25 * n) for n in range(8)]
 
 
-def judged(*seen: Seen):
-    return outcome("a fault", "killed", ("decode-0",), seen, BEGUN)
+def judged(*seen: Attempt):
+    return assess("a fault", "killed", ("decode-0",), seen, BEGUN)
 
 
 def test_requests_before_the_fault_do_not_count_unless_it_meets_them() -> None:
-    found = judged(Seen(90.0, 1.0, 500, False), Seen(99.5, 1.0, 200, False, "broken"), *steady(101))
+    found = judged(
+        Attempt(90.0, 1.0, 500, False),
+        Attempt(99.5, 1.0, 200, False, "broken"),
+        *steady(101),
+    )
     assert (found.sent, found.failed) == (9, 1)
     assert found.statuses == {"200 and broken off": 1}
 
 
 def test_it_serves_again_with_the_first_answer_after_the_last_disturbed_request() -> None:
-    seen = [Seen(100.5, 0.1, 500, False), Seen(103.0, 0.1, NOBODY, False), *steady(104.0)]
-    assert again(seen, BEGUN) == pytest.approx(4.1)
+    seen = [
+        Attempt(100.5, 0.1, 500, False),
+        Attempt(103.0, 0.1, NO_CONNECTION, False),
+        *steady(104.0),
+    ]
+    assert recovery_time(seen, BEGUN) == pytest.approx(4.1)
     assert judged(*seen).good
 
 
@@ -56,11 +64,11 @@ def test_a_late_answer_is_a_disturbance_and_no_failure() -> None:
     found = judged(*usual, answered(100.5, 5.0), *steady(106.0))
     assert found.failed == 0
     assert found.after == pytest.approx(6.1)
-    assert again([*usual, answered(100.5, 1.9), *steady(106.0)], BEGUN) == 0.0
+    assert recovery_time([*usual, answered(100.5, 1.9), *steady(106.0)], BEGUN) == 0.0
 
 
 def test_a_request_that_hangs_does_not_delay_the_others() -> None:
-    found = judged(Seen(100.1, 20.0, LATE, False), *steady(101.0))
+    found = judged(Attempt(100.1, 20.0, LATE, False), *steady(101.0))
     assert found.after == pytest.approx(1.1)
     assert found.hung == 1
     assert not found.good
@@ -68,31 +76,35 @@ def test_a_request_that_hangs_does_not_delay_the_others() -> None:
 
 def test_while_a_late_one_is_under_way_it_does_not_serve_again() -> None:
     seen = steady(101.0)
-    assert again(seen, BEGUN, [answered(102.8, 0.2)]) == 0.0
-    assert again(seen, BEGUN, [answered(102.7, 9.0)]) is None
+    assert recovery_time(seen, BEGUN, [answered(102.8, 0.2)]) == 0.0
+    assert recovery_time(seen, BEGUN, [answered(102.7, 9.0)]) is None
 
 
 def test_too_few_answers_are_no_recovery() -> None:
-    found = judged(Seen(100.5, 0.1, 500, False), *steady(101)[:3])
+    found = judged(Attempt(100.5, 0.1, 500, False), *steady(101)[:3])
     assert found.after is None
     assert not found.good
-    assert "it did not serve again" in told(found)
+    assert "did not serve again" in str(found)
 
 
 @pytest.mark.parametrize(
     ("seen", "count", "words"),
     [
-        (Seen(101, 1, 200, False, EMPTY), "empty", "1 with 200 and nothing"),
-        (Seen(101, 1, 200, False, f"{CUT_SHORT}: 3"), "wrong", "1 with 200 and cut short"),
-        (Seen(101, 1, 200, False, f"{REPEATED}: 9"), "wrong", "1 with 200 and repetitions"),
-        (Seen(101, 20, LATE, False), "hung", "1 with no answer in time"),
+        (Attempt(101, 1, 200, False, EMPTY), "empty", "1 with 200 and nothing"),
+        (Attempt(101, 1, 200, False, f"{CUT_SHORT}: 3"), "wrong", "1 with 200 and cut short"),
+        (
+            Attempt(101, 1, 200, False, f"{REPEATED}: 9"),
+            "wrong",
+            "1 with 200 and repetitions",
+        ),
+        (Attempt(101, 20, LATE, False), "hung", "1 with no answer in time"),
     ],
 )
-def test_what_is_not_honest_is_a_failure(seen: Seen, count: str, words: str) -> None:
+def test_what_is_not_honest_is_a_failure(seen: Attempt, count: str, words: str) -> None:
     found = judged(seen, *steady(102))
     assert getattr(found, count) == 1
     assert not found.good
-    assert words in told(found)
+    assert words in str(found)
 
 
 ANSWERS = {
@@ -106,7 +118,7 @@ STREAMS = {
     "whole": [EVENT, LAST, "[DONE]"],
     "nothing": [],
     "half": [EVENT, EVENT],
-    "twice": [EVENT] * load.STREAMED + [LAST, "[DONE]"],
+    "twice": [EVENT] * load_generator.STREAMED + [LAST, "[DONE]"],
     "error": [EVENT, {"error": {"message": "dead"}}, "[DONE]"],
     "broken": [EVENT, None],
     "late": [EVENT, 0.3, EVENT, 0.3, EVENT, LAST],
@@ -121,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200 if asked["prompt"] != "refused" else 503)
+        self.send_response(200 if asked["prompt"] != "unsupported" else 503)
         if not asked.get("stream"):
             body = ANSWERS.get(asked["prompt"], b"no server")
             self.send_header("Content-Length", str(len(body)))
@@ -158,7 +170,7 @@ def url() -> Iterator[str]:
         ("whole", 200, ""),
         ("nothing", 200, EMPTY),
         ("half", 200, f"{CUT_SHORT}: {{"),
-        ("refused", 503, "no server"),
+        ("unsupported", 503, "no server"),
     ],
 )
 def test_an_answer(url: str, prompt: str, status: int, said: str) -> None:
@@ -188,12 +200,12 @@ def test_a_streamed_answer(url: str, prompt: str, said: str) -> None:
 
 
 def test_a_deadline_is_for_the_whole_stream(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "DEADLINE", 0.5)
+    monkeypatch.setattr(load_generator, "DEADLINE", 0.5)
     assert ask_streamed(url, "m", "late", {}).status == LATE
 
 
 def test_nobody_answers() -> None:
-    assert ask("http://127.0.0.1:9", "m", "whole", {}).status == NOBODY
+    assert ask("http://127.0.0.1:9", "m", "whole", {}).status == NO_CONNECTION
 
 
 def test_requests_are_sent_whether_or_not_earlier_ones_are_answered(
@@ -201,16 +213,16 @@ def test_requests_are_sent_whether_or_not_earlier_ones_are_answered(
 ) -> None:
     go = threading.Event()
 
-    def stuck(url: str, model: str, prompt: str, headers: dict[str, str]) -> Seen:
+    def stuck(url: str, model: str, prompt: str, headers: dict[str, str]) -> Attempt:
         go.wait(10)
         return answered(time.monotonic())
 
-    monkeypatch.setattr(load, "ask", stuck)
-    monkeypatch.setattr(load, "ask_streamed", stuck)
-    with Load("http://x", "m", "", interval=0.01) as sent:
-        while len(sent.under_way()) < 3:
+    monkeypatch.setattr(load_generator, "ask", stuck)
+    monkeypatch.setattr(load_generator, "ask_streamed", stuck)
+    with LoadGenerator("http://x", "m", "", interval=0.01) as sent:
+        while len(sent.pending()) < 3:
             time.sleep(0.01)
-        assert sent.seen() == []
+        assert sent.results() == []
         go.set()
-    assert len(sent.seen()) >= 3
-    assert sent.under_way() == []
+    assert len(sent.results()) >= 3
+    assert sent.pending() == []

@@ -10,7 +10,7 @@ from clusters.file import read
 from common.errors import UserError
 from tests import ROOT
 from validation.rehearsal import faults
-from validation.rehearsal.inflict import DEEDS
+from validation.rehearsal.injection import INJECTIONS
 
 
 def example(name: str, **changes: str) -> Deployment:
@@ -24,7 +24,7 @@ def example(name: str, **changes: str) -> Deployment:
 
 
 def names(ones: list[faults.Fault]) -> list[tuple[str, ...]]:
-    return [(one.kind.name, *one.whom) for one in ones]
+    return [(one.kind.name, *one.targets) for one in ones]
 
 
 def test_prefill_decode_and_proxy_on_three_nodes() -> None:
@@ -72,11 +72,11 @@ def test_the_head_and_a_worker_of_ray() -> None:
     ],
 )
 def test_a_name_means(name: str, number: int) -> None:
-    assert len(faults.chosen(example("pd-3node"), [name])) == number
+    assert len(faults.select(example("pd-3node"), [name])) == number
 
 
 def test_several_names_mean_each_fault_once_and_in_the_usual_order() -> None:
-    ones = faults.chosen(example("pd-3node"), ["proxy", "killed"])
+    ones = faults.select(example("pd-3node"), ["proxy", "killed"])
     assert names(ones)[:4] == [
         ("killed", one) for one in ("prefill-0", "decode-0", "decode-1", "proxy")
     ]
@@ -85,17 +85,17 @@ def test_several_names_mean_each_fault_once_and_in_the_usual_order() -> None:
 
 def test_without_names_all_are_meant() -> None:
     made = example("pd-3node")
-    assert faults.chosen(made, []) == list(faults.faults(made))
+    assert faults.select(made, []) == list(faults.faults(made))
 
 
 def test_every_wrong_name_is_told_with_those_that_are_known() -> None:
     with pytest.raises(UserError) as caught:
-        faults.chosen(example("pd-3node"), ["kiled", "frozen:node1", "killed", ""])
+        faults.select(example("pd-3node"), ["kiled", "frozen:node1", "killed", ""])
     assert caught.value.exit_code == 64
     first, second, third = map(str, caught.value.findings)
     assert first.startswith("--fault kiled: 'kiled' is unknown (did you mean killed? known: ")
     assert {"isolated", "decode-0", "node3"} <= set(first.rstrip(")").replace(",", "").split())
-    assert second.startswith("--fault frozen:node1: no fault is all of these (known: ")
+    assert second.startswith("--fault frozen:node1: no fault matches all of these (known: ")
     assert third.startswith("--fault : '' is unknown (known: ")
 
 
@@ -104,7 +104,7 @@ def test_the_data_name_deeds_and_roles_that_are() -> None:
     for name in ("pd-3node", "ray", "single", "multi-node"):
         roles |= {one.role for one in example(name).containers}
     for kind in faults.kinds():
-        assert kind.does in DEEDS
-        assert kind.to in (faults.CONTAINER, faults.NODE, faults.LINK)
+        assert kind.action in INJECTIONS
+        assert kind.target in (faults.CONTAINER, faults.NODE, faults.LINK)
         assert set(kind.roles) <= roles
         assert kind.seconds >= 0

@@ -6,18 +6,20 @@ import pytest
 
 from validation.endpoint.verify import FAILED, OK
 from validation.rehearsal import rehearse
-from validation.rehearsal.load import Seen
+from validation.rehearsal.load_generator import Attempt
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, answers: list[bool]) -> tuple[str, str, list[str]]:
     left, prompts = iter(answers), list[str]()
 
-    def ask(url: str, model: str, prompt: str, headers: dict[str, str]) -> Seen:
+    def ask(url: str, model: str, prompt: str, headers: dict[str, str]) -> Attempt:
         prompts.append(prompt)
-        return Seen(0.0, 1.0, 200, True) if next(left) else Seen(0.0, 1.0, 500, False, "no KV")
+        return (
+            Attempt(0.0, 1.0, 200, True) if next(left) else Attempt(0.0, 1.0, 500, False, "no KV")
+        )
 
     monkeypatch.setattr(rehearse, "ask", ask)
-    result = rehearse.warm("http://x", "m", "", 3)
+    result = rehearse.warm_up("http://x", "m", "", 3)
     assert next(left, None) is None
     return result.state, result.message, prompts
 
@@ -35,6 +37,6 @@ def test_some_may_fail_while_servers_connect(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_cluster_that_goes_on_failing_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    state, said, _ = seen(monkeypatch, [True, True, *[False] * rehearse.WARM])
+    state, said, _ = seen(monkeypatch, [True, True, *[False] * rehearse.WARM_UP_FAILURES])
     assert state == FAILED
-    assert said == f"0 answered in a row after {rehearse.WARM} failed, the last: no KV"
+    assert said == f"0 answered in a row after {rehearse.WARM_UP_FAILURES} failed, the last: no KV"

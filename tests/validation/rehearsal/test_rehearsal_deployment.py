@@ -1,4 +1,4 @@
-"""The cluster as it is rehearsed, and what is said of it."""
+"""The deployment of a rehearsal, and its list of changes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clusters.file import read
 from clusters.model import Cluster
 from common.errors import UserError
 from tests import ROOT
-from validation.rehearsal import recorded
-from validation.rehearsal.cast import Cast, cast
+from validation.rehearsal import recorded_engine
+from validation.rehearsal.deployment import RehearsalDeployment, rehearsal_deployment
+from validation.rehearsal.parallel_sizes import Machine
 from validation.rehearsal.rehearse import endpoint
-from validation.rehearsal.sizes import Machine
 
 NETWORK = IPv4Network("10.211.0.0/20")
 MACHINE = Machine(2, 24.0)
@@ -29,13 +29,15 @@ def example(name: str, **changes: str):
     return cluster
 
 
-def recast(cluster: Cluster, network: IPv4Network = NETWORK) -> Cast:
-    return cast(cluster, network, recorded.engine(cluster, "image:tag"), MACHINE)
+def rehearsed(cluster: Cluster, network: IPv4Network = NETWORK) -> RehearsalDeployment:
+    return rehearsal_deployment(
+        cluster, network, recorded_engine.engine(cluster, "image:tag"), MACHINE
+    )
 
 
 def test_nodes_get_addresses_of_the_network_and_the_cluster_stays_as_it_is() -> None:
     cluster = example("pd-3node")
-    made = recast(cluster)
+    made = rehearsed(cluster)
     containers = made.deployment.containers
     assert [one.role for one in containers] == ["prefill", "decode", "headless", "proxy"]
     assert {one.image for one in containers} == {"image:tag"}
@@ -47,7 +49,7 @@ def test_nodes_get_addresses_of_the_network_and_the_cluster_stays_as_it_is() -> 
 
 
 def test_what_kubernetes_would_place_is_placed_here() -> None:
-    made = recast(example("kubernetes"))
+    made = rehearsed(example("kubernetes"))
     assert not any(one.node.placed for one in made.deployment.containers)
     assert made.deployment.proxy is not None
     prefill, decode = (made.deployment.proxy.env[f"{s}_ENDPOINTS"] for s in ("PREFILL", "DECODE"))
@@ -58,26 +60,26 @@ def test_what_kubernetes_would_place_is_placed_here() -> None:
 
 def test_more_nodes_than_addresses_are_refused() -> None:
     with pytest.raises(UserError, match="do not fit into"):
-        recast(example("pd-3node"), IPv4Network("10.0.0.0/29"))
+        rehearsed(example("pd-3node"), IPv4Network("10.0.0.0/29"))
 
 
 def test_the_image_is_the_release_s_on_a_stand_in() -> None:
-    assert recorded.image_of(example("pd-3node")) == "vllm-ascend:v0.13.0rc1-a3-standin"
+    assert recorded_engine.default_image(example("pd-3node")) == "vllm-ascend:v0.13.0rc1-a3-standin"
 
 
 def test_ray_is_told_of_the_npus_that_its_nodes_would_have() -> None:
-    made = recast(example("ray"))
+    made = rehearsed(example("ray"))
     assert [one.env["RAY_ARGS"] for one in made.deployment.containers] == [
         """--resources '{"NPU": 16}'"""
     ] * 2
-    assert "Ray is told of 16 NPUs on each node of serve" in map(str, made.changes)
+    assert "Ray gets 16 NPUs on each node of serve" in map(str, made.changes)
 
 
 def test_clients_send_to_the_proxy_or_the_first_server() -> None:
-    pair = recast(example("multi-node")).deployment
-    proxied = recast(example("pd-3node")).deployment
+    pair = rehearsed(example("multi-node")).deployment
+    proxied = rehearsed(example("pd-3node")).deployment
     assert endpoint(pair) == "http://10.211.0.10:8000"
     assert endpoint(proxied) == "http://10.211.0.10:12347"
     only = example("single", **{"[node0]}": "[node0], command: [sleep, '9']}"})
-    with pytest.raises(UserError, match="no server that could be asked"):
-        endpoint(recast(only).deployment)
+    with pytest.raises(UserError, match="no server to send requests to"):
+        endpoint(rehearsed(only).deployment)

@@ -6,31 +6,33 @@ from ipaddress import IPv4Network
 
 from clusters.file import read
 from tests import ROOT
-from validation.rehearsal import proof, recorded
-from validation.rehearsal.cast import cast
-from validation.rehearsal.proof import Counts
-from validation.rehearsal.sizes import Machine
+from validation.rehearsal import evidence, recorded_engine
+from validation.rehearsal.deployment import rehearsal_deployment
+from validation.rehearsal.evidence import Counters
+from validation.rehearsal.parallel_sizes import Machine
 
-IDLE = {(proof.PROMPT, ""): 0.0, (proof.GENERATED, ""): 0.0, (proof.FETCHED, ""): 0.0}
+IDLE = {(evidence.PROMPT, ""): 0.0, (evidence.GENERATED, ""): 0.0, (evidence.FETCHED, ""): 0.0}
 # Two prefill servers and one decode server.
 FILE = read.read(ROOT / "clusters/examples/kubernetes.yaml").cluster
 assert FILE is not None
-RUNS = recorded.engine(FILE, "image:tag")
-DEPLOYMENT = cast(FILE, IPv4Network("10.211.0.0/20"), RUNS, Machine(2, 24.0)).deployment
+RUNS = recorded_engine.engine(FILE, "image:tag")
+DEPLOYMENT = rehearsal_deployment(
+    FILE, IPv4Network("10.211.0.0/20"), RUNS, Machine(2, 24.0)
+).deployment
 FIRST, SECOND, DECODE = (end for group in DEPLOYMENT.groups for end in group.endpoints)
 
 
-def proven(**after: Counts) -> list[str]:
+def proven(**after: Counters) -> list[str]:
     before = {end: IDLE for end in (FIRST, SECOND, DECODE)}
     counts = {FIRST: after["first"], SECOND: after["second"], DECODE: after["decode"]}
-    return [result.state for result in proof.prove(DEPLOYMENT, before, counts)]
+    return [result.state for result in evidence.check_work(DEPLOYMENT, before, counts)]
 
 
-def busy(fetched: float = 0.0) -> Counts:
+def busy(fetched: float = 0.0) -> Counters:
     return {
-        (proof.PROMPT, ""): 10.0,
-        (proof.GENERATED, ""): 4.0,
-        (proof.FETCHED, ""): fetched,
+        (evidence.PROMPT, ""): 10.0,
+        (evidence.GENERATED, ""): 4.0,
+        (evidence.FETCHED, ""): fetched,
     }
 
 
@@ -49,13 +51,13 @@ def test_a_server_that_tells_nothing_is_not_proven() -> None:
 
 
 def test_every_rank_of_a_server_has_to_take_part() -> None:
-    ranks = {**busy(10.0), (proof.PROMPT, "0"): 6.0, (proof.PROMPT, "1"): 4.0}
-    del ranks[proof.PROMPT, ""]
+    ranks = {**busy(10.0), (evidence.PROMPT, "0"): 6.0, (evidence.PROMPT, "1"): 4.0}
+    del ranks[evidence.PROMPT, ""]
     before = {end: IDLE for end in (FIRST, SECOND, DECODE)}
     for second, state in ((4.0, "ok"), (0.0, "skipped")):
-        ranks[proof.PROMPT, "1"] = second
+        ranks[evidence.PROMPT, "1"] = second
         after = {FIRST: busy(), SECOND: busy(), DECODE: ranks}
-        decode = proof.prove(DEPLOYMENT, before, after)[-1]
+        decode = evidence.check_work(DEPLOYMENT, before, after)[-1]
         assert (decode.state, f"rank 1 {second:.0f}" in decode.message) == (state, True)
 
 
@@ -69,9 +71,9 @@ vllm:request_success_total{engine="0",finished_reason="length"} 3.0
 vllm:generation_tokens_total 4
 process_cpu_seconds_total 9.0
 """
-    assert proof.read(page) == {
-        (proof.PROMPT, "0"): 12.0,
-        (proof.PROMPT, "1"): 1.5e6,
+    assert evidence.parse_counters(page) == {
+        (evidence.PROMPT, "0"): 12.0,
+        (evidence.PROMPT, "1"): 1.5e6,
         ("vllm:request_success_total", "0"): 5.0,
-        (proof.GENERATED, ""): 4.0,
+        (evidence.GENERATED, ""): 4.0,
     }

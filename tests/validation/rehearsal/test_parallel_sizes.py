@@ -1,4 +1,4 @@
-"""Parallel sizes scaled to a machine."""
+"""Parallel sizes scale to a machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoints.inputs.recipes import Sizes
-from validation.rehearsal.rules import Worker
-from validation.rehearsal.sizes import Machine, scaled
+from validation.rehearsal.cpu_rules import Worker
+from validation.rehearsal.parallel_sizes import Machine, scale
 
 counts = st.none() | st.integers(1, 16)
 given_sizes = st.builds(Sizes, tp=counts, pp=counts, dp=counts, dp_local=st.none(), pcp=counts)
@@ -30,19 +30,19 @@ given_sizes = st.builds(Sizes, tp=counts, pp=counts, dp=counts, dp_local=st.none
     ],
 )
 def test_the_shape_stays(was: Sizes, nodes: int, share: int, now: Sizes) -> None:
-    assert scaled(was, nodes, share, 4) == now
+    assert scale(was, nodes, share, 4) == now
 
 
 @given(given_sizes, st.integers(1, 4), st.integers(0, 32))
 def test_no_container_is_without_a_worker_and_none_has_more_than_its_share(
     sizes: Sizes, nodes: int, share: int
 ) -> None:
-    made = scaled(sizes, nodes, share, 4)
+    made = scale(sizes, nodes, share, 4)
     each = (made.tp or 1) * (made.pp or 1) * (made.pcp or 1)
     world = each * (made.dp or 1)
     assert world % nodes == 0
     assert 1 <= world // nodes <= max(share, 1)
-    assert scaled(made, nodes, share, 4) == made
+    assert scale(made, nodes, share, 4) == made
     one_rank = (sizes.dp or 1) == 1
     assert nodes == 1 or (made.dp or 1) == (1 if one_rank else made.dp)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from validation.rehearsal.lines import telling
+from validation.rehearsal.log_lines import last_informative
 
 HEAD = "(EngineCore pid=77) INFO 11-26 02:24:52 [nixl_utils.py:72] "
 
@@ -37,4 +37,4 @@ HEAD = "(EngineCore pid=77) INFO 11-26 02:24:52 [nixl_utils.py:72] "
     ],
 )
 def test_the_line_that_tells_most(lines: list[str], told: list[str]) -> None:
-    assert telling(lines) == told
+    assert last_informative(lines) == told

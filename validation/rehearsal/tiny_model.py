@@ -1,7 +1,7 @@
-"""A small model with random weights: what vLLM needs to serve, made without any download.
+"""Write a tiny model with random weights that vLLM can serve, without any download.
 
-A Qwen3 of two layers whose tokens are bytes. The same seed gives the same files on every node, so
-that prefill and decode hold one model.
+A Qwen3 with two layers whose tokens are bytes. The same seed gives the same files on every node, so
+prefill and decode hold the same model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 BYTES = 256
-LAST = "model.safetensors"  # written when everything else is there
+WEIGHTS = "model.safetensors"  # written last
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model. Heads divide by the tensor parallel sizes that are rehearsed."""
+    """Sizes of the model. The heads are a multiple of every tensor parallel size of a rehearsal."""
 
     layers: int = 2
     hidden: int = 256
@@ -37,8 +37,8 @@ class Shape:
     context: int = 4096
 
 
-def make(directory: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
-    """Write the model into `directory` and return it. The same arguments give the same bytes."""
+def write(directory: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write the model to `directory` and return that. Equal arguments give equal bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     texts = {
         "config.json": _config(shape),
@@ -54,9 +54,9 @@ def make(directory: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     }
     for name, content in texts.items():
         (directory / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    scratch = directory / f".{LAST}"
+    scratch = directory / f".{WEIGHTS}"
     scratch.write_bytes(_weights(shape, random.Random(seed)))
-    scratch.replace(directory / LAST)
+    scratch.replace(directory / WEIGHTS)
     return directory
 
 
@@ -84,7 +84,7 @@ def _config(shape: Shape) -> dict[str, Any]:
 
 
 def _tokenizer() -> dict[str, Any]:
-    """One token a byte, in the characters that byte-level BPE writes them as, without merges."""
+    """One token for each byte, in the characters of byte-level BPE, without merges."""
     vocabulary = {symbol: number for number, symbol in enumerate(_symbols())}
     added = [
         {
@@ -123,7 +123,7 @@ def _tokenizer() -> dict[str, Any]:
 
 
 def _symbols() -> Iterator[str]:
-    """Byte-level BPE's character for each byte: itself where it can be seen, else from 256 on."""
+    """Byte-level BPE's character for each byte: printable bytes as they are, others from 256 on."""
     beyond = BYTES
     for byte in range(BYTES):
         if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte <= 0xFF:
@@ -134,7 +134,7 @@ def _symbols() -> Iterator[str]:
 
 
 def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every weight; norms have one dimension."""
+    """The name and shape of every tensor; norms have one dimension."""
     yield "model.embed_tokens.weight", (shape.vocabulary, shape.hidden)
     for layer in range(shape.layers):
         at = f"model.layers.{layer}"
@@ -155,7 +155,7 @@ def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _weights(shape: Shape, source: random.Random) -> bytes:
-    """A safetensors file: the header's length, the header, and the tensors in its order."""
+    """A safetensors file: the length of the header, the header, and the tensors in its order."""
     header: dict[str, Any] = {}
     parts, offset = [], 0
     for name, dimensions in _tensors(shape):
@@ -173,7 +173,7 @@ def _ones(count: int) -> bytes:
     return struct.pack("<H", 0x3F80) * count
 
 
-# The high byte of a bfloat16 of either sign between 2**-7 and 2**-5.
+# High bytes of a bfloat16 of either sign between 2**-7 and 2**-5.
 _HIGH = bytes(0x3C | (byte & 0x80) for byte in range(BYTES))
 
 

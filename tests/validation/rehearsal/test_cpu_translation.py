@@ -1,4 +1,4 @@
-"""A cluster of NPUs as one that vLLM runs on the processor."""
+"""A cluster of NPUs as one that vLLM runs on the vllm_engine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import SIDES, Recipe
 from tests import ROOT
-from validation.rehearsal import processor
-from validation.rehearsal.cast import Cast, cast
-from validation.rehearsal.sizes import Machine
+from validation.rehearsal import vllm_engine
+from validation.rehearsal.deployment import RehearsalDeployment, rehearsal_deployment
+from validation.rehearsal.parallel_sizes import Machine
 
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = ROOT / "clusters/examples"
@@ -34,8 +34,8 @@ NPU = re.compile(
 )
 
 
-def on_the_processor(cluster: Cluster, machine: Machine = SMALL) -> Cast:
-    return cast(cluster, NETWORK, processor.engine(cluster), machine)
+def on_the_processor(cluster: Cluster, machine: Machine = SMALL) -> RehearsalDeployment:
+    return rehearsal_deployment(cluster, NETWORK, vllm_engine.engine(cluster), machine)
 
 
 def read_text(text: str) -> Cluster:
@@ -65,7 +65,7 @@ def after(container: Container, flag: str) -> str:
 # ---- the reference -------------------------------------------------------------------------------
 
 
-def told(made: Cast) -> str:
+def told(made: RehearsalDeployment) -> str:
     lines = [*made.changes, ""]
     for one in made.deployment.containers:
         assert one.launch
@@ -118,7 +118,7 @@ def named(recipe: Recipe) -> str:
     )
 
 
-def remains(made: Cast) -> list[str]:
+def remains(made: RehearsalDeployment) -> list[str]:
     """What of NPUs the containers still have, but for what the entrypoint itself sets."""
     found = []
     for one in made.deployment.containers:
@@ -204,7 +204,7 @@ instances:
   serve: {nodes: [node0]}
 """
     cluster = read_text(text)
-    _, said = processor.engine(cluster).translate(cluster, SMALL)
+    _, said = vllm_engine.engine(cluster).translate(cluster, SMALL)
     assert said == (
         "every server has a tiny model with random weights",
         "flags and variables are those of cpu-0.32.0, not of v0.13.0rc1",
@@ -223,7 +223,7 @@ def test_a_transfer_without_two_sides_is_left_out() -> None:
         )
     )
     assert "--kv-transfer-config" not in flags(made.deployment.containers[0])
-    assert "left out: AscendStoreConnector (the stores of KV caches" in "\n".join(made.changes)
+    assert "left out: AscendStoreConnector (the image has no" in "\n".join(made.changes)
 
 
 def test_two_instances_on_a_node_have_ports_of_their_own() -> None:
@@ -266,7 +266,7 @@ def test_external_data_parallel_becomes_internal() -> None:
         )
     )
     assert [one.role for one in made.deployment.containers] == ["leader", "headless"]
-    assert "replaced: a server for each rank by one" in "\n".join(made.changes)
+    assert "replaced: a server for each rank with one server" in "\n".join(made.changes)
 
 
 def test_a_command_of_its_own_stays() -> None:

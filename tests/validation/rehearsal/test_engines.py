@@ -12,10 +12,10 @@ from docker.errors import NotFound
 from clusters.file import read
 from common.errors import EX_UNAVAILABLE, EX_USAGE, UserError
 from tests import ROOT
-from validation.rehearsal import choice, processor, rules, tiny
-from validation.rehearsal.engines import Engine
+from validation.rehearsal import cpu_rules, engines, tiny_model, vllm_engine
+from validation.rehearsal.engine import Engine
+from validation.rehearsal.parallel_sizes import Machine
 from validation.rehearsal.rehearse import check_image
-from validation.rehearsal.sizes import Machine
 
 EXAMPLES = ROOT / "clusters/examples"
 CLUSTER = read.read(EXAMPLES / "single.yaml").cluster
@@ -24,24 +24,24 @@ assert CLUSTER is not None
 
 def chosen(name: str, image: str = "", model: str = "") -> Engine:
     assert CLUSTER
-    return choice.engine(name, CLUSTER, image, model)
+    return engines.select(name, CLUSTER, image, model)
 
 
 def test_the_recorded_engine_takes_the_cluster_as_it_is() -> None:
     assert CLUSTER
     made = chosen("recorded")
     assert made.image == "vllm-ascend:v0.13.0rc1-a3-standin"
-    assert made.build == "invoke build --platform a3 --release v0.13.0rc1 --base stand-in"
+    assert made.build_command == "invoke build --platform a3 --release v0.13.0rc1 --base stand-in"
     assert made.translate(CLUSTER, Machine(1, 1.0))[0] is CLUSTER
 
 
 def test_vllm_runs_in_the_image_of_platform_cpu_with_the_tiny_model() -> None:
     made = chosen("vllm")
     assert made.image == "vllm-ascend:v0.13.0rc1-cpu-vllm0.32.0"
-    assert "invoke build --platform cpu --release v0.13.0rc1 --engine 0.32.0" in made.build
+    assert "invoke build --platform cpu --release v0.13.0rc1 --engine 0.32.0" in made.build_command
     (mount,) = made.mounts
-    assert mount.target == processor.PLACE
-    assert (mount.source / tiny.LAST).is_file()
+    assert mount.target == vllm_engine.MODEL
+    assert (mount.source / tiny_model.WEIGHTS).is_file()
     assert made.timeout > chosen("recorded").timeout
 
 
@@ -86,7 +86,7 @@ def test_the_image_has_to_be_there_and_to_hold_that_vllm() -> None:
     right = {"ascend.platform": "cpu", "ascend.pin.vllm": "0.32.0"}
     check_image(cast(APIClient, Images("some:image", **right)), made)
     for have, code, said in (
-        (Images("other:image"), EX_UNAVAILABLE, "make it with `invoke build --platform cpu"),
+        (Images("other:image"), EX_UNAVAILABLE, "build it with `invoke build --platform cpu"),
         (
             Images("some:image", **{**right, "ascend.pin.vllm": "0.13.0"}),
             EX_USAGE,
@@ -103,7 +103,7 @@ def test_without_a_lock_the_command_that_makes_one_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert CLUSTER
-    monkeypatch.setattr(processor.engines, "locked", lambda pins: iter(()))
+    monkeypatch.setattr(vllm_engine.cpu, "locked", lambda pins: iter(()))
     with pytest.raises(UserError, match=r"invoke lock --engine 0\.32\.0") as error:
-        processor.variant_of(CLUSTER, rules.load())
+        vllm_engine.select_variant(CLUSTER, cpu_rules.load())
     assert error.value.exit_code == EX_UNAVAILABLE

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from common.errors import EX_UNAVAILABLE, UserError
-from validation.rehearsal.stage import alone
+from validation.rehearsal.network import exclusive
 
 
 def test_a_second_rehearsal_of_a_name_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     def again() -> None:
-        with alone("pd", tmp_path):
+        with exclusive("pd", tmp_path):
             pass
 
     said = pytest.raises(UserError, match="is being rehearsed already")
-    with alone("pd", tmp_path), alone("other", tmp_path), said as error:
+    with exclusive("pd", tmp_path), exclusive("other", tmp_path), said as error:
         again()
     assert error.value.exit_code == EX_UNAVAILABLE
     again()

@@ -1,4 +1,4 @@
-"""The rules of processor.yaml, and what is said of wrong ones."""
+"""The rules of cpu_rules.yaml, and what is said of wrong ones."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import yaml
 from common.errors import EX_DATAERR, UserError
 from entrypoints.inputs import catalogue, stack
 from images import matrix
-from validation.rehearsal import rules
+from validation.rehearsal import cpu_rules
 
 Change = Callable[[dict[str, Any]], object]
 
 
-def loaded(tmp_path: Path, change: Change) -> rules.Rules:
-    raw = yaml.safe_load(rules.PATH.read_text())
+def loaded(tmp_path: Path, change: Change) -> cpu_rules.Rules:
+    raw = yaml.safe_load(cpu_rules.PATH.read_text())
     change(raw)
-    path = tmp_path / "processor.yaml"
+    path = tmp_path / "cpu_rules.yaml"
     path.write_text(yaml.safe_dump(raw))
-    return rules.load(path)
+    return cpu_rules.load(path)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,22 @@ def loaded(tmp_path: Path, change: Change) -> rules.Rules:
         (lambda r: r.update(engines="0.32.0"), "engines: must be a list of words"),
         (lambda r: r["worker"].update(gib=0), "worker.gib: must be a number above 0"),
         (lambda r: r["worker"].pop("cores"), "worker.cores: is missing"),
-        (lambda r: r["refused"].update({"ray-head": 1}), "refused.ray-head: must be a text"),
-        (lambda r: r.update(without=[]), "without: must be a mapping"),
-        (lambda r: r["without"].pop("flags"), "without.flags: is missing"),
-        (lambda r: r["without"].update(flags={}), "without.flags: must be a list"),
-        (lambda r: r["without"]["flags"][0].pop("why"), "without.flags[0].why: is missing"),
-        (lambda r: r["without"]["flags"][0].update(why=""), "without.flags[0].why: is empty"),
-        (lambda r: r["without"]["flags"][1].update(names=["quantization"]), "'quantization' twice"),
-        (lambda r: r["with"]["variables"][0].update(value=1), "value: must be a text"),
-        (lambda r: r["with"]["flags"][0].pop("value"), "with.flags[0].value: is missing"),
-        (lambda r: r["most"][0].update(value="many"), "most[0].value: must be a number above 0"),
+        (
+            lambda r: r["unsupported"].update({"ray-head": 1}),
+            "unsupported.ray-head: must be a text",
+        ),
+        (lambda r: r.update(remove=[]), "remove: must be a mapping"),
+        (lambda r: r["remove"].pop("flags"), "remove.flags: is missing"),
+        (lambda r: r["remove"].update(flags={}), "remove.flags: must be a list"),
+        (lambda r: r["remove"]["flags"][0].pop("why"), "remove.flags[0].why: is missing"),
+        (lambda r: r["remove"]["flags"][0].update(why=""), "remove.flags[0].why: is empty"),
+        (lambda r: r["remove"]["flags"][1].update(names=["quantization"]), "'quantization' twice"),
+        (lambda r: r["override"]["variables"][0].update(value=1), "value: must be a text"),
+        (lambda r: r["override"]["flags"][0].pop("value"), "override.flags[0].value: is missing"),
+        (
+            lambda r: r["limits"][0].update(value="many"),
+            "limits[0].value: must be a number",
+        ),
         (lambda r: r["transfer"].pop("port"), "transfer.port: is missing"),
         (lambda r: r["transfer"]["port"].update(step=0), "transfer.port.step: must be a number"),
         (lambda r: r["transfer"]["variables"].update(A=1), "transfer.variables.A: must be a text"),
@@ -54,14 +60,14 @@ def test_bad_data_is_said_with_its_place(tmp_path: Path, change: Change, said: s
     with pytest.raises(UserError, match=re.escape(said)) as error:
         loaded(tmp_path, change)
     assert error.value.exit_code == EX_DATAERR
-    assert all(one.where.startswith("processor.yaml: ") for one in error.value.findings)
+    assert all(one.where.startswith("cpu_rules.yaml: ") for one in error.value.findings)
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     def change(raw: dict[str, Any]) -> None:
-        raw.pop("tensor")
-        raw["without"]["features"][0].pop("why")
-        raw["most"][2].pop("name")
+        raw.pop("max_tensor_parallel")
+        raw["remove"]["features"][0].pop("why")
+        raw["limits"][2].pop("name")
 
     with pytest.raises(UserError) as error:
         loaded(tmp_path, change)
@@ -69,21 +75,21 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_every_engine_of_the_rules_is_one_of_the_matrix() -> None:
-    known = rules.load()
+    known = cpu_rules.load()
     assert known.engines
     assert set(known.engines) <= set(matrix.load().cpu.engines)
 
 
-@pytest.mark.parametrize("vllm", rules.load().engines)
+@pytest.mark.parametrize("vllm", cpu_rules.load().engines)
 def test_what_is_set_the_engine_knows(vllm: str) -> None:
-    known = rules.load()
+    known = cpu_rules.load()
     problems: list[Any] = []
     release = stack.release(matrix.load().engine(vllm).facts, problems)
     assert release
     its = catalogue.load(release)
-    for one in (*known.given.flags, *known.most):
+    for one in (*known.override.flags, *known.limits):
         assert f"--{one.name}" in its.options
-    named = [one.name for one in known.given.variables]
+    named = [one.name for one in known.override.variables]
     transfer = known.transfer
     for name in (*named, *transfer.variables, transfer.port.variable):
         assert not name.startswith("VLLM_") or name in its.variables
@@ -91,8 +97,11 @@ def test_what_is_set_the_engine_knows(vllm: str) -> None:
 
 
 def test_the_first_rule_that_fits_a_name_says_why() -> None:
-    some = (rules.Names(("hccl-*", "b"), "first"), rules.Names(("hccl-x", "c"), "second"))
-    assert [rules.why(name, some) for name in ("hccl-x", "b", "c", "d")] == [
+    some = (
+        cpu_rules.Pattern(("hccl-*", "b"), "first"),
+        cpu_rules.Pattern(("hccl-x", "c"), "second"),
+    )
+    assert [cpu_rules.reason(name, some) for name in ("hccl-x", "b", "c", "d")] == [
         "first",
         "first",
         "second",
