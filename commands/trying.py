@@ -41,18 +41,17 @@ def verify(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE
-        from validation.endpoint import show
-        from validation.endpoint import verify as trial
+        from validation.endpoint import verify as checks
         from validation.endpoint.client import Endpoint
 
         endpoint = Endpoint(url, environ().get(key_env, ""), timeout, certificates)
         results = []
-        for result in trial.verify(endpoint, model):
+        for result in checks.verify(endpoint, model):
             results.append(result)
             tell = print if format == "text" else say
-            tell(show.result_text(result))
-        data(format, show.results_data(results), lambda: show.summary_text(results))
-        if any(one.state == trial.FAILED for one in results):
+            tell(checks.result_text(result))
+        data(format, checks.results_data(results), lambda: checks.summary_text(results))
+        if any(one.state == checks.FAILED for one in results):
             raise Exit(code=EX_SOFTWARE)
 
 
@@ -170,32 +169,40 @@ def bench(
     """
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE
-        from validation.endpoint import bench as trial
-        from validation.endpoint import benchmarks, page, results, show, store
+        from validation.endpoint import (
+            bench,
+            benchmark_html,
+            benchmark_report,
+            benchmark_results,
+            benchmarks,
+            run_records,
+        )
         from validation.endpoint.client import Endpoint
 
         known = benchmarks.load()
-        program = trial.program_of(image, vllm, trial.words("--docker-args", docker_args))
-        chosen = trial.recipe(recipe, kind)
+        program = bench.select_vllm(image, vllm, bench.split_words("--docker-args", docker_args))
+        chosen = bench.load_recipe(recipe, kind)
         one = known.case(kind, chosen.name, case)
-        more = trial.words("--args", args)
-        run = trial.planned(one, target, chosen, model, tokenizer, scale, more)
-        folder = store.made(Path(out))
-        earlier = results.stored(folder, known)
-        others = results.chosen(compare, one, scale, known) if compare else earlier
+        more = bench.split_words("--args", args)
+        run = bench.plan_run(one, target, chosen, model, tokenizer, scale, more)
+        folder = run_records.create_directory(Path(out))
+        earlier = benchmark_results.read_all(folder, known)
+        others = (
+            benchmark_results.read_comparable(compare, one, scale, known) if compare else earlier
+        )
         key = environ().get(key_env, "")
-        if kind == trial.SERVE:
-            trial.served(Endpoint(run.target, key), run.model)
-        record = trial.make(run, program, known, key)
-        file = store.write(folder, record, record["recipe"] or run.target, one.name)
-        result = results.result(record, known, str(file))
-        drawn = page.write(folder, [*earlier, result], known)
-        rows = results.compared(result, others)
+        if kind == bench.SERVE:
+            Endpoint(run.target, key).served_model(run.model)
+        record = bench.run_benchmark(run, program, known, key)
+        file = run_records.write(folder, record, record["recipe"] or run.target, one.name)
+        result = benchmark_results.result(record, known, str(file))
+        drawn = benchmark_html.write(folder, [*earlier, result], known)
+        rows = benchmark_results.compare(result, others)
         files = {"file": str(file), "page": str(drawn)}
         data(
             format,
-            show.benchmark_data(result, rows, files),
-            lambda: show.benchmark_text(result, rows, known),
+            benchmark_report.benchmark_data(result, rows, files),
+            lambda: benchmark_report.benchmark_text(result, rows, known),
         )
         say(f"kept in {file}, drawn in {drawn}")
         if result.failed:
@@ -240,26 +247,28 @@ def accuracy(
     with problems_in_plain_words():
         from common.errors import EX_SOFTWARE, user_error
         from images.locking.index import Wheels
-        from validation.endpoint import accuracy as trial
+        from validation.endpoint import accuracy as measurement
         from validation.endpoint import ais_bench as program
-        from validation.endpoint import datasets, store
+        from validation.endpoint import datasets, run_records
 
         settings = datasets.Settings.load()
         known = settings.dataset(dataset)
         if not data:
             raise user_error("--data", "is missing", known.advice)
-        given = datasets.looked_at(known, Path(data))
-        asked = trial.asked(url, model, environ().get(key_env, ""), max_out_len, batch_size)
-        path = (
-            program.there(ais_bench)
-            if ais_bench
-            else program.installed(settings, Wheels.of(environ()), say)
+        given = datasets.check_data(known, Path(data))
+        target = measurement.check_target(
+            url, model, environ().get(key_env, ""), max_out_len, batch_size
         )
-        folder = store.made(Path(out))
-        work = store.fresh(folder, "ais-bench", dataset)
-        record = trial.record(settings, given, asked, path, work)
-        file = store.write(folder, record, dataset, record["model"])
-        common.data(format, record, lambda: "\n".join(trial.text(record, given)))
+        path = (
+            program.find_program(ais_bench)
+            if ais_bench
+            else program.install(settings, Wheels.of(environ()), say)
+        )
+        folder = run_records.create_directory(Path(out))
+        work = run_records.create_run_directory(folder, "ais-bench", dataset)
+        record = measurement.measure(settings, given, target, path, work)
+        file = run_records.write(folder, record, dataset, record["model"])
+        common.data(format, record, lambda: "\n".join(measurement.report_lines(record, given)))
         say(f"kept in {file}, AISBench's files in {work}")
         if record["failed"]:
             raise Exit(code=EX_SOFTWARE)

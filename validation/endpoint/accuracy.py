@@ -1,4 +1,4 @@
-"""How many questions of a data set an endpoint answers right, by AISBench."""
+"""Measure accuracy: how many questions of a data set an endpoint answers correctly."""
 
 from __future__ import annotations
 
@@ -8,33 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EX_USAGE, user_error
-from validation.endpoint import ais_bench, store
-from validation.endpoint.ais_bench import Asked
-from validation.endpoint.bench import served
+from validation.endpoint import ais_bench, run_records
+from validation.endpoint.ais_bench import Target
 from validation.endpoint.client import Endpoint
-from validation.endpoint.datasets import Data, Settings
+from validation.endpoint.datasets import LocalData, Settings
 
 
-def asked(url: str, model: str, key: str, max_out_len: int, batch_size: int) -> Asked:
-    """What is asked of the endpoint, which has to be there. Raises UserError: 69, 65 or 64."""
+def check_target(url: str, model: str, key: str, max_out_len: int, batch_size: int) -> Target:
+    """Check the options against the running endpoint. Raises UserError: 64, 65 or 69."""
     for option, number in (("--max-out-len", max_out_len), ("--batch-size", batch_size)):
         if number < 1:
             raise user_error(option, f"{number} is below 1", exit_code=EX_USAGE)
     endpoint = Endpoint(url, key)
     if endpoint.url.count("/") > 2:
         raise user_error("URL", f"'{url}' has a path", "AISBench asks http://HOST:PORT/v1 only")
-    name = served(endpoint, model)
-    longest = _longest(endpoint, name)
+    name = endpoint.served_model(model)
+    longest = _context_length(endpoint, name)
     if longest and max_out_len >= longest:
-        what = f"{max_out_len} leaves no room for a question in {longest} tokens, the server's most"
-        raise user_error(
-            "--max-out-len", what, "give less, or a server with a larger --max-model-len"
-        )
-    return Asked(endpoint.url, name, max_out_len, batch_size, key)
+        what = f"{max_out_len} leaves no room for questions: the server's limit is {longest} tokens"
+        raise user_error("--max-out-len", what, "reduce it, or raise the server's --max-model-len")
+    return Target(endpoint.url, name, max_out_len, batch_size, key)
 
 
-def _longest(endpoint: Endpoint, model: str) -> int | None:
-    """The context of a model in tokens, where the endpoint tells."""
+def _context_length(endpoint: Endpoint, model: str) -> int | None:
+    """The context length of a model in tokens, if the endpoint states it."""
     body = endpoint.get("/v1/models").body
     listed = body.get("data", []) if isinstance(body, dict) else []
     mine = [one for one in listed if isinstance(one, dict) and one.get("id") == model]
@@ -42,44 +39,48 @@ def _longest(endpoint: Endpoint, model: str) -> int | None:
     return longest if isinstance(longest, int) else None
 
 
-def record(settings: Settings, data: Data, asked: Asked, path: str, work: Path) -> dict[str, Any]:
-    """Run AISBench and return the record of the run. Raises UserError."""
-    date = store.now()
-    scores = ais_bench.run(path, settings, data, asked, work)
+def measure(
+    settings: Settings, data: LocalData, target: Target, path: str, work: Path
+) -> dict[str, Any]:
+    """Run AISBench and return the run record. Raises UserError."""
+    date = run_records.utc_now()
+    scores = ais_bench.run(path, settings, data, target, work)
     reference = data.dataset.reference
     total = ais_bench.total(scores)
-    compared = reference is not None and data.whole
+    comparable = reference is not None and data.complete
     return {
         "date": date,
         "dataset": data.dataset.name,
-        "target": asked.url,
-        "model": asked.model,
+        "target": target.url,
+        "model": target.model,
         "settings": {
             **settings.model["settings"],
-            "max_out_len": asked.max_out_len,
-            "batch_size": asked.batch_size,
+            "max_out_len": target.max_out_len,
+            "batch_size": target.batch_size,
         },
         **total,
-        "whole": data.whole,
-        "reference": asdict(reference) if compared and reference else None,
+        "whole": data.complete,
+        "reference": asdict(reference) if comparable and reference else None,
         "parts": [asdict(one) for one in scores],
         "work": str(work),
     }
 
 
-def text(made: Mapping[str, Any], data: Data) -> Iterator[str]:
-    """What came of it, a line each."""
-    for part in made["parts"]:
+def report_lines(record: Mapping[str, Any], data: LocalData) -> Iterator[str]:
+    """The results for people."""
+    for part in record["parts"]:
         yield f"{part['name']:50} {part['accuracy']:7.2f}  {part['questions']} questions"
-    yield f"{data.dataset.title}: {made['accuracy']:.2f} % right of {made['questions']} questions"
-    if made["failed"]:
-        yield f"{made['failed']} questions got no answer"
-    reference = made["reference"]
+    score = f"{record['accuracy']:.2f} % of {record['questions']} questions correct"
+    yield f"{data.dataset.title}: {score}"
+    if record["failed"]:
+        yield f"{record['failed']} questions got no answer"
+    reference = record["reference"]
     if reference:
-        difference = made["accuracy"] - reference["accuracy"]
+        difference = record["accuracy"] - reference["accuracy"]
         yield (
             f"reference: {reference['accuracy']:.2f} of {reference['model']}, {difference:+.2f}"
             f" here ({reference['source']}; {reference['made_with']})"
         )
-    elif not made["whole"]:
-        yield f"the whole set has {data.dataset.questions} questions: no match for the reference"
+    elif not record["whole"]:
+        total = data.dataset.questions
+        yield f"the whole set has {total} questions: not comparable with the reference"

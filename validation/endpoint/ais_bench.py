@@ -1,4 +1,4 @@
-"""AISBench, which scores answers: its environment, its configuration, its run and its results."""
+"""AISBench, which scores answers: install it, configure it, run it, and read its scores."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from common.paths import WORK
 from images.locking.index import Wheels
 from images.locking.lock import Say
 from images.locking.uv import uv
-from validation.endpoint import program
-from validation.endpoint.datasets import Data, Settings
+from validation.endpoint import external_program
+from validation.endpoint.datasets import LocalData, Settings
 
 BUILD = WORK / "ais-bench"
 LOCK = Path(__file__).parent / "ais-bench.txt"
-READY = "ready"  # in an environment that is complete: what it was made from
+READY = "ready"  # in a complete environment: the hash of its inputs
 CONFIG = "config.py"
 KEY = "AIS_BENCH_KEY"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of the endpoint."""
+class Target:
+    """The endpoint and how to question it. `max_out_len` in tokens."""
 
     url: str
     model: str
@@ -41,7 +41,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Score:
-    """One part of a data set: percent right, how many questions, how many without an answer."""
+    """A part of a data set. `accuracy`: percent correct. `failed`: questions without an answer."""
 
     name: str
     accuracy: float
@@ -49,47 +49,40 @@ class Score:
     failed: int
 
 
-def installed(settings: Settings, wheels: Wheels, say: Say, folder: Path = BUILD) -> str:
-    """The program in build/ais-bench, made where it is not there yet. Raises UserError (69)."""
-    made_from = hashlib.sha256(LOCK.read_bytes() + repr(settings.environment).encode()).hexdigest()
+def install(settings: Settings, wheels: Wheels, say: Say, folder: Path = BUILD) -> str:
+    """Install AISBench in build/ais-bench unless it is there. Raises UserError (69)."""
+    inputs = hashlib.sha256(LOCK.read_bytes() + repr(settings.environment).encode()).hexdigest()
     ready, python = folder / READY, folder / "bin" / "python"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process at a time makes it
-        if not (ready.is_file() and ready.read_text() == made_from):
-            say(f"AISBench: making {folder} (a minute or two)")
-            uv(
-                "venv",
-                "--quiet",
-                "--clear",
-                "--python",
-                settings.environment["python"],
-                str(folder),
-            )
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process at a time installs it
+        if not (ready.is_file() and ready.read_text() == inputs):
+            say(f"AISBench: installing into {folder} (a minute or two)")
+            uv("venv", "-q", "--clear", "--python", settings.environment["python"], str(folder))
             into = ("pip", "install", "--quiet", "--python", str(python))
             torch = f"torch=={settings.environment['torch']}"
             uv(*into, "--require-hashes", "--no-deps", "-r", str(LOCK))
             uv(*into, *wheels.options(), torch)
-            ready.write_text(made_from)
+            ready.write_text(inputs)
     return str(folder / "bin" / "ais_bench")
 
 
-def config(settings: Settings, data: Data, asked: Asked) -> str:
-    """The configuration, on top of AISBench's own for this model API and data set."""
-    where = urlsplit(asked.url)
+def config(settings: Settings, data: LocalData, target: Target) -> str:
+    """The configuration, which extends AISBench's own for this model API and data set."""
+    where = urlsplit(target.url)
     secure = where.scheme == "https"
     model = {
         **settings.model["settings"],
-        "model": asked.model,
+        "model": target.model,
         "host_ip": where.hostname,
         "host_port": where.port or (443 if secure else 80),
-        "max_out_len": asked.max_out_len,
-        "batch_size": asked.batch_size,
+        "max_out_len": target.max_out_len,
+        "batch_size": target.batch_size,
         **({"enable_ssl": True} if secure else {}),
     }
     dataset = data.dataset
     named = f" if one['abbr'] in {data.abbrs!r}"
-    # What the file imports is not there yet while it is read, hence __import__.
+    # Imports of the file do not exist yet while it is read, hence __import__.
     key = f"models[0]['api_key'] = __import__('os').environ[{KEY!r}]"
     lines = [
         "from mmengine.config import read_base",
@@ -98,52 +91,54 @@ def config(settings: Settings, data: Data, asked: Asked) -> str:
         f"    from {settings.model['config']} import models as known",
         f"    from {dataset.config} import {dataset.list} as parts",
         f"models = [dict(known[0], **{model!r})]",
-        *([key] if asked.key else []),
+        *([key] if target.key else []),
         f"datasets = [dict(one, path={str(data.directory)!r}) for one in parts{named}]",
     ]
     return "\n".join(lines) + "\n"
 
 
-def run(path: str, settings: Settings, data: Data, asked: Asked, work: Path) -> list[Score]:
-    """Run it in the directory `work` and read its scores. Raises UserError: 69 or 70."""
-    (work / CONFIG).write_text(config(settings, data, asked), encoding="utf-8")
-    environ = {**os.environ, "TERM": "dumb", **({KEY: asked.key} if asked.key else {})}
+def run(path: str, settings: Settings, data: LocalData, target: Target, work: Path) -> list[Score]:
+    """Run AISBench in the directory `work` and read its scores. Raises UserError: 69 or 70."""
+    (work / CONFIG).write_text(config(settings, data, target), encoding="utf-8")
+    environ = {**os.environ, "TERM": "dumb", **({KEY: target.key} if target.key else {})}
     workers = max(1, min(8, int(0.8 * (os.cpu_count() or 1))))  # AISBench refuses more
     argv = [
         *(path, str(work / CONFIG), "--mode", "all", "--work-dir", str(work)),
         *("--merge-ds", "--dump-eval-details", "--max-num-workers", str(workers)),
     ]
     try:
-        program.run(argv, environ, work)
+        external_program.run(argv, environ, work)
     finally:
-        if asked.key:  # AISBench writes the whole configuration down, with the key
+        if target.key:  # AISBench writes its configuration to files, with the key
             for copies in (work / "tmp", *work.glob("*/configs")):
                 shutil.rmtree(copies, ignore_errors=True)
     return scores(work, settings.model["abbr"], data.abbrs)
 
 
 def scores(work: Path, model: str, parts: Sequence[str]) -> list[Score]:
-    """What AISBench left in its directory. Raises UserError (70) when a part has no score."""
-    made = sorted(work.glob(f"*/results/{model}"))
+    """Read the scores. Raises UserError (70) if a part has none."""
+    runs = sorted(work.glob(f"*/results/{model}"))
     found = []
     for part in parts:
-        result = _read(made[-1] / f"{part}.json") if made else None
+        result = _read(runs[-1] / f"{part}.json") if runs else None
         if not isinstance(result, dict) or not isinstance(result.get("accuracy"), (int, float)):
             raise user_error(
-                "AISBench", f"left no score of {part}", f"its logs: {work}", EX_SOFTWARE
+                "AISBench", f"wrote no score of {part}", f"see its logs: {work}", EX_SOFTWARE
             )
-        answers = made[-1].parents[1] / "predictions" / model / f"{part}.jsonl"
+        answers = runs[-1].parents[1] / "predictions" / model / f"{part}.jsonl"
         rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
         failed = sum(not row.get("success", True) for row in rows)
         found.append(Score(part, float(result["accuracy"]), len(rows), failed))
     return found
 
 
-def there(path: str) -> str:
-    """An `ais_bench` that is installed. Raises UserError (69)."""
+def find_program(path: str) -> str:
+    """The absolute path of an installed `ais_bench`. Raises UserError (69)."""
     found = shutil.which(path)
     if not found:
-        raise user_error("--ais-bench", f"{path} is no program", "leave it out", EX_UNAVAILABLE)
+        raise user_error(
+            "--ais-bench", f"{path} is not a program", "omit the option", EX_UNAVAILABLE
+        )
     return found
 
 
@@ -155,7 +150,7 @@ def _read(path: Path) -> Any:
 
 
 def total(found: Sequence[Score]) -> Mapping[str, Any]:
-    """Over all questions of all parts."""
+    """The score over all questions of all parts."""
     questions = sum(one.questions for one in found)
     right = sum(one.accuracy * one.questions for one in found)
     return {

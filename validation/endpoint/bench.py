@@ -1,4 +1,4 @@
-"""`vllm bench` as the reference runs it: with a command of this machine, or from an image."""
+"""Run `vllm bench`: with a vllm of this machine, or from an image."""
 
 from __future__ import annotations
 
@@ -13,30 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import (
-    EX_DATAERR,
     EX_SOFTWARE,
-    EX_UNAVAILABLE,
     Finding,
     UserError,
-    did_you_mean,
     user_error,
 )
 from entrypoints.inputs import recipes
 from entrypoints.problems import Refused
-from validation.endpoint import program, store
+from validation.endpoint import external_program, run_records
 from validation.endpoint.benchmarks import Benchmarks, Case
 from validation.endpoint.client import Endpoint
 
 RESULT = "result.json"
 RESULTS = "/results"  # in a container
 SERVE = "serve"
-KEY = "OPENAI_API_KEY"  # the variable from which `vllm bench` takes the key
-PASSED = ("VLLM_USE_MODELSCOPE",)  # of a recipe, for the tokenizer
+KEY = "OPENAI_API_KEY"  # where `vllm bench` reads the key
+PASSED = ("VLLM_USE_MODELSCOPE",)  # from the recipe, for the tokenizer
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a benchmark takes from a recipe."""
+    """The parts of a recipe that a benchmark uses."""
 
     name: str = ""
     served: str = ""
@@ -44,8 +41,8 @@ class Recipe:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def recipe(name: str, kind: str) -> Recipe:
-    """By name, path or text; without a server it may be none. Raises UserError."""
+def load_recipe(name: str, kind: str) -> Recipe:
+    """Load by name, path or text; optional for kinds without a server. Raises UserError."""
     if not name and kind != SERVE:
         return Recipe()
     if not name:
@@ -62,7 +59,7 @@ def recipe(name: str, kind: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Vllm:
-    """The program: `path` of this machine, or the one in `image`, run with `options` of docker."""
+    """The vllm program: `path` on this machine, or in `image`, run with `options` of docker."""
 
     path: str = ""
     image: str = ""
@@ -73,13 +70,13 @@ class Vllm:
         words: Sequence[str],
         results: Path,
         env: Sequence[str] = (),
-        shown: Sequence[Path] = (),
+        directories: Sequence[Path] = (),
     ) -> list[str]:
-        """The command. In a container it gets the variables `env` by name, and sees `shown`."""
+        """The command; a container gets the variables `env` by name, and mounts `directories`."""
         if self.path:
             return [self.path, *words]
         mounts = [f"type=bind,source={results},target={RESULTS}"]
-        mounts += [f"type=bind,source={path},target={path},readonly" for path in shown]
+        mounts += [f"type=bind,source={path},target={path},readonly" for path in directories]
         return [
             *("docker", "run", "--rm", "--init", "--network", "host"),
             *(word for name in env for word in ("-e", name)),
@@ -88,19 +85,19 @@ class Vllm:
         ]
 
     def directory(self, results: Path) -> str:
-        """The results' directory as the program sees it."""
+        """The directory of the results, as the program sees it."""
         return str(results) if self.path else RESULTS
 
     def version(self) -> str:
-        """Of vLLM. Raises UserError."""
-        asked = ["docker", "run", "--rm", self.image, "vllm"] if self.image else [self.path]
-        return program.version([*asked, "--version"], os.environ)
+        """The version of vLLM. Raises UserError."""
+        command = ["docker", "run", "--rm", self.image, "vllm"] if self.image else [self.path]
+        return external_program.version([*command, "--version"], os.environ)
 
 
-def program_of(image: str, path: str, options: Sequence[str]) -> Vllm:
-    """The program that the options name. Raises UserError."""
+def select_vllm(image: str, path: str, options: Sequence[str]) -> Vllm:
+    """The program that the options select. Raises UserError unless they select one."""
     if bool(image) == bool(path):
-        what = "are given both" if image else "are both missing"
+        what = "exclude each other" if image else "are both missing"
         raise user_error(
             "--image and --vllm", what, "give one: an image, or a vllm of this machine"
         )
@@ -109,7 +106,7 @@ def program_of(image: str, path: str, options: Sequence[str]) -> Vllm:
 
 @dataclass(frozen=True)
 class Run:
-    """One benchmark to be made. `target` is the API's address, or without a server the model."""
+    """A planned benchmark. `target`: the URL of the API, or the model of kinds without a server."""
 
     case: Case
     target: str
@@ -126,7 +123,7 @@ class Run:
             words += ["--tokenizer", self.tokenizer]
         if self.case.kind.name == SERVE:
             words += ["--base-url", self.target]
-        words += written(benchmarks.flags(self.case, vllm, self.scale))
+        words += flag_words(benchmarks.flags(self.case, vllm, self.scale))
         if self.case.kind.name == SERVE:
             words += ["--save-result", "--result-dir", directory, "--result-filename", RESULT]
         else:
@@ -135,52 +132,52 @@ class Run:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The recipe's way to names; directories need none."""
+        """The recipe's variables for model names; a directory needs none."""
         return {} if Path(self.tokenizer or self.model).is_dir() else self.recipe.env
 
     @property
-    def shown(self) -> list[Path]:
-        """Directories of this machine that the program reads."""
+    def directories(self) -> list[Path]:
+        """The local directories that the program reads."""
         own = "" if self.case.kind.name == SERVE else self.model
         named = (Path(one) for one in (own, self.tokenizer) if one)
         return list(dict.fromkeys(path for path in named if path.is_dir()))
 
 
-def planned(
+def plan_run(
     case: Case,
     target: str,
-    chosen: Recipe,
+    recipe: Recipe,
     model: str,
     tokenizer: str,
     scale: float,
     more: Sequence[str],
 ) -> Run:
-    """The run, with the recipe's names where none are given; directories as absolute paths."""
+    """The run: names default to the recipe's, and directories become absolute paths."""
     if not 0 < scale <= 1:
-        raise user_error("--scale", f"{scale:g} is not above 0 and up to 1", "for example 0.01")
+        raise user_error("--scale", f"{scale:g} is not above 0 and at most 1", "for example 0.01")
     if case.kind.name == SERVE:
         target = Endpoint(target).url
-        model = model or chosen.served
-        tokenizer = tokenizer or chosen.model
+        model = model or recipe.served
+        tokenizer = tokenizer or recipe.model
     elif model:
         raise user_error(
             "--model", f"is not for {case.kind.name}", "give the model first, as the target"
         )
     else:
-        model = target = _found(target)
-    return Run(case, target, chosen, model, _found(tokenizer), scale, tuple(more))
+        model = target = _resolve(target)
+    return Run(case, target, recipe, model, _resolve(tokenizer), scale, tuple(more))
 
 
-def words(option: str, text: str) -> list[str]:
-    """The words of an option, quoted as for a shell. Raises UserError."""
+def split_words(option: str, text: str) -> list[str]:
+    """Split the value of an option as a shell does. Raises UserError."""
     try:
         return shlex.split(text)
     except ValueError as error:
         raise user_error(option, f"{text}: {error}", "quote it as for a shell") from None
 
 
-def written(flags: Mapping[str, Any]) -> list[str]:
-    """Flags as words."""
+def flag_words(flags: Mapping[str, Any]) -> list[str]:
+    """The flags as arguments of a command."""
     return [
         word
         for name, value in flags.items()
@@ -188,46 +185,23 @@ def written(flags: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def served(endpoint: Endpoint, model: str) -> str:
-    """The model by its name, or the first that the endpoint lists.
-
-    Raises UserError: 69 when the endpoint does not answer, 65 when it serves another model.
-    """
-    answer = endpoint.get("/v1/models")
-    if answer.status == 404 and model:
-        return model  # a proxy may have no list
-    if answer.status != 200:
-        advice = "is the key the server's?" if answer.status in (401, 403) else "is it ready?"
-        raise user_error(
-            endpoint.url, f"/v1/models answers {answer.status}", advice, EX_UNAVAILABLE
-        )
-    listed = answer.body.get("data", []) if isinstance(answer.body, dict) else []
-    names = [str(one.get("id")) for one in listed if isinstance(one, dict)]
-    if model and model not in names:
-        hint = did_you_mean(model, names)
-        raise user_error("--model", f"{model} is not served there", hint, EX_DATAERR)
-    if not names:
-        raise user_error(endpoint.url, "/v1/models lists no model", exit_code=EX_DATAERR)
-    return model or names[0]
-
-
-def make(run: Run, vllm: Vllm, benchmarks: Benchmarks, key: str = "") -> dict[str, Any]:
-    """Run it and return its record. Raises UserError: 69, or 70 when it ran and failed."""
+def run_benchmark(run: Run, vllm: Vllm, benchmarks: Benchmarks, key: str = "") -> dict[str, Any]:
+    """Run the benchmark and return the run record. Raises UserError: 69, or 70 if it fails."""
     version = vllm.version()
     secrets = {KEY: key} if key else {}
     env = {**run.env, **secrets}
-    with tempfile.TemporaryDirectory(prefix="bench-") as made:
-        results = Path(made)
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        results = Path(scratch)
         words = run.words(benchmarks, version, vllm.directory(results))
-        argv = vllm.argv(words, results, list(env), run.shown)
-        date, begun = store.now(), time.monotonic()
-        program.run(argv, {**run.env, **os.environ, **secrets})
+        argv = vllm.argv(words, results, list(env), run.directories)
+        date, begun = run_records.utc_now(), time.monotonic()
+        external_program.run(argv, {**run.env, **os.environ, **secrets})
         seconds = time.monotonic() - begun
         try:
             result = json.loads((results / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            what = "ended well and left no result"
-            raise user_error(argv[0], what, "its words are above", EX_SOFTWARE) from None
+            what = "succeeded but wrote no result"
+            raise user_error(argv[0], what, "see its output above", EX_SOFTWARE) from None
     return {
         "date": date,
         "kind": run.case.kind.name,
@@ -237,12 +211,12 @@ def make(run: Run, vllm: Vllm, benchmarks: Benchmarks, key: str = "") -> dict[st
         "scale": run.scale,
         "vllm": version,
         "seconds": round(seconds, 3),
-        "argv": [word.replace(made, RESULTS) for word in argv],
+        "argv": [word.replace(scratch, RESULTS) for word in argv],
         "result": result,
     }
 
 
-def _found(name: str) -> str:
-    """A directory by its absolute path; another name as it is."""
+def _resolve(name: str) -> str:
+    """The absolute path of a directory; any other name unchanged."""
     path = Path(name)
     return str(path.resolve()) if name and path.is_dir() else name

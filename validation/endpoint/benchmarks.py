@@ -1,4 +1,4 @@
-"""The benchmarks: cases, their flags in a release of vLLM, metrics, and the reference's figures."""
+"""The benchmarks of benchmarks.yaml: cases, flags by vLLM version, metrics, reference values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.version import Version
 
 from common.errors import did_you_mean, user_error
+from common.yaml import document
 
 BENCHMARKS = Path(__file__).parent / "benchmarks.yaml"
 REFERENCE = "reference"
@@ -20,7 +20,7 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a result: `name` is vLLM's, `better` is 'lower' or 'higher'."""
+    """A value of a result. `name`: vLLM's. `better`: 'lower' or 'higher'. `drawn`: in a chart."""
 
     name: str
     title: str
@@ -31,7 +31,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Kind:
-    """A subcommand of `vllm bench`. `scaled` are the flags that a scale makes smaller."""
+    """A subcommand of `vllm bench`. `scaled`: flags that --scale reduces."""
 
     name: str
     flags: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a kind's flags are in some releases only."""
+    """How the flags of a kind differ in some versions of vLLM."""
 
     kind: str
     source: str
@@ -50,7 +50,7 @@ class Difference:
     add: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
 
-    def holds(self, kind: str, vllm: Version) -> bool:
+    def applies(self, kind: str, vllm: Version) -> bool:
         return (
             kind == self.kind
             and (self.since is None or vllm >= self.since)
@@ -60,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Case:
-    """One benchmark. `reference` has the reference's figures, `reference_flags` the load."""
+    """A benchmark. `reference`: its values. `reference_flags`: the load that its table states."""
 
     name: str
     title: str
@@ -74,16 +74,16 @@ class Case:
         return any(fnmatchcase(recipe, pattern) for pattern in self.recipes)
 
     @property
-    def oddity(self) -> str:
-        """Where the reference's table does not say what its command does."""
+    def reference_difference(self) -> str:
+        """How the reference's table differs from its command; empty if it does not."""
         other = {
-            name: said for name, said in self.reference_flags.items() if self.flags[name] != said
+            name: value for name, value in self.reference_flags.items() if self.flags[name] != value
         }
         if not other:
             return ""
-        table = ", ".join(f"{name} {said}" for name, said in other.items())
+        table = ", ".join(f"{name} {value}" for name, value in other.items())
         command = ", ".join(f"{name} {self.flags[name]}" for name in other)
-        return f"the reference's table says {table}, its command {command}, which is what runs here"
+        return f"the reference's table says {table}, but its command {command}, as here"
 
 
 @dataclass(frozen=True)
@@ -97,24 +97,26 @@ class Benchmarks:
     made_with: str
 
     def case(self, kind: str, recipe: str, name: str = "") -> Case:
-        """The case by name, or the first of a kind for a recipe. Raises UserError."""
+        """The case called `name`, or the first of the kind for a recipe. Raises UserError."""
         if kind not in self.kinds:
             raise user_error("--kind", f"'{kind}' is not known", did_you_mean(kind, self.kinds))
         known = {one.name: one for one in self.cases.values() if one.kind.name == kind}
         if not name:
             return next(one for one in known.values() if one.belongs(recipe))
         if name not in known:
-            raise user_error("--case", f"'{name}' is no case of {kind}", did_you_mean(name, known))
+            raise user_error(
+                "--case", f"'{name}' is not a case of {kind}", did_you_mean(name, known)
+            )
         return known[name]
 
     def flags(self, case: Case, vllm: str, scale: float = 1) -> dict[str, Any]:
-        """The flags of a case as this vLLM takes them."""
+        """The flags of a case for this version of vLLM."""
         flags = {**case.kind.flags, **case.flags}
         for name in case.kind.scaled:
             if name in flags:
                 flags[name] = max(1, round(flags[name] * scale))
         for one in self.differences:
-            if one.holds(case.kind.name, Version(vllm)):
+            if one.applies(case.kind.name, Version(vllm)):
                 flags.update(one.add)
                 flags = {one.rename.get(name, name): value for name, value in flags.items()}
         return flags
@@ -122,8 +124,8 @@ class Benchmarks:
 
 @cache
 def load() -> Benchmarks:
-    """What benchmarks.yaml says."""
-    raw = yaml.safe_load(BENCHMARKS.read_text(encoding="utf-8"))
+    """Read benchmarks.yaml."""
+    raw = document(BENCHMARKS)
     kinds = {name: _kind(name, one) for name, one in raw["kinds"].items()}
     return Benchmarks(
         kinds,

@@ -9,12 +9,12 @@ from typing import Any
 
 import requests
 
-from common.errors import EX_UNAVAILABLE, user_error
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, did_you_mean, user_error
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. `body` is what its JSON says, or None."""
+    """A complete answer. `body`: its parsed JSON, or None."""
 
     status: int
     media_type: str
@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass
 class Stream:
-    """A streamed answer: its events as they come, and whether `[DONE]` ended them."""
+    """A streamed answer: its events, and whether `[DONE]` ended them."""
 
     status: int
     media_type: str
@@ -34,57 +34,78 @@ class Stream:
 
 
 class Endpoint:
-    """An endpoint by its address, with or without `/v1` at its end. `timeout` in seconds."""
+    """An endpoint; its URL may end with `/v1`. `timeout` in seconds."""
 
     def __init__(
         self, url: str, key: str = "", timeout: float = 60, certificates: str = ""
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise user_error("URL", f"'{url}' is no address", "give http://HOST:PORT")
+            raise user_error("URL", f"'{url}' is not a URL", "give http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/v1")
         self.timeout = timeout
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy for the way out is not one for this cluster
+        self._session.trust_env = False  # HTTP proxies are not for the cluster
         self._session.verify = certificates or True
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
 
     def get(self, path: str) -> Answer:
-        """Raises UserError (69) when nobody answers."""
-        return self._answer(self._ask("GET", path))
+        """Raises UserError (69) if the endpoint does not answer."""
+        return self._answer(self._request("GET", path))
 
     def post(self, path: str, body: Mapping[str, Any] | bytes) -> Answer:
-        """Sends JSON, or bytes as they are. Raises UserError (69) when nobody answers."""
-        return self._answer(self._ask("POST", path, _encoded(body)))
+        """Send JSON, or bytes unchanged. Raises UserError (69) if the endpoint does not answer."""
+        return self._answer(self._request("POST", path, _encoded(body)))
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Stream:
-        """Sends JSON and reads server-sent events until the connection ends.
+        """Send JSON and read server-sent events until the connection ends.
 
-        Raises UserError (69) when nobody answers, or the stream breaks off.
+        Raises UserError (69) if the endpoint does not answer or the stream breaks off.
         """
-        response = self._ask("POST", path, _encoded(body), stream=True)
-        made = Stream(response.status_code, _media_type(response))
+        response = self._request("POST", path, _encoded(body), stream=True)
+        answer = Stream(response.status_code, _media_type(response))
         try:
-            if made.status != 200:
-                made.text = response.text
-                return made
+            if answer.status != 200:
+                answer.text = response.text
+                return answer
             for data in _events(response):
                 if data == "[DONE]":
-                    made.done = True
+                    answer.done = True
                 else:
-                    made.events.append(json.loads(data))
+                    answer.events.append(json.loads(data))
         except (requests.RequestException, ValueError) as error:
             raise user_error(
                 f"{self.url}{path}",
-                f"the stream broke off after {len(made.events)} events: {error}",
-                "look at the server's log",
+                f"the stream broke off after {len(answer.events)} events: {error}",
+                "see the server's log",
                 EX_UNAVAILABLE,
             ) from None
         finally:
             response.close()
-        return made
+        return answer
 
-    def _ask(
+    def served_model(self, model: str = "") -> str:
+        """Check that the endpoint serves the model; by default, its first one.
+
+        Raises UserError: 69 if the endpoint does not answer, 65 if it serves other models.
+        """
+        answer = self.get("/v1/models")
+        if answer.status == 404 and model:
+            return model  # a proxy may have no list
+        if answer.status != 200:
+            fix = "is the key the server's?" if answer.status in (401, 403) else "is it ready?"
+            what = f"/v1/models answers {answer.status}"
+            raise user_error(self.url, what, fix, EX_UNAVAILABLE)
+        listed = answer.body.get("data", []) if isinstance(answer.body, dict) else []
+        names = [str(one.get("id")) for one in listed if isinstance(one, dict)]
+        if model and model not in names:
+            hint = did_you_mean(model, names)
+            raise user_error("--model", f"{model} is not served there", hint, EX_DATAERR)
+        if not names:
+            raise user_error(self.url, "/v1/models lists no model", exit_code=EX_DATAERR)
+        return model or names[0]
+
+    def _request(
         self, method: str, path: str, body: bytes | None = None, stream: bool = False
     ) -> requests.Response:
         headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -129,5 +150,5 @@ def _reason(error: requests.RequestException, timeout: float) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer within {timeout:g} s"
     if isinstance(error, requests.ConnectionError):
-        return "refuses the connection or is not there"
+        return "refuses the connection or is unreachable"
     return str(error)

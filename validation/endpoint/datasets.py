@@ -1,4 +1,4 @@
-"""Data sets for accuracy: what the user supplies, looked at before anything runs."""
+"""Data sets for accuracy: checks the user's files before anything runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
+from common.yaml import document
 
 SETTINGS = Path(__file__).parent / "accuracy.yaml"
 NAME = "{name}"
@@ -20,7 +19,7 @@ NAME = "{name}"
 
 @dataclass(frozen=True)
 class Reference:
-    """What upstream measured."""
+    """Upstream's measurement."""
 
     accuracy: float
     model: str
@@ -30,7 +29,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as AISBench and upstream have it. The first of `files` holds the questions."""
+    """A data set of AISBench. The first of `files` holds the questions."""
 
     name: str
     title: str
@@ -55,7 +54,7 @@ class Settings:
 
     @classmethod
     def load(cls) -> Settings:
-        raw = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
+        raw = document(SETTINGS)
         known = {name: _dataset(name, one) for name, one in raw["datasets"].items()}
         return cls(raw["source"], raw["model"], known, raw["environment"])
 
@@ -68,8 +67,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Data:
-    """A data set in a directory: its parts there, and how many questions they have."""
+class LocalData:
+    """A data set in a directory: its parts, and the number of their questions."""
 
     dataset: Dataset
     directory: Path
@@ -78,16 +77,16 @@ class Data:
 
     @property
     def abbrs(self) -> list[str]:
-        """The parts as AISBench names them."""
+        """AISBench's names of the parts."""
         return [self.dataset.abbr.replace(NAME, part) for part in self.parts]
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         return self.questions == self.dataset.questions
 
 
-def looked_at(dataset: Dataset, directory: Path) -> Data:
-    """The data, with every part complete. Raises UserError (65) with everything that is wrong."""
+def check_data(dataset: Dataset, directory: Path) -> LocalData:
+    """Check that every part is complete. Raises UserError (65) with everything that is wrong."""
     parts = sorted(_parts(dataset, directory))
     if not parts:
         first = dataset.files[0].replace(NAME, "NAME")
@@ -105,7 +104,7 @@ def looked_at(dataset: Dataset, directory: Path) -> Data:
             questions += count if number == 0 else 0
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return Data(dataset, directory.resolve(), tuple(parts), questions)
+    return LocalData(dataset, directory.resolve(), tuple(parts), questions)
 
 
 def _parts(dataset: Dataset, directory: Path) -> Iterator[str]:
@@ -118,7 +117,7 @@ def _parts(dataset: Dataset, directory: Path) -> Iterator[str]:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
-    """Raises ValueError with what is wrong with the file."""
+    """The rows of a file. Raises ValueError with what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -126,7 +125,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError("is no UTF-8") from None
+        raise ValueError("is not UTF-8") from None
     lines = text.splitlines(keepends=True)
     known: Iterator[Any] = (
         csv.DictReader(lines) if path.suffix == ".csv" else (_json(line) for line in lines)
@@ -134,7 +133,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
     number = 0
     for number, row in enumerate(known, 1):
         missing = [one for one in columns if not isinstance(row, dict) or row.get(one) is None]
-        # The questions of the test part of some sets have no answers.
+        # In some sets, the questions of the test part have no answers.
         if missing and missing != ["answer"]:
             raise ValueError(f"question {number} has no {', '.join(missing)}")
         yield row
@@ -146,7 +145,7 @@ def _json(line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError:
-        raise ValueError(f"is not JSON a line: {line[:40].strip()}") from None
+        raise ValueError(f"is not JSON Lines: {line[:40].strip()}") from None
 
 
 def _dataset(name: str, raw: Mapping[str, Any]) -> Dataset:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusters.show import picture, topology
 from common.files import put
 from validation.endpoint.verify import FAILED
+from validation.html import render
 from validation.rehearsal.rehearsal_report import CHECKS, RehearsalReport
 
 # How a container's state is drawn; any other state is PENDING.
@@ -45,13 +45,10 @@ def write(report: RehearsalReport, path: Path) -> Path:
 
 
 def html(report: RehearsalReport) -> str:
-    """The page. The same report gives the same bytes."""
-    folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
-    drawn = ""
-    if report.deployment:
-        drawn = picture.svg(topology.topology(report.deployment))
-    return environment.get_template("report.html.j2").render(
+    """The page. Equal reports give equal bytes."""
+    drawn = picture.svg(topology.topology(report.deployment)) if report.deployment else ""
+    return render(
+        "rehearsal",
         report=report,
         lanes=list(lanes(report)),
         moments=[one for one in report.events if not one.who],

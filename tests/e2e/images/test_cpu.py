@@ -75,7 +75,7 @@ def test_it_serves(served: str) -> None:
     until(lambda: "Application startup complete" in logs(CONTAINER), 600, CONTAINER)
     answer = invoke("verify", served)
     assert answer.returncode == 0, answer.stdout + logs(CONTAINER)[-2000:]
-    assert answer.stdout.rstrip().endswith("all is well")
+    assert answer.stdout.rstrip().endswith("all passed")
     health = docker("exec", CONTAINER, "entrypoint", "health")
     assert health.stdout.startswith("ready")
     docker("stop", "--time=30", CONTAINER)

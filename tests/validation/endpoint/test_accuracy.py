@@ -11,13 +11,13 @@ import pytest
 
 from common.errors import UserError
 from validation.endpoint import accuracy, ais_bench, datasets
-from validation.endpoint.ais_bench import Asked, Score
+from validation.endpoint.ais_bench import Score, Target
 from validation.endpoint.client import Answer, Endpoint
-from validation.endpoint.datasets import Data, Settings, looked_at
+from validation.endpoint.datasets import LocalData, Settings, check_data
 
 SETTINGS = Settings.load()
 CEVAL, GSM8K = SETTINGS.datasets["ceval"], SETTINGS.datasets["gsm8k"]
-ASKED = Asked("http://10.0.0.1:8000", "qwen3", 32768, 32)
+ASKED = Target("http://10.0.0.1:8000", "qwen3", 32768, 32)
 
 
 Listing = Callable[[int | None], None]
@@ -59,14 +59,14 @@ def gsm8k(directory: Path) -> Path:
 
 
 def test_data_of_some_subjects(tmp_path: Path) -> None:
-    found = looked_at(CEVAL, ceval(tmp_path, "logic", "law"))
+    found = check_data(CEVAL, ceval(tmp_path, "logic", "law"))
     assert found.parts == ("law", "logic")
     assert found.abbrs == ["ceval-law", "ceval-logic"]
-    assert (found.questions, found.whole) == (6, False)
+    assert (found.questions, found.complete) == (6, False)
 
 
 def test_data_of_one_part(tmp_path: Path) -> None:
-    found = looked_at(GSM8K, gsm8k(tmp_path))
+    found = check_data(GSM8K, gsm8k(tmp_path))
     assert (found.abbrs, found.questions) == (["gsm8k"], 2)
 
 
@@ -77,34 +77,34 @@ def test_all_that_is_wrong_with_data_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "test" / "logic_test.csv").write_bytes(b"id,question,A,B\n0,1,\xff\n")
     (tmp_path / "val" / "logic_val.csv").write_text("id,question,A,B,answer\n0,1,2,3,A\n")
     with pytest.raises(UserError) as caught:
-        looked_at(CEVAL, tmp_path)
+        check_data(CEVAL, tmp_path)
     assert caught.value.exit_code == 65
     said = {Path(one.where).name: one.message for one in caught.value.findings}
     assert said == {
         "art_dev.csv": "is missing",
         "law_val.csv": "has no questions",
         "logic_val.csv": "question 1 has no C, D",
-        "logic_test.csv": "is no UTF-8",
+        "logic_test.csv": "is not UTF-8",
     }
 
 
 def test_lines_that_are_no_json(tmp_path: Path) -> None:
     (gsm8k(tmp_path) / "train.jsonl").write_text("{'question': 1}\n")
-    with pytest.raises(UserError, match="is not JSON a line"):
-        looked_at(GSM8K, tmp_path)
+    with pytest.raises(UserError, match="is not JSON Lines"):
+        check_data(GSM8K, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("wrong", "code", "said"),
     [
-        (lambda path: looked_at(CEVAL, path), 65, "has no val/NAME_val.csv"),
-        (lambda path: looked_at(CEVAL, path / "none"), 65, "give the directory of ceval-exam.zip"),
+        (lambda path: check_data(CEVAL, path), 65, "has no val/NAME_val.csv"),
+        (lambda path: check_data(CEVAL, path / "none"), 65, "give the directory of ceval-exam.zip"),
         (lambda path: SETTINGS.dataset("cevel"), 64, "did you mean ceval?"),
         (lambda path: SETTINGS.dataset(""), 64, "--dataset: is missing"),
-        (lambda path: ais_bench.there(str(path)), 69, "is no program"),
+        (lambda path: ais_bench.find_program(str(path)), 69, "is not a program"),
         (lambda path: ais_bench.scores(path, "m", ["ceval-law"]), 70, "no score of ceval-law"),
-        (lambda path: accuracy.asked("http://h:1/x", "m", "", 1, 1), 64, "has a path"),
-        (lambda path: accuracy.asked("http://h:1", "m", "", 0, 1), 64, "--max-out-len: 0"),
+        (lambda path: accuracy.check_target("http://h:1/x", "m", "", 1, 1), 64, "has a path"),
+        (lambda path: accuracy.check_target("http://h:1", "m", "", 0, 1), 64, "--max-out-len: 0"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -119,20 +119,20 @@ def test_what_cannot_be_is_said(
 @pytest.mark.parametrize("longest", [32769, None])
 def test_answers_that_the_server_can_give(longest: int | None, listing: Listing) -> None:
     listing(longest)
-    assert accuracy.asked("http://h:1/v1", "", "", 32768, 4).model == "qwen3"
+    assert accuracy.check_target("http://h:1/v1", "", "", 32768, 4).model == "qwen3"
 
 
 def test_answers_longer_than_the_server_s_context(listing: Listing) -> None:
     listing(32768)
-    with pytest.raises(UserError, match="leaves no room for a question in 32768 tokens"):
-        accuracy.asked("http://h:1", "qwen3", "", 32768, 4)
+    with pytest.raises(UserError, match="limit is 32768 tokens"):
+        accuracy.check_target("http://h:1", "qwen3", "", 32768, 4)
 
 
 # ---- AISBench ------------------------------------------------------------------------------------
 
 
 def test_the_configuration_is_upstream_s(tmp_path: Path) -> None:
-    data = Data(CEVAL, Path("/data/formal_ceval"), ("law",), 3)
+    data = LocalData(CEVAL, Path("/data/formal_ceval"), ("law",), 3)
     assert ais_bench.config(SETTINGS, data, ASKED).splitlines() == [
         "from mmengine.config import read_base",
         "with read_base():",
@@ -150,8 +150,8 @@ def test_the_configuration_is_upstream_s(tmp_path: Path) -> None:
 
 
 def test_a_key_is_not_in_the_configuration() -> None:
-    data = Data(GSM8K, Path("/data/gsm8k"), ("gsm8k",), 2)
-    asked = Asked("https://api.example.com", "qwen3", 8, 1, key="sk-secret")
+    data = LocalData(GSM8K, Path("/data/gsm8k"), ("gsm8k",), 2)
+    asked = Target("https://api.example.com", "qwen3", 8, 1, key="sk-secret")
     text = ais_bench.config(SETTINGS, data, asked)
     assert "sk-secret" not in text
     assert "models[0]['api_key'] = __import__('os').environ['AIS_BENCH_KEY']" in text
@@ -187,19 +187,19 @@ def test_the_total_is_over_questions_and_not_over_parts() -> None:
     ("questions", "said"),
     [
         (1346, "reference: 91.16 of Qwen3-235B-A22B-w8a8, -16.16 here"),
-        (8, "the whole set has 1346 questions: no match for the reference"),
+        (8, "the whole set has 1346 questions: not comparable with the reference"),
     ],
 )
 def test_only_the_whole_set_is_compared(
     questions: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = Data(CEVAL, tmp_path, ("law",), questions)
+    data = LocalData(CEVAL, tmp_path, ("law",), questions)
     scores = [Score("ceval-law", 75.0, questions, 0)]
     monkeypatch.setattr(ais_bench, "run", lambda *given: scores)
-    made = accuracy.record(SETTINGS, data, ASKED, "ais_bench", tmp_path)
-    text = "\n".join(accuracy.text(made, data))
+    made = accuracy.measure(SETTINGS, data, ASKED, "ais_bench", tmp_path)
+    text = "\n".join(accuracy.report_lines(made, data))
     assert said in text
-    assert f"75.00 % right of {questions} questions" in text
+    assert f"75.00 % of {questions} questions correct" in text
     assert json.loads(json.dumps(made)) == made
 
 

@@ -14,10 +14,18 @@ import pytest
 
 from common.errors import UserError
 from entrypoints.inputs import recipes
-from validation.endpoint import bench, benchmarks, page, program, results, show, store
-from validation.endpoint.bench import Vllm, planned
+from validation.endpoint import (
+    bench,
+    benchmark_html,
+    benchmark_report,
+    benchmark_results,
+    benchmarks,
+    external_program,
+    run_records,
+)
+from validation.endpoint.bench import Vllm, plan_run
+from validation.endpoint.benchmark_results import Result
 from validation.endpoint.client import Answer, Endpoint
-from validation.endpoint.results import Result
 
 RECORDED = Path(__file__).parent / "recorded"
 KNOWN = benchmarks.load()
@@ -65,14 +73,14 @@ OFFLINE = {
 
 
 def run_of(recipe: str, case: str = "", scale: float = 1, tokenizer: str = "") -> bench.Run:
-    chosen = bench.recipe(recipe, bench.SERVE)
+    chosen = bench.load_recipe(recipe, bench.SERVE)
     one = KNOWN.case(bench.SERVE, chosen.name, case)
-    return planned(one, URL, chosen, "", tokenizer, scale, ())
+    return plan_run(one, URL, chosen, "", tokenizer, scale, ())
 
 
 def offline(kind: str = "latency", target: str = "M", model: str = "") -> bench.Run:
     more = ["--tensor-parallel-size", "8"]
-    return planned(KNOWN.case(kind, ""), target, bench.recipe("", kind), model, "", 1, more)
+    return plan_run(KNOWN.case(kind, ""), target, bench.load_recipe("", kind), model, "", 1, more)
 
 
 @pytest.mark.parametrize(("recipe", "case", "vllm"), COMMANDS)
@@ -104,7 +112,7 @@ def test_an_image_runs_on_the_host_s_network_and_sees_what_it_reads(tmp_path: Pa
     run = run_of(f"{W8A8}/single-128k", tokenizer=str(tmp_path))
     vllm = Vllm(image="IMAGE", options=("--device", "/dev/davinci0"))
     directory = vllm.directory(Path("/made"))
-    words = vllm.argv(["bench"], Path("/made"), [*run.env, bench.KEY], run.shown)
+    words = vllm.argv(["bench"], Path("/made"), [*run.env, bench.KEY], run.directories)
     assert directory == "/results"
     assert words == [
         *("docker", "run", "--rm", "--init", "--network", "host", "-e", "OPENAI_API_KEY"),
@@ -123,12 +131,12 @@ def test_only_a_run_without_a_server_takes_its_model_from_a_directory(
 ) -> None:
     (tmp_path / "qwen3").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert (run_of(f"{W8A8}/single-128k").model, run_of(f"{W8A8}/single-128k").shown) == (
+    assert (run_of(f"{W8A8}/single-128k").model, run_of(f"{W8A8}/single-128k").directories) == (
         "qwen3",
         [],
     )
     alone = offline(target="qwen3")
-    assert (alone.model, alone.shown) == (str(tmp_path / "qwen3"), [tmp_path / "qwen3"])
+    assert (alone.model, alone.directories) == (str(tmp_path / "qwen3"), [tmp_path / "qwen3"])
 
 
 def test_a_small_run_keeps_lengths_and_rate() -> None:
@@ -144,17 +152,20 @@ def test_a_small_run_keeps_lengths_and_rate() -> None:
     ("wrong", "said"),
     [
         (lambda: KNOWN.case("server", ""), "did you mean serve?"),
-        (lambda: KNOWN.case("serve", "", "throughput"), "no case of serve (did you mean"),
-        (lambda: run_of(f"{W8A8}/single-128k", scale=2), "2 is not above 0 and up to 1"),
-        (lambda: bench.recipe("", "serve"), "--recipe: is missing"),
-        (lambda: bench.recipe("single-128k", "serve"), "is not a recipe (did you mean "),
-        (lambda: bench.words("--args", "--label 'x"), "--args: --label 'x: No closing quotation"),
+        (lambda: KNOWN.case("serve", "", "throughput"), "not a case of serve (did you mean"),
+        (lambda: run_of(f"{W8A8}/single-128k", scale=2), "2 is not above 0 and at most 1"),
+        (lambda: bench.load_recipe("", "serve"), "--recipe: is missing"),
+        (lambda: bench.load_recipe("single-128k", "serve"), "is not a recipe (did you mean "),
+        (
+            lambda: bench.split_words("--args", "--label 'x"),
+            "--args: --label 'x: No closing quotation",
+        ),
         (lambda: offline(model="m"), "--model: is not for latency"),
-        (lambda: bench.program_of("", "", ()), "are both missing"),
-        (lambda: bench.program_of("IMAGE", "vllm", ()), "are given both"),
-        (lambda: program.run(["/no/such/vllm"], {}), "No such file"),
-        (lambda: program.version([sys.executable, "-c", "print('hi')"], {}), "no version"),
-        (lambda: program.run([sys.executable, "-c", "exit(3)"], {}), "ended with code 3"),
+        (lambda: bench.select_vllm("", "", ()), "are both missing"),
+        (lambda: bench.select_vllm("IMAGE", "vllm", ()), "exclude each other"),
+        (lambda: external_program.run(["/no/such/vllm"], {}), "No such file"),
+        (lambda: external_program.version([sys.executable, "-c", "print('hi')"], {}), "no version"),
+        (lambda: external_program.run([sys.executable, "-c", "exit(3)"], {}), "ended with code 3"),
     ],
 )
 def test_what_cannot_be_is_said(wrong: Any, said: str) -> None:
@@ -166,7 +177,7 @@ def test_what_cannot_be_is_said(wrong: Any, said: str) -> None:
 @pytest.mark.parametrize("said", ["0.13.0+empty", "0.11.0rc2", "0.32.0+cpu"])
 def test_the_version_is_the_last_line(said: str) -> None:
     printed = f"print('INFO 11-25 plugin 1.2 loaded\\n{said}')"
-    found = program.version([sys.executable, "-c", printed], {})
+    found = external_program.version([sys.executable, "-c", printed], {})
     assert found == said.partition("+")[0]
 
 
@@ -196,10 +207,10 @@ def vllm(tmp_path: Path) -> Vllm:
 
 
 def made(vllm: Vllm, *more: str) -> dict[str, Any]:
-    chosen = bench.recipe(f"{W8A8}/throughput-a3", bench.SERVE)
+    chosen = bench.load_recipe(f"{W8A8}/throughput-a3", bench.SERVE)
     case = KNOWN.case(bench.SERVE, chosen.name)
-    run = planned(case, f"{URL}/v1/", chosen, "", "", 0.01, more)
-    return bench.make(run, vllm, KNOWN, key="sk-secret")
+    run = plan_run(case, f"{URL}/v1/", chosen, "", "", 0.01, more)
+    return bench.run_benchmark(run, vllm, KNOWN, key="sk-secret")
 
 
 def test_a_run_is_recorded_with_its_command_and_without_its_key(vllm: Vllm) -> None:
@@ -208,12 +219,12 @@ def test_a_run_is_recorded_with_its_command_and_without_its_key(vllm: Vllm) -> N
     assert record["argv"][-2:] == ["--seed", "7"]
     assert record["target"] == URL
     assert "sk-secret" not in json.dumps(record)
-    found = results.result(record, KNOWN, "x.json")
+    found = benchmark_results.result(record, KNOWN, "x.json")
     assert (found.vllm, found.scale, found.failed) == ("0.13.0", 0.01, 0)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [("FAIL", "ended with code 1"), ("NOTHING", "left no result")]
+    ("more", "said"), [("FAIL", "ended with code 1"), ("NOTHING", "wrote no result")]
 )
 def test_a_run_that_fails_is_no_result(vllm: Vllm, more: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
@@ -235,7 +246,7 @@ class Listing(Endpoint):
 def test_the_model_that_is_served(status: int, asked: str) -> None:
     endpoint = Listing(URL)
     endpoint.status = status
-    assert bench.served(endpoint, asked) == "qwen3"
+    assert endpoint.served_model(asked) == "qwen3"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +261,7 @@ def test_a_model_that_is_not_served(status: int, asked: str, code: int, said: st
     endpoint = Listing(URL)
     endpoint.status = status
     with pytest.raises(UserError) as caught:
-        bench.served(endpoint, asked)
+        endpoint.served_model(asked)
     assert said in str(caught.value)
     assert caught.value.exit_code == code
 
@@ -274,7 +285,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def result_of(**changes: Any) -> Result:
-    return results.result(record(**changes), KNOWN, "x.json")
+    return benchmark_results.result(record(**changes), KNOWN, "x.json")
 
 
 def test_a_result_of_vllm_0_32() -> None:
@@ -286,7 +297,7 @@ def test_a_result_of_vllm_0_32() -> None:
 
 
 def test_a_result_of_vllm_0_13_as_it_was_kept() -> None:
-    found = results.read(RECORDED / "serve-0.13.0.json", KNOWN)
+    found = benchmark_results.read(RECORDED / "serve-0.13.0.json", KNOWN)
     assert (found.vllm, found.scale, found.case.name) == ("0.13.0", 0.05, "plain")
     assert round(found.values["mean_ttft_ms"], 2) == 17.63
     assert found.failed == 0
@@ -302,24 +313,24 @@ def test_what_is_no_result_is_refused_with_all_that_is_wrong() -> None:
     raw = json.loads((RECORDED / "serve-0.32.0.json").read_text())
     raw.pop("mean_itl_ms")
     with pytest.raises(UserError) as caught:
-        results.result(record(result=raw, scale="1", date=None), KNOWN, "x.json")
+        benchmark_results.result(record(result=raw, scale="1", date=None), KNOWN, "x.json")
     assert caught.value.exit_code == 65
     missing = [str(one) for one in caught.value.findings]
     assert missing == ["x.json: has no mean_itl_ms", "x.json: has no date", "x.json: has no scale"]
 
 
 def test_results_are_kept_and_never_overwritten(tmp_path: Path) -> None:
-    paths = [store.write(tmp_path, record(), f"{W8A8}/throughput-a3", "c") for _ in range(2)]
+    paths = [run_records.write(tmp_path, record(), f"{W8A8}/throughput-a3", "c") for _ in range(2)]
     first = f"20261125T100000Z-{W8A8}-throughput-a3-c"
     assert [path.name for path in paths] == [f"{first}.json", f"{first}-2.json"]
     (tmp_path / "accuracy.json").write_text('{"dataset": "ceval"}')
-    assert len(results.stored(tmp_path, KNOWN)) == 2
+    assert len(benchmark_results.read_all(tmp_path, KNOWN)) == 2
 
 
 def test_a_run_is_compared_with_others_of_its_case_and_with_the_reference() -> None:
     run = result_of()
-    plain = results.read(RECORDED / "serve-0.13.0.json", KNOWN)
-    rows = results.compared(run, [plain, result_of(date="2026-11-24T09:08:07Z")])
+    plain = benchmark_results.read(RECORDED / "serve-0.13.0.json", KNOWN)
+    rows = benchmark_results.compare(run, [plain, result_of(date="2026-11-24T09:08:07Z")])
     assert [row.label for row in rows] == [
         "this run",
         f"2026-11-24 09:08, {W8A8}/throughput-a3, vLLM 0.13.0",
@@ -333,43 +344,43 @@ def test_a_run_is_compared_with_others_of_its_case_and_with_the_reference() -> N
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"scale": 0.01}, "scale 0.01: no match for the reference"),
-        ({"recipe": f"{W8A8}/single-128k"}, f"figures are of {W8A8}/throughput-a3"),
+        ({"scale": 0.01}, "scaled down to 0.01; not comparable with the reference"),
+        ({"recipe": f"{W8A8}/single-128k"}, f"the reference is for {W8A8}/throughput-a3"),
     ],
 )
 def test_no_reference_for_another_run(changes: dict[str, Any], said: str) -> None:
     run = result_of(**changes)
-    rows = results.compared(run, [])
+    rows = benchmark_results.compare(run, [])
     assert len(rows) == 1
-    text = show.benchmark_text(run, rows, KNOWN)
+    text = benchmark_report.benchmark_text(run, rows, KNOWN)
     assert said in text
-    assert "4717" not in text + page.render([run], KNOWN)
+    assert "4717" not in text + benchmark_html.render([run], KNOWN)
 
 
-def test_the_reference_s_oddity_is_told() -> None:
+def test_a_difference_within_the_reference_is_reported() -> None:
     run = result_of()
-    text = show.benchmark_text(run, results.compared(run, []), KNOWN)
-    said = "table says num-prompts 720, max-concurrency 144, its command num-prompts 800"
+    text = benchmark_report.benchmark_text(run, benchmark_results.compare(run, []), KNOWN)
+    said = "table says num-prompts 720, max-concurrency 144, but its command num-prompts 800"
     assert said in text
-    assert said in page.render([run], KNOWN)
-    assert KNOWN.cases["pd-3node-a3"].oddity == ""
+    assert said in benchmark_html.render([run], KNOWN)
+    assert KNOWN.cases["pd-3node-a3"].reference_difference == ""
 
 
 def test_files_to_compare_with_are_all_looked_at(tmp_path: Path) -> None:
     case = KNOWN.cases["throughput-a3"]
-    good = store.write(tmp_path, record(), "good")
-    small = store.write(tmp_path, record(scale=0.01), "small")
+    good = run_records.write(tmp_path, record(), "good")
+    small = run_records.write(tmp_path, record(scale=0.01), "small")
     (broken := tmp_path / "broken.json").write_text("{")
     other = RECORDED / "serve-0.13.0.json"
-    assert len(results.chosen([str(good)], case, 1, KNOWN)) == 1
+    assert len(benchmark_results.read_comparable([str(good)], case, 1, KNOWN)) == 1
     paths = [str(one) for one in (good, small, broken, other, tmp_path / "none.json")]
     with pytest.raises(UserError) as caught:
-        results.chosen(paths, case, 1, KNOWN)
+        benchmark_results.read_comparable(paths, case, 1, KNOWN)
     assert caught.value.exit_code == 65
     said = [one.message.partition(":")[0] for one in caught.value.findings]
     assert said == [
         "is at scale 0.01, not 1",
-        "is no JSON",
+        "is not JSON",
         "is of case plain, not throughput-a3",
         "cannot be read",
     ]
@@ -379,9 +390,9 @@ def test_files_to_compare_with_are_all_looked_at(tmp_path: Path) -> None:
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
-    small = results.read(RECORDED / "serve-0.13.0.json", KNOWN)
+    small = benchmark_results.read(RECORDED / "serve-0.13.0.json", KNOWN)
     runs = [result_of(), result_of(date="2026-11-24T09:08:07Z", vllm="<0.15>"), small]
-    text = page.render(runs, KNOWN)
+    text = benchmark_html.render(runs, KNOWN)
     html5lib.HTMLParser(strict=True).parse(text)
     assert "<script" not in text
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
@@ -393,8 +404,10 @@ def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
 def test_bars_and_the_reference_are_on_one_scale() -> None:
     raw = json.loads((RECORDED / "serve-0.32.0.json").read_text())
     double = {**raw, "mean_ttft_ms": 4717.45 * 2}
-    (section,) = page.sections([result_of(result=double), result_of()], KNOWN)
+    (section,) = benchmark_html.sections([result_of(result=double), result_of()], KNOWN)
     chart = section.charts[0]
-    assert chart.bars[0].width == page.WIDEST
-    assert chart.mark == pytest.approx(page.WIDEST / 2)
-    assert chart.bars[1].width == pytest.approx(page.WIDEST * raw["mean_ttft_ms"] / 4717.45 / 2)
+    assert chart.bars[0].width == benchmark_html.MAX_WIDTH
+    assert chart.mark == pytest.approx(benchmark_html.MAX_WIDTH / 2)
+    assert chart.bars[1].width == pytest.approx(
+        benchmark_html.MAX_WIDTH * raw["mean_ttft_ms"] / 4717.45 / 2
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from validation.endpoint import show
+from validation.endpoint import verify as checks
 from validation.endpoint.client import Endpoint
 from validation.endpoint.verify import CHECKS, verify
 
@@ -123,8 +123,8 @@ def test_a_good_endpoint_passes_every_check(serve: Callable[..., Server]) -> Non
     results = list(verify(Endpoint(server.url + "/v1/", key="secret")))
     assert {result.name: result.state for result in results} == {name: "ok" for name, _ in CHECKS}
     assert server.keys == {"Bearer secret"}
-    assert show.summary_text(results) == "all is well"
-    assert show.results_data(results)["failed"] is False
+    assert checks.summary_text(results) == "all passed"
+    assert checks.results_data(results)["failed"] is False
 
 
 def _at(path: str, change: Callable[[int, Any], tuple[int, Any]], stream: bool = False) -> Any:
@@ -203,7 +203,7 @@ def test_another_model_than_the_served_one_is_named(serve: Callable[..., Server]
 
 
 def test_nobody_there_is_one_error() -> None:
-    with pytest.raises(UserError, match="is not there") as error:
+    with pytest.raises(UserError, match="is unreachable") as error:
         list(verify(Endpoint("http://127.0.0.1:9")))
     assert error.value.exit_code == 69
 

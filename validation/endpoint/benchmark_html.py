@@ -1,4 +1,4 @@
-"""Results of benchmarks as one page of HTML and SVG that needs nothing else, not even scripts."""
+"""The HTML report of benchmarks: charts and tables on one standalone page."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from common.files import put
+from validation.endpoint.benchmark_report import format_number
+from validation.endpoint.benchmark_results import Result, label, minute
 from validation.endpoint.benchmarks import Benchmarks, Case, Metric
-from validation.endpoint.results import Result, label, when
-from validation.endpoint.show import figure
+from validation.html import render as render_html
 
 NAME = "index.html"
-WIDEST = 96.0  # percent of the picture's width
+MAX_WIDTH = 96.0  # of a bar, in percent of the chart
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One run in a chart."""
+    """One run in a chart. `width` in percent."""
 
     label: str
     value: float
@@ -29,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """One metric of several runs on one scale. `mark` is where the reference lies, in percent."""
+    """One metric of several runs. `mark`: position of the reference, in percent."""
 
     metric: Metric
     bars: tuple[Bar, ...]
@@ -46,12 +45,12 @@ class Section:
     runs: tuple[Result, ...]
 
     @property
-    def referred(self) -> bool:
-        return any(run.referred for run in self.runs)
+    def has_reference(self) -> bool:
+        return any(run.has_reference for run in self.runs)
 
     @property
     def scaled(self) -> list[str]:
-        """The flags of the case that the scale makes smaller."""
+        """The flags of the case that --scale reduces."""
         return [name for name in self.case.kind.scaled if name in self.case.flags]
 
     @property
@@ -59,18 +58,18 @@ class Section:
         return [self._chart(one) for one in self.case.kind.metrics.values() if one.drawn]
 
     def _chart(self, metric: Metric) -> Chart:
-        reference = self.case.reference.get(metric.name) if self.referred else None
+        reference = self.case.reference.get(metric.name) if self.has_reference else None
         values = [run.values[metric.name] for run in self.runs]
-        unit = WIDEST / (max([*values, reference or 0]) or 1)
+        unit = MAX_WIDTH / (max([*values, reference or 0]) or 1)
         bars = (
-            Bar(f"{when(run)}, vLLM {run.vllm}", value, value * unit)
+            Bar(f"{minute(run)}, vLLM {run.vllm}", value, value * unit)
             for run, value in zip(self.runs, values, strict=True)
         )
         return Chart(metric, tuple(bars), reference, (reference or 0) * unit)
 
 
 def sections(results: Sequence[Result], benchmarks: Benchmarks) -> Iterator[Section]:
-    """By case as benchmarks.yaml has them, full scale first."""
+    """The results by case, in the order of benchmarks.yaml; full scale first."""
     order = list(benchmarks.cases)
 
     def place(one: Result) -> tuple[int, float]:
@@ -83,19 +82,11 @@ def sections(results: Sequence[Result], benchmarks: Benchmarks) -> Iterator[Sect
 
 def render(results: Sequence[Result], benchmarks: Benchmarks) -> str:
     """The page."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(figure=figure, label=label)
-    return templates.get_template("page.html.j2").render(
-        sections=list(sections(results, benchmarks)), benchmarks=benchmarks
-    )
+    filters = {"number": format_number, "label": label}
+    found = list(sections(results, benchmarks))
+    return render_html("benchmarks", filters, sections=found, benchmarks=benchmarks)
 
 
 def write(directory: Path, results: Sequence[Result], benchmarks: Benchmarks) -> Path:
-    """The page of every result, in place of the one before. Raises UserError as put does."""
-    return put(directory / NAME, render(results, benchmarks) + "\n")
+    """Write the page of all results to `directory`. Raises UserError (69)."""
+    return put(directory / NAME, render(results, benchmarks))

@@ -1,4 +1,4 @@
-"""Results of benchmarks, and what becomes of one beside the others and the reference."""
+"""Read benchmark results, and compare one with others and with the reference."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
-from validation.endpoint import store
+from validation.endpoint import run_records
 from validation.endpoint.benchmarks import REFERENCE, Benchmarks, Case
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: its figures by the names that vLLM gives them.
-
-    `recipe` is the model of a run that had none.
-    """
+    """One run. `values`: by vLLM's names. `recipe`: the model, if the run had no recipe."""
 
     case: Case
     date: str
@@ -30,22 +27,22 @@ class Result:
 
     @property
     def failed(self) -> int:
-        """Requests that got no whole answer."""
+        """The number of requests without a complete answer."""
         return (self.requests or 0) - (self.completed or 0)
 
     @property
-    def referred(self) -> bool:
-        """Whether the reference's figures are for such a run."""
+    def has_reference(self) -> bool:
+        """Whether the reference applies to this run."""
         return bool(self.case.reference) and self.scale == 1 and self.case.belongs(self.recipe)
 
-    def beside(self, other: Result) -> bool:
-        """Whether the two may be compared."""
+    def comparable(self, other: Result) -> bool:
+        """Whether the two results may be compared."""
         return self.case.name == other.case.name and self.scale == other.scale
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a comparison. `ratios` are the run's figures divided by these."""
+    """A line of a comparison. `ratios`: the run's values divided by these."""
 
     label: str
     values: Mapping[str, float]
@@ -53,11 +50,11 @@ class Row:
 
 
 def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Result:
-    """A record as a result. Raises UserError (65) when it is none."""
+    """Convert a run record to a result. Raises UserError (65) if it is not of a benchmark."""
     case = benchmarks.cases.get(str(record.get("case")))
     raw = record.get("result")
     if case is None or not isinstance(raw, Mapping):
-        raise user_error(where, "is no result of a benchmark", exit_code=EX_DATAERR)
+        raise user_error(where, "is not a benchmark result", exit_code=EX_DATAERR)
     wrong = [name for name in case.kind.metrics if not isinstance(raw.get(name), (int, float))]
     wrong += [
         name
@@ -81,12 +78,12 @@ def result(record: Mapping[str, Any], benchmarks: Benchmarks, where: str) -> Res
 
 
 def read(path: Path, benchmarks: Benchmarks) -> Result:
-    """The result in a file. Raises UserError (65)."""
-    return result(store.read(path), benchmarks, str(path))
+    """Read the result in a file. Raises UserError (65)."""
+    return result(run_records.read(path), benchmarks, str(path))
 
 
-def stored(directory: Path, benchmarks: Benchmarks) -> list[Result]:
-    """Every result of a directory, by date; files that are something else are left out."""
+def read_all(directory: Path, benchmarks: Benchmarks) -> list[Result]:
+    """Read every result in a directory, by date. Skips other files."""
     found = []
     for path in sorted(directory.glob("*.json")):
         try:
@@ -96,8 +93,10 @@ def stored(directory: Path, benchmarks: Benchmarks) -> list[Result]:
     return sorted(found, key=lambda one: one.date)
 
 
-def chosen(paths: Iterable[str], like: Case, scale: float, benchmarks: Benchmarks) -> list[Result]:
-    """The results that --compare names. Raises UserError (65) with everything that is wrong."""
+def read_comparable(
+    paths: Iterable[str], case: Case, scale: float, benchmarks: Benchmarks
+) -> list[Result]:
+    """Read the results that --compare names. Raises UserError (65) with all that is wrong."""
     found: list[Result] = []
     problems: list[Finding] = []
     for path in paths:
@@ -107,8 +106,8 @@ def chosen(paths: Iterable[str], like: Case, scale: float, benchmarks: Benchmark
             problems += error.findings
             continue
         found.append(one)
-        if one.case.name != like.name:
-            problems.append(Finding(path, f"is of case {one.case.name}, not {like.name}"))
+        if one.case.name != case.name:
+            problems.append(Finding(path, f"is of case {one.case.name}, not {case.name}"))
         elif one.scale != scale:
             problems.append(Finding(path, f"is at scale {one.scale:g}, not {scale:g}"))
     if problems:
@@ -116,23 +115,23 @@ def chosen(paths: Iterable[str], like: Case, scale: float, benchmarks: Benchmark
     return found
 
 
-def compared(run: Result, others: Iterable[Result]) -> list[Row]:
-    """The run, the others that it may stand beside, and the reference where it is of such runs."""
+def compare(run: Result, others: Iterable[Result]) -> list[Row]:
+    """The run, the comparable ones among the others, and the reference if it applies."""
     rows = [Row("this run", run.values, {})]
-    rows += [_row(label(one), one.values, run) for one in others if run.beside(one)]
-    if run.referred:
+    rows += [_row(label(one), one.values, run) for one in others if run.comparable(one)]
+    if run.has_reference:
         rows.append(_row(REFERENCE, run.case.reference, run))
     return rows
 
 
-def when(one: Result) -> str:
-    """Its minute."""
+def minute(one: Result) -> str:
+    """The date of the run, to the minute."""
     return one.date[:16].replace("T", " ")
 
 
 def label(one: Result) -> str:
-    """What tells a run from others of its case."""
-    return f"{when(one)}, {one.recipe}, vLLM {one.vllm}"
+    """A label that tells the runs of a case apart."""
+    return f"{minute(one)}, {one.recipe}, vLLM {one.vllm}"
 
 
 def _row(title: str, values: Mapping[str, float], run: Result) -> Row:

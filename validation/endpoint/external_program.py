@@ -1,4 +1,4 @@
-"""A program that runs for long: what it prints goes to stderr as it comes."""
+"""Run a long-running program; its output goes to stderr."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError, user_error
 from common.process import end
 
-PATIENCE = 20  # seconds between a polite end and a hard one
-ENGINE = 125  # docker's exit code for its own failures
+GRACE = 20  # seconds from SIGTERM to SIGKILL
+DOCKER_FAILED = 125  # docker's exit code for its own failures
 VERSION = re.compile(r"^v?(\d+\.\d+(?:\.\d+)?\w*)(?:\+\S*)?$", re.MULTILINE)
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None) -> None:
-    """Run it to its end. Raises UserError: 69 when it cannot be started, 70 when it fails."""
+    """Run the program to its end. Raises UserError: 69 if it cannot start, 70 if it fails."""
     sys.stderr.flush()
     try:
         process = subprocess.Popen(
@@ -26,21 +26,21 @@ def run(argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
-            start_new_session=True,  # what it starts ends with it
+            start_new_session=True,  # so that its children end with it
         )
     except OSError as error:
         raise _cannot_start(argv[0], error) from None
     try:
         code = process.wait()
     except BaseException:
-        end(process, PATIENCE)
+        end(process, GRACE)
         raise
     if code:
-        raise _failed(argv, f"ended with code {code}; its words are above", code)
+        raise _failed(argv, f"ended with code {code}; see its output above", code)
 
 
 def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
-    """The version that `argv` prints, without its local part. Raises UserError as run does."""
+    """The version that `argv` prints, without the local part. Raises UserError: 69 or 70."""
     try:
         answer = subprocess.run(argv, env=environ, capture_output=True, text=True, errors="replace")
     except OSError as error:
@@ -53,8 +53,8 @@ def version(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def _failed(argv: Sequence[str], what: str, code: int) -> UserError:
-    engine = argv[0] == "docker" and code == ENGINE
-    return user_error(argv[0], what, exit_code=EX_UNAVAILABLE if engine else EX_SOFTWARE)
+    docker = argv[0] == "docker" and code == DOCKER_FAILED
+    return user_error(argv[0], what, exit_code=EX_UNAVAILABLE if docker else EX_SOFTWARE)
 
 
 def _cannot_start(program: str, error: OSError) -> UserError:

@@ -1,4 +1,4 @@
-"""Results on disk: one JSON file a run, never overwritten."""
+"""Run records on disk: one JSON file for each run, never overwritten."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from common.errors import EX_DATAERR, user_error
 
 
-def now() -> str:
+def utc_now() -> str:
+    """The time in UTC, as in 2025-11-24T09:08:07Z."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def made(directory: Path) -> Path:
-    """The directory, made where it is missing. Raises UserError."""
+def create_directory(directory: Path) -> Path:
+    """Create the directory if it is missing, and return it. Raises UserError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -27,9 +28,9 @@ def made(directory: Path) -> Path:
     return directory
 
 
-def fresh(directory: Path, *names: str) -> Path:
-    """A new directory for the files of a run, for nobody else to read. Raises UserError."""
-    path = directory / "-".join([re.sub(r"[-:]", "", now()), *names])
+def create_run_directory(directory: Path, *names: str) -> Path:
+    """Create a private directory for the files of a run. Raises UserError."""
+    path = directory / "-".join([_compact(utc_now()), *names])
     try:
         path.mkdir(mode=0o700)
     except OSError as error:
@@ -38,9 +39,8 @@ def fresh(directory: Path, *names: str) -> Path:
 
 
 def write(directory: Path, record: Mapping[str, Any], *names: str) -> Path:
-    """Write a record into a file named by its date and `names`; returns its path."""
-    date = re.sub(r"[-:]", "", str(record["date"]))
-    stem = "-".join([date, *(_slug(name) for name in names if name)])
+    """Write a record to a file named after its date and `names`, and return the path."""
+    stem = "-".join([_compact(str(record["date"])), *(_slug(name) for name in names if name)])
     content = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     for number in range(1, 1000):
         path = directory / f"{stem}{f'-{number}' if number > 1 else ''}.json"
@@ -54,13 +54,11 @@ def write(directory: Path, record: Mapping[str, Any], *names: str) -> Path:
                 "--out", f"{path}: {error.strerror}", "give another directory"
             ) from None
         return path
-    raise user_error(
-        "--out", f"{directory}: a thousand runs within one second", exit_code=EX_DATAERR
-    )
+    raise user_error("--out", f"{directory}: too many runs within a second", exit_code=EX_DATAERR)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record. Raises UserError (65) for what is none."""
+    """Read a record. Raises UserError (65) if the file is not one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,10 +66,14 @@ def read(path: Path) -> dict[str, Any]:
             str(path), f"cannot be read: {error.strerror}", exit_code=EX_DATAERR
         ) from None
     except ValueError as error:
-        raise user_error(str(path), f"is no JSON: {error}", exit_code=EX_DATAERR) from None
+        raise user_error(str(path), f"is not JSON: {error}", exit_code=EX_DATAERR) from None
     if not isinstance(record, dict):
-        raise user_error(str(path), "is no result of a trial", exit_code=EX_DATAERR)
+        raise user_error(str(path), "is not a run record", exit_code=EX_DATAERR)
     return record
+
+
+def _compact(date: str) -> str:
+    return re.sub(r"[-:]", "", date)
 
 
 def _slug(name: str) -> str:
