@@ -98,6 +98,7 @@ def build(
     with problems_in_plain_words():
         from images.build import build as builds
         from images.build import bundle as bundles
+        from images.build import options as how
         from images.build import report, targets
         from images.matrix import load
         from images.mirrors import Mirrors
@@ -112,8 +113,8 @@ def build(
             "registry_mirror": registry_mirror,
         }
         bundle = bundles.opened(Path(offline), asking) if offline else None
-        options = targets.Options(
-            arches=targets.arches(matrix, words(arch)),
+        options = how.Options(
+            arches=how.arches(matrix, words(arch)),
             base=base,
             cann_packages=Path(cann_packages) if cann_packages else None,
             share_cann=share_cann,
@@ -124,25 +125,25 @@ def build(
             compression=compression,
             no_cache=no_cache,
             budget=budget,
-            sources=targets.sources(source or []),
-            wheels=targets.wheels(wheels),
+            sources=how.sources(source or []),
+            wheels=how.wheels(wheels),
             mirrors=bundle.mirrors
             if bundle
             else Mirrors.of(environ(), **asking, certificates=certificates, netrc=netrc),
             offline=bundle,
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
+        variants = how.chosen(matrix, release, words(platform), words(os), all, engine)
         chosen = targets.resolve(matrix, variants, options, say)
         if bundle:
-            needs.check(matrix, chosen, options, bundle, say)
+            needs.check(chosen, bundle, say)
         if dry_run:
-            planned = builds.planned(matrix, chosen, options)
+            planned = builds.planned(chosen)
             data(format, report.plan_data(planned), lambda: report.plan_text(planned))
             return
-        built = builds.build(matrix, chosen, options, say)
+        built = builds.build(chosen, say)
         data(format, report.built_data(built), lambda: report.built_text(built))
         sizes = {target: one.sizes for target, one in zip(chosen, built, strict=True)}
-        builds.enforce_budgets(matrix, sizes, options)
+        builds.enforce_budgets(sizes)
 
 
 @task(
@@ -197,21 +198,22 @@ def fetch(
     invoke build --offline DIR then needs none. Cut off and run again, it completes.
     """
     with problems_in_plain_words():
+        from images.build import options as how
         from images.build import targets
         from images.matrix import load
         from images.mirrors import Mirrors
         from images.offline import fetch as fetching
 
         matrix = load()
-        options = targets.Options(
-            arches=targets.arches(matrix, words(arch)),
+        options = how.Options(
+            arches=how.arches(matrix, words(arch)),
             base=base,
             cann_packages=Path(cann_packages) if cann_packages else None,
             share_cann=share_cann,
             tools=tools,
             builder=builder,
-            sources=targets.sources(source or []),
-            wheels=targets.wheels(wheels),
+            sources=how.sources(source or []),
+            wheels=how.wheels(wheels),
             mirrors=Mirrors.of(
                 environ(),
                 pip_index=pip_index,
@@ -220,9 +222,9 @@ def fetch(
                 certificates=certificates,
             ),
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
+        variants = how.chosen(matrix, release, words(platform), words(os), all, engine)
         chosen = targets.resolve(matrix, variants, options, say)
-        made = fetching.fetch(matrix, chosen, options, Path(directory), say)
+        made = fetching.fetch(chosen, Path(directory), say)
         data(format, fetching.fetched_data(made), lambda: fetching.fetched_text(made))
 
 
@@ -250,13 +252,13 @@ def render(
 ) -> None:
     """Print the Dockerfile of an image, without network or engine: invoke render --platform a3"""
     with problems_in_plain_words():
+        from images.build import options as how
         from images.build import render as renders
-        from images.build import targets
         from images.matrix import load
 
         matrix = load()
         names = [platform] if platform else []
-        (variant,) = targets.chosen(matrix, release, names, [os], False, engine)
+        (variant,) = how.chosen(matrix, release, names, [os], False, engine)
         captured = renders.Environment.read(Path(environment)) if environment else None
         print(renders.printed(matrix, variant, base, share_cann, captured))
 
@@ -291,7 +293,7 @@ def lock(
     """
     with problems_in_plain_words():
         from common.errors import EX_DATAERR, UserError
-        from images.build import targets
+        from images.build import options as how
         from images.locking import cpu as engines
         from images.locking import lock as locks
         from images.locking.index import Wheels
@@ -313,7 +315,7 @@ def lock(
             return
         if engine:
             found = Wheels.of(environ(), wheels, torch_index)
-            chosen_arches = targets.arches(matrix, words(arch))
+            chosen_arches = how.arches(matrix, words(arch))
             for path in engines.make(matrix, matrix.engine(engine), chosen_arches, found, say):
                 print(path)
             return

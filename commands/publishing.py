@@ -88,6 +88,7 @@ def publish(
     with problems_in_plain_words():
         from common.errors import user_error
         from images.attestations import sign
+        from images.build import options as how
         from images.build import targets
         from images.matrix import load
         from images.mirrors import Mirrors
@@ -102,8 +103,8 @@ def publish(
             raise user_error("--part", "--merge and --plan exclude each other", "choose one")
         mirrors = Mirrors.of(environ(), certificates=certificates)
         name = Reference.parse(f"{registry.rstrip('/')}/{REPOSITORY}", "--registry")
-        options = targets.Options(
-            arches=targets.arches(matrix, words(arch) or [*matrix.arches]),
+        options = how.Options(
+            arches=how.arches(matrix, words(arch) or [*matrix.arches]),
             base=base,
             cann_packages=Path(cann_packages) if cann_packages else None,
             share_cann=share_cann,
@@ -112,11 +113,11 @@ def publish(
             push=True,
             builder=builder,
             compression=compression if types.annotations else "gzip",
-            sources=targets.sources(source or []),
-            wheels=targets.wheels(wheels),
+            sources=how.sources(source or []),
+            wheels=how.wheels(wheels),
             mirrors=mirrors,
         )
-        variants = targets.chosen(matrix, release, words(platform), words(os), all, engine)
+        variants = how.chosen(matrix, release, words(platform), words(os), all, engine)
         job = parts.Job(
             matrix,
             matrix.release(release),

@@ -1,8 +1,11 @@
-"""A part of the terminal that is drawn again and again, with lines that stay above it."""
+"""The terminal: progress messages, and an area that is redrawn below lines that stay."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+Say = Callable[[str], None]  # prints one line of progress
 
 
 class Live:

@@ -26,7 +26,7 @@ from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
 from common.errors import UserError
-from images.build.targets import arches
+from images.build.options import arches
 from images.matrix import load
 from images.mirrors import Mirrors
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from benchmarks.layers.docker import BenchmarkError, docker
 from benchmarks.layers.ours import PROJECT
-from images.build import render, rootfs, targets
+from common.paths import WORK
+from common.terminal import Say
+from images.build import rootfs
 from images.build.base import FoundBase
+from images.build.options import Options, native_arch
 from images.build.render import Base
-from images.build.targets import Options, Say, Target
+from images.build.targets import BuildTarget
 from images.matrix import STAND_IN, Arch, Matrix
 
 PIP = "pip==24.0"  # what CPython 3.11.13, the CANN image's own, brings
@@ -30,9 +33,9 @@ RUN mkdir -p /usr/local/Ascend/kernels && echo "$NAME" > /usr/local/Ascend/kerne
 
 def provide_roots(matrix: Matrix, arch: Arch, say: Say) -> None:
     """The Debian root file systems, as `invoke build` makes them; not part of any time."""
-    roots = targets.WORK / "roots"
+    roots = WORK / "roots"
     rootfs.provide(matrix.stand_in, arch, "base", roots, say)
-    rootfs.provide(matrix.tools, targets.native_arch(matrix), "tools", roots, say)
+    rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
 
 
 def make(
@@ -48,13 +51,11 @@ def make(
     directory.mkdir(parents=True, exist_ok=True)
     variant = matrix.variant(release, "a3", next(iter(matrix.oses)))
     base = Base(STAND_IN, os_image="")
-    target = Target(variant, FoundBase(base, STAND_IN), "shape", None)
     options = Options(arches=(arch,), base=STAND_IN)
+    target = BuildTarget(matrix, variant, FoundBase(base, STAND_IN), "shape", None, options)
     shape = directory / "shape.Dockerfile"
-    shape.write_text(render.dockerfile(matrix, variant, base, tools_image=None))
-    contexts = {
-        name: str(place) for name, place in targets.contexts(matrix, target, options).items()
-    }
+    shape.write_text(target.dockerfile.text)
+    contexts = {name: str(place) for name, place in target.contexts.items()}
     tag = f"{registry}/bench/shape"
     common = ["--platform", arch.oci_platform, "--provenance=false", "--push"]
     common += [word for secret in secrets for word in ("--secret", secret)]

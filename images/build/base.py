@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.terminal import Say
 from images.build.render import DEBIAN, Base, stand_in_environment
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.mirrors import Mirrors
@@ -20,8 +21,6 @@ OTHER_WAYS = (
     "other ways: --base IMAGE (a copy you can pull), --registry-mirror HOST, "
     "--cann-packages DIR (CANN's .run installers), or --base stand-in (no CANN: for tests)"
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from common.paths import WORK
 from images.build import push
 from images.build.compressed_size import CompressedSize
-from images.build.targets import Options, Target
+from images.build.options import Options
+from images.build.targets import BuildTarget
 from images.labels import layer_names
 from images.registry.oci import Descriptor, Manifest
 
@@ -49,16 +50,16 @@ class Built:
 
 
 def inspect(
-    target: Target,
+    target: BuildTarget,
     digest: str,
-    own: Sequence[str],
     manifests: Mapping[str, Manifest],
     seconds: Mapping[str, float],
-    pushed: bool,
 ) -> Built:
-    """The image just built. Its layers are named and timed by the stages they come from (`own`);
+    """The image just built. Its layers are named and timed by the stages they come from;
     pushed for several architectures, they are those of the first."""
+    pushed = target.options.push
     digests, sizes = _packed_layers(manifests) if pushed else _local_layers(target.tag)
+    own = target.layers
     layers = (
         Layer(name, digest, size, seconds.get(f"layer-{name}", 0.0))
         for name, digest, size in zip(layer_names(own, len(digests)), digests, sizes, strict=True)
@@ -92,19 +93,21 @@ def _docker_lines(*arguments: str) -> list[str]:
     return answer.stdout.splitlines() if answer.returncode == 0 else []
 
 
-def _record(target: Target, options: Options) -> Path:
+def _record(target: BuildTarget) -> Path:
+    options = target.options
     arches = "-".join(arch.name for arch in options.arches)
     tag = target.tag.replace("/", "_").replace(":", "_")
     where = f"registry.{options.compression}" if options.push else "engine"
     return BUILT / f"{tag}.{arches}.{where}.{options.builder or 'default'}.json"
 
 
-def remember(target: Target, prints: dict[str, str], built: Built, options: Options) -> None:
-    path = _record(target, options)
+def remember(target: BuildTarget, fingerprints: Mapping[str, str], built: Built) -> None:
+    """Record what a build made, and from which stages."""
+    path = _record(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".new")
     record = {
-        "stages": prints,
+        "stages": dict(fingerprints),
         "digest": built.digest,
         "layers": [asdict(layer) for layer in built.layers],
         "sizes": [asdict(size) for size in built.sizes],
@@ -131,14 +134,15 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def up_to_date(target: Target, fingerprint: str, options: Options) -> Built | None:
+def up_to_date(target: BuildTarget, fingerprint: str) -> Built | None:
     """What an earlier run built from the same inputs, if its tag still is what that run made.
 
     The tag is looked up where it went: in the registry after a push, else in the engine.
     """
+    options = target.options
     if options.builder and not options.push:
         return None  # what another builder made has another digest once it is loaded
-    record = _read(_record(target, options))
+    record = _read(_record(target))
     if record.get("image") != fingerprint or not record.get("digest"):
         return None
     inspect_local = ("image", "inspect", "--format", "{{.Id}}", target.tag)

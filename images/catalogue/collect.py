@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
+from common.terminal import Say
 from images.build.base import no_engine
-from images.build.targets import Say
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
 from images.names import REPOSITORY

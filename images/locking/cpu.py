@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
+from common.terminal import Say
 from images.locking import lock
 from images.locking.index import Wheels
-from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, Say, end_of
+from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, end_of
 from images.matrix import INDEX, PYTORCH, Arch, Engine, Matrix
 
 OF_INDEX = (

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import ROOT
+from common.terminal import Say
 from images.build.stages import wheel
 from images.locking.uv import UV, uv
 from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
@@ -42,8 +43,6 @@ SOURCES = "sources"  # the slice of source distributions that wheels are built f
 NEVER = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

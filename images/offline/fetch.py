@@ -23,6 +23,7 @@ import tomli
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import WORK
+from common.terminal import Say
 from images.build import base as bases
 from images.build import push, rootfs
 from images.build.bake import bake
@@ -40,10 +41,9 @@ from images.build.bundle import (
     read,
 )
 from images.build.progress import Progress
-from images.build.targets import Options, Target, render
+from images.build.targets import BuildTarget
 from images.locking import lock
 from images.locking.uv import UV
-from images.matrix import Matrix
 from images.mirrors import Mirrors
 from images.offline import needs
 from images.offline.needs import Needs, Slice
@@ -55,8 +55,6 @@ AT_ONCE = 4
 CHUNK = 1 << 20
 FIX = "--pip-index, --torch-index; for platform cpu --wheels"
 LARGE = 50_000_000  # a file that is worth a line of its own
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,7 @@ class _Made:
 
 
 def fetch(
-    matrix: Matrix,
-    targets: list[Target],
-    options: Options,
+    targets: list[BuildTarget],
     directory: Path,
     say: Say,
     resolver: Resolver | None = None,
@@ -107,14 +103,15 @@ def fetch(
     began = time.monotonic()
     directory = directory.resolve()
     before = _before(directory)
-    wanted = needs.needed(matrix, targets, options)
+    options = targets[0].options
+    wanted = needs.needed(targets)
     made = _Made()
     resolver = resolver or partial(resolve, wheels=options.wheels)
     _packages(wanted, options.mirrors, directory / WHEELS, made, say, resolver, downloader)
-    _roots(matrix, wanted, directory, made, say)
+    _roots(wanted, directory, made, say)
     _sources(wanted, before, directory, made, say)
-    _stages(matrix, targets, wanted, options, directory, made, say)
-    images = {t.found.base.image for t in targets if t.found.base.image}
+    _stages(targets, wanted, directory, made, say)
+    images = {target.base.image for target in targets if target.base.image}
     bundle = Bundle(
         directory,
         wanted.builder,
@@ -124,7 +121,7 @@ def fetch(
             for name, one in wanted.inputs.items()
         },
         {image: bases.identify(image, options.builder).identity for image in sorted(images)},
-        needs.fingerprints(matrix, wanted),
+        needs.fingerprints(wanted),
         made.stages,
         wanted.sources,
         made.slices,
@@ -325,10 +322,9 @@ class Http:
 # ---- root file systems, sources, stages ----------------------------------------------------------
 
 
-def _roots(matrix: Matrix, wanted: Needs, directory: Path, made: _Made, say: Say) -> None:
-    for name, (debian, arch_name) in wanted.roots.items():
-        arch = matrix.arch(arch_name)
-        kind = name.removesuffix(f"-{arch_name}.tar")
+def _roots(wanted: Needs, directory: Path, made: _Made, say: Say) -> None:
+    for name, (debian, arch) in wanted.roots.items():
+        kind = name.removesuffix(f"-{arch.name}.tar")
         archive = rootfs.provide(debian, arch, kind, WORK / "roots", say)
         stamp = archive.with_suffix(".sha256")
         made.kept += _copied(archive, directory / ROOTS / name)
@@ -392,13 +388,7 @@ def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def _stages(
-    matrix: Matrix,
-    targets: list[Target],
-    wanted: Needs,
-    options: Options,
-    directory: Path,
-    made: _Made,
-    say: Say,
+    targets: list[BuildTarget], wanted: Needs, directory: Path, made: _Made, say: Say
 ) -> None:
     """Build what takes an image or runs a package manager, into the bundle's layout."""
     if not wanted.stages:
@@ -407,18 +397,16 @@ def _stages(
     layout.mkdir(exist_ok=True)
     exported = {}
     for target in targets:
-        common = common_target(
-            matrix, target, render(matrix, target, options), f"{target.name}.fetch", options
-        )
+        common = common_target(target, target.dockerfile.text, f"{target.name}.fetch")
         for stage in wanted.stages.get(target.name, ()):
             say(f"{target.name}: {stage}")
             exported[f"{stage}-{target.name}"] = {
                 **common,
                 "target": stage,
-                "platforms": [arch.oci_platform for arch in options.arches],
+                "platforms": [arch.oci_platform for arch in target.options.arches],
                 "output": [f"type=oci,tar=false,dest={layout},oci-mediatypes=true"],
             }
-    metadata = bake(exported, WORK / "bake-fetch", Progress(), builder=options.builder)
+    metadata = bake(exported, WORK / "bake-fetch", Progress(), builder=targets[0].options.builder)
     for target_name, stages in wanted.stages.items():
         made.stages[target_name] = {
             stage: metadata[f"{stage}-{target_name}"]["containerimage.digest"] for stage in stages

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from common.errors import EX_DATAERR, Finding, UserError
+from common.terminal import Say
 from images.build import graph, rootfs
 from images.build.bundle import REMEDY, Bundle
-from images.build.inputs import Inputs, inputs
-from images.build.targets import Options, Target, contexts, native_arch, render, root
+from images.build.inputs import Inputs
+from images.build.options import native_arch
+from images.build.targets import BuildTarget
 from images.locking import lock
-from images.matrix import Debian, Matrix
+from images.matrix import Arch, Debian
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
 UNPINNED = ("packages.sh", "pip wheel")  # steps that take what no lock names
 MADE_HERE = ("vllm.txt",)  # a wheel built in a stage
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,24 @@ class Slice:
 class Needs:
     builder: str
     slices: tuple[Slice, ...]
-    roots: dict[str, tuple[Debian, str]]  # archive → its packages, its architecture
+    roots: dict[str, tuple[Debian, Arch]]  # archive → its packages, its architecture
     stages: dict[str, tuple[str, ...]]  # target → stages that need a registry or a package manager
     sources: dict[str, str]  # name → address
     inputs: dict[str, Inputs]  # target → …
     pins: dict[str, dict[str, str]]  # target → …
 
 
-def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
+def needed(targets: list[BuildTarget]) -> Needs:
+    """What all the targets need."""
+    matrix, arches = targets[0].matrix, targets[0].options.arches
     builder = native_arch(matrix)
     slices: dict[str, Slice] = {}
-    roots: dict[str, tuple[Debian, str]] = {}
+    roots: dict[str, tuple[Debian, Arch]] = {}
     stages: dict[str, tuple[str, ...]] = {}
     sources: dict[str, str] = {}
     for target in targets:
-        rendered = graph.parse(render(matrix, target, options))
-        stages[target.name] = _beyond_locks(rendered)
+        rendered = target.dockerfile.stages
+        stages[target.name] = _beyond_locks(target)
         cut = {
             name: replace(stage, parents=(), files=()) if name in stages[target.name] else stage
             for name, stage in rendered.items()
@@ -67,16 +68,16 @@ def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
         for _, path in (file for file in files if file[0] == "locks"):
             if PurePosixPath(path).name in MADE_HERE:
                 continue
-            for arch in options.arches if "${TARGETARCH}" in path else [builder]:
+            for arch in arches if "${TARGETARCH}" in path else [builder]:
                 one = Slice(path.replace("${TARGETARCH}", arch.name), arch.machine, python)
                 slices[one.path] = one
-        if made := root(matrix, target):
-            name, debian = made
-            roots |= {f"{name}-{arch.name}.tar": (debian, arch.name) for arch in options.arches}
+        if target.root:
+            name, debian = target.root
+            roots |= {f"{name}-{arch.name}.tar": (debian, arch) for arch in arches}
         if target.tools_image is None:
-            roots[f"tools-{builder.name}.tar"] = (matrix.tools, builder.name)
+            roots[f"tools-{builder.name}.tar"] = (matrix.tools, builder)
         taken = {context for context, _ in files}
-        for name, place in contexts(matrix, target, options).items():
+        for name, place in target.contexts.items():
             if name in taken and name.endswith("-source") and isinstance(place, str):
                 sources[name.removesuffix("-source")] = place
     return Needs(
@@ -85,41 +86,37 @@ def needed(matrix: Matrix, targets: list[Target], options: Options) -> Needs:
         roots,
         {name: found for name, found in stages.items() if found},
         sources,
-        {target.name: inputs(matrix, target, options) for target in targets},
+        {target.name: target.inputs for target in targets},
         {target.name: target.variant.pins for target in targets},
     )
 
 
-def _beyond_locks(stages: dict[str, graph.Stage]) -> tuple[str, ...]:
+def _beyond_locks(target: BuildTarget) -> tuple[str, ...]:
     """The stages that take an image, or run a package manager or a build of unpinned helpers.
 
     What is compiled in such a stage is taken by a `layer-…`: that is what is kept of it.
     """
-    used = {*graph.used_by(stages, "image"), *graph.used_by(stages, "environment")}
+    stages = target.dockerfile.stages
     return tuple(
         name.replace("build-", "layer-")
-        for name, stage in stages.items()
-        if name in used and (stage.image or any(word in stage.text for word in UNPINNED))
+        for name in target.dockerfile.used
+        if stages[name].image or any(word in stages[name].text for word in UNPINNED)
     )
 
 
-def fingerprints(matrix: Matrix, needs: Needs) -> dict[str, str]:
-    return {
-        name: rootfs.fingerprint(debian, matrix.arch(arch))
-        for name, (debian, arch) in needs.roots.items()
-    }
+def fingerprints(needs: Needs) -> dict[str, str]:
+    """Archive of a root file system → what identifies it."""
+    return {name: rootfs.fingerprint(debian, arch) for name, (debian, arch) in needs.roots.items()}
 
 
 # ---- what a bundle lacks -------------------------------------------------------------------------
 
 
-def check(
-    matrix: Matrix, targets: list[Target], options: Options, bundle: Bundle, say: Say
-) -> None:
-    """Hold a bundle to its own index and to the present tree. Raises UserError (65)."""
-    needs = needed(matrix, targets, options)
+def check(targets: list[BuildTarget], bundle: Bundle, say: Say) -> None:
+    """Compare a bundle with its index and with the present tree. Raises UserError (65)."""
+    needs = needed(targets)
     say(f"checking {len(bundle.files)} files of {bundle.directory}")
-    problems = [*bundle.verify(), *differences(matrix, needs, bundle)]
+    problems = [*bundle.verify(), *differences(needs, bundle)]
     if problems:
         raise UserError(dict.fromkeys(problems), EX_DATAERR)
     for name, now in needs.inputs.items():
@@ -130,7 +127,7 @@ def check(
             say(f"{name}: since the bundle was made changed {changed}; it has what they need")
 
 
-def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Finding]:
+def differences(needs: Needs, bundle: Bundle) -> list[Finding]:
     """Where the present tree needs something else than what was fetched."""
     problems = []
     if bundle.builder != needs.builder:
@@ -141,7 +138,7 @@ def differences(matrix: Matrix, needs: Needs, bundle: Bundle) -> list[Finding]:
             problems += _pins(target, pins, dict(image.pins))
     for one in needs.slices:
         problems += _slice(one, bundle)
-    present = fingerprints(matrix, needs)
+    present = fingerprints(needs)
     problems += [
         Finding(f"roots/{name}", _other(name in bundle.roots, "Debian packages"), REMEDY)
         for name, fingerprint in present.items()

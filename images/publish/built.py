@@ -14,7 +14,7 @@ from common.paths import WORK
 from images.attestations import provenance
 from images.attestations.provenance import Statement
 from images.build import push
-from images.build.targets import Options
+from images.build.options import Options
 from images.inspect.places import LayoutStore
 from images.publish.publish import Image
 from images.registry.oci import Layout

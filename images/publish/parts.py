@@ -10,8 +10,9 @@ from common.errors import EX_DATAERR, Finding, UserError
 from images.attestations import sign
 from images.build import build as builds
 from images.build import push
-from images.build.inputs import LABEL, Inputs, inputs
-from images.build.targets import Options, Target
+from images.build.inputs import LABEL, Inputs
+from images.build.options import Options
+from images.build.targets import BuildTarget
 from images.matrix import Matrix, Release
 from images.publish import built, publish
 from images.publish.publish import Image, Part, Step
@@ -29,7 +30,7 @@ class Job:
 
     matrix: Matrix
     release: Release
-    targets: list[Target]
+    targets: list[BuildTarget]
     options: Options
     repository: Repository
     types: MediaTypes
@@ -58,7 +59,7 @@ def run_part(job: Job, arch: str, say: Say) -> list[Step]:
 
     Provenance is signed here, by whoever built. Raises UserError, as `run` does.
     """
-    builds.provide_roots(job.matrix, job.targets, job.options, say)
+    builds.provide_roots(job.targets, say)
     steps = [step.part(arch) for step in plan(job) if step.action != publish.MISSING]
     _tell(steps, say)
     todo = [step for step in steps if step.action in (publish.BUILD, publish.PUSH)]
@@ -125,7 +126,7 @@ def _seal(job: Job, say: Say) -> publish.Seal | None:
 
 def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
     """The plan, if nothing of the release is missing, or may be."""
-    builds.provide_roots(job.matrix, job.targets, job.options, say)
+    builds.provide_roots(job.targets, say)
     steps = plan(job)
     missing = [step for step in steps if step.action == publish.MISSING]
     if missing and not allow_missing:
@@ -153,11 +154,11 @@ def _keep(steps: Iterable[Step]) -> None:
         push.keep(kept)
 
 
-def _image(job: Job, target: Target) -> Image:
+def _image(job: Job, target: BuildTarget) -> Image:
     chosen = {arch.name for arch in job.options.arches}
     arches = tuple(name for name in job.matrix.arches if name in chosen)
     tag = target.tag.rpartition(":")[2]
-    return Image(tag, inputs(job.matrix, target, job.options), arches)
+    return Image(tag, target.inputs, arches)
 
 
 def _missing(job: Job, images: list[Image]) -> list[Step]:
@@ -204,16 +205,16 @@ def _build(job: Job, steps: list[Step], say: Say) -> list[Step]:
             todo.setdefault(arches, []).append(step)
     made: dict[str, dict[str, str]] = {}
     for arches, group in todo.items():
-        options = replace(job.options, arches=tuple(job.matrix.arch(name) for name in arches))
-        targets = _targets(job, group)
+        chosen = [job.matrix.arch(name) for name in arches]
+        targets = {one.for_arches(chosen): step for one, step in _targets(job, group).items()}
         labels = {target: {LABEL: step.image.inputs.digest} for target, step in targets.items()}
-        digests = builds.into_layout(job.matrix, list(targets), options, labels, say)
+        digests = builds.into_layout(list(targets), labels, say)
         for target, step in targets.items():
-            known = built.remember(step.image, options, digests[target])
+            known = built.remember(step.image, job.options, digests[target])
             made[step.image.tag] = {arch: one.digest for arch, one in known.items()}
     return [replace(step, local=made.get(step.image.tag, step.local)) for step in steps]
 
 
-def _targets(job: Job, steps: Iterable[Step]) -> dict[Target, Step]:
+def _targets(job: Job, steps: Iterable[Step]) -> dict[BuildTarget, Step]:
     by_tag = {target.tag.rpartition(":")[2]: target for target in job.targets}
     return {by_tag[step.image.tag]: step for step in steps}

@@ -14,29 +14,26 @@ from invoke.main import program
 
 from images.build import build, push
 from images.build.render import labels
-from images.build.targets import Options, Target
+from images.build.targets import BuildTarget
 from images.labels import BASE_DIGEST
-from images.matrix import Matrix
 from images.publish import built
 from tests.images.hand_made import Layout, digest
 from tests.images.small_images import Small, index
 
 
 def into_layout(
-    matrix: Matrix,
-    targets: list[Target],
-    options: Options,
-    own: Mapping[Target, Mapping[str, str]],
+    targets: list[BuildTarget],
+    own: Mapping[BuildTarget, Mapping[str, str]],
     say: object,
-) -> dict[Target, str]:
+) -> dict[BuildTarget, str]:
     """As `images.build.into_layout`: an index of each image with its provenance."""
-    made: dict[Target, dict[str, str]] = {}
+    made: dict[BuildTarget, dict[str, str]] = {}
     for target in targets:
         base = {BASE_DIGEST: digest(target.found.identity)}
-        told = {**labels(matrix, target.variant, target.found.base), **own[target], **base}
+        told = {**labels(target.matrix, target.variant, target.base), **own[target], **base}
         smalls = [
             Small(arch=arch.name, variant=target.variant, labels=dict(told))
-            for arch in options.arches
+            for arch in target.options.arches
         ]
         layout = Layout(push.LAYOUT)
         made[target] = index(layout, smalls)

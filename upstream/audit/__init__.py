@@ -13,9 +13,9 @@ from packaging.version import Version
 from common import yaml as reading
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from common.paths import ROOT
+from common.terminal import Say
 from images import matrix as matrices
 from images.locking.index import Wheels, source_distribution
-from images.locking.lock import Say
 from upstream.audit import catalogues, dialect, documents, entries, rules
 from upstream.audit.citations import ELSEWHERE, Library
 from upstream.audit.statement import FAILING, Statement, contradicted

@@ -18,11 +18,11 @@ from packaging.version import InvalidVersion, Version
 from common.errors import EX_DATAERR, UserError, user_error
 from common.files import put
 from common.paths import ROOT
+from common.terminal import Say
 from docs.render import pages
 from images import matrix as matrices
 from images.locking import lock
 from images.locking.index import Wheels
-from images.locking.lock import Say
 from images.matrix import Matrix, Mooncake, Release
 from upstream import dialect, index
 from upstream.bump import changes, entry, fitting, pins, uploads

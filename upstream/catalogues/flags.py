@@ -33,8 +33,8 @@ from common.errors import (
     user_error,
 )
 from common.paths import ENV, ROOT, WORK
+from common.terminal import Say
 from images.locking.index import Wheels, source_distribution
-from images.locking.lock import Say
 from images.locking.uv import uv
 from images.matrix import Matrix
 from upstream.catalogues.vllm_parser import READS

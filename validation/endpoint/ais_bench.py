@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 from common.paths import WORK
+from common.terminal import Say
 from images.locking.index import Wheels
-from images.locking.lock import Say
 from images.locking.uv import uv
 from validation.endpoint import external_program
 from validation.endpoint.datasets import LocalData, Settings

@@ -13,7 +13,7 @@ from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import WORK
 from entrypoints.inputs import model as models
 from images import matrix
-from images.build.targets import native_arch
+from images.build.options import native_arch
 from images.labels import PIN
 from images.locking import cpu
 from images.matrix import CPU, Variant

@@ -20,9 +20,10 @@ import pytest
 from common.errors import UserError
 from images.build import build as builds
 from images.build import targets
+from images.build.options import Options
 from images.build.stages.standin import tree
 from images.build.stages.standin.environment import NNAL, cann
-from images.matrix import Matrix, load
+from images.matrix import SOURCES, Matrix, load
 from images.mirrors import Mirrors
 from tests.e2e.conftest import NATIVE, docker
 
@@ -158,7 +159,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         PyMODINIT_FUNC PyInit_kernels(void) { return PyModule_Create(&module); }
         """,
     )
-    return {name: str(root / name) for name in targets.SOURCES}
+    return {name: str(root / name) for name in SOURCES}
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +175,8 @@ def matrix() -> Matrix:
     )
 
 
-def options(matrix: Matrix, packages: Path, sources: dict[str, str]) -> targets.Options:
-    return targets.Options(
+def options(matrix: Matrix, packages: Path, sources: dict[str, str]) -> Options:
+    return Options(
         arches=(matrix.arch(NATIVE),),
         cann_packages=packages,
         registry="test.invalid/from-packages",
@@ -189,7 +190,7 @@ def test_an_image_from_canns_installers(
 ) -> None:
     chosen = options(matrix, installers, sources)
     variants = [matrix.variant(None, "a3", "ubuntu22.04")]
-    (built,) = builds.build(matrix, targets.resolve(matrix, variants, chosen, print), chosen, print)
+    (built,) = builds.build(targets.resolve(matrix, variants, chosen, print), print)
     assert not built.tag.endswith("-standin")
     code = """
 import importlib.metadata, vllm_ascend.kernels, vllm_ascend._build_info as info, mooncake.engine

@@ -14,6 +14,7 @@ from common.paths import WORK
 from images.build import build as builds
 from images.build import targets
 from images.build.bake import bake
+from images.build.options import Options
 from images.build.progress import Progress
 from images.matrix import Matrix, load
 from images.mirrors import Mirrors
@@ -23,11 +24,10 @@ HERE = "test.invalid/share-cann"
 OS_IMAGE = f"{HERE}/docker.io/library/ubuntu:22.04"  # as a registry mirror would name it
 
 
-def bake_one(matrix: Matrix, platform: str, options: targets.Options, stage: str, tag: str) -> None:
+def bake_one(matrix: Matrix, platform: str, options: Options, stage: str, tag: str) -> None:
     variants = [matrix.variant(None, platform, "ubuntu22.04")]
     (target,) = targets.resolve(matrix, variants, options, print)
-    text = targets.render(matrix, target, options)
-    common = builds.common_target(matrix, target, text, f"share-cann-{platform}", options)
+    common = builds.common_target(target, target.dockerfile.text, f"share-cann-{platform}")
     arch = options.arches[0]
     wanted = {
         "target": stage,
@@ -53,7 +53,7 @@ def matrix() -> Matrix:
 @pytest.fixture(scope="module")
 def cann_images(matrix: Matrix, a3: Image) -> Iterator[dict[str, str]]:
     """Two CANN images that share a toolkit and differ in their kernels, and an OS image."""
-    stand_in = targets.Options(
+    stand_in = Options(
         arches=(matrix.arch(NATIVE),), base="stand-in", mirrors=Mirrors.of(os.environ)
     )
     tags = {platform: f"{HERE}/cann:{platform}" for platform in ("a2", "a3")}
@@ -74,7 +74,7 @@ def test_only_the_kernels_differ(
 ) -> None:
     bases = {platform: f"{HERE}/base:{platform}" for platform in cann_images}
     for platform, tag in bases.items():
-        shared = targets.Options(
+        shared = Options(
             arches=(matrix.arch(NATIVE),),
             base=cann_images[platform],
             share_cann=True,

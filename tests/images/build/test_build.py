@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from images.build import budgets, build, engine, push, records
+from images.build import budgets, build, engine, push, records, render, targets
 from images.build.base import FoundBase
 from images.build.budgets import Budget, Key
-from images.build.inputs import inputs_digest
-from images.build.render import Base, layers
-from images.build.targets import Options, Target
+from images.build.options import Options
+from images.build.render import Base, Environment, layers
+from images.build.targets import BuildTarget
 from images.matrix import STAND_IN, Matrix, Variant
 from images.mirrors import Mirrors
 from images.registry.oci import Layout, Manifest
@@ -25,7 +25,7 @@ SAMPLE = Path(__file__).parent / "samples" / "environment.json"
 PINNED = FoundBase(Base("image", image="quay.io/ascend/cann:x"), "sha256:1", digest="sha256:1")
 STANDING_IN = FoundBase(Base(STAND_IN), "stand-in of CANN 8.3.rc2")
 Baked = list[Mapping[str, Mapping[str, Any]]]
-Targets = Callable[..., list[Target]]
+Targets = Callable[..., list[BuildTarget]]
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def baked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Baked:
 
     monkeypatch.setattr(build, "bake", bake)
     monkeypatch.setattr(build, "WORK", tmp_path)
+    monkeypatch.setattr(targets, "WORK", tmp_path)
     monkeypatch.setattr(build, "provide_roots", lambda *_: None)
     monkeypatch.setattr(records, "BUILT", tmp_path / "built")
     monkeypatch.setattr(push, "LAYOUT", layout.directory)
@@ -88,10 +89,14 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def chosen(variant: Callable[..., Variant]) -> Targets:
-    def make(*platforms: str, found: FoundBase = PINNED) -> list[Target]:
+def chosen(matrix: Matrix, variant: Callable[..., Variant], options: Options) -> Targets:
+    def make(*platforms: str, found: FoundBase = PINNED, **changes: Any) -> list[BuildTarget]:
+        own = dataclasses.replace(options, **changes)
         return [
-            Target(one, found, f"registry.example.com/vllm-ascend:{one.tag}", "python")
+            BuildTarget(
+                *(matrix, one, found, f"registry.example.com/vllm-ascend:{one.tag}"),
+                *("python", own),
+            )
             for one in map(variant, platforms)
         ]
 
@@ -113,12 +118,12 @@ def labels(baked: Baked) -> dict[str, dict[str, str]]:
 def test_labels_and_architectures_reach_the_bake(
     matrix: Matrix, chosen: Targets, options: Options, baked: Baked, pushed: list[str]
 ) -> None:
-    targets = chosen("a2", "a3")
-    given = {one: {"ascend.inputs": one.variant.platform.name} for one in targets}
-    digests = build.into_layout(matrix, targets, options, given, print)
+    wanted = chosen("a2", "a3")
+    given = {one: {"ascend.inputs": one.variant.platform.name} for one in wanted}
+    digests = build.into_layout(wanted, given, print)
 
     layout = Layout(push.LAYOUT)
-    assert [len(layout.manifest(digests[one]).arches) for one in targets] == [2, 2]
+    assert [len(layout.manifest(digests[one]).arches) for one in wanted] == [2, 2]
     base = {"org.opencontainers.image.base.digest": "sha256:1"}
     assert labels(baked) == {
         "v0_13_0rc1": {"ascend.inputs": "a2", **base},
@@ -129,8 +134,7 @@ def test_labels_and_architectures_reach_the_bake(
         assert one["output"][0].startswith(f"type=oci,tar=false,dest={push.LAYOUT}")
     assert pushed == []
 
-    alone = dataclasses.replace(options, arches=options.arches[:1])
-    build.into_layout(matrix, targets[:1], alone, {}, print)
+    build.into_layout([wanted[0].for_arches(options.arches[:1])], {}, print)
     assert baked[-1]["v0_13_0rc1"]["platforms"] == ["linux/arm64"]
 
 
@@ -145,11 +149,10 @@ def test_every_image_says_what_it_is_made_from(
     pushing: bool,
 ) -> None:
     docker.answers("*", code=1)
-    own = dataclasses.replace(options, push=pushing, arches=options.arches[:1])
-    (target,) = chosen("a3")
-    build.build(matrix, [target], own, print)
+    (target,) = chosen("a3", push=pushing, arches=options.arches[:1])
+    build.build([target], print)
     assert labels(baked)["v0_13_0rc1-a3"] == {
-        "ascend.inputs": inputs_digest(matrix, target, own),
+        "ascend.inputs": target.inputs.digest,
         "org.opencontainers.image.base.digest": "sha256:1",
     }
     assert pushed == ([target.tag] if pushing else [])
@@ -160,8 +163,8 @@ def test_a_base_that_is_made_here_goes_by_what_it_is_made_from(
 ) -> None:
     found = []
     for platform, arches in (("a3", 1), ("a3", 1), ("a2", 1), ("a3", 2)):
-        own = dataclasses.replace(options, arches=options.arches[:arches])
-        build.into_layout(matrix, chosen(platform, found=STANDING_IN), own, {}, print)
+        own = chosen(platform, found=STANDING_IN, arches=options.arches[:arches])
+        build.into_layout(own, {}, print)
         ((_, said),) = labels(baked).items()
         found.append(said["org.opencontainers.image.base.digest"])
     assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in found)
@@ -203,11 +206,11 @@ def test_an_image_over_its_budget_is_not_pushed(
     problems_of: Callable[..., list[str]],
 ) -> None:
     limited(0.001)
-    targets = chosen("a2", "a3")
+    wanted = chosen("a2", "a3")
     for attempt in (
-        lambda: build.build(matrix, targets, options, print),
-        lambda: build.into_layout(matrix, targets, options, {}, print),
-        lambda: build.build(matrix, targets, options, print),
+        lambda: build.build(wanted, print),
+        lambda: build.into_layout(wanted, {}, print),
+        lambda: build.build(wanted, print),
     ):
         (problem,) = problems_of(attempt, 65)
         assert re.fullmatch(TOO_LARGE, problem), problem
@@ -223,12 +226,12 @@ def test_it_is_pushed_within_its_budget_or_when_that_does_not_count(
     pushed: list[str],
     limited: Callable[[float], None],
 ) -> None:
-    targets = chosen("a3")
     limited(1)
-    build.build(matrix, targets, options, print)
+    (within,) = chosen("a3")
+    build.build([within], print)
     limited(0.001)
-    build.build(matrix, targets, dataclasses.replace(options, budget=False, no_cache=True), print)
-    assert pushed == [targets[0].tag] * 2
+    build.build(chosen("a3", budget=False, no_cache=True), print)
+    assert pushed == [within.tag] * 2
 
 
 def test_in_the_engine_it_stays_and_is_known(
@@ -241,15 +244,40 @@ def test_in_the_engine_it_stays_and_is_known(
     problems_of: Callable[..., list[str]],
 ) -> None:
     limited(0.001)
-    own = dataclasses.replace(options, push=False, arches=options.arches[:1])
-    (target,) = chosen("a3")
+    own = {"push": False, "arches": options.arches[:1]}
+    (target,) = chosen("a3", **own)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", code=1)
     docker.answers("history *", code=1)
-    (built,) = build.build(matrix, [target], own, print)
+    (built,) = build.build([target], print)
     docker.answers(f"image inspect --format {{{{.Id}}}} {target.tag}", out=built.digest)
-    (again,) = build.build(matrix, [target], own, print)
+    (again,) = build.build([target], print)
     assert again == dataclasses.replace(built, up_to_date=True)
-    sizes = {target: again.sizes}
-    (problem,) = problems_of(lambda: build.enforce_budgets(matrix, sizes, own), 65)
+    (problem,) = problems_of(lambda: build.enforce_budgets({target: again.sizes}), 65)
     assert re.fullmatch(TOO_LARGE, problem)
-    build.enforce_budgets(matrix, sizes, dataclasses.replace(own, budget=False))
+    (accepted,) = chosen("a3", budget=False, **own)
+    build.enforce_budgets({accepted: again.sizes})
+
+
+# ---- rendering -----------------------------------------------------------------------------------
+
+
+def test_a_dockerfile_is_rendered_once_for_each_environment(
+    chosen: Targets, baked: Baked, pushed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[object] = []
+
+    def count(*arguments: Any, environment: Environment | None, **given: Any) -> str:
+        rendered.append(environment)
+        return render.dockerfile(*arguments, environment=environment, **given)
+
+    monkeypatch.setattr(targets, "dockerfile", count)
+    (first,) = chosen("a3")
+    build.planned([first])
+    build.build([first], print)
+    assert len(rendered) == 2
+    assert rendered[0] is None
+    (again,) = chosen("a3")
+    build.planned([again])
+    build.build([again], print)
+    build.into_layout([again.for_arches(again.options.arches[:1])], {}, print)
+    assert rendered[2:] == rendered[:2]

@@ -13,9 +13,10 @@ import pytest
 from images.build import records
 from images.build.base import FoundBase
 from images.build.compressed_size import CompressedSize
+from images.build.options import Options
 from images.build.records import Built, Layer
 from images.build.render import Base
-from images.build.targets import Options, Target
+from images.build.targets import BuildTarget
 from images.matrix import STAND_IN, Matrix, Variant
 from images.registry.oci import MEDIA_TYPES, Manifest
 
@@ -40,33 +41,33 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def target(variant: Callable[..., Variant]) -> Target:
-    return Target(variant("a3"), FoundBase(Base(STAND_IN), "s"), TAG, None)
+def target(matrix: Matrix, variant: Callable[..., Variant]) -> BuildTarget:
+    options = Options(arches=(matrix.arch("arm64"),))
+    return BuildTarget(matrix, variant("a3"), FoundBase(Base(STAND_IN), "s"), TAG, None, options)
+
+
+def with_options(target: BuildTarget, **changes: Any) -> BuildTarget:
+    return replace(target, options=replace(target.options, **changes))
 
 
 @pytest.fixture
-def options(matrix: Matrix) -> Options:
-    return Options(arches=(matrix.arch("arm64"),))
-
-
-@pytest.fixture
-def remembered(target: Target, options: Options, built: Path) -> Path:
-    records.remember(target, PRINTS, BUILT, options)
+def remembered(target: BuildTarget, built: Path) -> Path:
+    records.remember(target, PRINTS, BUILT)
     (path,) = built.iterdir()
     return path
 
 
 @pytest.mark.usefixtures("remembered")
-def test_the_same_inputs_and_the_same_image(docker: Any, target: Target, options: Options) -> None:
+def test_the_same_inputs_and_the_same_image(docker: Any, target: BuildTarget) -> None:
     docker.answers(INSPECT, out=f"{DIGEST}\n")
-    found = records.up_to_date(target, PRINTS["image"], options)
+    found = records.up_to_date(target, PRINTS["image"])
     assert found == replace(BUILT, up_to_date=True)
 
 
 @pytest.mark.usefixtures("remembered")
-def test_other_inputs(docker: Any, target: Target, options: Options) -> None:
+def test_other_inputs(docker: Any, target: BuildTarget) -> None:
     docker.answers(INSPECT, out=f"{DIGEST}\n")
-    assert records.up_to_date(target, "another", options) is None
+    assert records.up_to_date(target, "another") is None
 
 
 @pytest.mark.usefixtures("remembered")
@@ -74,45 +75,44 @@ def test_other_inputs(docker: Any, target: Target, options: Options) -> None:
     "answer", [{"out": "sha256:another\n"}, {"out": ""}, {"err": "No such image", "code": 1}]
 )
 def test_another_image_under_the_tag_or_none(
-    docker: Any, target: Target, options: Options, answer: dict[str, Any]
+    docker: Any, target: BuildTarget, answer: dict[str, Any]
 ) -> None:
     docker.answers(INSPECT, **answer)
-    assert records.up_to_date(target, PRINTS["image"], options) is None
+    assert records.up_to_date(target, PRINTS["image"]) is None
 
 
 @pytest.mark.usefixtures("remembered")
 @pytest.mark.parametrize("change", [{"push": True}, {"builder": "remote"}])
 def test_what_lies_elsewhere_is_never_known_to_be_up_to_date(
-    docker: Any, target: Target, options: Options, change: dict[str, Any]
+    docker: Any, target: BuildTarget, change: dict[str, Any]
 ) -> None:
     docker.answers(INSPECT, out=f"{DIGEST}\n")
-    records.remember(target, PRINTS, BUILT, replace(options, **change))
-    assert records.up_to_date(target, PRINTS["image"], replace(options, **change)) is None
+    elsewhere = with_options(target, **change)
+    records.remember(elsewhere, PRINTS, BUILT)
+    assert records.up_to_date(elsewhere, PRINTS["image"]) is None
 
 
 @pytest.mark.usefixtures("remembered")
 def test_another_architecture_or_tag_has_its_own_record(
-    docker: Any, matrix: Matrix, target: Target, options: Options
+    docker: Any, matrix: Matrix, target: BuildTarget
 ) -> None:
     docker.answers("image inspect *", out=f"{DIGEST}\n")
-    both = replace(options, arches=(matrix.arch("arm64"), matrix.arch("amd64")))
-    assert records.up_to_date(target, PRINTS["image"], both) is None
+    both = target.for_arches([matrix.arch("arm64"), matrix.arch("amd64")])
+    assert records.up_to_date(both, PRINTS["image"]) is None
     pushed = replace(target, tag=f"registry.example.com/team/{TAG}")
-    assert records.up_to_date(pushed, PRINTS["image"], options) is None
+    assert records.up_to_date(pushed, PRINTS["image"]) is None
 
 
-def test_nothing_was_built_yet(docker: Any, target: Target, options: Options) -> None:
-    assert records.up_to_date(target, PRINTS["image"], options) is None
-    assert records.built_before(options) == set()
+def test_nothing_was_built_yet(docker: Any, target: BuildTarget) -> None:
+    assert records.up_to_date(target, PRINTS["image"]) is None
+    assert records.built_before(target.options) == set()
     assert docker.calls() == []
 
 
-def test_an_image_without_a_digest_is_never_up_to_date(
-    docker: Any, target: Target, options: Options
-) -> None:
+def test_an_image_without_a_digest_is_never_up_to_date(docker: Any, target: BuildTarget) -> None:
     docker.answers(INSPECT, out="\n")
-    records.remember(target, PRINTS, replace(BUILT, digest=""), options)
-    assert records.up_to_date(target, PRINTS["image"], options) is None
+    records.remember(target, PRINTS, replace(BUILT, digest=""))
+    assert records.up_to_date(target, PRINTS["image"]) is None
 
 
 BROKEN = [
@@ -130,35 +130,32 @@ BROKEN = [
 
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_record_is_as_none(
-    docker: Any, target: Target, options: Options, remembered: Path, text: str
+    docker: Any, target: BuildTarget, remembered: Path, text: str
 ) -> None:
     docker.answers(INSPECT, out=f"{DIGEST}\n")
     remembered.write_text(text)
-    assert records.up_to_date(target, PRINTS["image"], options) is None
+    assert records.up_to_date(target, PRINTS["image"]) is None
 
 
 @pytest.mark.parametrize("text", BROKEN[:5])
-def test_a_broken_record_hides_no_other(
-    target: Target, options: Options, remembered: Path, text: str
-) -> None:
+def test_a_broken_record_hides_no_other(target: BuildTarget, remembered: Path, text: str) -> None:
     remembered.write_text(text)
-    records.remember(replace(target, tag="vllm-ascend:other"), {"image": "o"}, BUILT, options)
-    assert records.built_before(options) == {"o"}
+    records.remember(replace(target, tag="vllm-ascend:other"), {"image": "o"}, BUILT)
+    assert records.built_before(target.options) == {"o"}
 
 
-def test_what_was_built_before_is_told_by_builder(target: Target, options: Options) -> None:
-    records.remember(target, PRINTS, BUILT, options)
-    records.remember(target, {"image": "remote"}, BUILT, replace(options, builder="remote"))
-    assert records.built_before(options) == set(PRINTS.values())
-    assert records.built_before(replace(options, builder="remote")) == {"remote"}
+def test_what_was_built_before_is_told_by_builder(target: BuildTarget) -> None:
+    remote = with_options(target, builder="remote")
+    records.remember(target, PRINTS, BUILT)
+    records.remember(remote, {"image": "remote"}, BUILT)
+    assert records.built_before(target.options) == set(PRINTS.values())
+    assert records.built_before(remote.options) == {"remote"}
 
 
-def test_a_record_is_replaced_as_a_whole(
-    target: Target, options: Options, remembered: Path
-) -> None:
-    records.remember(target, {"image": "n"}, BUILT, options)
+def test_a_record_is_replaced_as_a_whole(target: BuildTarget, remembered: Path) -> None:
+    records.remember(target, {"image": "n"}, BUILT)
     assert [path.name for path in remembered.parent.iterdir()] == [remembered.name]
-    assert records.built_before(options) == {"n"}
+    assert records.built_before(target.options) == {"n"}
 
 
 # ---- layers --------------------------------------------------------------------------------------
@@ -200,14 +197,13 @@ MANIFEST = Manifest.made(
 
 NAMES = ["base 1", "base 2", "base 3", "venv", "workdir", "torch", "libraries", "dependencies",
          "utilities", "mooncake", "vllm", "proxy", "vllm-ascend", "entrypoint"]  # fmt: skip
-OWN = NAMES[3:]
 
 
-def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> None:
+def test_layers_are_named_after_what_they_hold(docker: Any, target: BuildTarget) -> None:
     docker.answers("history *", out=HISTORY)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
     seconds = {"layer-torch": 12.5, "tools": 3.0}
-    found = records.inspect(target, DIGEST, OWN, {"arm64": MANIFEST}, seconds, pushed=False)
+    found = records.inspect(target, DIGEST, {"arm64": MANIFEST}, seconds)
     assert [layer.name for layer in found.layers] == NAMES
     assert [layer.digest for layer in found.layers] == LAYERS
     assert {layer.name: layer.size for layer in found.layers} == {
@@ -233,26 +229,28 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: Target) -> N
     assert size.layers == {name: 100 + n for n, name in enumerate(NAMES)}
 
 
-def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: Target) -> None:
+def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: BuildTarget) -> None:
     docker.answers("history *", err="no such image for this platform", code=1)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
-    found = records.inspect(target, DIGEST, OWN, {}, {}, pushed=False)
+    found = records.inspect(target, DIGEST, {}, {})
     assert [(layer.name, layer.size) for layer in found.layers] == [(name, None) for name in NAMES]
     assert found.size == 0
 
 
-def test_a_pushed_image_is_as_its_manifests_say(target: Target) -> None:
+def test_a_pushed_image_is_as_its_manifests_say(target: BuildTarget) -> None:
     """Its layers are those of the first, its sizes are of all."""
     other = Manifest.made({**MANIFEST.document, "layers": MANIFEST.document["layers"][:-1]})
     manifests = {"arm64": MANIFEST, "amd64": other}
-    found = records.inspect(target, DIGEST, OWN, manifests, {}, pushed=True)
+    found = records.inspect(with_options(target, push=True), DIGEST, manifests, {})
     assert [(layer.name, layer.digest, layer.size) for layer in found.layers] == [
         (name, digest, 100 + n) for n, (name, digest) in enumerate(zip(NAMES, LAYERS, strict=True))
     ]
     assert [(one.arch, one.total) for one in found.sizes] == [("arm64", 1491), ("amd64", 1378)]
 
 
-def test_an_image_that_is_not_found_is_known_by_its_digest(docker: Any, target: Target) -> None:
+def test_an_image_that_is_not_found_is_known_by_its_digest(
+    docker: Any, target: BuildTarget
+) -> None:
     docker.answers("*", err="No such image", code=1)
-    found = records.inspect(target, DIGEST, OWN, {}, {}, pushed=False)
+    found = records.inspect(target, DIGEST, {}, {})
     assert found == Built(TAG, DIGEST, ())

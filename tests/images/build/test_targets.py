@@ -12,8 +12,9 @@ import pytest
 
 from images.build import targets
 from images.build.base import FoundBase
+from images.build.options import Options, arches, chosen, sources
 from images.build.render import Base
-from images.build.targets import Options, Target, chosen, resolve, sources
+from images.build.targets import BuildTarget, resolve
 from images.locking import lock
 from images.matrix import STAND_IN, Matrix, Variant
 from images.mirrors import Mirrors
@@ -91,9 +92,9 @@ def test_a_platform_named_twice_is_built_once(matrix: Matrix) -> None:
 
 
 def test_architectures(matrix: Matrix, problems_of: Problems) -> None:
-    found = targets.arches(matrix, ["arm64", "amd64"])
+    found = arches(matrix, ["arm64", "amd64"])
     assert [arch.oci_platform for arch in found] == ["linux/arm64", "linux/amd64"]
-    (problem,) = problems_of(lambda: targets.arches(matrix, ["arm"]), 64)
+    (problem,) = problems_of(lambda: arches(matrix, ["arm"]), 64)
     assert problem == "--arch: 'arm' is not in the matrix (did you mean arm64?)"
 
 
@@ -105,7 +106,7 @@ def test_this_machines_own_architecture(
     matrix: Matrix, monkeypatch: pytest.MonkeyPatch, machine: str, arch: str
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert [one.name for one in targets.arches(matrix, [])] == [arch]
+    assert [one.name for one in arches(matrix, [])] == [arch]
 
 
 def test_sources_are_directories_or_addresses(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_every_wrong_source_is_told(problems_of: Problems) -> None:
 # ---- tags and tools ------------------------------------------------------------------------------
 
 
-def _one(matrix: Matrix, variant: Variant, options: Options) -> Target:
+def _one(matrix: Matrix, variant: Variant, options: Options) -> BuildTarget:
     (target,) = resolve(matrix, [variant], options, _silent)
     return target
 
@@ -237,12 +238,12 @@ def test_every_image_that_nobody_has_is_told(
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def _target(variant: Variant, found: FoundBase) -> Target:
-    return Target(variant, found, "vllm-ascend:x", None)
+def _target(matrix: Matrix, variant: Variant, found: FoundBase, options: Options) -> BuildTarget:
+    return BuildTarget(matrix, variant, found, "vllm-ascend:x", None, options)
 
 
 def test_a_stand_in_takes_no_sources(matrix: Matrix, variant: Variants, options: Options) -> None:
-    found = targets.contexts(matrix, _target(variant("a3"), STANDING_IN), options)
+    found = _target(matrix, variant("a3"), STANDING_IN, options).contexts
     assert set(found) == {"", "stages", "locks", "entrypoints", "env"}
     assert found["locks"] == lock.LOCKS
 
@@ -250,7 +251,7 @@ def test_a_stand_in_takes_no_sources(matrix: Matrix, variant: Variants, options:
 def test_sources_are_those_of_the_release(
     matrix: Matrix, variant: Variants, options: Options
 ) -> None:
-    found = targets.contexts(matrix, _target(variant("a3"), PUBLISHED), options)
+    found = _target(matrix, variant("a3"), PUBLISHED, options).contexts
     assert found["vllm-ascend-source"] == (
         "https://github.com/vllm-project/vllm-ascend.git#v0.13.0rc1"
     )
@@ -266,17 +267,15 @@ def test_sources_given_replace_them(
         "mooncake": "https://git.example/M.git",
         "yalantinglibs": "https://git.example/y.git#main",
     }
-    found = targets.contexts(
-        matrix, _target(variant("a3"), PUBLISHED), replace(options, sources=given)
-    )
+    own = replace(options, sources=given)
+    found = _target(matrix, variant("a3"), PUBLISHED, own).contexts
     assert found["vllm-ascend-source"] == tmp_path
     assert found["mooncake-source"] == "https://git.example/M.git#v0.3.7.post2"
     assert found["yalantinglibs-source"] == "https://git.example/y.git#main"
 
 
 def _prints(matrix: Matrix, variant: Variant, found: FoundBase, options: Options) -> dict[str, str]:
-    target = _target(variant, found)
-    return targets.fingerprints(matrix, target, targets.render(matrix, target, options), options)
+    return _target(matrix, variant, found, options).dockerfile.fingerprints
 
 
 def test_a_moved_base_makes_another_image_of_the_same_layers(

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, user_error
 from entrypoints.inputs import stack
-from images.build import base, render, targets
+from images.build import base, options, render, targets
 from images.conformance import labels as checking
 from images.locking import cpu as engines
 from images.locking import lock
@@ -55,25 +55,25 @@ def test_a_release_whose_vllm_has_no_build_for_the_processor(
     matrix: Matrix, problems_of: Problems
 ) -> None:
     (line,) = problems_of(
-        lambda: targets.chosen(matrix, "v0.11.0", [CPU], ["ubuntu22.04"], False), EX_USAGE
+        lambda: options.chosen(matrix, "v0.11.0", [CPU], ["ubuntu22.04"], False), EX_USAGE
     )
     assert line == "--engine: '0.11.0' is not in the matrix (did you mean 0.13.0 or 0.32.0?)"
 
 
 def test_one_image_whatever_the_oses(matrix: Matrix) -> None:
-    (one,) = targets.chosen(matrix, None, [CPU], list(matrix.oses), False, "0.32.0")
+    (one,) = options.chosen(matrix, None, [CPU], list(matrix.oses), False, "0.32.0")
     assert one.os.name == "bookworm"
 
 
 def test_an_engine_for_npus(matrix: Matrix, problems_of: Problems) -> None:
     (line,) = problems_of(
-        lambda: targets.chosen(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"), EX_USAGE
+        lambda: options.chosen(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"), EX_USAGE
     )
     assert line == "--engine: is for --platform cpu alone"
 
 
 def test_a_directory_of_wheels_that_is_not_there(problems_of: Problems) -> None:
-    assert problems_of(lambda: targets.wheels("/no/such"), EX_USAGE) == [
+    assert problems_of(lambda: options.wheels("/no/such"), EX_USAGE) == [
         "--wheels: no such directory: /no/such"
     ]
 
@@ -294,38 +294,37 @@ def test_the_directory_of_wheels_changes_no_fingerprint(
     """The lock's hashes say which torch it is, wherever it comes from."""
     (tmp_path / "torch.whl").write_text("")
     found = base.FoundBase(render.Base(render.DEBIAN), "packages")
-    target = targets.Target(variant, found, "tag:1", None)
     prints = []
     for wheels in None, tmp_path:
-        options = targets.Options((matrix.arch("amd64"),), wheels=wheels)
-        text = targets.render(matrix, target, options)
-        place = targets.contexts(matrix, target, options)["wheels"]
-        assert place == (wheels or targets.NO_WHEELS)
-        prints.append(targets.fingerprints(matrix, target, text, options))
+        own = options.Options((matrix.arch("amd64"),), wheels=wheels)
+        target = targets.BuildTarget(matrix, variant, found, "tag:1", None, own)
+        assert target.contexts["wheels"] == (wheels or targets.NO_WHEELS)
+        prints.append(target.dockerfile.fingerprints)
     assert prints[0] == prints[1]
 
 
 def test_it_stands_on_its_own_root_file_system(matrix: Matrix, variant: Variant) -> None:
     on_packages = base.FoundBase(render.Base(render.DEBIAN), "packages")
     on_image = base.FoundBase(render.Base("image", image="debian"), "sha256:1")
+    own = options.Options((matrix.arch("amd64"),))
     made = [
-        targets.root(matrix, targets.Target(variant, found, "tag:1", None))
+        targets.BuildTarget(matrix, variant, found, "tag:1", None, own).root
         for found in (on_packages, on_image)
     ]
     assert made == [(CPU, matrix.cpu.debian), None]
 
 
 def test_wheels_for_npus(matrix: Matrix, problems_of: Problems, tmp_path: Path) -> None:
-    options = targets.Options((matrix.arch("amd64"),), base="stand-in", wheels=tmp_path)
+    own = options.Options((matrix.arch("amd64"),), base="stand-in", wheels=tmp_path)
     chosen = [matrix.variant(None, "a3", "ubuntu22.04")]
-    lines = problems_of(lambda: targets.resolve(matrix, chosen, options, print), EX_USAGE)
+    lines = problems_of(lambda: targets.resolve(matrix, chosen, own, print), EX_USAGE)
     assert lines == ["--wheels: is for --platform cpu alone"]
 
 
 def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Problems) -> None:
-    options = targets.Options((matrix.arch("arm64"),), base=render.DEBIAN)
+    own = options.Options((matrix.arch("arm64"),), base=render.DEBIAN)
     chosen = [matrix.variant(None, CPU, "", "0.32.0")]
-    lines = problems_of(lambda: targets.resolve(matrix, chosen, options, print), EX_DATAERR)
+    lines = problems_of(lambda: targets.resolve(matrix, chosen, own, print), EX_DATAERR)
     assert lines == [
         "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
         " (invoke lock --engine 0.32.0 --arch arm64 --wheels DIR)"

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from images.build import bundle as offline
-from images.build import graph, rootfs, targets
+from images.build import graph, rootfs
 from images.build.base import FoundBase
 from images.build.bundle import Bundle, File, Image, Package
+from images.build.options import Options, native_arch
 from images.build.render import DEBIAN, Base
-from images.build.targets import Options, Target
+from images.build.targets import BuildTarget
 from images.locking import lock
 from images.matrix import CPU, STAND_IN, Debian, Matrix, Variant
 from images.mirrors import Mirrors
@@ -76,8 +77,9 @@ def roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def target(variant: Variants) -> Target:
-    return Target(variant(), FoundBase(Base(STAND_IN), "stand-in"), "vllm-ascend:x-standin", None)
+def target(matrix: Matrix, variant: Variants, options: Options) -> BuildTarget:
+    found = FoundBase(Base(STAND_IN), "stand-in")
+    return BuildTarget(matrix, variant(), found, "vllm-ascend:x-standin", None, options)
 
 
 @pytest.fixture
@@ -109,11 +111,16 @@ class Index:
 
 @pytest.fixture
 def fetched(
-    small_locks: Path, roots: None, matrix: Matrix, target: Target, options: Options, tmp_path: Path
+    small_locks: Path,
+    roots: None,
+    matrix: Matrix,
+    target: BuildTarget,
+    options: Options,
+    tmp_path: Path,
 ) -> Callable[[Index], fetch.Fetched]:
     def run(index: Index) -> fetch.Fetched:
         return fetch.fetch(
-            *(matrix, [target], options, tmp_path / "bundle", _silent),
+            *([target], tmp_path / "bundle", _silent),
             *(index.resolve, index.download),
         )
 
@@ -124,10 +131,10 @@ def fetched(
 
 
 def test_a_stand_in_needs_slices_roots_and_nothing_else(
-    matrix: Matrix, target: Target, options: Options
+    matrix: Matrix, target: BuildTarget, options: Options
 ) -> None:
-    found = needs.needed(matrix, [target], options)
-    builder = targets.native_arch(matrix).name
+    found = needs.needed([target])
+    builder = native_arch(matrix).name
     release = target.variant.release.name
     assert [one.path for one in found.slices] == [
         "stand-in.txt",
@@ -147,8 +154,10 @@ def test_a_cann_image_needs_its_stages_and_sources(
     matrix: Matrix, variant: Variants, options: Options
 ) -> None:
     found = FoundBase(Base("image", image="r.example.com/cann:1", os_image="u"), "sha256:1")
-    target = Target(variant(release="v0.13.0"), found, "vllm-ascend:x", "python:3.11")
-    wanted = needs.needed(matrix, [target], options)
+    target = BuildTarget(
+        *(matrix, variant(release="v0.13.0"), found, "vllm-ascend:x", "python:3.11", options)
+    )
+    wanted = needs.needed([target])
     (stages,) = wanted.stages.values()
     assert set(stages) == {"tools", "cann", "sdk", "layer-mooncake", "layer-compiled"}
     # Mooncake's repositories and the packages' own sources are in the layers that are kept.
@@ -161,9 +170,11 @@ def test_a_cann_image_needs_its_stages_and_sources(
 
 def test_an_image_without_npus_needs_its_own_lock(matrix: Matrix, options: Options) -> None:
     variant = matrix.variant(None, CPU, "", "0.13.0")
-    target = Target(variant, FoundBase(Base(DEBIAN), "packages"), "vllm-ascend:x-cpu", None)
-    found = needs.needed(matrix, [target], options)
-    builder = targets.native_arch(matrix).name
+    target = BuildTarget(
+        *(matrix, variant, FoundBase(Base(DEBIAN), "packages"), "vllm-ascend:x-cpu", None, options)
+    )
+    found = needs.needed([target])
+    builder = native_arch(matrix).name
     assert [one.path for one in found.slices] == [
         *(f"cpu-0.13.0/arm64/{name}.txt" for name in sorted(matrix.cpu.layers)),
         "stand-in.txt",
@@ -257,7 +268,10 @@ def test_another_file_of_the_same_version_is_not_taken(
 
 
 def test_what_an_earlier_bundle_had_and_no_one_needs_goes(
-    fetched: Callable[[Index], fetch.Fetched], small_locks: Path, target: Target, tmp_path: Path
+    fetched: Callable[[Index], fetch.Fetched],
+    small_locks: Path,
+    target: BuildTarget,
+    tmp_path: Path,
 ) -> None:
     fetched(Index())
     path = small_locks / target.variant.release.name / "arm64" / "torch.txt"
@@ -430,17 +444,17 @@ def test_no_bundle_and_options_that_ask_a_network(tmp_path: Path, problems_of: P
 
 
 def test_a_bundle_of_the_present_tree_fits(
-    fetched: Callable[[Index], fetch.Fetched], matrix: Matrix, target: Target, options: Options
+    fetched: Callable[[Index], fetch.Fetched], matrix: Matrix, target: BuildTarget, options: Options
 ) -> None:
     said: list[str] = []
-    needs.check(matrix, [target], options, fetched(Index()).bundle, said.append)
+    needs.check([target], fetched(Index()).bundle, said.append)
     assert len(said) == 1  # that it looks
 
 
 def test_what_differs_is_named(
     fetched: Callable[[Index], fetch.Fetched],
     matrix: Matrix,
-    target: Target,
+    target: BuildTarget,
     options: Options,
     small_locks: Path,
     problems_of: Problems,
@@ -448,14 +462,15 @@ def test_what_differs_is_named(
     bundle = fetched(Index()).bundle
     (bundle.directory / "wheels" / "mooncake-1.whl").unlink()
     release = target.variant.release
-    newer = replace(target, variant=replace(target.variant, release=replace(release, torch="9.9")))
     torch = small_locks / release.name / "arm64" / "torch.txt"
     torch.write_text(torch.read_text().replace("==1", "==2"))
     libraries = small_locks / release.name / "arm64" / "libraries.txt"
     libraries.write_text(f"libraries==1 --hash=sha256:{'0' * 64}\n")
     graph._tree_digest.cache_clear()
     other = replace(matrix, stand_in=replace(matrix.stand_in, packages=("python3",)))
-    problems = problems_of(lambda: needs.check(other, [newer], options, bundle, _silent), 65)
+    variant = replace(target.variant, release=replace(release, torch="9.9"))
+    newer = replace(target, matrix=other, variant=variant)
+    problems = problems_of(lambda: needs.check([newer], bundle, _silent), 65)
     told = [problem.split(" (")[0] for problem in problems]
     assert told[0].endswith("mooncake-1.whl: is missing")
     where = f"locks/{release.name}/arm64"
@@ -470,13 +485,13 @@ def test_what_differs_is_named(
 def test_an_architecture_that_was_not_fetched(
     fetched: Callable[[Index], fetch.Fetched],
     matrix: Matrix,
-    target: Target,
+    target: BuildTarget,
     options: Options,
     problems_of: Problems,
 ) -> None:
     bundle = fetched(Index()).bundle
-    both = replace(options, arches=(*options.arches, matrix.arch("amd64")))
-    problems = problems_of(lambda: needs.check(matrix, [target], both, bundle, _silent), 65)
+    both = target.for_arches([*target.options.arches, matrix.arch("amd64")])
+    problems = problems_of(lambda: needs.check([both], bundle, _silent), 65)
     assert len([p for p in problems if "/amd64/" in p and "is not in the bundle" in p]) == 6
     assert any(p.startswith("roots/base-amd64.tar: is not in the bundle") for p in problems)
 
@@ -485,9 +500,9 @@ def test_an_architecture_that_was_not_fetched(
 
 
 def test_every_step_that_asks_an_index_has_the_wheels(
-    matrix: Matrix, target: Target, options: Options
+    matrix: Matrix, target: BuildTarget, options: Options
 ) -> None:
-    text = targets.render(matrix, target, options)
+    text = target.dockerfile.text
     mounted = Bundle(Path("/b"), "arm64").dockerfile(text)
     steps = [step for step in mounted.split("\nRUN ") if "mirrors.sh python3" in step]
     assert len(steps) > 5

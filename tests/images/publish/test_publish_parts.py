@@ -17,8 +17,9 @@ from images.attestations import provenance, sign
 from images.build import build, inputs, push, targets
 from images.build.base import FoundBase
 from images.build.inputs import LABEL
+from images.build.options import Options
 from images.build.render import DEBIAN, Base
-from images.build.targets import Options, Target
+from images.build.targets import BuildTarget
 from images.locking import lock
 from images.matrix import CPU, STAND_IN, Matrix, Variant
 from images.publish import built, parts, publish
@@ -42,10 +43,16 @@ def options(matrix: Matrix) -> Options:
 
 
 @pytest.fixture
-def target(variant: Variants) -> Callable[..., Target]:
-    def make(platform: str = "a3", os: str = "ubuntu22.04", base: FoundBase = PUBLISHED) -> Target:
-        chosen = variant(platform, os)
-        return Target(chosen, base, f"registry.example.com/vllm-ascend:{chosen.tag}", "python")
+def target(matrix: Matrix, variant: Variants, options: Options) -> Callable[..., BuildTarget]:
+    def make(
+        platform: str = "a3",
+        os: str = "ubuntu22.04",
+        base: FoundBase = PUBLISHED,
+        **changes: Any,
+    ) -> BuildTarget:
+        chosen, own = variant(platform, os), dataclasses.replace(options, **changes)
+        tag = f"registry.example.com/vllm-ascend:{chosen.tag}"
+        return BuildTarget(matrix, chosen, base, tag, "python", own)
 
     return make
 
@@ -54,36 +61,28 @@ def target(variant: Variants) -> Callable[..., Target]:
 
 
 def test_the_digest_is_the_same_in_any_order(
-    matrix: Matrix, target: Callable[..., Target], options: Options
+    matrix: Matrix, target: Callable[..., BuildTarget], options: Options
 ) -> None:
-    turned = dataclasses.replace(options, arches=options.arches[::-1])
-    found = inputs.inputs_digest(matrix, target(), options)
-    assert found == inputs.inputs_digest(matrix, target(), turned)
-    assert len(found) == 64
-    image = inputs.inputs(matrix, target(), options)
-    assert image.annotations[LABEL] == found
+    found = target().inputs
+    assert found.digest == target(arches=options.arches[::-1]).inputs.digest
+    assert len(found.digest) == 64
+    assert found.annotations[LABEL] == found.digest
 
 
 def test_every_input_makes_another_digest(
-    matrix: Matrix, target: Callable[..., Target], options: Options
+    matrix: Matrix, target: Callable[..., BuildTarget], options: Options
 ) -> None:
     one = target()
     release = one.variant.release
     pinned = dataclasses.replace(release, vllm_ascend="0.13.0rc2")
     packages = {**release.os_packages, "apt": (*release.os_packages["apt"], "jq")}
     found = {
-        "as it is": inputs.inputs_digest(matrix, one, options),
-        "platform": inputs.inputs_digest(matrix, target("a2"), options),
-        "os": inputs.inputs_digest(matrix, target(os="openeuler24.03"), options),
-        "base": inputs.inputs_digest(
-            matrix, target(base=dataclasses.replace(PUBLISHED, identity="sha256:2")), options
-        ),
-        "arch": inputs.inputs_digest(
-            matrix, one, dataclasses.replace(options, arches=options.arches[:1])
-        ),
-        "share-cann": inputs.inputs_digest(
-            matrix, one, dataclasses.replace(options, share_cann=True)
-        ),
+        "as it is": one.inputs.digest,
+        "platform": target("a2").inputs.digest,
+        "os": target(os="openeuler24.03").inputs.digest,
+        "base": target(base=dataclasses.replace(PUBLISHED, identity="sha256:2")).inputs.digest,
+        "arch": one.for_arches(options.arches[:1]).inputs.digest,
+        "share-cann": target(share_cann=True).inputs.digest,
     }
     for name, other in (
         ("pin", pinned),
@@ -91,51 +90,46 @@ def test_every_input_makes_another_digest(
     ):
         changed = dataclasses.replace(one.variant, release=other)
         altered = dataclasses.replace(one, variant=changed)
-        found[name] = inputs.inputs_digest(matrix, altered, options)
+        found[name] = altered.inputs.digest
     assert len(set(found.values())) == len(found)
 
 
 def test_a_file_of_the_entrypoint_makes_another_digest(
     matrix: Matrix,
-    target: Callable[..., Target],
+    target: Callable[..., BuildTarget],
     options: Options,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = inputs.inputs(matrix, target(), options)
-    given = targets.contexts
-
-    def contexts(*arguments: Any) -> dict[str, Any]:
-        (tmp_path / "env").mkdir(exist_ok=True)
-        (tmp_path / "env" / "new.yaml").write_text("new: true")
-        return {**given(*arguments), "env": tmp_path / "env"}
-
-    monkeypatch.setattr(targets, "contexts", contexts)
-    after = inputs.inputs(matrix, target(), options)
+    before = target().inputs
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "new.yaml").write_text("new: true")
+    monkeypatch.setattr(targets, "ENV", tmp_path / "env")
+    after = target().inputs
     assert after.digest != before.digest
     assert after.changed(before.annotations) == ["layer-entrypoint"]
 
 
 def test_a_lock_names_its_layer(
     matrix: Matrix,
-    target: Callable[..., Target],
+    target: Callable[..., BuildTarget],
     options: Options,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = inputs.inputs(matrix, target(), options)
+    before = target().inputs
     shutil.copytree(lock.LOCKS, tmp_path / "locks")
     for file in (tmp_path / "locks").glob("v0.13.0rc1/*/vllm.txt"):
         file.write_text(file.read_text() + "# another\n")
     monkeypatch.setattr(lock, "LOCKS", tmp_path / "locks")
-    after = inputs.inputs(matrix, target(), options)
+    after = target().inputs
     assert after.changed(before.annotations) == ["layer-vllm"]
 
 
 def test_what_says_nothing_of_its_stages_has_no_changes(
-    matrix: Matrix, target: Callable[..., Target], options: Options
+    matrix: Matrix, target: Callable[..., BuildTarget], options: Options
 ) -> None:
-    found = inputs.inputs(matrix, target(), options)
+    found = target().inputs
     assert found.changed({}) == []
     assert found.changed({inputs.STAGES: "no JSON"}) == []
     assert found.changed(found.annotations) == []
@@ -148,7 +142,7 @@ def test_what_says_nothing_of_its_stages_has_no_changes(
 def job(
     matrix: Matrix,
     options: Options,
-    target: Callable[..., Target],
+    target: Callable[..., BuildTarget],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Job]:
@@ -165,8 +159,10 @@ def job(
         repository: Repository | None = None,
         base: FoundBase = PUBLISHED,
     ) -> Job:
-        chosen = [target(platform, os, base) for platform in platforms for os in oses]
         own = dataclasses.replace(options, arches=tuple(matrix.arch(name) for name in arches))
+        chosen = [
+            target(platform, os, base, arches=own.arches) for platform in platforms for os in oses
+        ]
         registry = repository or FakeRegistry()
         return Job(matrix, matrix.release(None), chosen, own, registry, OCI)
 
@@ -187,15 +183,13 @@ class Builder:
 
     def __call__(
         self,
-        matrix: Matrix,
-        wanted: list[Target],
-        options: Options,
-        labels: Mapping[Target, Mapping[str, str]],
+        wanted: list[BuildTarget],
+        labels: Mapping[BuildTarget, Mapping[str, str]],
         say: object,
-    ) -> dict[Target, str]:
+    ) -> dict[BuildTarget, str]:
         layout, result = Layout(push.LAYOUT), {}
         for one in wanted:
-            arches = tuple(arch.name for arch in options.arches)
+            arches = tuple(arch.name for arch in one.options.arches)
             self.built.append((one.tag.rpartition(":")[2], arches, labels[one]))
             made = {arch: write_image(layout, arch, {one.name: arch.encode()}) for arch in arches}
             entries = [
@@ -301,7 +295,8 @@ def test_an_image_without_npus_is_beside_the_release(
     for_npus = job(("a3",), OSES)
     variant = matrix.variant(None, CPU, "", "0.13.0")
     debian = FoundBase(Base(DEBIAN), "packages")
-    cpu = Target(variant, debian, f"registry.example.com/vllm-ascend:{variant.tag}", None)
+    tag = f"registry.example.com/vllm-ascend:{variant.tag}"
+    cpu = BuildTarget(matrix, variant, debian, tag, None, for_npus.options)
     assert parts._missing(dataclasses.replace(for_npus, targets=[cpu]), []) == []
     both = dataclasses.replace(for_npus, targets=[cpu, *for_npus.targets])
     assert parts._missing(both, []) == parts._missing(for_npus, [])
