@@ -24,12 +24,12 @@ def check(c: Context, file: str, format: str = "text") -> None:
     Exits with 65 when anything is wrong.
     """
     with problems_in_plain_words():
-        from clusters.show import check, lines
+        from clusters.show import check, output
         from common.errors import EX_DATAERR
 
         found = check.check(file)
         if format == "text":
-            lines.show(found.lines())
+            output.print_lines(found.lines())
         else:
             data(format, found.data(), str)
         if found.failed:
@@ -77,7 +77,7 @@ def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool =
     with problems_in_plain_words():
         from clusters.checks.load import load_deployment
         from clusters.show import diff as diffs
-        from clusters.show import lines
+        from clusters.show import output
         from common.errors import ERROR
 
         after = load_deployment(new)
@@ -86,7 +86,7 @@ def diff(c: Context, old: str, new: str, format: str = "text", exit_code: bool =
             if finding.severity == ERROR:
                 say(str(finding))
         if format == "text":
-            lines.show(diffs.text(found))
+            output.print_lines(diffs.text(found))
         else:
             data(format, diffs.data(found), str)
         if exit_code and not found.same:
@@ -138,12 +138,12 @@ def up(
     container that fails, or when interrupted, what this call has started is removed again.
     """
     with problems_in_plain_words():
+        from clusters.live.table import Progress, summary
         from clusters.live.up import Options
         from clusters.live.up import up as start
-        from clusters.live.view import View, summary
 
         deployment = _sound(file)
-        with View(sys.stderr) as view:
+        with Progress(sys.stderr) as view:
             rows = start(deployment, environ(), view, Options(devices, detach, timeout))
         print(summary(deployment, rows))
 
@@ -156,13 +156,13 @@ def status(c: Context, file: str, format: str = "text") -> None:
     """
     with problems_in_plain_words():
         from clusters.checks.load import load_deployment
-        from clusters.live import view
+        from clusters.live import table
         from clusters.live.status import status as look
         from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
 
         known_format(format)
         rows, problems = look(load_deployment(file))
-        data(format, view.as_data(rows), lambda: view.text(rows))
+        data(format, table.as_data(rows), lambda: table.text(rows))
         if problems:
             raise UserError(problems, EX_UNAVAILABLE)
         if not all(row.ready for row in rows):

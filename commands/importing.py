@@ -41,8 +41,8 @@ def import_(
     What they plan is compared with the scripts; exits with 65 when something of those is lost.
     """
     with problems_in_plain_words():
-        from clusters.importing import report, run
-        from clusters.show import lines
+        from clusters.importing import run, summary
+        from clusters.show import output
         from common.errors import EX_DATAERR, user_error
 
         known_format(format)
@@ -51,8 +51,8 @@ def import_(
             raise user_error("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
         made = run.run(scripts, run.Options(out, release, platform, name, given, force))
         if format == "text":
-            lines.show(report.lines(made))
+            output.print_lines(summary.lines(made))
         else:
-            data(format, report.data(made), str)
+            data(format, summary.data(made), str)
         if any(one.lost for one in made):
             raise Exit(code=EX_DATAERR)

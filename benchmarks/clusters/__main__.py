@@ -19,7 +19,7 @@ from clusters.checks.load import checked
 from clusters.deployment import Deployment
 from clusters.file import read
 from clusters.render import formats
-from clusters.show import diff, lines, picture, plan
+from clusters.show import diff, output, picture, plan
 from clusters.show.topology import topology
 from common.errors import ERROR
 
@@ -40,12 +40,12 @@ def measure(nodes: int, runs: int) -> Size:
     deployment = check(text)
     steps: dict[str, Callable[[], Any]] = {
         "check": lambda: check(text),
-        "plan": lambda: lines.plain(plan.text(deployment)),
+        "plan": lambda: output.join(plan.text(deployment)),
         "docker": lambda: formats.text(formats.renderer("docker")(deployment)),
         "compose": lambda: formats.text(formats.renderer("compose")(deployment)),
         "lws": lambda: formats.text(formats.renderer("lws")(deployment)),
         "picture": lambda: picture.svg(topology(deployment)),
-        "diff": lambda: lines.plain(diff.text(diff.compare(deployment, deployment))),
+        "diff": lambda: output.join(diff.text(diff.compare(deployment, deployment))),
         report.YAML[0]: lambda: yaml.load(text, yaml.CSafeLoader),
         report.YAML[1]: lambda: yaml.load(text, yaml.SafeLoader),
     }

@@ -6,8 +6,8 @@ container's entrypoint can tell by itself is a check of the entrypoint (entrypoi
 
 from __future__ import annotations
 
-from clusters.checks import groups, keys, machines, ports, requests, transfer
-from clusters.checks.facts import Check, Found, gather
+from clusters.checks import groups, nodes, ports, requests, secrets, transfer
+from clusters.checks.facts import Check, Found, gather_facts
 from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Deployment
 from common.errors import Finding
@@ -16,17 +16,17 @@ __all__ = ["CHECKS", "Check", "Found", "check", "findings"]
 
 CHECKS: tuple[Check, ...] = (
     *groups.CHECKS,
-    *machines.CHECKS,
+    *nodes.CHECKS,
     *ports.CHECKS,
     *transfer.CHECKS,
     *requests.CHECKS,
-    *keys.CHECKS,
+    *secrets.CHECKS,
 )
 
 
 def check(deployment: Deployment) -> tuple[Finding, ...]:
     """Everything that the checks find, each thing once."""
-    known, shown = gather(deployment), PlacedNames(deployment.cluster)
+    known, shown = gather_facts(deployment), PlacedNames(deployment.cluster)
     cluster = deployment.cluster
     found = {
         Finding(

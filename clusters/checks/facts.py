@@ -40,7 +40,7 @@ class Server:
 
     @cached_property
     def env(self) -> Mapping[str, str]:
-        return environment(self.container)
+        return effective_environment(self.container)
 
     @cached_property
     def transfer(self) -> Transfer | None:
@@ -122,7 +122,7 @@ class Facts:
     def said_as(self, *words: tuple[str, Container]) -> Path:
         """The same for words of a container each: of what is said for all, the first."""
         paths = [
-            (locate.said(self.cluster, container, word), locate.own(container))
+            (locate.path_of(self.cluster, container, word), locate.owner(container))
             for word, container in words
         ]
         special = (path for path, own in paths if path != own and path[:1] == own[:1])
@@ -155,7 +155,7 @@ class Check:
     replaces: tuple[str, ...] = ()
 
 
-def gather(deployment: Deployment) -> Facts:
+def gather_facts(deployment: Deployment) -> Facts:
     """The facts about a deployment."""
     release = stack.release(deployment.cluster.release, [])
     assert release is not None, "the file is refused where its release is not known"
@@ -185,7 +185,7 @@ def _server(container: Container) -> Server | None:
     return Server(container, launch, launch.place)
 
 
-def environment(container: Container) -> Mapping[str, str]:
+def effective_environment(container: Container) -> Mapping[str, str]:
     """The environment of what a container runs, as far as it is known here."""
     return {**container.env, **(container.launch.env if container.launch else {})}
 

@@ -14,7 +14,7 @@ from clusters.checks.facts import (
     Found,
     Server,
     Serving,
-    environment,
+    effective_environment,
 )
 from clusters.compile import recipe
 from clusters.deployment import Container
@@ -25,11 +25,11 @@ from entrypoints.launch.topology import DATA_PARALLEL, EXTERNAL, NODES
 
 _PATH = FilePath(__file__).with_name("agree.yaml")
 # A node's own part of the KV transfer.
-_OWN_KEYS = ("kv_port", "engine_id")
+_PER_NODE_KEYS = ("kv_port", "engine_id")
 
 
 @cache
-def agreed() -> Mapping[str, Any]:
+def agree_rules() -> Mapping[str, Any]:
     """agree.yaml."""
     read: Mapping[str, Any] = data.read(str(_PATH))
     return read
@@ -80,7 +80,7 @@ def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
     return flag, total, sorted(spans, key=lambda span: span[:2])
 
 
-def _plain(containers: Sequence[Container], facts: Facts) -> Container:
+def _typical(containers: Sequence[Container], facts: Facts) -> Container:
     """A container that nothing sets apart from the others of its group."""
     overrides = facts.cluster.instances[containers[0].instance].overrides
     return next((one for one in containers if one.node.name not in overrides), containers[0])
@@ -89,7 +89,7 @@ def _plain(containers: Sequence[Container], facts: Facts) -> Container:
 def _pairs(facts: Facts) -> Iterator[tuple[Server, Server]]:
     """Every server, with the plain one of its group."""
     for serving in facts.serving:
-        plain = _plain([server.container for server in serving.servers], facts)
+        plain = _typical([server.container for server in serving.servers], facts)
         model = next(server for server in serving.servers if server.container is plain)
         yield from ((server, model) for server in serving.servers if server is not model)
 
@@ -97,7 +97,7 @@ def _pairs(facts: Facts) -> Iterator[tuple[Server, Server]]:
 def _flag(server: Server, name: str) -> object:
     """A flag's value as far as it has to be equal."""
     if name == KV_TRANSFER and isinstance(raw := json_of(server.flags, name), dict):
-        return {key: value for key, value in raw.items() if key not in _OWN_KEYS}
+        return {key: value for key, value in raw.items() if key not in _PER_NODE_KEYS}
     return server.flags.get(name)
 
 
@@ -110,7 +110,7 @@ def _differing(facts: Facts) -> Iterator[tuple[str, Server, Server]]:
 
 
 def mismatch(facts: Facts) -> Iterator[Found]:
-    lists = agreed()["group"]
+    lists = agree_rules()["group"]
     sources = {
         f"--{flag}": lists[kind]["source"]
         for kind in ("unnoticed", "compared")
@@ -135,7 +135,7 @@ def mismatch(facts: Facts) -> Iterator[Found]:
 
 
 def uneven(facts: Facts) -> Iterator[Found]:
-    lists = agreed()["group"]
+    lists = agree_rules()["group"]
     known = {
         f"--{flag}"
         for flags in (lists["own"], lists["compared"]["flags"], lists["unnoticed"]["flags"])
@@ -158,13 +158,13 @@ def _values(name: str, server: Server, plain: Server) -> str:
 
 
 def variables(facts: Facts) -> Iterator[Found]:
-    rule = agreed()["group"]["env"]
+    rule = agree_rules()["group"]["env"]
     prefixes, names, own = tuple(rule["prefixes"]), rule["names"], rule["own"]
     for serving in facts.serving:
-        plain = _plain(serving.group.containers, facts)
-        theirs = environment(plain)
+        plain = _typical(serving.group.containers, facts)
+        theirs = effective_environment(plain)
         for container in serving.group.containers:
-            ours = environment(container) if container is not plain else theirs
+            ours = effective_environment(container) if container is not plain else theirs
             for name in {**theirs, **ours} if ours != theirs else ():
                 matters = (name.startswith(prefixes) or name in names) and name not in own
                 here, there = ours.get(name, "not set"), theirs.get(name, "not set")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clusters.checks.facts import Check, Facts, Found, Server
-from clusters.compile.locate import own
+from clusters.compile.locate import owner
 from common.errors import ERROR, WARNING
 from entrypoints.inputs import arguments
 from entrypoints.inputs.recipes import SIDES
@@ -26,7 +26,7 @@ def no_proxy(facts: Facts) -> Iterator[Found]:
     sides = facts.sides()
     if all(sides.values()) and facts.deployment.proxy is None:
         yield Found(
-            own(sides["prefill"][0].containers[0]),
+            owner(sides["prefill"][0].containers[0]),
             "prefill and decode have no proxy before them, and no request reaches both",
             "add proxy:, or have one of your own",
         )
@@ -48,7 +48,7 @@ def needless_proxy(facts: Facts) -> Iterator[Found]:
             first = group.containers[0]
             if first.command and not group.endpoints:
                 yield Found(
-                    (*own(first), "command"),
+                    (*owner(first), "command"),
                     f"the port of {group.name} is not known, as it runs a command of its own",
                     "give ports: {api: PORT}, for the proxy",
                 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Serving
-from clusters.checks.groups import agreed
-from clusters.compile.locate import own
+from clusters.checks.groups import agree_rules
+from clusters.compile.locate import owner
 from common.errors import ERROR, WARNING
 from entrypoints.inputs.recipes import EXTRA, SIDES
 from entrypoints.launch.topology import Place
@@ -19,7 +19,7 @@ def one_sided(facts: Facts) -> Iterator[Found]:
     for side, other in (SIDES, SIDES[::-1]):
         if sides[side] and not sides[other]:
             yield Found(
-                own(sides[side][0].containers[0]),
+                owner(sides[side][0].containers[0]),
                 f"there is no {other}, and {side} alone serves no request",
                 f"add an instance with the role {other}",
             )
@@ -63,7 +63,7 @@ def blocks(facts: Facts) -> Iterator[Found]:
 
 
 def disagree(facts: Facts) -> Iterator[Found]:
-    lists = agreed()["sides"]["refused"]
+    lists = agree_rules()["sides"]["refused"]
     yield from _differing(facts, lists["flags"], lists["source"])
     for first, other in _pairs(facts):
         for what, word, one, two in (
@@ -84,7 +84,7 @@ def disagree(facts: Facts) -> Iterator[Found]:
 
 
 def differ(facts: Facts) -> Iterator[Found]:
-    lists = agreed()["sides"]["risky"]
+    lists = agree_rules()["sides"]["risky"]
     yield from _differing(facts, lists["flags"], lists["source"])
 
 

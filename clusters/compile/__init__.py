@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from clusters.compile import recipe
 from clusters.compile.addresses import addressed
+from clusters.compile.containers import proxy_container, serving_container
 from clusters.compile.locate import finding
+from clusters.compile.placement import Placement, placements
 from clusters.compile.planning import Planned, plan
-from clusters.compile.ports import Taken
-from clusters.compile.seats import Seat, seats
-from clusters.compile.variables import proxy_variables, variables
+from clusters.compile.ports import PortAllocator
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster
 from common.errors import ERROR, WARNING, Finding
@@ -35,24 +35,28 @@ def _deployment(cluster: Cluster) -> Deployment:
     roles = recipe.roles(cluster, problems)
     texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
     findings = [finding(cluster, None, problem, ERROR) for problem in problems]
-    taken = Taken()
+    taken = PortAllocator()
     groups = [
         _group(cluster, those, texts[those[0].instance.name], taken, findings)
-        for those in seats(cluster, roles, texts)
+        for those in placements(cluster, roles, texts)
     ]
     proxy = _proxy(cluster, groups, texts, taken, findings) if cluster.proxy else None
     return Deployment(cluster, tuple(groups), proxy, tuple(sorted(set(findings))))
 
 
 def _group(
-    cluster: Cluster, those: Sequence[Seat], text: str, taken: Taken, findings: list[Finding]
+    cluster: Cluster,
+    those: Sequence[Placement],
+    text: str,
+    taken: PortAllocator,
+    findings: list[Finding],
 ) -> Group:
     """One replica, with ports that those before it on the same hosts have left."""
     instance = those[0].instance
-    planned = [plan(cluster, variables(cluster, seat, text)) for seat in those]
+    planned = [plan(cluster, serving_container(cluster, seat, text)) for seat in those]
     moves = taken.moves(planned, instance.ports)
     if moves:
-        planned = [plan(cluster, variables(cluster, seat, text, moves)) for seat in those]
+        planned = [plan(cluster, serving_container(cluster, seat, text, moves)) for seat in those]
     taken.add(planned)
     findings += _found(cluster, planned)
     first = planned[0].container
@@ -71,15 +75,15 @@ def _proxy(
     cluster: Cluster,
     groups: Sequence[Group],
     texts: Mapping[str, str],
-    taken: Taken,
+    taken: PortAllocator,
     findings: list[Finding],
 ) -> Container:
     """The proxy, before the servers of every prefill and decode group."""
-    planned = plan(cluster, proxy_variables(cluster, groups, texts))
+    planned = plan(cluster, proxy_container(cluster, groups, texts))
     fixed = ("api",) if cluster.proxy and cluster.proxy.port else ()
     moves = taken.moves([planned], fixed)
     if moves:
-        planned = plan(cluster, proxy_variables(cluster, groups, texts, moves))
+        planned = plan(cluster, proxy_container(cluster, groups, texts, moves))
     taken.add([planned])
     findings += _found(cluster, [planned])
     return planned.container

@@ -27,7 +27,7 @@ _VARIABLE_KEYS: Mapping[str, Path] = {
     **{variable: ("ports", name) for name, variable in PORTS.items()},
 }
 # What a problem is about in the first place, where its own words say another thing or nothing.
-_ABOUT: Mapping[str, tuple[str, ...]] = {
+_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "other-platform": ("ASCEND_PLATFORM",),
     "fused-mc2-platform": ("ASCEND_PLATFORM",),
     "ranks-mismatch": ("DP_SIZE_LOCAL",),
@@ -53,8 +53,8 @@ def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
     """The problem of one container as a finding in the cluster file."""
-    first = _ABOUT.get(problem.code, ())
-    path = _place(cluster, container, problem.where, first, _WORD.findall(problem.message))
+    first = _SUBJECTS.get(problem.code, ())
+    path = _find(cluster, container, problem.where, first, _WORD.findall(problem.message))
     about = ".".join(map(str, path))
     word = problem.where.rpartition(": ")[2]
     return Finding(
@@ -69,12 +69,12 @@ def finding(
     )
 
 
-def said(cluster: Cluster, container: Container, word: str) -> Path:
+def path_of(cluster: Cluster, container: Container, word: str) -> Path:
     """Where a container's variable or flag is said; the container's own place where nowhere."""
-    return _place(cluster, container, word)
+    return _find(cluster, container, word)
 
 
-def _place(
+def _find(
     cluster: Cluster,
     container: Container | None,
     where: str,
@@ -83,16 +83,16 @@ def _place(
 ) -> Path:
     if container is None:
         return ("recipe",)
-    paths = _paths(cluster, container, where, first, further)
-    return next((path for path in paths if path in cluster.lines), own(container))
+    paths = _candidates(cluster, container, where, first, further)
+    return next((path for path in paths if path in cluster.lines), owner(container))
 
 
-def own(container: Container) -> Path:
+def owner(container: Container) -> Path:
     """The place of the container's instance, or of the proxy."""
     return ("proxy",) if container.role == "proxy" else ("instances", container.instance)
 
 
-def _paths(
+def _candidates(
     cluster: Cluster,
     container: Container,
     where: str,
@@ -103,7 +103,7 @@ def _paths(
     words that come before it and after it.
     """
     key = where.rpartition(": ")[2] if ": " in where else ""
-    scopes: tuple[Path, ...] = (own(container), ())
+    scopes: tuple[Path, ...] = (owner(container), ())
     if key and not key.startswith("--"):
         parts = tuple(part for part in key.split(".") if part)
         if parts[:1] == ("roles",):
@@ -116,10 +116,10 @@ def _paths(
         words = [*first, key or where, *further]
     for word in words:
         if word.startswith("--"):
-            yield from _flag(cluster, container, word, scopes)
+            yield from _flag_paths(cluster, container, word, scopes)
         else:
             if word in _FLAGS:
-                yield from _flag(cluster, container, _FLAGS[word], scopes)
+                yield from _flag_paths(cluster, container, _FLAGS[word], scopes)
             if container.origins and word in container.origins:
                 yield container.origins[word]
             if word == "ASCEND_PLATFORM":
@@ -134,7 +134,7 @@ def _paths(
         yield ("recipe",)
 
 
-def _flag(
+def _flag_paths(
     cluster: Cluster, container: Container, word: str, scopes: tuple[Path, ...]
 ) -> Iterator[Path]:
     """Arguments stand after the recipe's `args`, and win."""

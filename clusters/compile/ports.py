@@ -11,7 +11,7 @@ from clusters.ranges import Span, overlap
 VARIABLES = {"api": "PORT", "dp_rpc": "DP_RPC_PORT", "kv": "KV_PORT", "ray": "RAY_PORT"}
 
 
-class Listening(Protocol):
+class Listener(Protocol):
     """A planned container, as far as its ports go."""
 
     @property
@@ -21,13 +21,13 @@ class Listening(Protocol):
     def ports(self) -> Mapping[str, Span]: ...
 
 
-class Taken:
+class PortAllocator:
     """The ports of every host, as one group after the other takes them."""
 
     def __init__(self) -> None:
         self._taken: dict[str, list[Span]] = {}
 
-    def moves(self, group: Sequence[Listening], fixed: Container[str]) -> dict[str, int]:
+    def moves(self, group: Sequence[Listener], fixed: Container[str]) -> dict[str, int]:
         """The first ports that a group takes in place of its own, by name; never a `fixed` one."""
         moves = {}
         own: dict[str, list[Span]] = {}
@@ -35,12 +35,12 @@ class Taken:
             places = [(one.host, one.ports[name]) for one in group if name in one.ports]
             step = 0 if name in fixed else self._step(places, own)
             for host, span in places:
-                own.setdefault(host, []).append(_up(span, step))
+                own.setdefault(host, []).append(_shifted(span, step))
             if step:
                 moves[name] = places[0][1][0] + step
         return moves
 
-    def add(self, group: Sequence[Listening]) -> None:
+    def add(self, group: Sequence[Listener]) -> None:
         """The group has its ports."""
         for one in group:
             self._taken.setdefault(one.host, []).extend(one.ports.values())
@@ -52,11 +52,11 @@ class Taken:
             other[1] - span[0] - step + 1
             for host, span in places
             for other in (*self._taken.get(host, ()), *own.get(host, ()))
-            if overlap(_up(span, step), other)
+            if overlap(_shifted(span, step), other)
         ]:
             step += max(beyond)
         return step
 
 
-def _up(span: Span, step: int) -> Span:
+def _shifted(span: Span, step: int) -> Span:
     return span[0] + step, span[1] + step

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusters import ranges
-from clusters.file.positions import Document
+from clusters.file.document import Document
 from clusters.file.recipe import SETTINGS
 from clusters.model import (
     Cluster,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from clusters.file import build, contradictions, recipe, schema
-from clusters.file.positions import parse
+from clusters.file import build, recipe, schema, validation
+from clusters.file.document import parse
 from clusters.model import Cluster, Path
 from common.errors import ERROR, EX_DATAERR, Finding, UserError
 
 # Where a scalar is text as written, `0.90` for instance; None stands for any name or number.
-_TEXTS: tuple[tuple[str | None, ...], ...] = (
+_VERBATIM: tuple[tuple[str | None, ...], ...] = (
     ("env", None),
     ("options", None),
     ("proxy", "env", None),
@@ -68,9 +68,9 @@ def read_text(file: str, text: str) -> Reading:
     findings += [one for one in refused.values() if one.where not in said]
     if not isinstance(document.value, dict):
         return Reading(None, tuple(findings))
-    raw = _without(document.value, refused.keys())
-    given = recipe.given(document, raw.get("recipe"))
-    findings += [*given.findings, *contradictions.find(document, raw, given.groups)]
+    raw = _drop_refused(document.value, refused.keys())
+    given = recipe.load(document, raw.get("recipe"))
+    findings += [*given.findings, *validation.validate(document, raw, given.groups)]
     wrong = any(one.severity == ERROR for one in findings)
     cluster = None if wrong else build.cluster(document, given.recipe)
     return Reading(cluster, tuple(sorted(set(findings))))
@@ -81,17 +81,17 @@ def _as_written(path: Path) -> bool:
         return recipe.text_as_written(path[1:])
     return any(
         len(path) == len(one) and all(b in (None, a) for a, b in zip(path, one, strict=True))
-        for one in _TEXTS
+        for one in _VERBATIM
     )
 
 
-def _without(value: Any, refused: Iterable[Path], at: Path = ()) -> Any:
+def _drop_refused(value: Any, refused: Iterable[Path], at: Path = ()) -> Any:
     """The value without what is refused; a list with a refused item is left out as a whole."""
     if not refused:
         return value
     if isinstance(value, dict):
         return {
-            key: _without(item, refused, (*at, key))
+            key: _drop_refused(item, refused, (*at, key))
             for key, item in value.items()
             if (*at, key) not in refused
             and not (
@@ -99,5 +99,5 @@ def _without(value: Any, refused: Iterable[Path], at: Path = ()) -> Any:
             )
         }
     if isinstance(value, list):
-        return [_without(item, refused, (*at, index)) for index, item in enumerate(value)]
+        return [_drop_refused(item, refused, (*at, index)) for index, item in enumerate(value)]
     return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from clusters.file.positions import Document, parse, spelled
+from clusters.file.document import Document, dotted, parse
 from clusters.model import Path
 from common.errors import Finding
 from entrypoints.inputs import recipes
@@ -21,7 +21,7 @@ SETTINGS = ("sizes", "concurrency", "features", "env", "args", "kv_transfer")
 
 
 @dataclass(frozen=True)
-class Given:
+class LoadedRecipe:
     """The recipe of a cluster: a name, its content, or None. `groups`: the roles it describes."""
 
     recipe: str | Mapping[str, Any] | None
@@ -34,20 +34,20 @@ def text_as_written(path: Path) -> bool:
     return path[-2:-1] == ("env",) and (len(path) == 2 or (len(path) == 4 and path[0] == "roles"))
 
 
-def given(document: Document, raw: Any) -> Given:
+def load(document: Document, raw: Any) -> LoadedRecipe:
     """What `recipe:` comes to."""
     at: Path = ("recipe",)
     if raw is None:
-        return Given(None, ())
+        return LoadedRecipe(None, ())
     if isinstance(raw, dict):
-        return _content(document, at, raw)
+        return _from_mapping(document, at, raw)
     if raw.endswith((".yaml", ".yml")):
-        return _file(document, raw)
+        return _from_file(document, raw)
     if raw not in recipes.names():
         problem = recipes.unknown(raw, "recipe")
         finding = document.error(at, problem.code, problem.message, problem.fix)
-        return Given(None, (), (finding,))
-    return Given(raw, tuple(recipes.load(raw).groups))
+        return LoadedRecipe(None, (), (finding,))
+    return LoadedRecipe(raw, tuple(recipes.load(raw).groups))
 
 
 def check_settings(
@@ -57,23 +57,27 @@ def check_settings(
     settings = {key: raw[key] for key in SETTINGS if key in raw}
     if settings:
         roles = dict.fromkeys(groups or ("single",))
-        yield from _content(document, at, {"model": "model", "roles": roles, **settings}).findings
+        yield from _from_mapping(
+            document, at, {"model": "model", "roles": roles, **settings}
+        ).findings
 
 
-def _file(document: Document, raw: str) -> Given:
+def _from_file(document: Document, raw: str) -> LoadedRecipe:
     path = FilePath(document.file).parent / raw
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         message = f"{raw!r} cannot be read: {reason(error)}"
         fix = "give the path of a recipe, relative to this file"
-        return Given(None, (), (document.error(("recipe",), "unreadable-file", message, fix),))
+        return LoadedRecipe(
+            None, (), (document.error(("recipe",), "unreadable-file", message, fix),)
+        )
     inner = parse(str(path), text, text_as_written)
     findings = inner.findings
     if not findings and not isinstance(inner.value, dict):
         fix = "write a recipe: docs/run.md"
         findings = (inner.error((), "wrong-type", "is not a mapping", fix),)
-    return Given(None, (), findings) if findings else _content(inner, (), inner.value)
+    return LoadedRecipe(None, (), findings) if findings else _from_mapping(inner, (), inner.value)
 
 
 def reason(error: OSError | ValueError) -> str:
@@ -83,22 +87,22 @@ def reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _content(document: Document, at: Path, raw: Mapping[str, Any]) -> Given:
+def _from_mapping(document: Document, at: Path, raw: Mapping[str, Any]) -> LoadedRecipe:
     try:
         loaded = recipes.load(json.dumps(raw))
     except Refused as refused:
-        return Given(None, (), tuple(_findings(document, at, refused.problems)))
-    return Given(raw, tuple(loaded.groups))
+        return LoadedRecipe(None, (), tuple(_findings(document, at, refused.problems)))
+    return LoadedRecipe(raw, tuple(loaded.groups))
 
 
 def _findings(document: Document, at: Path, problems: Iterable[Problem]) -> Iterator[Finding]:
-    paths = {spelled(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
+    paths = {dotted(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
     for problem in problems:
         key = named = problem.where.removeprefix("RECIPE").removeprefix(": ")
         while key and key not in paths:
             key = key.rpartition(".")[0]
         path = paths[key] if key else at
-        where = ".".join(filter(None, (spelled(at) if at else "", named))) or spelled(())
+        where = ".".join(filter(None, (dotted(at) if at else "", named))) or dotted(())
         yield Finding(
             where,
             problem.message,

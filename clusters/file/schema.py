@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 
-from clusters.file.positions import Document
+from clusters.file.document import Document
 from clusters.model import Path
 from common.errors import Finding, did_you_mean
 
@@ -26,7 +26,7 @@ _TYPES = {
 }
 
 # What is wrong at a path: code, message, fix.
-Wrong = tuple[Path, str, str, str]
+_Problem = tuple[Path, str, str, str]
 
 
 @cache
@@ -45,14 +45,14 @@ def check(document: Document) -> dict[Path, Finding]:
     """What the schema refuses, by the path of it; of several at one path the first."""
     found: dict[Path, Finding] = {}
     for error in _validator().iter_errors(document.value):
-        for path, code, message, fix in _wrong(error):
+        for path, code, message, fix in _findings(error):
             found.setdefault(path, document.error(path, code, message, fix))
     return found
 
 
-def _wrong(error: ValidationError) -> Iterator[Wrong]:
+def _findings(error: ValidationError) -> Iterator[_Problem]:
     path: Path = tuple(error.instance_path)
-    holder = _holder(error.schema_path)
+    holder = _enclosing_schema(error.schema_path)
     value: Any = error.instance
     match error.kind:
         case ValidationErrorKind.AdditionalProperties(unexpected):
@@ -62,10 +62,10 @@ def _wrong(error: ValidationError) -> Iterator[Wrong]:
         case ValidationErrorKind.Required(key):
             yield (*path, key), "missing-key", "is missing", f"add {key}:"
         case ValidationErrorKind.PropertyNames(inner):
-            for _, code, message, fix in _wrong(inner):
+            for _, code, message, fix in _findings(inner):
                 yield (*path, str(inner.instance)), code, message, fix
         case ValidationErrorKind.AnyOf(branches):
-            yield from _of_the_branch_meant(path, value, branches)
+            yield from _branch_findings(path, value, branches)
         case ValidationErrorKind.OneOfNotValid() | ValidationErrorKind.OneOfMultipleValid():
             if not isinstance(value, dict):
                 return  # its type is refused already
@@ -74,7 +74,7 @@ def _wrong(error: ValidationError) -> Iterator[Wrong]:
             message = f"has {' and '.join(given)}" if given else "says not which"
             yield path, "one-of", message, f"give one of {', '.join(keys)}"
         case ValidationErrorKind.Type(types):
-            yield path, "wrong-type", f"is {kind(value)}", _wanted(types)
+            yield path, "wrong-type", f"is {describe(value)}", _type_fix(types)
         case ValidationErrorKind.Enum(options):
             known = [str(option) for option in options]
             yield path, "bad-choice", f"{value!r} is not known", did_you_mean(str(value), known)
@@ -90,9 +90,9 @@ def _wrong(error: ValidationError) -> Iterator[Wrong]:
             yield path, "bad-value", error.message, "see `invoke cluster.schema`"
 
 
-def _of_the_branch_meant(
+def _branch_findings(
     path: Path, value: Any, branches: Sequence[Sequence[ValidationError]]
-) -> Iterator[Wrong]:
+) -> Iterator[_Problem]:
     """What is wrong with a value of several forms: of the form whose type it has."""
     wanted: list[str] = []
     for errors in branches:
@@ -100,17 +100,17 @@ def _of_the_branch_meant(
         types = [one for one in kinds if isinstance(one, ValidationErrorKind.Type)]
         if not types:
             for error in errors:
-                yield from _wrong(error)
+                yield from _findings(error)
             return
         wanted += [name for one in types for name in one.types if name not in wanted]
-    yield path, "wrong-type", f"is {kind(value)}", _wanted(wanted)
+    yield path, "wrong-type", f"is {describe(value)}", _type_fix(wanted)
 
 
-def _wanted(types: Sequence[str]) -> str:
+def _type_fix(types: Sequence[str]) -> str:
     return f"give {' or '.join(_TYPES[name] for name in types)}"
 
 
-def _holder(path: Sequence[str | int]) -> Any:
+def _enclosing_schema(path: Sequence[str | int]) -> Any:
     """The part of the schema that holds the keyword at the end of a path."""
     at: Any = schema()
     for step in path[:-1]:
@@ -118,7 +118,7 @@ def _holder(path: Sequence[str | int]) -> Any:
     return at
 
 
-def kind(value: Any) -> str:
+def describe(value: Any) -> str:
     """A value in the words of a finding."""
     if value is None:
         return "empty"

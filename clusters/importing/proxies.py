@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from clusters.importing.placing import Layout
+from clusters.importing.layout import Layout
 from clusters.importing.scripts import Script
 from entrypoints.inputs.arguments import parse, render, value_of
 from entrypoints.launch.proxy import PORT

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clusters.importing import online, placing, proxies, servers, sources, write
-from clusters.importing.placing import Layout, Open
+from clusters.importing import external_dp, proxies, servers, sources, write
+from clusters.importing.compare import CLUSTER, RECIPE, Comparison, compare
+from clusters.importing.layout import Layout, OpenValue, build_layout
 from clusters.importing.scripts import PROXY, RAY, SERVER, Script
 from clusters.importing.servers import Server
 from clusters.importing.shell import Note
 from clusters.importing.sources import Source
-from clusters.importing.verify import CLUSTER, RECIPE, Verified, verify
 from clusters.importing.write import Files
 from common.errors import EX_DATAERR, EX_USAGE, Finding, UserError, user_error
 from entrypoints.inputs import catalogue, data, stack
@@ -42,7 +42,7 @@ class Imported:
     name: str
     files: Files
     layout: Layout
-    verified: Verified
+    verified: Comparison
     guesses: tuple[str, ...]
     skipped: tuple[tuple[str, Note], ...]
     doubts: tuple[tuple[str, Note], ...]
@@ -50,7 +50,7 @@ class Imported:
     folder: Path | None = None
 
     @property
-    def open(self) -> tuple[Open, ...]:
+    def open(self) -> tuple[OpenValue, ...]:
         return self.layout.open
 
     @property
@@ -64,7 +64,7 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
 
     Raises UserError where a script cannot be read, holds no server, or a file is there already.
     """
-    made = imported(paths, options)
+    made = import_all(paths, options)
     root = Path(options.out or ".")
     folders = [root if len(made) == 1 else root / one.name for one in made]
     found = [f / name for f in folders for name in (RECIPE, CLUSTER) if (f / name).exists()]
@@ -79,11 +79,11 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
                 _replace(folder / name, text)
         except OSError as error:
             raise user_error(str(error.filename or folder), error.strerror or str(error)) from None
-        done.append(replace(one, folder=folder, verified=_at(one.verified, folder)))
+        done.append(replace(one, folder=folder, verified=_in_folder(one.verified, folder)))
     return done
 
 
-def _at(verified: Verified, folder: Path) -> Verified:
+def _in_folder(verified: Comparison, folder: Path) -> Comparison:
     """The findings as those of the file that is written."""
     findings = tuple(replace(one, file=str(folder / CLUSTER)) for one in verified.findings)
     return replace(verified, findings=findings)
@@ -106,21 +106,21 @@ def _replace(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def imported(paths: Sequence[str], options: Options) -> list[Imported]:
+def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
     """Every deployment of the inputs, nothing written."""
     if not paths:
         raise user_error("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
     found = sources.read(paths, options.given or {})
     made: list[Imported] = []
     for source in found:
-        made += _of(source, options)
+        made += _import_source(source, options)
     if not made:
         fix = "give scripts that run `vllm serve`"
         raise user_error(", ".join(paths), "no server is started in it", fix, EX_DATAERR)
-    return _named(made)
+    return _unique_names(made)
 
 
-def _named(made: Sequence[Imported]) -> list[Imported]:
+def _unique_names(made: Sequence[Imported]) -> list[Imported]:
     seen: dict[str, int] = {}
     done = []
     for one in made:
@@ -131,23 +131,23 @@ def _named(made: Sequence[Imported]) -> list[Imported]:
     return done
 
 
-def _of(source: Source, options: Options) -> Iterator[Imported]:
-    scripts, notes = online.expand(source.scripts, source.apart)
+def _import_source(source: Source, options: Options) -> Iterator[Imported]:
+    scripts, notes = external_dp.expand(source.scripts, source.apart)
     serving = [one for one in scripts if one.kind == SERVER]
     if not serving:
         return
     release, said = _release(scripts, options)
-    known, own = _known(release, serving)
+    known, own = _catalogue(release, serving)
     release = release or own
     guesses = [said or f"release {release}: nothing says which; the scripts fit it"]
     read = {one: servers.read(one, known) for one in dict.fromkeys(serving)}
     for deployment in _deployments(source, scripts, read):
         those, workers = _ray(deployment, [read[one] for one in deployment if one.kind == SERVER])
-        layout = placing.place(those, workers)
+        layout = build_layout(those, workers)
         platform, why = _platform(source, deployment, those, options)
         image = next((one.image for one in deployment if one.image), "")
         proxy, others = _proxy(deployment, layout)
-        files = write.files(
+        files = write.build_files(
             layout, _name(source, those, options), release, platform, _repository(image), proxy
         )
         unread = [
@@ -159,7 +159,7 @@ def _of(source: Source, options: Options) -> Iterator[Imported]:
             name=files.cluster["name"],
             files=files,
             layout=layout,
-            verified=verify(files, layout, known),
+            verified=compare(files, layout, known),
             guesses=(*guesses, why),
             skipped=(*source.skipped, *others),
             doubts=(
@@ -177,8 +177,8 @@ def _ray(scripts: Sequence[Script], those: list[Server]) -> tuple[list[Server], 
     heads = [one for one in starts if "--head" in one.words]
     runs = next((i for i, one in enumerate(those) if one.ray), 0)
     if heads:
-        those = [*those[:runs], servers.of_ray(heads[0], those[runs]), *those[runs + 1 :]]
-    return those, [servers.of_ray(one) for one in starts if one not in heads]
+        those = [*those[:runs], servers.ray_node(heads[0], those[runs]), *those[runs + 1 :]]
+    return those, [servers.ray_node(one) for one in starts if one not in heads]
 
 
 def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
@@ -197,7 +197,7 @@ def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
     return "", ""
 
 
-def _known(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:
+def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:
     """The catalogue of the release, or of the one that knows most of what the scripts use."""
     default = data.read(data.path_of("defaults.yaml"))["release"]
     choices = [release] if release else [default, *reversed(data.names("releases"))]
@@ -206,7 +206,9 @@ def _known(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:
         made = stack.release(name, [])
         assert made is not None
         known = catalogue.load(made)
-        strange = {w for one in serving for w in servers.unknown(servers.read(one, known), known)}
+        strange = {
+            w for one in serving for w in servers.unknown_names(servers.read(one, known), known)
+        }
         if best is None or len(strange) < best[0]:
             best = (len(strange), known, name)
         if not strange:

@@ -57,17 +57,17 @@ _SERVER_MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.m
 _PROXIES = re.compile(r".*(?:proxy|router)[\w.-]*\.py|vllm-router")
 _LAUNCHERS = ("launch_online_dp.py", "launch_dp_program.py")
 # What documents write where a reader is to put a value of his own, and names that are given so.
-_OPEN = re.compile(
+_UNFILLED = re.compile(
     r"|[xX*.]+|<.*>|\.\.\.|(?:your|YOUR|path.to|/path/to).*|(?:[xX]+\.){3}[xX]+"
     r"|\$\(.*|`.*",
     re.DOTALL,
 )
-_OPEN_NAME = re.compile(
+_UNFILLED_NAME = re.compile(
     r"ip|addr|host|nic|if_?name|interface|port|path|model|dir|rank|size", re.IGNORECASE
 )
 # Commands that run another one. What they change in how it runs cannot be told to a container.
-_QUIET = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
-_LOUD = ("numactl", "taskset", "timeout", "nice", "chrt")
+_WRAPPERS = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
+_TUNING_WRAPPERS = ("numactl", "taskset", "timeout", "nice", "chrt")
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 # docker run: options that take a value in the next word.
 _DOCKER_VALUES = re.compile(
@@ -133,7 +133,7 @@ class _Reader:
     def command(self, command: Command) -> None:
         words = list(command.words)
         before: list[Word] = []
-        while words and _assigned(words[0]):
+        while words and _is_assignment(words[0]):
             before.append(words.pop(0))
         if not words:
             for i, word in enumerate(before):
@@ -155,7 +155,7 @@ class _Reader:
     def assign(self, name: str, parts: tuple[Part, ...], export: bool, more: bool = False) -> None:
         if name not in self.given:
             new = self._known(_extending(name, parts))
-            if not export and _OPEN_NAME.search(name) and is_open(_shown(new)):
+            if not export and _UNFILLED_NAME.search(name) and is_unfilled(_text_of(new)):
                 new = (Part(NAME, name, True, f"${name}"),)  # to be filled in, by this name
             self.values[name] = (*self.values.get(name, ()), *new) if more else new
         if export:
@@ -179,7 +179,7 @@ class _Reader:
         for i, word in enumerate(words[1:], offset + 1):
             if word.bare in options:
                 continue
-            if _assigned(word, dashes=True):
+            if _is_assignment(word, dashes=True):
                 name = _assignment(word)[0]
                 if "-" in name:
                     note = f"{name} is no name for a shell, which sets nothing here"
@@ -195,11 +195,11 @@ class _Reader:
         line = words[0].line
         while words:
             name = PurePath(words[0].plain).name
-            if name == "env" or name in _QUIET or name in _LOUD:
-                if name in _LOUD:
+            if name == "env" or name in _WRAPPERS or name in _TUNING_WRAPPERS:
+                if name in _TUNING_WRAPPERS:
                     shown = " ".join(word.plain for word in words[:3])
                     self.skipped.append(Note(words[0].line, f"{shown} … before a server"))
-                words, more = _unwrapped(words)
+                words, more = _unwrap(words)
                 before = (*before, *more)
             elif name == "docker" and len(words) > 1 and words[1].plain in ("run", "exec"):
                 words, more = self._docker(words)
@@ -220,7 +220,7 @@ class _Reader:
                 break
         kind, rest = _kind(words)
         if not kind:
-            shown = shell_shown(words)
+            shown = abbreviate(words)
             if shown and words[0].plain not in ("set", "wait", "tee", "sleep", "echo"):
                 self.skipped.append(Note(line, shown))
             return
@@ -287,9 +287,9 @@ class _Reader:
             self.image = self._text(words[i])
         rest = words[i + 1 :]
         if not any(w.plain in ("vllm", *_SHELLS) or "vllm." in w.plain for w in rest):
-            self.skipped.append(Note(words[0].line, shell_shown(words)))
+            self.skipped.append(Note(words[0].line, abbreviate(words)))
             return [], []
-        return rest, [word for word in before if _assigned(word)]
+        return rest, [word for word in before if _is_assignment(word)]
 
     # ---- values ----------------------------------------------------------------------------------
 
@@ -308,10 +308,10 @@ class _Reader:
         return tuple(made)
 
     def _text(self, word: Word) -> str:
-        return _shown(self._known(word.parts))
+        return _text_of(self._known(word.parts))
 
     def _value(self, name: str) -> str:
-        return _shown(self.values[name])
+        return _text_of(self.values[name])
 
     def _literal(self, name: str) -> bool:
         return any(p.kind == TEXT and re.search(r"\$[{\w]", p.text) for p in self.values[name])
@@ -343,7 +343,7 @@ class _Reader:
             for part in one.parts:
                 if part.kind in (NAME, ALL, CODE):
                     unknown.setdefault(part.text if part.kind == NAME else part.raw)
-            made.append(_shown(one.parts))
+            made.append(_text_of(one.parts))
         return made
 
 
@@ -358,22 +358,22 @@ def _extending(name: str, parts: Iterable[Part]) -> Iterator[Part]:
             yield part
 
 
-def is_open(text: str) -> bool:
+def is_unfilled(text: str) -> bool:
     """Whether a value only stands for one that is to be filled in."""
-    return _OPEN.fullmatch(text) is not None
+    return _UNFILLED.fullmatch(text) is not None
 
 
-def _shown(parts: Iterable[Part]) -> str:
+def _text_of(parts: Iterable[Part]) -> str:
     return "".join(part.text if part.kind == TEXT else part.raw for part in parts)
 
 
-def shell_shown(words: Sequence[Word], most: int = 6) -> str:
+def abbreviate(words: Sequence[Word], most: int = 6) -> str:
     """A command as it is listed: its first words."""
     texts = [word.plain.split("\n")[0] for word in words[:most]]
     return " ".join(texts) + (" …" if len(words) > most else "")
 
 
-def _assigned(word: Word, dashes: bool = False) -> bool:
+def _is_assignment(word: Word, dashes: bool = False) -> bool:
     first = word.parts[0] if word.parts else None
     if not first or first.kind != TEXT or first.quoted:
         return False
@@ -395,7 +395,7 @@ def _after(parts: Sequence[Part], count: int) -> tuple[Part, ...]:
     return (kept, *rest) if kept.text or not rest else tuple(rest)
 
 
-def _unwrapped(words: list[Word]) -> tuple[list[Word], list[Word]]:
+def _unwrap(words: list[Word]) -> tuple[list[Word], list[Word]]:
     """The command that a wrapper runs, and the variables that it sets for it."""
     name, rest, before = PurePath(words[0].plain).name, words[1:], list[Word]()
     takes = {
@@ -410,7 +410,7 @@ def _unwrapped(words: list[Word]) -> tuple[list[Word], list[Word]]:
             rest = rest[2:]
         elif word.plain.startswith("-"):
             rest = rest[1:]
-        elif name in ("env", "sudo") and _assigned(word):
+        elif name in ("env", "sudo") and _is_assignment(word):
             before.append(word)
             rest = rest[1:]
         elif name in ("timeout", "taskset", "chrt") and re.fullmatch(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clusters.importing.scripts import RAY as RAY_START
-from clusters.importing.scripts import Script, is_open
+from clusters.importing.scripts import Script, is_unfilled
 from clusters.importing.shell import Note
 from entrypoints.inputs import arguments, catalogue
 from entrypoints.inputs.arguments import Flag, Flags
@@ -46,7 +46,7 @@ PLACE = frozenset((*_NUMBERS.values(), *LEADERS, "--headless", "--served-model-n
 _PORTS = {"port": 8000, "rpc_port": 13389, "master_port": 29501}
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
 _REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|<([^<>]*)>|\{(\w+)\}", re.ASCII)
-_OWN = re.compile(
+_NODE_LOCAL = re.compile(
     r"(local|own|my|this|cur\w*|host|node|server|vllm)?_?(ip|host|addr\w*)|.*nic.*|if_?name"
     r"|.*interface.*|[xX.*]*|your.*",
     re.IGNORECASE | re.ASCII,
@@ -142,7 +142,7 @@ class Server:
 def read(script: Script, known: Catalogue) -> Server:
     """A server from its command. What has no meaning is in `notes`."""
     notes: list[Note] = []
-    words = [_trimmed(word, script.line, notes) for word in script.words]
+    words = [_normalized(word, script.line, notes) for word in script.words]
     model = words.pop(0) if words and not arguments.is_flag(words[0]) else ""
     lead: list[str] = []
     while words and not arguments.is_flag(words[0]):
@@ -150,7 +150,7 @@ def read(script: Script, known: Catalogue) -> Server:
     parsed = [catalogue.resolve(flag, known) for flag in arguments.parse(words, known.aliases, [])]
     flags, extra = [], lead
     for flag in parsed:
-        most = _most(flag, known)
+        most = _own_values(flag, known)
         flags.append(Flag(flag.name, flag.values[:most]))
         extra += flag.values[most:]
     given = [flag.values[0] for flag in flags if flag.name == "--model" and flag.values]
@@ -166,7 +166,7 @@ def read(script: Script, known: Catalogue) -> Server:
     merged = arguments.merge({}, kept, known.repeatable)
     merged, numbers, stands = _numbers(merged)
     env = dict(script.env)
-    if "port" in numbers and is_open(env.get("PORT", "0")):
+    if "port" in numbers and is_unfilled(env.get("PORT", "0")):
         env["PORT"] = str(numbers["port"])
     return Server(
         script=script,
@@ -180,7 +180,7 @@ def read(script: Script, known: Catalogue) -> Server:
     )
 
 
-def of_ray(script: Script, server: Server | None = None) -> Server:
+def ray_node(script: Script, server: Server | None = None) -> Server:
     """A node of a Ray cluster from its `ray start`; with the server that runs on the head."""
     given = iter(script.words[2:])
     rest: list[str] = []
@@ -205,7 +205,7 @@ def of_ray(script: Script, server: Server | None = None) -> Server:
     return Server(script, "", {}, env, {})
 
 
-def _trimmed(word: str, line: int, notes: list[Note]) -> str:
+def _normalized(word: str, line: int, notes: list[Note]) -> str:
     """A flag without blanks around it and a third dash, with which vLLM would not know it."""
     name = re.fullmatch(r"\s*(?:-+(?=--))?(--?[A-Za-z][\w.-]*)\s*", word)
     if name and word != name[1]:
@@ -214,18 +214,18 @@ def _trimmed(word: str, line: int, notes: list[Note]) -> str:
     return word
 
 
-def _most(flag: Flag, known: Catalogue) -> int:
+def _own_values(flag: Flag, known: Catalogue) -> int:
     """How many of the values behind a flag are its own; all where the flag is not known."""
     entry = known.options.get(flag.name.partition(".")[0])
     if flag.name in known.negatives:
-        return _switched(flag)
+        return _switch_values(flag)
     if entry is None or entry.get("nargs") in ("+", "*"):
         return len(flag.values)
     switch = entry["type"] in ("flag", "bool") and "." not in flag.name
-    return min(len(flag.values), 1) if not switch else _switched(flag)
+    return min(len(flag.values), 1) if not switch else _switch_values(flag)
 
 
-def _switched(flag: Flag) -> int:
+def _switch_values(flag: Flag) -> int:
     """`--trust-remote-code true` is kept as it stands, for vLLM to refuse; a model is not."""
     return 1 if flag.values and flag.values[0].lower() in ("true", "false") else 0
 
@@ -243,7 +243,7 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
                 made[size] = int(text)
         elif size in _PORTS:
             made[size] = _PORTS[size]
-            stands[key(text)] = str(_PORTS[size])
+            stands[reference_name(text)] = str(_PORTS[size])
             flags[name] = (Flag(name, (str(_PORTS[size]),)),)
     return flags, made, stands
 
@@ -251,7 +251,7 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
 # ---- values to be filled in ----------------------------------------------------------------------
 
 
-def key(text: str) -> str:
+def reference_name(text: str) -> str:
     """The name behind `$NAME`, `${NAME}` or `<name>`, or the text itself."""
     match = _REFERENCE.fullmatch(text)
     return next(filter(None, match.groups()), "").strip() if match else text
@@ -266,23 +266,27 @@ def is_address(text: str) -> bool:
 
 def is_placeholder(text: str) -> bool:
     """Whether a text stands for an address: no name of a host is written so."""
-    if text.startswith(("$", "<", "{")) or is_open(text) or re.search("xx", text, re.IGNORECASE):
+    if (
+        text.startswith(("$", "<", "{"))
+        or is_unfilled(text)
+        or re.search("xx", text, re.IGNORECASE)
+    ):
         return True
     return "_" in text or ("." not in text and re.search("ip", text, re.IGNORECASE) is not None)
 
 
-def of_this_node(text: str) -> bool:
+def is_node_local(text: str) -> bool:
     """Whether a placeholder means another value in every script, as `local_ip` does."""
-    return _OWN.fullmatch(key(text)) is not None
+    return _NODE_LOCAL.fullmatch(reference_name(text)) is not None
 
 
-def filled(server: Server, values: Mapping[str, str], address: str, nic: str) -> Server:
+def fill(server: Server, values: Mapping[str, str], address: str, nic: str) -> Server:
     """The server with texts replaced where they stand for an address or an interface."""
     values = {text: value for text, value in values.items() if text and text != value}
     own = dict.fromkeys(ADDRESSES[:2], address) | dict.fromkeys(INTERFACES, nic)
     env = {
         name: own[name]
-        if own.get(name) and (text in values or is_open(text))
+        if own.get(name) and (text in values or is_unfilled(text))
         else _replaced(text, values, whole=name in (*ADDRESSES, "MASTER_ADDR"))
         for name, text in server.env.items()
     }
@@ -297,17 +301,17 @@ def filled(server: Server, values: Mapping[str, str], address: str, nic: str) ->
 
 
 def _replaced(text: str, values: Mapping[str, str], whole: bool) -> str:
-    if text in values and (whole or not is_open(text)):
+    if text in values and (whole or not is_unfilled(text)):
         return values[text]
     for old, new in values.items():
-        if not is_open(old):
+        if not is_unfilled(old):
             alone = rf"(?<![\w.-]){re.escape(old)}(?![\w.-])"
             text = new.join(re.split(alone, text))
     return text
 
 
 # A variable of the entrypoint that scripts export as well -> the number that says the same.
-_SAID = {
+_STATED_BY = {
     "TP_SIZE": "tp",
     "PP_SIZE": "pp",
     "PCP_SIZE": "pcp",
@@ -321,10 +325,10 @@ _SAID = {
 }
 
 
-def says(server: Server, name: str, text: str) -> bool:
+def states(server: Server, name: str, text: str) -> bool:
     """Whether a server's command says what a variable of the entrypoint does."""
-    if name in _SAID:
-        return text == str(server.numbers.get(_SAID[name]))
+    if name in _STATED_BY:
+        return text == str(server.numbers.get(_STATED_BY[name]))
     names = server.flags.get("--served-model-name", ())
     said = {
         "MODEL": (server.model,),
@@ -339,7 +343,7 @@ def says(server: Server, name: str, text: str) -> bool:
 # ---- comparing -----------------------------------------------------------------------------------
 
 
-def same(one: Sequence[Flag] | None, other: Sequence[Flag] | None) -> bool:
+def same_flags(one: Sequence[Flag] | None, other: Sequence[Flag] | None) -> bool:
     """Whether two flags say the same: equal texts, or equal JSON."""
     if one is None or other is None:
         return one is other
@@ -360,14 +364,14 @@ def words(flags: Mapping[str, tuple[Flag, ...]]) -> list[str]:
     return arguments.render(dict(flags))
 
 
-def of_argv(argv: Sequence[str], known: Catalogue) -> tuple[str, Flags]:
+def parse_argv(argv: Sequence[str], known: Catalogue) -> tuple[str, Flags]:
     """Model and flags of a planned command."""
     parsed = arguments.parse(argv[3:], known.aliases, [])
     flags = [catalogue.resolve(flag, known) for flag in parsed]
     return argv[2], arguments.merge({}, flags, known.repeatable)
 
 
-def unknown(server: Server, known: Catalogue) -> Iterator[str]:
+def unknown_names(server: Server, known: Catalogue) -> Iterator[str]:
     """Flags and variables that a release does not have."""
     problems: list[Any] = []
     flags = [flag for those in server.flags.values() for flag in those]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from clusters.importing import scripts as reading
-from clusters.importing.online import Ranks
+from clusters.importing.external_dp import Ranks
 from clusters.importing.scripts import Script
 from clusters.importing.shell import Note
 from common.errors import EX_DATAERR, Finding, UserError

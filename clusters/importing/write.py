@@ -11,10 +11,23 @@ from typing import Any
 
 import yaml
 
-from clusters.importing import factoring
-from clusters.importing.factoring import Wanted, common, less, shared, without
-from clusters.importing.placing import Group, Layout, Machine
-from clusters.importing.servers import same
+from clusters.importing.layout import Group, Layout, Machine
+from clusters.importing.servers import same_flags
+from clusters.importing.settings import (
+    FRONTEND_FLAGS,
+    LEADER_FLAGS,
+    ServerSettings,
+    common,
+    common_nested,
+    equal,
+    kv_transfer,
+    recipe_value,
+    server_settings,
+    shared_devices,
+    sizes,
+    subtract,
+    subtract_nested,
+)
 from entrypoints.inputs import arguments, recipes, yaml12
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import NAMES
@@ -32,23 +45,23 @@ class Files:
     lost: list[str] = field(default_factory=list)
 
 
-def files(
+def build_files(
     layout: Layout, name: str, release: str, platform: str, image: str, proxy: Data | None
 ) -> Files:
     """Both files. What instances, roles and the recipe have in common stands once."""
     uses = Counter(name for group in layout.groups for name in {m.name for m in group.machines})
     crowded = frozenset(name for name, count in uses.items() if count > 1)
-    every = {group.name: factoring.wanted(group, crowded) for group in layout.groups}
+    every = {group.name: server_settings(group, crowded) for group in layout.groups}
     roles = list(dict.fromkeys(group.role for group in layout.groups))
     both = "prefill" in roles and "decode" in roles
     instances = {group.name: _instance(group, every[group.name], both) for group in layout.groups}
     for group in layout.groups:
-        _accepted(instances[group.name], group.role, roles)
+        _drop_refused(instances[group.name], group.role, roles)
     blocks: dict[str, Data] = {}
     for role in roles:
         those = [instances[group.name] for group in layout.groups if group.role == role]
-        blocks[role] = _taken(those)
-    top = _taken(list(blocks.values()))
+        blocks[role] = _factor_out(those)
+    top = _factor_out(list(blocks.values()))
     recipe = _recipe(layout, platform, top, blocks)
     cluster: Data = {"name": name, "release": release, "platform": platform}
     if image:
@@ -59,7 +72,7 @@ def files(
     cluster["recipe"] = "./recipe.yaml"
     cluster["nodes"] = {m.name: _node(m, cluster.get("nic", "")) for m in layout.machines}
     cluster["instances"] = {
-        group.name: _placed(group, instances[group.name], recipe, crowded)
+        group.name: _cluster_instance(group, instances[group.name], recipe, crowded)
         for group in layout.groups
     }
     for group in layout.groups:
@@ -69,22 +82,24 @@ def files(
     return Files(recipe, cluster)
 
 
-def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
+def _instance(group: Group, those: Sequence[ServerSettings], both: bool) -> Data:
     """What holds for every node of an instance, with a recipe's keys."""
     leader = those[0]
-    env = common([one.env for one in those], factoring.alike)
+    env = common([one.env for one in those], equal)
     serving = [one for one in those if not one.server.worker]
-    flags = common([one.flags for one in serving], same)
+    flags = common([one.flags for one in serving], same_flags)
     for key, flag in leader.flags.items():
-        if key in (*factoring.FRONTEND, *factoring.LEADERS):
+        if key in (*FRONTEND_FLAGS, *LEADER_FLAGS):
             rest = [one.flags[key] for one in serving[1:] if key in one.flags]
-            if all(same(flag, other) for other in rest) and (key in factoring.FRONTEND or not rest):
+            if all(same_flags(flag, other) for other in rest) and (
+                key in FRONTEND_FLAGS or not rest
+            ):
                 flags[key] = flag
     numbers, made = leader.server.numbers, Data()
     if len(group.machines) > 1:
         made["nodes"] = len(group.machines)
-    if sizes := factoring.sizes(leader.server, group):
-        made["sizes"] = sizes
+    if given := sizes(leader.server, group):
+        made["sizes"] = given
     if "port" in numbers:
         made["port"] = numbers["port"]
     if "ray_port" in numbers:
@@ -93,18 +108,18 @@ def _instance(group: Group, those: Sequence[Wanted], both: bool) -> Data:
         made["dp_rpc_port"] = numbers["rpc_port"]
     made["env"] = env
     ordered = {key: flags[key] for key in leader.flags if key in flags}
-    written = {key: factoring.value(flag) for key, flag in ordered.items()}
+    written = {key: recipe_value(flag) for key, flag in ordered.items()}
     made["args"] = dict(pair for pair in written.values() if pair)
-    made["kv_transfer"] = factoring.transfer(leader.server, both)
+    made["kv_transfer"] = kv_transfer(leader.server, both)
     made["arguments"] = arguments.render(
         {key: flag for key, flag in ordered.items() if written[key] is None}
     )
     return made
 
 
-def _accepted(settings: Data, role: str, roles: Sequence[str]) -> None:
+def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
     """Takes out what a recipe refuses; it becomes arguments and overrides, if it can be at all."""
-    keys = [key for key in _ORDER if key in settings]
+    keys = [key for key in _KEYS if key in settings]
     for _ in range(9):
         own = {**dict.fromkeys(roles), role: {key: settings[key] for key in keys}}
         try:
@@ -122,7 +137,7 @@ def _accepted(settings: Data, role: str, roles: Sequence[str]) -> None:
         keys = [key for key in keys if key in settings]
 
 
-def _taken(those: Sequence[Data]) -> Data:
+def _factor_out(those: Sequence[Data]) -> Data:
     """Takes what all say alike out of each of them."""
     made: Data = {}
     for key in ("nodes", "sizes", "port", "dp_rpc_port"):
@@ -132,12 +147,12 @@ def _taken(those: Sequence[Data]) -> Data:
             for one in those:
                 del one[key]
     for key in ("env", "args"):
-        made[key] = common([one.get(key, {}) for one in those], factoring.alike)
+        made[key] = common([one.get(key, {}) for one in those], equal)
         for one in those:
-            one[key] = without(one.get(key, {}), made[key])
-    made["kv_transfer"] = shared([one.get("kv_transfer", {}) for one in those])
+            one[key] = subtract(one.get(key, {}), made[key])
+    made["kv_transfer"] = common_nested([one.get("kv_transfer", {}) for one in those])
     for one in those:
-        one["kv_transfer"] = less(one.get("kv_transfer", {}), made["kv_transfer"])
+        one["kv_transfer"] = subtract_nested(one.get("kv_transfer", {}), made["kv_transfer"])
     return made
 
 
@@ -147,19 +162,19 @@ def _recipe(layout: Layout, platform: str, top: Data, blocks: Mapping[str, Data]
     model = "MODEL" if model.startswith("-") else model
     made: Data = {"description": _description(layout, model, platform), "model": model}
     names = [one.flags.get("--served-model-name") for one in leaders]
-    if names[0] and all(same(name, names[0]) for name in names):
+    if names[0] and all(same_flags(name, names[0]) for name in names):
         values = list(names[0][-1].values)
         made["served_model_name"] = values[0] if len(values) == 1 else values
     made["platforms"] = [platform]
-    made.update({key: top[key] for key in _ORDER if top.get(key)})
+    made.update({key: top[key] for key in _KEYS if top.get(key)})
     made["roles"] = {
-        role: {key: block[key] for key in _ORDER if block.get(key)} or None
+        role: {key: block[key] for key in _KEYS if block.get(key)} or None
         for role, block in blocks.items()
     }
     return made
 
 
-_ORDER = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
+_KEYS = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
 
 
 def _description(layout: Layout, model: str, platform: str) -> str:
@@ -185,7 +200,7 @@ def _node(machine: Machine, nic: str) -> Any:
     return machine.address
 
 
-def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
+def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
     """An instance of the cluster file: where it is, and what no other of its role has."""
     made: Data = {}
     default = "serve" if group.role in ("single", "leader", "ray-head") else group.role
@@ -195,7 +210,7 @@ def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str])
         made["role"] = default
     made["nodes"] = [machine.name for machine in group.machines]
     shares = not group.external and crowded & {machine.name for machine in group.machines}
-    if shares and (named := factoring.devices(group)):
+    if shares and (named := shared_devices(group)):
         made["devices"] = named
     if group.external:
         made["external"] = True
@@ -217,28 +232,28 @@ def _placed(group: Group, settings: Data, recipe: Data, crowded: frozenset[str])
     return made
 
 
-def _overrides(group: Group, those: Sequence[Wanted], instance: Data) -> None:
+def _overrides(group: Group, those: Sequence[ServerSettings], instance: Data) -> None:
     """What one node has that the others do not."""
-    env = common([one.env for one in those], factoring.alike)
-    flags = common([one.flags for one in those if not one.server.worker], same)
+    env = common([one.env for one in those], equal)
+    flags = common([one.flags for one in those if not one.server.worker], same_flags)
     for one in those:
-        own_env = {**without(one.env, env), **one.own_env}
+        own_env = {**subtract(one.env, env), **one.own_env}
         own_env = {name: text for name, text in own_env.items() if name not in NAMES}
-        own = without(one.flags, flags)
+        own = subtract(one.flags, flags)
         if one is those[0]:
-            own = without(own, (*factoring.FRONTEND, *factoring.LEADERS))  # type: ignore[arg-type]
+            own = subtract(own, (*FRONTEND_FLAGS, *LEADER_FLAGS))  # type: ignore[arg-type]
         else:
             own = {
                 key: flag
                 for key, flag in own.items()
                 if key not in those[0].flags
-                or not same(flag, those[0].flags[key])
-                or key not in (*factoring.FRONTEND, *factoring.LEADERS)
+                or not same_flags(flag, those[0].flags[key])
+                or key not in (*FRONTEND_FLAGS, *LEADER_FLAGS)
             }
-        add(instance, one.machine.name, own_env, arguments.render(own))
+        add_override(instance, one.machine.name, own_env, arguments.render(own))
 
 
-def add(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str]) -> None:
+def add_override(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str]) -> None:
     """Adds to the overrides of a node."""
     words = list(words)
     if not env and not words:
@@ -256,7 +271,7 @@ def add(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str])
 _STR = "tag:yaml.org,2002:str"
 
 
-class _Plain(str):
+class _PlainText(str):
     """Text that is read as text wherever it stands, and needs quotes only where YAML does."""
 
 
@@ -272,7 +287,7 @@ class _Dumper(yaml.SafeDumper):
         return super().increase_indent(flow, False)
 
 
-def _plain(dumper: yaml.SafeDumper, text: str) -> Any:
+def _represent_plain(dumper: yaml.SafeDumper, text: str) -> Any:
     resolved = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     tag = str(resolved)
     if tag.endswith((":null", ":merge")) or not text:
@@ -280,15 +295,15 @@ def _plain(dumper: yaml.SafeDumper, text: str) -> Any:
     return dumper.represent_scalar(tag, text)
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> Any:
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> Any:
     """Text that YAML 1.2 would take for something else gets quotes, as PyYAML does for 1.1."""
     resolvers = yaml12.Loader.yaml_implicit_resolvers.get(text[:1], [])
     style = "'" if any(pattern.match(text) for _, pattern in resolvers) else None
     return dumper.represent_scalar(_STR, text, style=style)
 
 
-_Dumper.add_representer(str, _text)
-_Dumper.add_representer(_Plain, _plain)
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(_PlainText, _represent_plain)
 _Dumper.add_representer(
     _Flow,
     lambda dumper, data: dumper.represent_mapping(
@@ -343,4 +358,4 @@ def _styled(value: Any, key: str, env: bool = False) -> Any:
         return _Flow(inner) if inner and short and narrow else inner
     if isinstance(value, list):
         return [_styled(item, "") for item in value]
-    return _Plain(value) if env and isinstance(value, str) and "\n" not in value else value
+    return _PlainText(value) if env and isinstance(value, str) and "\n" not in value else value

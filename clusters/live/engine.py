@@ -19,7 +19,7 @@ from clusters.model import Cluster, Node
 from common.errors import EX_DATAERR, Finding, did_you_mean, user_error
 from entrypoints.problems import one_line
 
-PATIENCE = 20.0  # seconds for an engine to answer at all
+CONNECT_TIMEOUT = 20.0  # seconds for an engine to answer at all
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -32,7 +32,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ContainerState:
     """A container as its engine describes it. Times are the engine's, empty for never.
 
     `state`: created, running, paused, restarting, removing, exited or dead. `health`: starting,
@@ -68,24 +68,24 @@ class Engine:
     def __init__(self, api: APIClient) -> None:
         self._api = api
 
-    def containers(self, label: str) -> list[Seen]:
-        with _plain():
+    def containers(self, label: str) -> list[ContainerState]:
+        with _engine_errors():
             found = self._api.containers(all=True, filters={"label": label})
         seen = (self.container(one["Id"]) for one in found)
         return [one for one in seen if one]
 
-    def container(self, name: str) -> Seen | None:
+    def container(self, name: str) -> ContainerState | None:
         """By name or id; None when there is none."""
-        with _plain():
+        with _engine_errors():
             try:
                 about = self._api.inspect_container(name)
             except NotFound:
                 return None
-        return _seen(about)
+        return _state(about)
 
     def image(self, reference: str) -> str | None:
         """The id of an image that is there."""
-        with _plain():
+        with _engine_errors():
             try:
                 return str(self._api.inspect_image(reference)["Id"])
             except NotFound:
@@ -93,42 +93,44 @@ class Engine:
 
     def pull(self, reference: str) -> None:
         repository, tag = parse_repository_tag(reference)
-        with _plain():
+        with _engine_errors():
             for event in self._api.pull(repository, tag or "latest", stream=True, decode=True):
                 if "error" in event:
                     raise Rejected(one_line(event["error"]))
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
-        with _plain():
+        with _engine_errors():
             return str(self._api.create_container_from_config(body, name)["Id"])
 
     def start(self, id: str) -> None:
-        with _plain():
+        with _engine_errors():
             self._api.start(id)
 
     def stop(self, id: str, timeout: int) -> None:
         """Ask it to end, and kill it after `timeout` seconds. One that is gone is fine."""
-        with _plain(), _gone_is_fine():
+        with _engine_errors(), _ignore_missing():
             self._api.stop(id, timeout=timeout)
 
     def remove(self, id: str, force: bool = False) -> None:
-        with _plain(), _gone_is_fine():
+        with _engine_errors(), _ignore_missing():
             self._api.remove_container(id, force=force)
 
     def log(self, id: str, lines: int) -> list[str]:
         """The last lines, printable; none where the engine keeps no log."""
         try:
-            with _plain():
+            with _engine_errors():
                 text = self._api.logs(id, tail=lines).decode(errors="replace")
         except Rejected:
             return []
         plain = (_COLOURS.sub("", line).rstrip("\r") for line in text.split("\n"))
         return [one_line(line) for line in plain if line.strip()]
 
-    def exit_code(self, seen: Seen) -> int | None:
+    def exit_code(self, seen: ContainerState) -> int | None:
         """That of its last end, for one that its restart policy has started again since."""
-        with _plain():
-            since, until = (int(instant(text).timestamp()) for text in (seen.created, seen.started))
+        with _engine_errors():
+            since, until = (
+                int(parse_time(text).timestamp()) for text in (seen.created, seen.started)
+            )
             filters = {"container": seen.id, "event": "die"}
             events = self._api.events(since, until + 1, filters, decode=True)
             codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
@@ -140,7 +142,7 @@ Connect = Callable[[str], Engine]
 
 def connect(context: str) -> Engine:
     """The engine of a context's name or of an address; empty: the local one."""
-    with _plain():
+    with _engine_errors():
         if not context:
             return Engine(DockerClient.from_env(use_ssh_client=True).api)
         if "://" in context:
@@ -152,7 +154,7 @@ def connect(context: str) -> Engine:
         return Engine(APIClient(known.Host, tls=known.TLSConfig or False, use_ssh_client=True))
 
 
-def hosts(cluster: Cluster) -> tuple[Node, ...]:
+def named_nodes(cluster: Cluster) -> tuple[Node, ...]:
     """Its nodes. Raises UserError (65) where Kubernetes is to choose them."""
     if any(node.placed for node in cluster.nodes.values()):
         fix = "ask kubectl, or name nodes in the file"
@@ -160,8 +162,8 @@ def hosts(cluster: Cluster) -> tuple[Node, ...]:
     return tuple(cluster.nodes.values())
 
 
-def reach(
-    nodes: Iterable[Node], connect: Connect, patience: float = PATIENCE
+def connect_all(
+    nodes: Iterable[Node], connect: Connect, patience: float = CONNECT_TIMEOUT
 ) -> tuple[dict[str, Engine], list[Finding]]:
     """Node's name → its engine, the same for nodes of one context; and who cannot be reached."""
     nodes = tuple(nodes)
@@ -188,12 +190,12 @@ def reach(
     return engines, problems
 
 
-def _seen(about: Mapping[str, Any]) -> Seen:
+def _state(about: Mapping[str, Any]) -> ContainerState:
     state, config = about["State"], about["Config"]
     health = state.get("Health") or {}
     probes = health.get("Log") or [{}]
     status = health.get("Status", "")
-    return Seen(
+    return ContainerState(
         id=about["Id"],
         name=about["Name"].lstrip("/"),
         state=state["Status"],
@@ -213,7 +215,7 @@ def _seen(about: Mapping[str, Any]) -> Seen:
     )
 
 
-def instant(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A time as the engine writes it: UTC, to the nanosecond, of which the second counts here."""
     return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
 
@@ -223,7 +225,7 @@ def _time(text: str) -> str:
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def _engine_errors() -> Iterator[None]:
     """An answer of the engine is Rejected; everything else on the way to it is Unreachable."""
     try:
         yield
@@ -236,7 +238,7 @@ def _plain() -> Iterator[None]:
 
 
 @contextmanager
-def _gone_is_fine() -> Iterator[None]:
+def _ignore_missing() -> Iterator[None]:
     try:
         yield
     except NotFound:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from clusters.deployment import Deployment
-from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, connect, hosts, reach
-from clusters.live.failure import reason
+from clusters.live.engine import (
+    Connect,
+    ContainerState,
+    Engine,
+    Rejected,
+    Unreachable,
+    connect,
+    connect_all,
+    named_nodes,
+)
+from clusters.live.failure import failure_reason
 from clusters.live.parallel import each
-from clusters.live.view import MISSING, UNREACHABLE, Row, row
-from clusters.runtime.spec import CLUSTER, NODE, in_order
+from clusters.live.table import MISSING, UNREACHABLE, Row, row
+from clusters.runtime.spec import CLUSTER, NODE, start_order
 from common.errors import Finding
 
 
@@ -17,8 +26,8 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     A container is known by its cluster, its node and its name.
     """
     label = f"{CLUSTER}={deployment.cluster.name}"
-    containers = in_order(deployment)
-    engines, problems = reach(hosts(deployment.cluster), connect)
+    containers = start_order(deployment)
+    engines, problems = connect_all(named_nodes(deployment.cluster), connect)
 
     def ask(engine: Engine) -> list[Row] | str:
         try:
@@ -44,7 +53,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     return [*rows, *found.values()], problems
 
 
-def _row(engine: Engine, seen: Seen) -> Row:
+def _row(engine: Engine, seen: ContainerState) -> Row:
     log = "".join(engine.log(seen.id, 1))
-    why = "" if seen.ready else reason(engine, seen)
+    why = "" if seen.ready else failure_reason(engine, seen)
     return row(seen.labels.get(NODE, ""), seen.name, seen, log, why)

@@ -10,18 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters.deployment import Deployment
-from clusters.live.body import bodies
-from clusters.live.ending import Found, end
-from clusters.live.engine import Connect, Engine, Rejected, Seen, Unreachable, connect, reach
-from clusters.live.failure import reason
+from clusters.live.config import container_configs
+from clusters.live.engine import (
+    Connect,
+    ContainerState,
+    Engine,
+    Rejected,
+    Unreachable,
+    connect,
+    connect_all,
+)
+from clusters.live.failure import failure_reason
 from clusters.live.parallel import each
-from clusters.live.view import WAITING, Row, View, row
-from clusters.runtime.spec import CLUSTER, DIGEST, NODE, Spec, in_order, specs
+from clusters.live.stop import Target, stop_all
+from clusters.live.table import WAITING, Progress, Row, row
+from clusters.runtime.spec import CLUSTER, DIGEST, NODE, Spec, specs, start_order
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError
 
 INTERVAL = 1.0  # seconds between two looks
-SETTLED = 3.0  # seconds that a container without a HEALTHCHECK has to run
-FLICKER = 30.0  # seconds that an engine may not answer while the containers are waited for
+MIN_UPTIME = 3.0  # seconds that a container without a HEALTHCHECK has to run
+MAX_SILENCE = 30.0  # seconds that an engine may not answer while the containers are waited for
 CALL = "ascend.start"  # label: the call that has started it
 LOG_LINES = 20  # of a container that failed
 
@@ -48,7 +56,7 @@ class Step:
     group: str
     engine: Engine
     body: Mapping[str, Any]
-    seen: Seen | None = None
+    seen: ContainerState | None = None
     image: str = ""
     why: str = ""
     restarts: int = 0
@@ -71,7 +79,7 @@ class Step:
         return row(self.node, self.spec.name, self.seen, self.log)
 
 
-class Failed(Exception):
+class StartFailed(Exception):
     """Ends the start. `step`: the container whose last lines are of interest."""
 
     def __init__(
@@ -89,7 +97,7 @@ class Clock:
 def up(
     deployment: Deployment,
     environ: Mapping[str, str],
-    view: View,
+    view: Progress,
     options: Options = Options(),
     connect: Connect = connect,
     clock: Clock = Clock(),
@@ -102,14 +110,14 @@ def up(
     started here is removed again.
     """
     steps = _steps(deployment, environ, options, connect)
-    _images(steps, view)
+    _pull_images(steps, view)
     for group in dict.fromkeys(step.group for step in steps):
-        _decide([step for step in steps if step.group == group])
-    _tell(deployment, steps, view)
-    start = _Start(steps, view, options, clock)
+        _decide_starts([step for step in steps if step.group == group])
+    _announce(deployment, steps, view)
+    start = _Starter(steps, view, options, clock)
     try:
         start.run()
-    except Failed as failed:
+    except StartFailed as failed:
         start.last_lines(failed.step)
         raise UserError([*failed.problems, *start.undo()], failed.code) from None
     except KeyboardInterrupt:
@@ -125,9 +133,11 @@ def _steps(
 ) -> list[Step]:
     """Every container with its engine and what is there of it, in the order of the start."""
     known = specs(deployment, options.npus)
-    body = bodies(deployment.cluster, known.values(), environ)
-    containers = in_order(deployment)
-    engines, problems = reach({one.node.name: one.node for one in containers}.values(), connect)
+    body = container_configs(deployment.cluster, known.values(), environ)
+    containers = start_order(deployment)
+    engines, problems = connect_all(
+        {one.node.name: one.node for one in containers}.values(), connect
+    )
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
     groups = {one.name: group.name for group in deployment.groups for one in group.containers}
@@ -141,13 +151,13 @@ def _steps(
         )
         for one in containers
     ]
-    problems = [problem for problem in each(_survey, steps) if problem]
+    problems = [problem for problem in each(_inspect, steps) if problem]
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
     return steps
 
 
-def _survey(step: Step) -> Finding | None:
+def _inspect(step: Step) -> Finding | None:
     try:
         step.seen = step.engine.container(step.spec.name)
     except (Unreachable, Rejected) as error:
@@ -161,7 +171,7 @@ def _survey(step: Step) -> Finding | None:
     return Finding(step.node, what, "rename or remove it, or give the cluster another name")
 
 
-def _images(steps: list[Step], view: View) -> None:
+def _pull_images(steps: list[Step], view: Progress) -> None:
     """Every image on every engine, pulled where it is missing."""
     wanted: dict[tuple[Engine, str], list[Step]] = {}
     for step in steps:
@@ -187,16 +197,16 @@ def _images(steps: list[Step], view: View) -> None:
         raise UserError(problems, EX_UNAVAILABLE)
 
 
-def _decide(group: list[Step]) -> None:
+def _decide_starts(group: list[Step]) -> None:
     """What is to be started of a group, and why: a node cannot come back to the others alone."""
     for step in group:
-        step.why = _why(step)
+        step.why = _start_reason(step)
     others = next((step.spec.name for step in group if step.why), "")
     for step in group:
         step.why = step.why or (f"with {others}, whose group starts as one" if others else "")
 
 
-def _why(step: Step) -> str:
+def _start_reason(step: Step) -> str:
     seen = step.seen
     if seen is None:
         return "new"
@@ -213,7 +223,7 @@ def _why(step: Step) -> str:
     return ""
 
 
-def _tell(deployment: Deployment, steps: list[Step], view: View) -> None:
+def _announce(deployment: Deployment, steps: list[Step], view: Progress) -> None:
     """What is going to happen, and what this cluster also has there and the file has not."""
     known = {(step.node, step.spec.name) for step in steps}
     label = f"{CLUSTER}={deployment.cluster.name}"
@@ -228,10 +238,10 @@ def _tell(deployment: Deployment, steps: list[Step], view: View) -> None:
         view.say(f"{node}: {name}: not in the file any more; cluster.down removes it")
 
 
-class _Start:
+class _Starter:
     """The part of the work that has to be undone when it fails."""
 
-    def __init__(self, steps: list[Step], view: View, options: Options, clock: Clock) -> None:
+    def __init__(self, steps: list[Step], view: Progress, options: Options, clock: Clock) -> None:
         self.steps, self.view, self.options, self.clock = steps, view, options, clock
         self.call = uuid.uuid4().hex  # in a label: this call's containers, and no others
         self.begun: list[Step] = []
@@ -252,7 +262,7 @@ class _Start:
 
     def undo(self) -> list[Finding]:
         """Stop and remove what this call has started; a second interrupt kills it."""
-        found: list[Found] = []
+        found: list[Target] = []
         problems: list[Finding] = []
         for step in self.begun:
             try:
@@ -261,20 +271,20 @@ class _Start:
                 problems.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
             if seen and seen.labels.get(CALL) == self.call:
-                found.append(Found(step.node, step.engine, seen))
+                found.append(Target(step.node, step.engine, seen))
         try:
-            return [*problems, *end(found, self._told)]
+            return [*problems, *stop_all(found, self._told)]
         except KeyboardInterrupt:
             return problems
 
-    def _told(self, one: Found, did: str) -> None:
+    def _told(self, one: Target, did: str) -> None:
         self.view.say(f"{one.node}: {one.seen.name}: {did}")
 
     def _clear(self) -> None:
-        old = [Found(s.node, s.engine, s.seen) for s in self.steps if s.why and s.seen]
-        problems = end(old, self._told)
+        old = [Target(s.node, s.engine, s.seen) for s in self.steps if s.why and s.seen]
+        problems = stop_all(old, self._told)
         if problems:
-            raise Failed(*problems, code=EX_UNAVAILABLE)
+            raise StartFailed(*problems, code=EX_UNAVAILABLE)
 
     def _start(self, step: Step) -> None:
         labels = {**step.body["Labels"], CALL: self.call}
@@ -283,10 +293,10 @@ class _Start:
             id = step.engine.create(step.spec.name, {**step.body, "Labels": labels})
             step.engine.start(id)
         except Rejected as error:
-            raise Failed(Finding(step.where, f"the engine cannot start it: {error}")) from None
+            raise StartFailed(Finding(step.where, f"the engine cannot start it: {error}")) from None
         except Unreachable as error:
             what = f"the Docker engine does not answer: {error}"
-            raise Failed(Finding(step.where, what), code=EX_UNAVAILABLE) from None
+            raise StartFailed(Finding(step.where, what), code=EX_UNAVAILABLE) from None
         step.at, step.restarts = self.clock.now(), 0
 
     def _look(self) -> None:
@@ -295,13 +305,17 @@ class _Start:
         each(self._see, there)
         self.view.show([step.row() for step in self.steps])
         for step in there:
-            if step.silent is not None and self.clock.now() - step.silent >= FLICKER:
-                what = f"its Docker engine has not answered for {FLICKER:.0f} s"
-                raise Failed(Finding(step.where, what), code=EX_UNAVAILABLE)
-            why = "" if step.silent is not None else reason(step.engine, step.seen, step.restarts)
+            if step.silent is not None and self.clock.now() - step.silent >= MAX_SILENCE:
+                what = f"its Docker engine has not answered for {MAX_SILENCE:.0f} s"
+                raise StartFailed(Finding(step.where, what), code=EX_UNAVAILABLE)
+            why = (
+                ""
+                if step.silent is not None
+                else failure_reason(step.engine, step.seen, step.restarts)
+            )
             if why:
                 fix = "its last lines are above" if step.log else ""
-                raise Failed(Finding(step.where, why, fix), step=step)
+                raise StartFailed(Finding(step.where, why, fix), step=step)
 
     def _see(self, step: Step) -> None:
         try:
@@ -321,11 +335,11 @@ class _Start:
             if self.clock.now() >= deadline:
                 late = f"not healthy within {self.options.timeout:.0f} s"
                 problems = [Finding(s.where, late, s.log or "give --timeout") for s in waiting]
-                raise Failed(*problems, step=waiting[0], code=EX_UNAVAILABLE)
+                raise StartFailed(*problems, step=waiting[0], code=EX_UNAVAILABLE)
             self.clock.sleep(INTERVAL)
 
     def _ready(self, step: Step) -> bool:
         if step.silent is not None or step.seen is None or not step.seen.ready:
             return False
-        young = step.at is not None and self.clock.now() - step.at < SETTLED
+        young = step.at is not None and self.clock.now() - step.at < MIN_UPTIME
         return bool(step.seen.health) or not young

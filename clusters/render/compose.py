@@ -10,8 +10,8 @@ import yaml
 
 from clusters.deployment import Deployment
 from clusters.model import Secret
-from clusters.runtime.options import COMPOSE, merged, translated
-from clusters.runtime.spec import Spec, nodes, specs
+from clusters.runtime.options import COMPOSE, merge, translate
+from clusters.runtime.spec import Spec, by_node, specs
 from entrypoints.problems import one_line
 
 _ENDLESS = 2**31 - 1  # no line is broken
@@ -21,9 +21,9 @@ def files(deployment: Deployment) -> dict[str, str]:
     """`compose.<node>.yaml` of every node; `compose.yaml` where the cluster has only one."""
     known = specs(deployment)
     cluster = deployment.cluster
-    extra = translated(cluster.options, COMPOSE, f"{cluster.file}: options")
+    extra = translate(cluster.options, COMPOSE, f"{cluster.file}: options")
     result = {}
-    for name, here in nodes(deployment).items():
+    for name, here in by_node(deployment).items():
         file = "compose.yaml" if len(cluster.nodes) == 1 else f"compose.{name}.yaml"
         services = {one.name: _service(known[one.name], extra) for one in here}
         title = one_line(f"{cluster.name}: {name}, {cluster.nodes[name].address}")
@@ -66,7 +66,7 @@ def _service(spec: Spec, extra: dict[str, Any]) -> dict[str, Any]:
         service["command"] = [_text(word) for word in spec.words]
     if spec.after:
         service["depends_on"] = list(spec.after)
-    return merged(service, _escaped(extra))
+    return merge(service, _escaped(extra))
 
 
 class _Text(str):

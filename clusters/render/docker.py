@@ -7,7 +7,7 @@ from shlex import quote
 
 from clusters.deployment import Deployment
 from clusters.model import Node, Secret
-from clusters.runtime.spec import Spec, nodes, specs
+from clusters.runtime.spec import Spec, by_node, specs
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.problems import one_line
 
@@ -18,7 +18,7 @@ def files(deployment: Deployment) -> dict[str, str]:
     cluster = deployment.cluster
     return {
         f"{name}.sh": _script(cluster.name, cluster.nodes[name], [known[c.name] for c in here])
-        for name, here in nodes(deployment).items()
+        for name, here in by_node(deployment).items()
     }
 
 

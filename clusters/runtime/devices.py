@@ -18,25 +18,27 @@ class Mount:
 
 
 @dataclass(frozen=True)
-class Taken:
+class HostResources:
     devices: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
 
 
-def taken(container: Container, volumes: tuple[Volume, ...], npus: bool = True) -> Taken:
+def host_resources(
+    container: Container, volumes: tuple[Volume, ...], npus: bool = True
+) -> HostResources:
     """Devices and mounts of a container; a volume at the place of a driver's file replaces it.
 
     `npus`: false leaves NPUs and driver out. A proxy has none, and reads no weights.
     """
     if container.role == "proxy":
-        return Taken()
+        return HostResources()
     mounts = {one.mount: Mount(one.path, one.mount, one.read_only) for one in volumes}
     if not npus:
-        return Taken(mounts=tuple(mounts.values()))
+        return HostResources(mounts=tuple(mounts.values()))
     facts = data.read(data.path_of("preflight.yaml"))
     host = docker.host(facts, container.devices, multi_node(container))
     driver = {path: Mount(path, path) for path in host.mounts}
-    return Taken(tuple(host.devices), tuple((driver | mounts).values()))
+    return HostResources(tuple(host.devices), tuple((driver | mounts).values()))
 
 
 def multi_node(container: Container) -> bool:

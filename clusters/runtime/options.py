@@ -20,43 +20,43 @@ ENGINE = "engine"
 
 
 @dataclass(frozen=True)
-class Kind:
+class Conversion:
     """How Compose and the engine want a value. Lists are joined, mappings merged."""
 
     compose: Callable[[str], Any]
     engine: Callable[[str], Any]
 
 
-def translated(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
+def translate(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
     """The options as nested keys of `form`: COMPOSE or ENGINE; `where` names them in a problem.
 
     Raises UserError (65) with every option that has no such key, or a value that cannot be one.
     """
     result: dict[str, Any] = {}
     problems: list[Finding] = []
-    for flag, text in _given(options, where, problems):
+    for flag, text in _parse(options, where, problems):
         entry = _table()[flag]
         try:
-            value = getattr(KINDS[entry["kind"]], form)(text)
+            value = getattr(CONVERSIONS[entry["kind"]], form)(text)
         except (ValueError, LookupError, DockerException):
             what = f"{flag}: '{text}' is no value for it"
             problems.append(Finding(where, what, "see `docker run --help`"))
             continue
         for key in reversed(entry[form].split(".")):
             value = {key: value}
-        result = merged(result, value)
+        result = merge(result, value)
     if problems:
         raise UserError(problems, EX_DATAERR)
     return result
 
 
-def merged(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Both: mappings merged at every depth, lists joined, of anything else the latter."""
     result = dict(one)
     for key, value in over.items():
         old = result.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            result[key] = merged(old, value)
+            result[key] = merge(old, value)
         elif isinstance(old, list) and isinstance(value, list):
             result[key] = [*old, *value]
         else:
@@ -64,7 +64,7 @@ def merged(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _given(
+def _parse(
     options: Sequence[str], where: str, problems: list[Finding]
 ) -> Iterator[tuple[str, str]]:
     """Flag by its long name, and value: `--flag value`, `--flag=value`, `-f value`."""
@@ -134,7 +134,7 @@ def _ulimit_of_engine(text: str) -> list[dict[str, Any]]:
     return [{"Name": name, "Soft": soft, "Hard": hard}]
 
 
-def _kept(check: Callable[[str], object]) -> Callable[[str], str]:
+def _validated(check: Callable[[str], object]) -> Callable[[str], str]:
     """The text as it stands, once `check` has taken it."""
 
     def keep(text: str) -> str:
@@ -144,19 +144,19 @@ def _kept(check: Callable[[str], object]) -> Callable[[str], str]:
     return keep
 
 
-def _listed(text: str) -> list[str]:
+def _as_list(text: str) -> list[str]:
     return [text]
 
 
-KINDS = {
-    "text": Kind(str, str),
-    "number": Kind(int, int),
-    "size": Kind(_kept(_size), _size),
-    "cpus": Kind(_kept(_cpus), _cpus),
-    "switch": Kind(_switch, _switch),
-    "list": Kind(_listed, _listed),
-    "pair": Kind(_pair, _pair),
-    "device": Kind(_listed, lambda text: list(parse_devices([text]))),
-    "tmpfs": Kind(_listed, _tmpfs),
-    "ulimit": Kind(_ulimit_of_compose, _ulimit_of_engine),
+CONVERSIONS = {
+    "text": Conversion(str, str),
+    "number": Conversion(int, int),
+    "size": Conversion(_validated(_size), _size),
+    "cpus": Conversion(_validated(_cpus), _cpus),
+    "switch": Conversion(_switch, _switch),
+    "list": Conversion(_as_list, _as_list),
+    "pair": Conversion(_pair, _pair),
+    "device": Conversion(_as_list, lambda text: list(parse_devices([text]))),
+    "tmpfs": Conversion(_as_list, _tmpfs),
+    "ulimit": Conversion(_ulimit_of_compose, _ulimit_of_engine),
 }

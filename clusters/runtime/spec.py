@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster, Secret
-from clusters.runtime.devices import Taken, taken
+from clusters.runtime.devices import HostResources, host_resources
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from entrypoints.inputs import data
 from entrypoints.running.supervise import DRAIN
@@ -33,7 +33,7 @@ class Spec:
     image: str
     env: Mapping[str, str]
     secrets: tuple[Secret, ...]
-    taken: Taken
+    taken: HostResources
     shm_gib: int
     restart: str
     stop_timeout: int
@@ -52,23 +52,23 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
     problems = list(_kubernetes_only(deployment))
     if problems:
         raise UserError(problems, EX_DATAERR)
-    here = {name: {one.name for one in those} for name, those in nodes(deployment).items()}
+    here = {name: {one.name for one in those} for name, those in by_node(deployment).items()}
     with data.Keeping():
         return {
             one.name: _spec(cluster, one, here.get(one.node.name, set()), npus)
-            for one in in_order(deployment)
+            for one in start_order(deployment)
         }
 
 
-def nodes(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
+def by_node(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
     """Node's name → its containers in the order of the start; only nodes that have some."""
     result: dict[str, tuple[Container, ...]] = {}
-    for one in in_order(deployment):
+    for one in start_order(deployment):
         result[one.node.name] = (*result.get(one.node.name, ()), one)
     return {name: result[name] for name in deployment.cluster.nodes if name in result}
 
 
-def in_order(deployment: Deployment) -> tuple[Container, ...]:
+def start_order(deployment: Deployment) -> tuple[Container, ...]:
     """Every container behind those it has to start after, otherwise in the file's order."""
     known = {one.name: one for one in deployment.containers}
     result: dict[str, Container] = {}
@@ -88,8 +88,8 @@ def in_order(deployment: Deployment) -> tuple[Container, ...]:
 
 def on_node(deployment: Deployment, name: str) -> Deployment:
     """What of the deployment is on one node. Raises UserError (64) for one that is not there."""
-    if name not in nodes(deployment):
-        known = did_you_mean(name, nodes(deployment))
+    if name not in by_node(deployment):
+        known = did_you_mean(name, by_node(deployment))
         raise user_error("--node", f"no container is on a node '{name}'", known)
     groups = (
         replace(one, containers=tuple(c for c in one.containers if c.node.name == name))
@@ -112,7 +112,7 @@ def _spec(cluster: Cluster, one: Container, here: Set[str], npus: bool) -> Spec:
         image=one.image,
         env={name: value for name, value in one.env.items() if name not in one.secrets},
         secrets=tuple(secret for secret in cluster.secrets if secret.variable in one.secrets),
-        taken=taken(one, cluster.volumes, npus),
+        taken=host_resources(one, cluster.volumes, npus),
         shm_gib=0 if one.role == "proxy" else run.shm_gib,
         restart=run.restart,
         stop_timeout=drain + AFTER_DRAIN,

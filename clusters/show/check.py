@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.checks.load import load_deployment
-from clusters.show.lines import Line
+from clusters.show.output import Line
 from common.errors import ERROR, WARNING, Finding, UserError
 
 _STYLES = {ERROR: "red", WARNING: "yellow"}
@@ -35,8 +35,11 @@ class Report:
         for one in self.findings:
             yield Line(str(one), style=_STYLES[one.severity])
         counts = [
-            *([_some(self.nodes, "node"), _some(self.containers, "container")] * bool(self.nodes)),
-            *(_some(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
+            *(
+                [_count(self.nodes, "node"), _count(self.containers, "container")]
+                * bool(self.nodes)
+            ),
+            *(_count(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
         ]
         end = [] if self.findings else ["no problem"]
         yield Line(f"{self.file}: {', '.join([*counts, *end])}")
@@ -54,5 +57,5 @@ def check(path: str | Path) -> Report:
     return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)
 
 
-def _some(number: int, what: str) -> str:
+def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

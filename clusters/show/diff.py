@@ -12,19 +12,13 @@ from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster
 from clusters.ranges import compact
-from clusters.show.lines import HEAD, LABEL, NEW, OLD, PLAIN, Line
-from clusters.show.view import (
-    address,
-    commands,
-    environment,
-    masked_document,
-    variables,
-)
+from clusters.show.containers import address, commands, environment, mask_document, variables
+from clusters.show.output import HEAD, LABEL, NEW, OLD, PLAIN, Line
 from entrypoints import show
 
 CHANGED = "changed"
 ADDED = "new"
-GONE = "gone"
+REMOVED = "gone"
 
 # Of a row, in the order in which they are told.
 PARTS = ("", "variables", "arguments", "environment", "command")
@@ -98,7 +92,7 @@ def compare(old: Deployment, new: Deployment) -> Comparison:
         rows = list(_rows(old.cluster, before[place], was)), list(_rows(new.cluster, one, now))
         if changes := tuple(_changes(*rows)):
             differences.append(Difference(one, CHANGED, changes))
-    differences += [Difference(one, GONE) for place, one in before.items() if place not in after]
+    differences += [Difference(one, REMOVED) for place, one in before.items() if place not in after]
     touched = {_place(one.container) for one in differences}
     return Comparison(tuple(differences), tuple(_restarts(new, touched, set(before))))
 
@@ -168,7 +162,7 @@ def _run(cluster: Cluster, container: Container) -> Iterator[Row]:
         yield Row("", name, raw, raw)
     if container.node.placed:
         for name, value in asdict(cluster.kubernetes).items():
-            shown = json.dumps(masked_document(value))
+            shown = json.dumps(mask_document(value))
             yield Row("", f"kubernetes.{name}", json.dumps(value), shown)
     for word in cluster.options:
         yield Row("", "options", word, _masked_word(word))
@@ -190,7 +184,7 @@ def _masked_word(word: str) -> str:
 
 def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
     """The rows that only one of both has; of the same name in both, they are one change."""
-    lost, won = _beyond(old, new), _beyond(new, old)
+    lost, won = _only_in(old, new), _only_in(new, old)
     for key in sorted(dict.fromkeys([*lost, *won]), key=lambda key: PARTS.index(key[0])):
         was, now = lost.get(key, []), won.get(key, [])
         if len(was) == len(now) == 1:
@@ -200,7 +194,7 @@ def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
             yield from (Change(*key, None, row.shown) for row in now)
 
 
-def _beyond(rows: Iterable[Row], others: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+def _only_in(rows: Iterable[Row], others: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
     known = {(row.part, row.name, row.raw) for row in others}
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -224,13 +218,13 @@ def text(found: Comparison) -> Iterator[Line]:
     for (kind, instance, changes), containers in alike.items():
         who = ", ".join(f"{one.name}{_on(one)}" for one in containers)
         yield Line(f"{instance}: {kind}: {who}", style=HEAD)
-        yield from _text(changes)
+        yield from _change_lines(changes)
         yield Line("")
-    yield from _todo(found)
+    yield from _actions(found)
 
 
-def _todo(found: Comparison) -> Iterator[Line]:
-    for verb, kind in (("stop", GONE), ("start", ADDED)):
+def _actions(found: Comparison) -> Iterator[Line]:
+    for verb, kind in (("stop", REMOVED), ("start", ADDED)):
         names = [one.container.name for one in found.differences if one.kind == kind]
         if names:
             yield Line(f"{verb}: {', '.join(names)}", style=HEAD)
@@ -244,7 +238,7 @@ def _on(container: Container) -> str:
     return f" on {container.node.name}" if container.node.name else ""
 
 
-def _text(changes: Iterable[Change]) -> Iterator[Line]:
+def _change_lines(changes: Iterable[Change]) -> Iterator[Line]:
     part = ""
     for one in changes:
         if one.part != part:
@@ -252,12 +246,12 @@ def _text(changes: Iterable[Change]) -> Iterator[Line]:
             yield Line(part, 1, LABEL)
         for sign, value, style in (("-", one.old, OLD), ("+", one.new, NEW)):
             if value is not None:
-                yield Line(f"{sign} {_joined(one, value)}", 2 if part else 1, style)
+                yield Line(f"{sign} {_assigned(one, value)}", 2 if part else 1, style)
         if one.old == one.new:
             yield Line("(a secret, another value)", 2, PLAIN)
 
 
-def _joined(change: Change, value: str) -> str:
+def _assigned(change: Change, value: str) -> str:
     if change.part in ("variables", "environment"):
         return f"{change.name}={show.quote(value)}"
     return f"{change.name} {value}" if change.part else f"{change.name}: {value}"

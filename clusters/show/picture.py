@@ -10,25 +10,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clusters.ranges import span_text
-from clusters.show.topology import (
-    CLIENTS,
-    REQUESTS,
-    Box,
-    End,
-    Link,
-    Machine,
-    Topology,
-    collapsed,
-)
+from clusters.show.topology import CLIENTS, REQUESTS, Box, End, Link, Machine, Topology, collapse
 
-MOST = 40  # machines that are drawn one by one
+MAX_MACHINES = 40  # machines that are drawn one by one
 COLOURS = 12  # of the template
 TEMPLATE = "picture.svg.j2"
 
 # In pixels. A character's width is that of the widest of the fonts that the template names.
 CHARACTER, LINE, HEADER = 7.0, 17, 30
 PAD, GAP, LANE, MARGIN = 10, 22, 14, 16
-LEAST = 420  # wide, so that the legend has room
+MIN_WIDTH = 420  # wide, so that the legend has room
 TITLE = 44
 
 
@@ -101,7 +92,7 @@ class Wire:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """An entry of the legend: an instance with its colour, or a kind of links."""
 
     name: str
@@ -119,7 +110,7 @@ class Picture:
     clients: Rect
     machines: tuple[DrawnMachine, ...]
     wires: tuple[Wire, ...]
-    legend: tuple[Key, ...]
+    legend: tuple[LegendEntry, ...]
 
 
 def svg(topology: Topology) -> str:
@@ -138,12 +129,12 @@ def svg(topology: Topology) -> str:
 
 def picture(topology: Topology) -> Picture:
     """Where everything goes. Of very many machines, those alike are drawn as one."""
-    if len(topology.machines) > MOST:
-        topology = collapsed(topology, MOST)
+    if len(topology.machines) > MAX_MACHINES:
+        topology = collapse(topology, MAX_MACHINES)
     drawn = {box.instance for one in topology.machines for box in one.boxes}
     named = (name for name in topology.instances if name in drawn)
     colours = {name: n % COLOURS for n, name in enumerate(named)}
-    width = max([LEAST, *(_width(one) for one in topology.machines)])
+    width = max([MIN_WIDTH, *(_width(one) for one in topology.machines)])
     clients = Rect(0, TITLE, 90, 28)
     machines, y = [], clients.bottom + GAP
     for one in topology.machines:
@@ -170,15 +161,15 @@ def picture(topology: Topology) -> Picture:
 
 def _legend(
     topology: Topology, colours: Mapping[str, int], y: float, width: float
-) -> tuple[Key, ...]:
+) -> tuple[LegendEntry, ...]:
     entries = [*colours.items(), *dict.fromkeys((one.kind, None) for one in topology.links)]
-    keys: list[Key] = []
+    keys: list[LegendEntry] = []
     x = 0.0
     for entry, colour in entries:
         own = len(entry) * CHARACTER + 44
         if x and (x + own > width or (colour is None and keys[-1].colour is not None)):
             x, y = 0.0, y + LINE + 5
-        keys.append(Key(entry, colour, x, y))
+        keys.append(LegendEntry(entry, colour, x, y))
         x += own
     return tuple(keys)
 

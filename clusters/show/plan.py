@@ -12,10 +12,10 @@ from typing import Any
 from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.ranges import compact, span_text
-from clusters.show import lines, picture
-from clusters.show.lines import HEAD, LABEL, Line
+from clusters.show import output, picture
+from clusters.show.containers import View, address, ranks, variables, views
+from clusters.show.output import HEAD, LABEL, Line
 from clusters.show.topology import topology
-from clusters.show.view import View, address, ranks, variables, views
 from common.errors import did_you_mean, user_error
 from common.files import put
 from entrypoints import show
@@ -23,7 +23,7 @@ from entrypoints import show
 FORMATS = ("text", "json", "diff", "svg")
 
 
-def chosen(deployment: Deployment, node: str) -> tuple[Container, ...]:
+def select(deployment: Deployment, node: str) -> tuple[Container, ...]:
     """The containers of a node, or all of them. Raises UserError (64) for an unknown node."""
     if not node:
         return deployment.containers
@@ -45,9 +45,9 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     if format == "text":
         made = list(text(deployment, node))
         if not out:
-            lines.show(made)
+            output.print_lines(made)
             return
-        whole = lines.plain(made)
+        whole = output.join(made)
     elif format == "diff":
         whole = "\n".join(diff(deployment, node))
     elif format == "svg":
@@ -65,7 +65,7 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
 
 def text(deployment: Deployment, node: str = "") -> Iterator[Line]:
     """By instance: what its containers share, then what each has of its own."""
-    containers = chosen(deployment, node)
+    containers = select(deployment, node)
     cluster = deployment.cluster
     nodes = len({one.node.name for one in containers})
     yield Line(
@@ -101,14 +101,14 @@ def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
         part: [row for row in rows if row in common[part]] for part, rows in sections[0].items()
     }
     if len(several) == 1:
-        yield Line(f"{name}: {_who(several[0].container)}", style=HEAD)
+        yield Line(f"{name}: {_title(several[0].container)}", style=HEAD)
         yield from _lines(shared, 1)
         return
     yield Line(f"{name}: {len(several)} containers, which share", style=HEAD)
     yield from _lines(shared, 1)
     for one, own in zip(several, sections, strict=True):
         yield Line("")
-        yield Line(_who(one.container), 1, HEAD)
+        yield Line(_title(one.container), 1, HEAD)
         yield from _lines(
             {part: [row for row in rows if row not in common[part]] for part, rows in own.items()},
             2,
@@ -119,7 +119,7 @@ def _programs(view: View) -> tuple[str, ...]:
     return tuple(row for row in view.command if not row.startswith(" "))
 
 
-def _who(container: Container) -> str:
+def _title(container: Container) -> str:
     node = container.node
     where = ", ".join(filter(None, (address(node), node.platform)))
     at = " ".join(filter(None, (node.name, where and f"({where})")))
@@ -171,7 +171,7 @@ def _count(number: int, what: str) -> str:
 
 def diff(deployment: Deployment, node: str = "") -> Iterator[str]:
     """What differs from the first container of an instance to each other, as unified diffs."""
-    for several in _instances(deployment, chosen(deployment, node)).values():
+    for several in _instances(deployment, select(deployment, node)).values():
         first = several[0]
         for other in several[1:]:
             yield from difflib.unified_diff(
@@ -196,7 +196,7 @@ def data(deployment: Deployment, node: str = "") -> dict[str, Any]:
     return {
         "cluster": deployment.cluster.name,
         "release": deployment.cluster.release,
-        "containers": [placed.data(_container(one)) for one in chosen(deployment, node)],
+        "containers": [placed.data(_container(one)) for one in select(deployment, node)],
         "findings": [asdict(one) for one in deployment.findings],
     }
 

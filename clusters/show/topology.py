@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
 from clusters.ranges import Span, compact
-from clusters.show.view import address, ranks
+from clusters.show.containers import address, ranks
 
 CLIENTS = "clients"  # the end of a link that is no container
 
@@ -167,14 +167,14 @@ def _transfer(containers: Iterable[Container]) -> Link | None:
 # ---- many nodes ----------------------------------------------------------------------------------
 
 
-def collapsed(whole: Topology, most: int) -> Topology:
+def collapse(whole: Topology, most: int) -> Topology:
     """The topology in which machines that hold the same kinds of containers are one.
 
     Containers of different instances count as the same kind where more than `most` remain.
     """
-    alike = _alike(whole.machines, lambda box: (box.instance, box.role, *box.ports))
+    alike = _group_alike(whole.machines, lambda box: (box.instance, box.role, *box.ports))
     if len(alike) > most:
-        alike = _alike(whole.machines, lambda box: (box.role, *box.ports))
+        alike = _group_alike(whole.machines, lambda box: (box.role, *box.ports))
     into: dict[str, Box] = {}
     machines = []
     for several in alike:
@@ -198,7 +198,7 @@ def collapsed(whole: Topology, most: int) -> Topology:
     return replace(whole, machines=tuple(machines), links=tuple(links.values()))
 
 
-def _alike(
+def _group_alike(
     machines: Iterable[Machine], kind: Callable[[Box], tuple[str, ...]]
 ) -> list[list[Machine]]:
     found: dict[object, list[Machine]] = defaultdict(list)
@@ -212,7 +212,7 @@ def _names(ends: Iterable[End]) -> tuple[str, ...]:
 
 
 def _one_box(alike: Sequence[Box]) -> Box:
-    spans = {name: _hull(box.ports[name] for box in alike) for name in alike[0].ports}
+    spans = {name: _enclosing_span(box.ports[name] for box in alike) for name in alike[0].ports}
     return replace(
         alike[0],
         name=_range([box.name for box in alike]),
@@ -228,10 +228,10 @@ def _one_end(ends: Iterable[End], into: Mapping[str, Box]) -> tuple[End, ...]:
     for end in ends:
         name = into[end.box].name if end.box in into else end.box
         found.setdefault(name, []).extend([end.port] if end.port else [])
-    return tuple(End(name, _hull(met) if met else None) for name, met in found.items())
+    return tuple(End(name, _enclosing_span(met) if met else None) for name, met in found.items())
 
 
-def _hull(met: Iterable[Span]) -> Span:
+def _enclosing_span(met: Iterable[Span]) -> Span:
     firsts, lasts = zip(*met, strict=True)
     return min(firsts), max(lasts)
 

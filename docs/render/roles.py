@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.live.failure import meanings
+from clusters.live.failure import exit_codes
 from common.yaml import document
 from docs.render.page import Page, page
 from entrypoints import show
@@ -64,7 +64,7 @@ def made() -> Page:
         whens=WHENS,
         adxl={name: _release(name).adxl_ports for name in data.names("releases")},
         platforms=[one for one in map(_platform, data.names("platforms")) if one.devices],
-        exit_codes=meanings(),
+        exit_codes=exit_codes(),
         usage=show.USAGE_TEXT.partition("\n\n")[0],
     )
 

@@ -33,9 +33,9 @@ def entries(
     left_out = {*given, *(() if cluster.kubernetes.host_network else (INTERFACE,))}
     instead = instead or {}
     made = {name: entry for name, entry in instead.items() if name not in container.env}
-    made |= {name: value(name, text) for name, text in container.env.items()}
+    made |= {name: entry(name, text) for name, text in container.env.items()}
     if ADDRESS in made:
-        made[ADDRESS] = field(ADDRESS, "status.podIP")
+        made[ADDRESS] = field_reference(ADDRESS, "status.podIP")
     made |= instead
     for secret in cluster.secrets:
         if secret.variable in container.secrets:
@@ -45,34 +45,34 @@ def entries(
     return [entry for name, entry in made.items() if name not in left_out]
 
 
-def value(name: str, text: str) -> Entry:
+def entry(name: str, text: str) -> Entry:
     if name == "RECIPE" and recipes.is_text(text):
         text = _readable(text)
-    return {"name": name, "value": literal(text)}
+    return {"name": name, "value": escape(text)}
 
 
-def field(name: str, path: str) -> Entry:
+def field_reference(name: str, path: str) -> Entry:
     """By the downward API."""
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
-def literal(text: str) -> str:
+def escape(text: str) -> str:
     """What Kubernetes, which replaces $(NAME) and takes $$ for $, makes `text` of."""
     return re.sub(r"\$(?=[$(])", "$$", text)
 
 
-def numbered(texts: Sequence[str], variable: str) -> str | None:
+def numbered_template(texts: Sequence[str], variable: str) -> str | None:
     """One text that comes to the first of `texts` where `variable` is 0, and so on.
 
     None when they differ by more than that number.
     """
     first = texts[0]
     if all(text == first for text in texts):
-        return literal(first)
+        return escape(first)
     for found in re.finditer("0", first):
         before, after = first[: found.start()], first[found.end() :]
         if all(text == f"{before}{number}{after}" for number, text in enumerate(texts)):
-            return f"{literal(before)}$({variable}){literal(after)}"
+            return f"{escape(before)}$({variable}){escape(after)}"
     return None
 
 

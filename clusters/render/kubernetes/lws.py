@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from clusters.deployment import Container, Deployment, Group
-from clusters.render.kubernetes import checks, env, labels, pod, text
+from clusters.render.kubernetes import env, labels, limits, pod, yaml_text
 from clusters.render.kubernetes.labels import FACTS
 from common.errors import Finding
 from entrypoints.inputs.settings import VARIABLES
@@ -26,7 +26,7 @@ _SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
 def files(deployment: Deployment) -> dict[str, str]:
     """File's name → text. Raises UserError (65) for what the manifests cannot say."""
     cluster = deployment.cluster
-    problems = list(checks.cluster(deployment))
+    problems = list(limits.cluster(deployment))
     manifests = [labels.account(cluster)]
     replicas: dict[str, list[Group]] = {}
     for group in deployment.groups:
@@ -36,12 +36,12 @@ def files(deployment: Deployment) -> dict[str, str]:
     if deployment.proxy:
         manifests += _proxy(deployment, deployment.proxy, replicas)
     problems += _services(deployment, manifests)
-    checks.refuse(problems)
+    limits.raise_if_any(problems)
     comment = (
         f"From {PurePath(cluster.file).name}. It needs the LeaderWorkerSet controller"
         f" (leaderworkerset.x-k8s.io/v1)\nand a device plugin for {cluster.kubernetes.resource}."
     )
-    return {"lws.yaml": text.documents(manifests, comment)}
+    return {"lws.yaml": yaml_text.to_yaml(manifests, comment)}
 
 
 def _set_name(deployment: Deployment, instance: str) -> str:
@@ -54,7 +54,9 @@ def _instance(
     """The set of an instance, and the Service before its leaders' API."""
     cluster, instance = deployment.cluster, groups[0].instance
     name = _set_name(deployment, instance)
-    problems += checks.name(deployment, name, FACTS["lws"]["longest"] - len(f"-{len(groups) - 1}"))
+    problems += limits.service_name(
+        deployment, name, FACTS["lws"]["longest"] - len(f"-{len(groups) - 1}")
+    )
     leaders = [group.containers[0] for group in groups]
     size = len(groups[0].containers)
     templates = {"workerTemplate": _template(deployment, leaders, 1, problems)}  # the leaders', too
@@ -93,7 +95,7 @@ def _template(
     cluster, first = deployment.cluster, containers[0]
     who = "leaders" if first.rank == 0 else "workers"
     own = _identity(containers[::each])
-    problems += checks.alike(
+    problems += limits.same_template(
         deployment, containers, f"the {who} of a LeaderWorkerSet", (*_BY_THE_SET, *own)
     )
     entries = env.entries(cluster, first, _BY_THE_SET, own)
@@ -104,10 +106,10 @@ def _template(
 def _identity(containers: Sequence[Container]) -> dict[str, env.Entry]:
     """Each replica's own ENGINE_ID, by the number of the group that a label of the pod says."""
     texts = [one.env.get(_ID, "") for one in containers]
-    text = env.numbered(texts, _GROUP) if len(set(texts)) > 1 else None
+    text = env.numbered_template(texts, _GROUP) if len(set(texts)) > 1 else None
     if text is None:
         return {}
-    label = env.field(_GROUP, f"metadata.labels['{FACTS['lws']['group_label']}']")
+    label = env.field_reference(_GROUP, f"metadata.labels['{FACTS['lws']['group_label']}']")
     return {_GROUP: label, _ID: {"name": _ID, "value": text}}
 
 
@@ -118,10 +120,10 @@ def _proxy(
     cluster = deployment.cluster
     name = f"{cluster.name}-proxy"
     instead = {
-        variable: env.value(variable, ",".join(_leaders(deployment, side, replicas)))
+        variable: env.entry(variable, ",".join(_leaders(deployment, side, replicas)))
         for variable, side in _SIDES.items()
     }
-    instead |= {name: env.value(name, text) for name, text in FACTS["no_devices"].items()}
+    instead |= {name: env.entry(name, text) for name, text in FACTS["no_devices"].items()}
     entries = env.entries(cluster, container, instead=instead)
     nodes = [] if container.node.placed else [container.node.name]
     pods = {

@@ -8,7 +8,7 @@ from typing import Any
 from clusters.deployment import Container
 from clusters.model import Cluster, Volume
 from clusters.render.kubernetes import labels
-from clusters.render.kubernetes.env import Entry, literal
+from clusters.render.kubernetes.env import Entry, escape
 from clusters.render.kubernetes.labels import FACTS
 from clusters.runtime.devices import multi_node
 from clusters.runtime.spec import AFTER_DRAIN
@@ -40,7 +40,7 @@ def template(
         **_network(cluster),
         "terminationGracePeriodSeconds": _grace(cluster),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        **_placing(cluster, sorted(set(nodes))),
+        **_scheduling(cluster, sorted(set(nodes))),
         "containers": [_container(cluster, container, env, [mount for mount, _ in volumes])],
     }
     if cluster.kubernetes.pull_secrets:
@@ -48,7 +48,7 @@ def template(
     if volumes:
         spec["volumes"] = [volume for _, volume in volumes]
     known = own_labels if own_labels is not None else labels.of(cluster, component)
-    return {"metadata": {"labels": dict(known)}, "spec": merged(spec, _said(cluster, proxy))}
+    return {"metadata": {"labels": dict(known)}, "spec": merge(spec, _overrides(cluster, proxy))}
 
 
 def ports(container: Container) -> dict[str, int]:
@@ -62,19 +62,19 @@ def ports(container: Container) -> dict[str, int]:
     }
 
 
-def merged(under: Any, over: Any) -> Any:
+def merge(under: Any, over: Any) -> Any:
     """`over` laid over `under`: mappings by key, lists of named mappings by name, else replaced."""
     if isinstance(under, Mapping) and isinstance(over, Mapping):
-        both = {key: merged(value, over[key]) for key, value in under.items() if key in over}
+        both = {key: merge(value, over[key]) for key, value in under.items() if key in over}
         return {**under, **over, **both}
     if isinstance(under, list) and isinstance(over, list) and _named(under) and _named(over):
         known = {item["name"]: item for item in over}
-        kept = [merged(item, known.pop(item["name"], {})) for item in under]
+        kept = [merge(item, known.pop(item["name"], {})) for item in under]
         return [*kept, *known.values()]
     return over
 
 
-def _said(cluster: Cluster, proxy: bool) -> Mapping[str, Any]:
+def _overrides(cluster: Cluster, proxy: bool) -> Mapping[str, Any]:
     """What the file says of pods, without what it says of the other kind's container."""
     said = cluster.kubernetes.pod
     other = SERVER if proxy else PROXY
@@ -95,7 +95,7 @@ def _container(
     made: dict[str, Any] = {"name": PROXY if proxy else SERVER, "image": container.image}
     words = container.command or container.arguments
     if words:
-        made["args"] = [literal(word) for word in words]
+        made["args"] = [escape(word) for word in words]
     made["env"] = env
     listens = ports(container)
     if listens:
@@ -151,7 +151,7 @@ def _network(cluster: Cluster) -> dict[str, Any]:
     return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
 
 
-def _placing(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
+def _scheduling(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if cluster.kubernetes.node_selector:
         made["nodeSelector"] = dict(cluster.kubernetes.node_selector)

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from clusters.deployment import Container, Deployment, Group
-from clusters.render.kubernetes import checks, env, labels, pod, text
+from clusters.render.kubernetes import env, labels, limits, pod, yaml_text
 from clusters.render.kubernetes.labels import FACTS
 from common.errors import Finding
 from entrypoints.launch.ray import HEAD_PORT
@@ -21,17 +21,17 @@ from entrypoints.launch.ray import HEAD_PORT
 def files(deployment: Deployment) -> dict[str, str]:
     """File's name → text. Raises UserError (65) for what is no Ray cluster."""
     cluster = deployment.cluster
-    problems = [*checks.cluster(deployment), *_only_ray(deployment)]
-    checks.refuse(problems)
+    problems = [*limits.cluster(deployment), *_only_ray(deployment)]
+    limits.raise_if_any(problems)
     manifests = [labels.account(cluster)]
     for group in deployment.groups:
         manifests += _group(deployment, group, problems)
-    checks.refuse(problems)
+    limits.raise_if_any(problems)
     comment = (
         f"From {PurePath(cluster.file).name}. It needs the KubeRay operator (ray.io/v1)\n"
         f"and a device plugin for {cluster.kubernetes.resource}."
     )
-    return {"ray.yaml": text.documents(manifests, comment)}
+    return {"ray.yaml": yaml_text.to_yaml(manifests, comment)}
 
 
 def _only_ray(deployment: Deployment) -> list[Finding]:
@@ -49,7 +49,7 @@ def _only_ray(deployment: Deployment) -> list[Finding]:
 
 def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> list[dict[str, Any]]:
     cluster, (head, *workers) = deployment.cluster, group.containers
-    problems += checks.name(deployment, group.name, FACTS["ray"]["longest"])
+    problems += limits.service_name(deployment, group.name, FACTS["ray"]["longest"])
     port = {"port": head.env.get("RAY_PORT") or str(HEAD_PORT)}
     spec: dict[str, Any] = {
         "headGroupSpec": {
@@ -82,8 +82,8 @@ def _template(
     deployment: Deployment, group: Group, containers: Sequence[Container], problems: list[Finding]
 ) -> dict[str, Any]:
     cluster, first = deployment.cluster, containers[0]
-    problems += checks.alike(deployment, containers, "the workers of a RayCluster")
-    leader = env.value("LEADER_IP", group.name + FACTS["ray"]["head"])
+    problems += limits.same_template(deployment, containers, "the workers of a RayCluster")
+    leader = env.entry("LEADER_IP", group.name + FACTS["ray"]["head"])
     entries = env.entries(cluster, first, instead={"LEADER_IP": leader} if first.rank else None)
     nodes = [one.node.name for one in containers if not one.node.placed]
     # app.kubernetes.io/name is the operator's: by it the Service of the head finds its pod.

@@ -252,7 +252,7 @@ class Listening:
     )
 )
 def test_moved_ports_never_meet(groups: list[list[Listening]]) -> None:
-    taken = ports.Taken()
+    taken = ports.PortAllocator()
     seen: dict[str, list[Span]] = {}
     for group in groups:
         moves = taken.moves(group, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clusters.file.positions import Document, parse, spelled
+from clusters.file.document import Document, dotted, parse
 from clusters.model import Path
 
 TEXT = """\
@@ -124,4 +124,4 @@ def test_a_key_given_twice_keeps_its_first_value() -> None:
     ("path", "text"), [((), "the file"), (("a", "b", 0, 1, "c"), "a.b[0][1].c")]
 )
 def test_paths_are_spelled(path: Path, text: str) -> None:
-    assert spelled(path) == text
+    assert dotted(path) == text

@@ -12,7 +12,7 @@ import jsonschema_rs
 import pytest
 
 from clusters.file import recipe
-from clusters.file.positions import parse
+from clusters.file.document import parse
 from clusters.file.read import read_text
 from clusters.file.schema import schema
 from clusters.model import Instance, Kubernetes, Proxy, Run

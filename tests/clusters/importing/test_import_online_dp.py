@@ -233,7 +233,7 @@ test_cases:
 
 def test_the_yaml_of_single_nodes(tmp_path: Path) -> None:
     (path,) = scripts(tmp_path, {"single.yaml": CASES})
-    one, two = run.imported([str(path)], run.Options())
+    one, two = run.import_all([str(path)], run.Options())
     assert one.files.recipe["model"] == "org/m"
     assert one.files.recipe["port"] == 8001
     assert one.files.recipe["args"]["compilation-config"] == {"cudagraph_mode": "PIECEWISE"}
@@ -253,6 +253,6 @@ spec:
 
 def test_other_yaml_with_a_command_in_it(tmp_path: Path) -> None:
     (path,) = scripts(tmp_path, {"pod.yaml": MANIFEST})
-    (one,) = run.imported([str(path)], run.Options())
+    (one,) = run.import_all([str(path)], run.Options())
     assert one.files.recipe["env"] == {"A": "1", "B": "2"}
     assert one.files.recipe["sizes"] == {"tp": 8}

@@ -275,5 +275,5 @@ def test_what_cannot_be_imported_is_said(tmp_path: Path, text: str, part: str) -
     path = tmp_path / "a.sh"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError) as refused:
-        run.imported([str(path), str(path)], run.Options())
+        run.import_all([str(path), str(path)], run.Options())
     assert part in str(refused.value)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from clusters.deployment import Deployment
-from clusters.live import failure, view
+from clusters.live import failure, table
 from clusters.live.down import down
-from clusters.live.engine import Engine, Seen, Unreachable, hosts, reach
+from clusters.live.engine import ContainerState, Engine, Unreachable, connect_all, named_nodes
 from clusters.live.status import status
+from clusters.live.table import Progress, Row
 from clusters.live.up import Options, up
-from clusters.live.view import Row, View
 from clusters.model import Secret
 from common.errors import UserError
 from entrypoints import problems
@@ -45,7 +45,7 @@ class Site:
 
     def up(self, **options: object) -> list[Row]:
         self.done.clear()
-        with View(self.out, self.clock.now) as shown:
+        with Progress(self.out, self.clock.now) as shown:
             return up(self.made, ENVIRON, shown, Options(**options), self.connect, self.clock)  # type: ignore[arg-type]
 
     def fails(self, **options: object) -> UserError:
@@ -149,7 +149,7 @@ def test_why_one_is_replaced(site: Site, change: dict[str, object], why: str) ->
 
 
 def test_the_first_that_fails_ends_the_start_and_nothing_of_it_stays(site: Site) -> None:
-    foreign = Seen("other#0", "other", "running", labels={"ascend.cluster": "other"})
+    foreign = ContainerState("other#0", "other", "running", labels={"ascend.cluster": "other"})
     site.engines["node2"].known["other"] = foreign
     site.engines["node2"].becomes["qwen3-decode-0"] = {"state": "exited", "exit_code": 78}
     error = site.fails()
@@ -174,7 +174,7 @@ def test_what_ran_before_stays_when_the_rest_fails(site: Site) -> None:
 
 
 def test_a_name_that_someone_takes_meanwhile_is_theirs(site: Site) -> None:
-    theirs = Seen("qwen3-proxy#9", "qwen3-proxy", "running")
+    theirs = ContainerState("qwen3-proxy#9", "qwen3-proxy", "running")
     engine = site.engines["node1"]
     start = engine.start
 
@@ -321,14 +321,14 @@ def test_an_engine_that_never_answers_is_not_waited_for() -> None:
         threading.Event().wait()
         raise AssertionError
 
-    engines, (problem,) = reach([node("a", context="slow")], forever, patience=0.05)
+    engines, (problem,) = connect_all([node("a", context="slow")], forever, patience=0.05)
     assert engines == {}
     assert "no answer within" in problem.message
 
 
 def test_names_that_others_have_and_images_that_cannot_be_pulled(site: Site) -> None:
-    site.engines["node2"].known["qwen3-decode-0"] = Seen("1", "qwen3-decode-0", "exited")
-    site.engines["node1"].known["qwen3-proxy"] = Seen(
+    site.engines["node2"].known["qwen3-decode-0"] = ContainerState("1", "qwen3-decode-0", "exited")
+    site.engines["node1"].known["qwen3-proxy"] = ContainerState(
         "2", "qwen3-proxy", "running", labels={"ascend.cluster": "other"}
     )
     error = site.fails()
@@ -397,7 +397,7 @@ def test_one_on_another_node_is_not_the_one_of_the_file(site: Site) -> None:
 
 def test_down_stops_the_proxy_first_and_only_this_cluster(site: Site) -> None:
     site.up()
-    other = Seen("other#0", "other", "running", labels={"ascend.cluster": "other"})
+    other = ContainerState("other#0", "other", "running", labels={"ascend.cluster": "other"})
     site.engines["node1"].known["other"] = other
     site.engines["node3"].answers = False
     site.done.clear()
@@ -426,7 +426,7 @@ def test_one_engine_under_two_contexts_is_stopped_once(site: Site) -> None:
 
 def test_what_kubernetes_places_has_no_engine() -> None:
     with pytest.raises(UserError, match="Kubernetes is to choose them"):
-        hosts(cluster((node("a", None, placed=True),)))
+        named_nodes(cluster((node("a", None, placed=True),)))
 
 
 @pytest.mark.parametrize(
@@ -441,22 +441,22 @@ def test_what_kubernetes_places_has_no_engine() -> None:
     ],
 )
 def test_what_an_exit_code_means(code: int, words: str) -> None:
-    assert failure.meaning(code).startswith(f"exit code {code}: {words}")
+    assert failure.exit_code_text(code).startswith(f"exit code {code}: {words}")
 
 
 def test_every_exit_code_of_ours_has_a_meaning() -> None:
     ours = (problems.USAGE, problems.DATA, problems.PEER, problems.MACHINE, supervise.SOFTWARE)
-    assert {*ours, 0, 126, 127, 137} == set(failure.meanings())
+    assert {*ours, 0, 126, 127, 137} == set(failure.exit_codes())
 
 
 def test_out_of_memory_is_told() -> None:
-    seen = Seen("1", "a", "exited", exit_code=137, out_of_memory=True)
-    assert failure.ended(seen) == "exit code 137: memory ran out"
+    seen = ContainerState("1", "a", "exited", exit_code=137, out_of_memory=True)
+    assert failure.exit_reason(seen) == "exit code 137: memory ran out"
 
 
 def test_the_table() -> None:
     rows = [Row("n", "a", "running", "healthy", ready=True, log="x"), Row("node", "b", "missing")]
-    assert view.text(rows).splitlines() == [
+    assert table.text(rows).splitlines() == [
         "NODE  CONTAINER  STATE    HEALTH   SINCE  RESTARTS  LAST LINE",
         "n     a          running  healthy  -      0         x",
         "node  b          missing  -        -      0",
@@ -465,7 +465,7 @@ def test_the_table() -> None:
 
 def test_lines_tell_what_is_new_only() -> None:
     out = io.StringIO()
-    shown = View(out, lambda: 0.0)
+    shown = Progress(out, lambda: 0.0)
     shown.show([Row("n", "a", "waiting"), Row("n", "b", "running", "starting")])
     shown.show([Row("n", "a", "created"), Row("n", "b", "running", "starting")])
     assert out.getvalue() == "n: b: running, starting\nn: a: created\n"

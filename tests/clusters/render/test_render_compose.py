@@ -11,7 +11,7 @@ import yaml
 from clusters.deployment import Deployment
 from clusters.model import Run
 from clusters.render import compose
-from clusters.runtime.options import COMPOSE, ENGINE, translated
+from clusters.runtime.options import COMPOSE, ENGINE, translate
 from clusters.runtime.spec import specs
 from common.errors import UserError
 from tests import ROOT
@@ -79,7 +79,7 @@ OPTIONS = shlex.split("""
 
 
 def test_options_as_compose_knows_them() -> None:
-    assert translated(OPTIONS, COMPOSE, "options") == {
+    assert translate(OPTIONS, COMPOSE, "options") == {
         "cap_add": ["IPC_LOCK", "SYS_PTRACE"],
         "ulimits": {"memlock": {"soft": -1, "hard": -1}, "nofile": {"soft": 1024, "hard": 2048}},
         "cpus": "1.5",
@@ -98,7 +98,7 @@ def test_options_as_compose_knows_them() -> None:
 
 def test_options_as_the_engine_knows_them() -> None:
     device = {"PathOnHost": "/dev/x", "PathInContainer": "/dev/y", "CgroupPermissions": "r"}
-    assert translated(OPTIONS, ENGINE, "options") == {
+    assert translate(OPTIONS, ENGINE, "options") == {
         "Labels": {"team": "llm"},
         "HostConfig": {
             "CapAdd": ["IPC_LOCK", "SYS_PTRACE"],
@@ -123,7 +123,7 @@ def test_options_as_the_engine_knows_them() -> None:
 def test_every_option_that_has_no_translation_is_told() -> None:
     text = "--cpu 3 --gpus all --ulimit nofile --cpus=many left --init=maybe --memory"
     with pytest.raises(UserError) as caught:
-        translated(shlex.split(text), ENGINE, "f.yaml: options")
+        translate(shlex.split(text), ENGINE, "f.yaml: options")
     assert caught.value.exit_code == 65
     assert [problem.message for problem in caught.value.findings] == [
         "'--cpu' has no translation",

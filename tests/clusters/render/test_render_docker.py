@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clusters.model import Run, Secret, Volume
 from clusters.render import docker
 from clusters.render.formats import renderer, text, write
-from clusters.runtime.spec import DIGEST, in_order, on_node, specs
+from clusters.runtime.spec import DIGEST, on_node, specs, start_order
 from common.errors import UserError
 from entrypoints.preflight import docker as doctor
 from tests import ROOT
@@ -182,7 +182,10 @@ def test_containers_start_behind_those_they_need() -> None:
     one = node("a")
     late = container(one, "late", after=("early", "gone"))
     early = container(one, "early", after=("late",))  # a circle does not hang
-    assert [c.name for c in in_order(deployment(cluster((one,)), late, early))] == ["early", "late"]
+    assert [c.name for c in start_order(deployment(cluster((one,)), late, early))] == [
+        "early",
+        "late",
+    ]
 
 
 def test_a_node_of_the_cluster() -> None:

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusters.deployment import Deployment
-from clusters.render.kubernetes import env, lws, pod, text
+from clusters.render.kubernetes import env, lws, pod, yaml_text
 from clusters.render.kubernetes.labels import FACTS
 from clusters.runtime.spec import on_node
 from common.errors import UserError
 from entrypoints.inputs import data, yaml12
 from tests import ROOT
-from tests.clusters.render import manifests
 from tests.clusters.render.manifests import (
     compiled,
     environment,
@@ -65,7 +64,7 @@ def of_instance(deployment: Deployment, instance: str) -> dict[str, dict[str, ob
 def test_the_manifests_are_the_committed_ones(name: str) -> None:
     made = lws.files(example(name))
     assert list(made) == ["lws.yaml"]
-    manifests.assert_golden(made["lws.yaml"], manifests.GOLDEN / "lws" / f"{name}.yaml")
+    yaml_text.assert_golden(made["lws.yaml"], yaml_text.GOLDEN / "lws" / f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,18 +76,18 @@ def test_the_same_cluster_gives_the_same_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_core_kinds_fit_their_schemas(name: str) -> None:
-    manifests.assert_core_kinds_valid(rendered(example(name), "lws"))
+    yaml_text.assert_core_kinds_valid(rendered(example(name), "lws"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_leader_worker_sets_fit_their_schema(name: str) -> None:
-    manifests.assert_custom_kinds_valid(rendered(example(name), "lws"))
+    yaml_text.assert_custom_kinds_valid(rendered(example(name), "lws"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_unsound_is_rendered(name: str) -> None:
     deployment = example(name)
-    manifests.assert_sound(deployment, lws.files(deployment)["lws.yaml"], BY_THE_SET)
+    yaml_text.assert_sound(deployment, lws.files(deployment)["lws.yaml"], BY_THE_SET)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,8 +106,8 @@ def test_a_pod_plans_what_its_container_was_compiled_to(name: str) -> None:
             }
             address = str(container.node.address)
             variables = environment(template, address, by_the_set, group.replica)
-            launch = manifests.planned(deployment, container, template, variables)
-            manifests.assert_same(launch, container)
+            launch = yaml_text.planned(deployment, container, template, variables)
+            yaml_text.assert_same(launch, container)
 
 
 @pytest.mark.parametrize("name", ["kubernetes", "pd-3node"])
@@ -123,8 +122,8 @@ def test_the_proxy_knows_leaders_by_the_names_that_the_sets_give_them(name: str)
         ((address, _),) = group.endpoints
         variables[side] = variables[side].replace(host, address)
     assert deployment.proxy
-    launch = manifests.planned(deployment, deployment.proxy, template, variables)
-    manifests.assert_same(launch, deployment.proxy)
+    launch = yaml_text.planned(deployment, deployment.proxy, template, variables)
+    yaml_text.assert_same(launch, deployment.proxy)
 
 
 def test_a_service_before_every_api_finds_its_pods() -> None:
@@ -263,7 +262,7 @@ def test_a_command_of_ones_own_runs_unprobed() -> None:
     text = SINGLE.replace("nodes: 1", "nodes: 1, command: [sleep, $(HOME)]")
     (template,) = pods(rendered(compiled(text), "lws"))
     container = server(template)
-    assert [manifests.expanded(word, {"HOME": "/"}) for word in container["args"]] == [
+    assert [yaml_text.expanded(word, {"HOME": "/"}) for word in container["args"]] == [
         "sleep",
         "$(HOME)",
     ]
@@ -363,29 +362,29 @@ dollars = st.text(st.sampled_from("$()AB x"), max_size=12)
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(dollars, anything))
 def test_kubernetes_leaves_a_literal_as_it_is(value: str) -> None:
-    assert manifests.expanded(env.literal(value), {"A": "wrong", "B": "", "": "x"}) == value
+    assert yaml_text.expanded(env.escape(value), {"A": "wrong", "B": "", "": "x"}) == value
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(anything, st.sampled_from(["on", "No", "y", "1e3", "0x1F", "1_000", "a\nb\n"])))
 def test_texts_are_read_back_as_they_are_by_old_and_new_yaml(value: str) -> None:
-    made = text.documents([{"value": value}], "a comment")
+    made = yaml_text.to_yaml([{"value": value}], "a comment")
     assert yaml.safe_load(made) == {"value": value}
     assert yaml12.parse(made) == {"value": value}
 
 
 def test_numbered_texts() -> None:
-    assert env.numbered(["a", "a"], "N") == "a"
-    assert env.numbered(["p0-0", "p0-1"], "N") == "p0-$(N)"
-    assert env.numbered(["$(X)0", "$(X)1"], "N") == "$$(X)$(N)"
-    assert env.numbered(["1", "2"], "N") is None
-    assert env.numbered(["0", "1", "3"], "N") is None
+    assert env.numbered_template(["a", "a"], "N") == "a"
+    assert env.numbered_template(["p0-0", "p0-1"], "N") == "p0-$(N)"
+    assert env.numbered_template(["$(X)0", "$(X)1"], "N") == "$$(X)$(N)"
+    assert env.numbered_template(["1", "2"], "N") is None
+    assert env.numbered_template(["0", "1", "3"], "N") is None
 
 
 def test_laying_over() -> None:
     under = {"a": {"x": 1, "y": [1]}, "l": [{"name": "s", "v": 1}, {"name": "t"}]}
     over = {"a": {"y": [2]}, "l": [{"name": "t", "v": 2}, {"name": "u"}], "b": 3}
-    assert pod.merged(under, over) == {
+    assert pod.merge(under, over) == {
         "a": {"x": 1, "y": [2]},
         "l": [{"name": "s", "v": 1}, {"name": "t", "v": 2}, {"name": "u"}],
         "b": 3,
@@ -394,8 +393,8 @@ def test_laying_over() -> None:
 
 def test_a_recipe_of_ones_own_is_readable_and_the_same() -> None:
     recipe = {"extends": "r", "env": {"X": "on"}, "args": {"gpu-memory-utilization": 0.90}}
-    made = env.value("RECIPE", json.dumps(recipe))["value"]
+    made = env.entry("RECIPE", json.dumps(recipe))["value"]
     assert json.loads(made) == recipe
     assert len(made.splitlines()) > 5
-    assert env.value("RECIPE", "qwen3/ray")["value"] == "qwen3/ray"
-    assert env.value("RECIPE", "model: m\nroles: {}\n")["value"] == "model: m\nroles: {}\n"
+    assert env.entry("RECIPE", "qwen3/ray")["value"] == "qwen3/ray"
+    assert env.entry("RECIPE", "model: m\nroles: {}\n")["value"] == "model: m\nroles: {}\n"

@@ -11,7 +11,7 @@ import pytest
 from clusters.deployment import Deployment
 from clusters.model import Run, Secret, Volume
 from clusters.runtime.spec import DIGEST, specs
-from clusters.show import diff, lines
+from clusters.show import diff, output
 from clusters.show.diff import Comparison, compare
 from tests.clusters.compiled_clusters import (
     EXAMPLES,
@@ -39,7 +39,7 @@ def changes(found: Comparison) -> dict[str, list[tuple[str, str, str | None, str
 
 
 def text(old: Deployment, new: Deployment) -> str:
-    return lines.plain(diff.text(compare(old, new)))
+    return output.join(diff.text(compare(old, new)))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))

@@ -11,8 +11,8 @@ import pytest
 
 from clusters.deployment import Deployment
 from clusters.ranges import span_text
-from clusters.show.picture import MOST, Rect, picture, svg
-from clusters.show.topology import Topology, collapsed, topology
+from clusters.show.picture import MAX_MACHINES, Rect, picture, svg
+from clusters.show.topology import Topology, collapse, topology
 from tests.clusters.compiled_clusters import EXAMPLES, check_golden, compiled, example, large
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node
 
@@ -137,7 +137,7 @@ def test_ports_that_meet_do_not_break_the_picture() -> None:
 
 
 def test_nodes_alike_become_one_and_no_end_is_lost() -> None:
-    found = collapsed(topology(large(20, 20)), MOST)
+    found = collapse(topology(large(20, 20)), MAX_MACHINES)
     assert [len(one.names) for one in found.machines] == [1, 20, 20, 20]
     assert [one.boxes[0].role for one in found.machines] == [
         *("proxy", "prefill", "decode", "headless")
@@ -150,8 +150,8 @@ def test_nodes_alike_become_one_and_no_end_is_lost() -> None:
 def test_ranks_that_differ_are_shown_from_first_to_last() -> None:
     sizes = OVER_NODES.replace("tp: 16, pp: 2", "tp: 8, dp: 8")
     more = sizes.replace("two: 10.0.0.2", "two: 10.0.0.2, three: 10.0.0.3, four: 10.0.0.4")
-    found = collapsed(
-        topology(compiled(more.replace("[one, two]", "[one, two, three, four]"))), MOST
+    found = collapse(
+        topology(compiled(more.replace("[one, two]", "[one, two, three, four]"))), MAX_MACHINES
     )
     leader, others = found.machines
     assert (leader.names, others.names) == (("one",), ("two", "three", "four"))
@@ -162,7 +162,7 @@ def test_ranks_that_differ_are_shown_from_first_to_last() -> None:
 
 
 def test_many_nodes_make_a_small_picture() -> None:
-    assert len(large(33, 33).cluster.nodes) > MOST
+    assert len(large(33, 33).cluster.nodes) > MAX_MACHINES
     drawn = picture(topology(large(33, 33)))
     assert len(drawn.machines) == 4
     assert drawn.whole.height < 800
@@ -170,7 +170,7 @@ def test_many_nodes_make_a_small_picture() -> None:
 
 
 def test_many_instances_make_a_small_picture_too() -> None:
-    names = [f"n{n}" for n in range(MOST + 1)]
+    names = [f"n{n}" for n in range(MAX_MACHINES + 1)]
     nodes = "".join(f"  {name}: 10.0.0.{n}\n" for n, name in enumerate(names, 1))
     one = "".join(f"  of-{name}: {{role: single, nodes: [{name}]}}\n" for name in names)
     head = "name: x\nplatform: a3\nnic: eth0\nmodel: m\nsizes: {tp: 8}\n"
@@ -199,7 +199,7 @@ def test_it_is_svg_that_needs_nothing_else(whole: Topology) -> None:
 
 def test_every_node_container_and_port_is_written(whole: Topology) -> None:
     words = "\n".join(ET.fromstring(svg(whole)).itertext())
-    shown = whole if len(whole.machines) <= MOST else collapsed(whole, MOST)
+    shown = whole if len(whole.machines) <= MAX_MACHINES else collapse(whole, MAX_MACHINES)
     for one in shown.machines:
         assert one.address in words
         for name in one.names:

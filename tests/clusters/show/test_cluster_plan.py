@@ -11,9 +11,9 @@ import pytest
 
 from clusters.deployment import Deployment
 from clusters.ranges import compact
-from clusters.show import lines, plan
-from clusters.show.lines import Line, wrapped
-from clusters.show.view import variables
+from clusters.show import output, plan
+from clusters.show.containers import variables
+from clusters.show.output import Line, wrap
 from common.errors import UserError
 from entrypoints import show
 from tests.clusters.compiled_clusters import EXAMPLES, ROOT, check_golden, compiled, example, invoke
@@ -33,7 +33,7 @@ instances:
 
 
 def text(made: Deployment, node: str = "") -> str:
-    return lines.plain(plan.text(made, node))
+    return output.join(plan.text(made, node))
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -166,18 +166,18 @@ def test_data_hold_each_plan_as_the_entrypoint_gives_it(name: str) -> None:
 
 
 def test_long_lines_break_after_blanks_and_commas() -> None:
-    rows = list(wrapped(Line("--config {'a':1,'bcdef':2,'g':3}", 1), 20))
+    rows = list(wrap(Line("--config {'a':1,'bcdef':2,'g':3}", 1), 20))
     assert rows == ["  --config {'a':1,", "      'bcdef':2,", "      'g':3}"]
 
 
 def test_what_cannot_break_is_cut() -> None:
-    rows = list(wrapped(Line("x" * 30, 1), 12))
+    rows = list(wrap(Line("x" * 30, 1), 12))
     assert all(len(row) <= 12 for row in rows)
     assert "".join(row.strip() for row in rows) == "x" * 30
 
 
 def test_nothing_is_wrapped_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    lines.show([Line("x" * 300, 1, "bold")])
+    output.print_lines([Line("x" * 300, 1, "bold")])
     assert capsys.readouterr().out == f"  {'x' * 300}\n"
 
 

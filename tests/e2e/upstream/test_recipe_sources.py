@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clusters.importing import online, servers, sources
+from clusters.importing import external_dp, servers, sources
 from clusters.importing.servers import Server
 from entrypoints.inputs import catalogue, data, recipes, stack
 from tests import ROOT
@@ -38,7 +38,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
         file.write_text(tree("vllm-ascend", release[1:]).text(path))
         known = catalogue.load(stack.release(release, []))
         (source,) = sources.read([str(file)], {})
-        scripts, _ = online.expand(source.scripts, source.apart)
+        scripts, _ = external_dp.expand(source.scripts, source.apart)
         return tuple(servers.read(one, known) for one in scripts if one.kind == "server")
 
     return of

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from clusters.importing.placing import Group
+from clusters.importing.compare import CLUSTER, RECIPE
+from clusters.importing.layout import Group
 from clusters.importing.run import Imported, texts
 from clusters.importing.shell import Note
-from clusters.importing.verify import CLUSTER, RECIPE
-from clusters.show.lines import HEAD, PLAIN, Line
+from clusters.show.output import HEAD, PLAIN, Line
 from common.errors import ERROR
 
 _MANY = 12  # lines of one kind that are shown

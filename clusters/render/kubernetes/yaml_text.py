@@ -25,7 +25,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def documents(manifests: Iterable[dict[str, Any]], comment: str) -> str:
+def to_yaml(manifests: Iterable[dict[str, Any]], comment: str) -> str:
     """One text of several documents."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
     body = yaml.dump_all(

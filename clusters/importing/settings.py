@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clusters.importing.placing import Group, Machine
+from clusters.importing.layout import Group, Machine
 from clusters.importing.servers import (
     ADDRESSES,
     INTERFACES,
@@ -17,7 +17,7 @@ from clusters.importing.servers import (
     SIZES,
     TRANSFER,
     Server,
-    same,
+    same_flags,
 )
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, json_of
 from entrypoints.inputs.recipes import EXTRA
@@ -26,12 +26,12 @@ from entrypoints.inputs.settings import NAMES
 
 V = TypeVar("V")
 
-VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
+VISIBLE_DEVICES = "ASCEND_RT_VISIBLE_DEVICES"
 
 _FLAG = re.compile(r"--(?:no-)?[a-z][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # Flags of the HTTP server: a headless node takes them and does nothing with them.
-FRONTEND = frozenset(
+FRONTEND_FLAGS = frozenset(
     (
         *("--host", "--api-key", "--root-path", "--chat-template", "--response-role"),
         *("--allowed-origins", "--allowed-methods", "--allowed-headers", "--uvicorn-log-level"),
@@ -42,11 +42,11 @@ FRONTEND = frozenset(
     )
 )
 # Flags that the entrypoint gives to rank 0 alone.
-LEADERS = ("--api-server-count", "--data-parallel-start-rank")
+LEADER_FLAGS = ("--api-server-count", "--data-parallel-start-rank")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ServerSettings:
     """What one server needs from the files: flags as arguments, and variables."""
 
     machine: Machine
@@ -56,7 +56,9 @@ class Wanted:
     flags: Mapping[str, tuple[Flag, ...]]
 
 
-def wanted(group: Group, shared_machines: frozenset[str] = frozenset()) -> list[Wanted]:
+def server_settings(
+    group: Group, shared_machines: frozenset[str] = frozenset()
+) -> list[ServerSettings]:
     """What each server of a group says, but for what its place says already.
 
     `shared_machines`: those with servers of several groups, where `devices:` tells them apart.
@@ -78,10 +80,13 @@ def wanted(group: Group, shared_machines: frozenset[str] = frozenset()) -> list[
             elif group.external and text == str(server.numbers.get("port")):
                 env[name] = "$PORT"
             else:
-                env[name] = _addressed(text, machine, leader, networked)
+                env[name] = _with_references(text, machine, leader, networked)
         flags = {
             key: tuple(
-                Flag(one.name, tuple(_addressed(v, machine, leader, networked) for v in one.values))
+                Flag(
+                    one.name,
+                    tuple(_with_references(v, machine, leader, networked) for v in one.values),
+                )
                 for one in those
             )
             for key, those in server.flags.items()
@@ -89,18 +94,18 @@ def wanted(group: Group, shared_machines: frozenset[str] = frozenset()) -> list[
         }
         if server.numbers.get("start_rank") == 0 and networked and not group.external:
             flags["--data-parallel-start-rank"] = (Flag("--data-parallel-start-rank", ("0",)),)
-        found.append(Wanted(machine, server, env, own, flags))
+        found.append(ServerSettings(machine, server, env, own, flags))
     return found
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def device_numbers(text: str) -> tuple[int, ...]:
     """The devices that a variable names, none where it is no list of numbers."""
     return tuple(map(int, text.split(","))) if re.fullmatch(r"\d+(,\d+)*", text) else ()
 
 
-def devices(group: Group) -> str:
+def shared_devices(group: Group) -> str:
     """`devices:` of a group on machines that it shares: a range where it is one."""
-    those = {numbers(one.env.get(VISIBLE, "")) for one in group.servers}
+    those = {device_numbers(one.env.get(VISIBLE_DEVICES, "")) for one in group.servers}
     (named,) = those if len(those) == 1 else ((),)
     if len(named) > 2 and named == tuple(range(named[0], named[-1] + 1)):
         return f"{named[0]}-{named[-1]}"
@@ -112,21 +117,21 @@ def _follows(
 ) -> bool:
     """Whether a variable is one that follows from the node or the rank."""
     machine = group.seats[rank].machine
-    if name == VISIBLE:
-        own = group.external and text == _devices(group, rank)
-        return own or (machine.name in crowded and bool(numbers(text)))
+    if name == VISIBLE_DEVICES:
+        own = group.external and text == _rank_devices(group, rank)
+        return own or (machine.name in crowded and bool(device_numbers(text)))
     if networked and name in ADDRESSES[:2]:
         return text == machine.address
     return networked and name in INTERFACES and text == machine.nic
 
 
-def _devices(group: Group, rank: int) -> str:
+def _rank_devices(group: Group, rank: int) -> str:
     """The devices of an external rank, as the entrypoint numbers them."""
     each, place = group.leader.each, rank % group.local
     return ",".join(map(str, range(place * each, (place + 1) * each)))
 
 
-def _addressed(text: str, machine: Machine, leader: Machine, networked: bool) -> str:
+def _with_references(text: str, machine: Machine, leader: Machine, networked: bool) -> str:
     if not networked:
         return text
     text = re.sub(rf"(?<![\w.]){re.escape(machine.address)}(?![\w.])", "$LOCAL_IP", text)
@@ -145,18 +150,18 @@ def common(items: Sequence[Mapping[str, V]], equal: Callable[[V, V], bool]) -> d
     }
 
 
-def without(whole: Mapping[str, V], part: Mapping[str, Any]) -> dict[str, V]:
+def subtract(whole: Mapping[str, V], part: Mapping[str, Any]) -> dict[str, V]:
     return {key: value for key, value in whole.items() if key not in part}
 
 
-def alike(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
 # ---- flags as values of a recipe -----------------------------------------------------------------
 
 
-def value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
+def recipe_value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
     """Key and value under `args:`, None where the flag cannot be written so."""
     if len(those) != 1 or not _FLAG.fullmatch(those[0].name):
         return None
@@ -176,17 +181,17 @@ def value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
         choices = [(name, made)] if isinstance(made, dict) else []
         choices += [(name, _scalar(text)), (name, text)]
     for key, made in choices:
-        if same((from_value(key, made),), those) and _fits(made):
+        if same_flags((from_value(key, made),), those) and _valid_in_recipe(made):
             return key, made
     return None
 
 
-def _fits(raw: Any) -> bool:
+def _valid_in_recipe(raw: Any) -> bool:
     """Whether a recipe takes the value: keys are text, numbers are finite."""
     if isinstance(raw, dict):
-        return all(isinstance(key, str) and _fits(item) for key, item in raw.items())
+        return all(isinstance(key, str) and _valid_in_recipe(item) for key, item in raw.items())
     if isinstance(raw, list):
-        return all(map(_fits, raw))
+        return all(map(_valid_in_recipe, raw))
     return not (isinstance(raw, float) and (raw != raw or raw in (float("inf"), -float("inf"))))
 
 
@@ -201,17 +206,17 @@ def _scalar(text: str) -> Any:
 # ---- the KV transfer -----------------------------------------------------------------------------
 
 
-def transfer(server: Server, both: bool) -> dict[str, Any]:
+def kv_transfer(server: Server, both: bool) -> dict[str, Any]:
     """`kv_transfer:` of a server: without what its role gives, and the blocks of both sides."""
     made = server.transfer
     if not isinstance(made, dict):
         return {}
     role = made.get("kv_role")
     kept = {k: v for k, v in made.items() if not (k == "kv_role" and SIDES.get(str(role)))}
-    return _bare(kept, both, role)
+    return _strip_derived(kept, both, role)
 
 
-def _bare(raw: Mapping[str, Any], both: bool, role: Any) -> dict[str, Any]:
+def _strip_derived(raw: Mapping[str, Any], both: bool, role: Any) -> dict[str, Any]:
     kept = dict(raw)
     if str(kept.get("kv_connector")).startswith(("Mooncake", "Multi")):
         for key in ("kv_port", "engine_id"):  # a plan makes text of them
@@ -224,7 +229,7 @@ def _bare(raw: Mapping[str, Any], both: bool, role: Any) -> dict[str, Any]:
     parts = inner.get("connectors")
     if isinstance(parts, list):
         inner["connectors"] = [
-            _bare(_without_role(one, role), both, role) if isinstance(one, dict) else one
+            _strip_derived(_without_role(one, role), both, role) if isinstance(one, dict) else one
             for one in parts
         ]
     if inner:
@@ -238,7 +243,7 @@ def _without_role(part: Mapping[str, Any], role: Any) -> dict[str, Any]:
     return {k: v for k, v in part.items() if not (k == "kv_role" and v == role and role in SIDES)}
 
 
-def shared(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def common_nested(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What all mappings say alike, also within mappings."""
     first, *others = items
     made = {}
@@ -246,26 +251,26 @@ def shared(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if not all(key in other for other in others):
             continue
         those = [other[key] for other in others]
-        if all(alike(value, other) for other in those):
+        if all(equal(value, other) for other in those):
             made[key] = value
         elif isinstance(value, dict) and all(isinstance(other, dict) for other in those):
-            inner = shared([value, *those])
+            inner = common_nested([value, *those])
             if inner:
                 made[key] = inner
     return made
 
 
-def less(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+def subtract_nested(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     """The whole without what the part says already."""
     made = {}
     for key, value in whole.items():
         if key not in part:
             made[key] = value
         elif isinstance(value, dict) and isinstance(part[key], dict):
-            inner = less(value, part[key])
+            inner = subtract_nested(value, part[key])
             if inner:
                 made[key] = inner
-        elif not alike(value, part[key]):
+        elif not equal(value, part[key]):
             made[key] = value
     return made
 

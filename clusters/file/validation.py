@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clusters import ranges
-from clusters.file.positions import Document
+from clusters.file.document import Document
 from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
 from clusters.model import Path
@@ -18,15 +18,15 @@ from entrypoints.inputs.settings import NAMES
 from entrypoints.problems import choose
 
 # Nodes of one instance where Kubernetes chooses them; more is a slip of the finger.
-MOST = 10_000
+MAX_NODES = 10_000
 # Variables of the entrypoint that no key of the file stands for.
-_FREE = frozenset({"JEMALLOC", "RAY_ARGS"})
+_SETTABLE = frozenset({"JEMALLOC", "RAY_ARGS"})
 _DASHED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
 
 
-def find(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> list[Finding]:
+def validate(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> list[Finding]:
     """All of them. `raw`: the document without what the schema refuses. `groups`: the recipe's."""
-    looking = _Looking(document, raw, groups)
+    looking = _Validator(document, raw, groups)
     looking.top()
     looking.nodes()
     for name, instance in raw.get("instances", {}).items():
@@ -39,7 +39,7 @@ def find(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> l
     return looking.findings
 
 
-class _Looking:
+class _Validator:
     """Whether a thing exists is asked of the whole document: a wrong one is there nevertheless."""
 
     def __init__(self, document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> None:
@@ -166,9 +166,11 @@ class _Looking:
         if not self.placed:
             message = "is a number, and nodes have names at the top"
             self.wrong(path, "mixed-nodes", message, "list the names of this instance's nodes")
-        elif each * replicas > MOST:
+        elif each * replicas > MAX_NODES:
             message = f"comes to {each * replicas} nodes"
-            self.wrong(path, "too-many-nodes", message, f"give at most {MOST}, with all replicas")
+            self.wrong(
+                path, "too-many-nodes", message, f"give at most {MAX_NODES}, with all replicas"
+            )
 
     def instance_devices(self, path: Path, raw: Mapping[str, Any], names: Iterable[str]) -> None:
         nodes = self.raw.get("nodes", {})
@@ -188,7 +190,7 @@ class _Looking:
         """Variables of one container, which go past the recipe."""
         dashed = {name for name in env if _DASHED.fullmatch(name)}
         for name in env:
-            if name in NAMES - _FREE:
+            if name in NAMES - _SETTABLE:
                 message = "is a variable of the entrypoint, which follows from this file"
                 self.wrong((*path, name), "own-variable", message, "use the file's own keys")
             elif name in dashed:

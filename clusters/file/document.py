@@ -18,8 +18,8 @@ from common.errors import Finding
 from entrypoints.inputs import yaml12
 
 # What a document may come to; aliases of aliases make a short file a huge one.
-LARGEST = 500_000
-DEEPEST = 64
+MAX_VALUES = 500_000
+MAX_DEPTH = 64
 _KINDS = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None)}
 _TAG = "tag:yaml.org,2002:"
 
@@ -42,11 +42,11 @@ class Document:
     def error(self, path: Path, code: str, message: str, fix: str, source: str = "") -> Finding:
         """A finding about what is said at `path`."""
         return Finding(
-            spelled(path), message, fix, code, source, file=self.file, line=self.line(path)
+            dotted(path), message, fix, code, source, file=self.file, line=self.line(path)
         )
 
 
-def spelled(path: Path) -> str:
+def dotted(path: Path) -> str:
     """`instances.decode.nodes[0]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".") or "the file"
@@ -60,7 +60,7 @@ def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
         root = loader.get_single_node()
         if root is None:
             return _unreadable(file, 1, "the file is empty", "write at least name: and instances:")
-        reading = _Reading(file, loader, as_written)
+        reading = _Constructor(file, loader, as_written)
         value = reading.value(root, ())
         return Document(file, value, reading.lines, tuple(reading.findings))
     except yaml.MarkedYAMLError as error:
@@ -70,7 +70,7 @@ def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return _unreadable(file, line, error.reason, "take the character out")
-    except _TooMuch as error:
+    except _LimitExceeded as error:
         return _unreadable(file, error.line, str(error), "write it out, with fewer aliases")
     except RecursionError:
         return _unreadable(file, 1, "is nested too deeply", "flatten it")
@@ -84,13 +84,13 @@ def _unreadable(file: str, line: int, message: str, fix: str) -> Document:
     return Document(file, None, {}, (finding,))
 
 
-class _TooMuch(Exception):
+class _LimitExceeded(Exception):
     def __init__(self, message: str, line: int) -> None:
         self.line = line
         super().__init__(message)
 
 
-class _Reading:
+class _Constructor:
     def __init__(self, file: str, loader: Any, as_written: Callable[[Path], bool]) -> None:
         self.file = file
         self.loader = loader
@@ -102,15 +102,17 @@ class _Reading:
 
     def wrong(self, node: Any, path: Path, code: str, message: str, fix: str) -> None:
         line = node.start_mark.line + 1
-        self.findings.append(Finding(spelled(path), message, fix, code, file=self.file, line=line))
+        self.findings.append(Finding(dotted(path), message, fix, code, file=self.file, line=line))
 
     def value(self, node: Any, path: Path) -> Any:
         self.count += 1
-        if self.count > LARGEST:
-            raise _TooMuch(f"comes to more than {LARGEST} values", node.start_mark.line + 1)
-        if self.depth > DEEPEST:
+        if self.count > MAX_VALUES:
+            raise _LimitExceeded(
+                f"comes to more than {MAX_VALUES} values", node.start_mark.line + 1
+            )
+        if self.depth > MAX_DEPTH:
             message = "is nested too deeply, or an anchor holds itself"
-            raise _TooMuch(message, self.lines[path])
+            raise _LimitExceeded(message, self.lines[path])
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
         self.depth += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from clusters.compile.placement import Placement
 from clusters.compile.ports import VARIABLES
-from clusters.compile.seats import Seat
 from clusters.deployment import Container, Group
 from clusters.model import Cluster, Node, Path
 from entrypoints.inputs.recipes import SIDES
@@ -29,8 +29,8 @@ class _Variables:
             self.origins[name] = origin
 
 
-def variables(
-    cluster: Cluster, seat: Seat, text: str, ports: Mapping[str, int] | None = None
+def serving_container(
+    cluster: Cluster, seat: Placement, text: str, ports: Mapping[str, int] | None = None
 ) -> Container:
     """A serving container that is not planned yet. `ports`: those that had to move, by name."""
     instance, node = seat.instance, seat.node
@@ -76,7 +76,7 @@ def variables(
     if not seat.whole and seat.devices:
         numbers = ",".join(map(str, range(len(seat.devices))))
         made.set("ASCEND_RT_VISIBLE_DEVICES", numbers, (*at, "devices"))
-    _run(cluster, made)
+    _set_run_options(cluster, made)
     suffix = f"-{seat.replica}" if instance.replicas > 1 else ""
     base = f"{cluster.name}-{instance.name}{suffix}"
     own = override.arguments if override else ()
@@ -103,7 +103,7 @@ def variables(
     )
 
 
-def proxy_variables(
+def proxy_container(
     cluster: Cluster,
     groups: Sequence[Group],
     texts: Mapping[str, str],
@@ -125,7 +125,7 @@ def proxy_variables(
     made.set("PROXY", proxy.kind if proxy.kind != "vllm-router" else "", ("proxy", "kind"))
     port = (ports or {}).get("api") or proxy.port or cluster.ports.get("proxy")
     made.set("PORT", port if port != PROXY_PORT else "", ("proxy", "port"))
-    _run(cluster, made)
+    _set_run_options(cluster, made)
     metrics = cluster.ports.get("metrics") if proxy.kind == "vllm-router" else None
     first = ("--prometheus-port", str(metrics)) if metrics else ()
     node = cluster.nodes.get(proxy.node) or Node(proxy.node, None, None, "", placed=True)
@@ -146,7 +146,7 @@ def proxy_variables(
     )
 
 
-def _run(cluster: Cluster, made: _Variables) -> None:
+def _set_run_options(cluster: Cluster, made: _Variables) -> None:
     run = cluster.run
     made.set("PREFLIGHT", run.preflight, ("run", "preflight"))
     made.set("SUPERVISE", "1" if run.supervise else "", ("run", "supervise"))
@@ -161,11 +161,11 @@ def image(cluster: Cluster, node: Node) -> str:
     repository = cluster.image or REPOSITORY
     if "@" in repository or ":" in repository.rpartition("/")[2]:
         return repository
-    return f"{repository}:{cluster.release}{_suffix(node.platform, cluster.os)}"
+    return f"{repository}:{cluster.release}{_tag_suffix(node.platform, cluster.os)}"
 
 
 @cache
-def _suffix(platform: str, os: str) -> str:
+def _tag_suffix(platform: str, os: str) -> str:
     """The end of the tag that images of a platform and an OS have."""
     made = matrix.load()
     suffixes = (made.platforms.get(platform), made.oses.get(os))

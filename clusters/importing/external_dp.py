@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from clusters.importing.scripts import LAUNCH, SERVER, Script
 from clusters.importing.shell import Note
 
-_PLACES = ("2", "3", "4", "5", "6", "7")
+_RANK_PARAMETERS = ("2", "3", "4", "5", "6", "7")
 _POSITION = re.compile(r"\$(?:\{([1-9])\}|([1-9]))")
 _DEFAULTS = {
     "--dp-size": "1",
@@ -27,7 +27,7 @@ _DEFAULTS = {
 }
 
 
-_NODE = 16  # devices of an A3 node
+_DEVICES_PER_NODE = 16  # devices of an A3 node
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ranks:
 
 
 def is_template(script: Script) -> bool:
-    given = sum(name in _PLACES for name in script.unknown)
+    given = sum(name in _RANK_PARAMETERS for name in script.unknown)
     return script.kind == SERVER and given > 2 and "--data-parallel-rank" in script.words
 
 
@@ -77,7 +77,7 @@ def expand(
     made: list[Script] = []
     notes: list[tuple[str, Note]] = []
     for batch in _batches(scripts) if apart else [list(scripts)]:
-        made += _expanded(batch, notes)
+        made += _expand_batch(batch, notes)
     return made, notes
 
 
@@ -90,27 +90,27 @@ def _batches(scripts: Sequence[Script]) -> list[list[Script]]:
     return made
 
 
-def _expanded(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[Script]:
+def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[Script]:
     launchers = [one for one in scripts if one.kind == LAUNCH]
     templates = [one for one in scripts if is_template(one)]
     pairs: dict[Script, list[Script]] = {}
     if not launchers:
         for one in templates:
-            supposed = _supposed(one)
+            supposed = _assumed_ranks(one)
             note = f"no launcher is given: {supposed.local} ranks on one node are supposed"
             notes.append((one.file, Note(one.line, note)))
-            pairs[one] = list(_one_a_rank(one, one, supposed))
+            pairs[one] = list(_expand_ranks(one, one, supposed))
     if not templates:
         for one in launchers:
             notes.append((one.file, Note(one.line, "no template is given for this launcher")))
-    for template, launcher in _paired(templates, launchers) if templates and launchers else ():
+    for template, launcher in _pairs(templates, launchers) if templates and launchers else ():
         ranks = _ranks(launcher)
         if ranks is None:
             notes.append((launcher.file, Note(launcher.line, "the launcher has no whole numbers")))
             continue
         made_before = pairs.setdefault(template, [])
-        one = _elsewhere(template) if made_before else template
-        made_before.extend(_one_a_rank(one, launcher, ranks))
+        one = _for_another_node(template) if made_before else template
+        made_before.extend(_expand_ranks(one, launcher, ranks))
     made: list[Script] = []
     for one in scripts:
         if one in pairs:
@@ -122,22 +122,24 @@ def _expanded(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[
     return made
 
 
-def _paired(
+def _pairs(
     templates: Sequence[Script], launchers: Sequence[Script]
 ) -> Iterator[tuple[Script, Script]]:
     """In order, as sizes and addresses fit. Templates without a launcher left share one."""
     used: Counter[Script] = Counter()
     for launcher in launchers:
-        one = min((-_fit(one, launcher), used[one], i) for i, one in enumerate(templates))[2]
+        one = min((-_match_score(one, launcher), used[one], i) for i, one in enumerate(templates))[
+            2
+        ]
         used[templates[one]] += 1
         yield templates[one], launcher
     for template in [one for one in templates if not used[one]]:
-        one = min((-_fit(template, to), used[to], i) for i, to in enumerate(launchers))[2]
+        one = min((-_match_score(template, to), used[to], i) for i, to in enumerate(launchers))[2]
         used[launchers[one]] += 1
         yield template, launchers[one]
 
 
-def _fit(template: Script, launcher: Script) -> int:
+def _match_score(template: Script, launcher: Script) -> int:
     """How well a launcher fits a template, by what the template says of its side and address."""
     ranks = _ranks(launcher)
     if ranks is None:
@@ -148,10 +150,10 @@ def _fit(template: Script, launcher: Script) -> int:
     return size + (bool(own) and own == ranks.address and ranks.first == 0)
 
 
-def _supposed(template: Script) -> Ranks:
+def _assumed_ranks(template: Script) -> Ranks:
     """The ranks of a template without a launcher: those of its KV transfer that a node can hold."""
     dp, tp = _sizes(template) or (1, 1)
-    local = max(min(dp, _NODE // tp), 1)
+    local = max(min(dp, _DEVICES_PER_NODE // tp), 1)
     while dp % local:
         local -= 1
     return Ranks(
@@ -190,7 +192,7 @@ def _ranks(launcher: Script) -> Ranks | None:
         return None
 
 
-def _one_a_rank(template: Script, launcher: Script, ranks: Ranks) -> Iterator[Script]:
+def _expand_ranks(template: Script, launcher: Script, ranks: Ranks) -> Iterator[Script]:
     order = (
         "VISIBLE_DEVICES",
         "PORT",
@@ -204,17 +206,17 @@ def _one_a_rank(template: Script, launcher: Script, ranks: Ranks) -> Iterator[Sc
         by_place = {str(i): values[name] for i, name in enumerate(order, 1)}
         yield replace(
             template,
-            words=tuple(_put(word, by_place) for word in template.words),
+            words=tuple(_substitute(word, by_place) for word in template.words),
             env={
                 **launcher.env,
-                **{name: _put(text, by_place) for name, text in template.env.items()},
+                **{name: _substitute(text, by_place) for name, text in template.env.items()},
             },
             unknown=tuple(name for name in template.unknown if name not in by_place),
             block=f"{template.block} {launcher.at}",
         )
 
 
-def _elsewhere(template: Script) -> Script:
+def _for_another_node(template: Script) -> Script:
     """A template on a further node, where its own address is another one."""
     own = template.env.get("HCCL_IF_IP", "")
     if not own:
@@ -223,5 +225,5 @@ def _elsewhere(template: Script) -> Script:
     return replace(template, env=env)
 
 
-def _put(text: str, values: Mapping[str, str]) -> str:
+def _substitute(text: str, values: Mapping[str, str]) -> str:
     return _POSITION.sub(lambda m: values.get(m[1] or m[2], m[0]), text)

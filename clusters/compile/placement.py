@@ -13,7 +13,7 @@ from entrypoints.problems import Refused
 
 
 @dataclass(frozen=True)
-class Seat:
+class Placement:
     """A container's place. `rank`: in its group. `leader`: the node of rank 0.
 
     `local`: among the containers of its group on its node.
@@ -33,24 +33,24 @@ class Seat:
     groups: int
 
 
-def seats(
+def placements(
     cluster: Cluster, roles: Mapping[str, str], texts: Mapping[str, str]
-) -> Iterator[list[Seat]]:
+) -> Iterator[list[Placement]]:
     """The seats of one replica after the other, in the file's order."""
     blocks = {name: _block(texts[name], role) for name, role in roles.items()}
     groups = Counter(
         roles[one.name] for one in cluster.instances.values() for _ in range(one.replicas)
     )
-    pools = _Pools(cluster, blocks)
+    pools = _DevicePools(cluster, blocks)
     for instance in cluster.instances.values():
-        here = _containers(instance, blocks[instance.name])
+        here = _containers_per_node(instance, blocks[instance.name])
         for replica in range(instance.replicas):
             names = instance.nodes[replica * instance.each : (replica + 1) * instance.each]
             nodes = [cluster.nodes[name] for name in names for _ in range(here)]
             made = []
             for rank, node in enumerate(nodes):
                 devices = pools.take(node, instance)
-                seat = Seat(
+                seat = Placement(
                     instance=instance,
                     role=roles[instance.name],
                     replica=replica,
@@ -59,32 +59,32 @@ def seats(
                     node=node,
                     leader=nodes[0],
                     devices=devices,
-                    whole=len(devices) == len(_all(node)),
+                    whole=len(devices) == len(_platform_devices(node)),
                     groups=groups[roles[instance.name]],
                 )
                 made.append(seat)
             yield made
 
 
-class _Pools:
+class _DevicePools:
     """The NPUs of every node: whoever has a node alone gets all, others what they need in turn."""
 
     def __init__(self, cluster: Cluster, blocks: Mapping[str, Block]) -> None:
         self._blocks = blocks
-        self._free = {name: _devices(node) for name, node in cluster.nodes.items()}
+        self._free = {name: _usable_devices(node) for name, node in cluster.nodes.items()}
         self._shares = Counter(
             node
             for one in cluster.instances.values()
             for node in one.nodes
-            for _ in range(_containers(one, blocks[one.name]))
+            for _ in range(_containers_per_node(one, blocks[one.name]))
         )
 
     def take(self, node: Node, instance: Instance) -> tuple[int, ...]:
-        wanted = instance.devices or _devices(node)
+        wanted = instance.devices or _usable_devices(node)
         if self._shares[node.name] == 1:
             return wanted
         free = self._free[node.name]
-        need = _need(self._blocks[instance.name], instance)
+        need = _devices_per_container(self._blocks[instance.name], instance)
         own = tuple(one for one in free if one in wanted)[:need]
         self._free[node.name] = tuple(one for one in free if one not in own)
         return own
@@ -98,17 +98,17 @@ def _block(text: str, role: str) -> Block:
         return Block()
 
 
-def _local(block: Block, nodes: int) -> int:
+def _local_ranks(block: Block, nodes: int) -> int:
     """Data parallel ranks on one node."""
     return block.sizes.dp_local or max((block.sizes.dp or 1) // nodes, 1)
 
 
-def _containers(instance: Instance, block: Block) -> int:
+def _containers_per_node(instance: Instance, block: Block) -> int:
     """How many containers of a replica are on each of its nodes."""
-    return _local(block, instance.each) if instance.external else 1
+    return _local_ranks(block, instance.each) if instance.external else 1
 
 
-def _need(block: Block, instance: Instance) -> int:
+def _devices_per_container(block: Block, instance: Instance) -> int:
     """Devices of one container."""
     sizes = block.sizes
     each = (sizes.tp or 1) * (sizes.pp or 1) * (sizes.pcp or 1)
@@ -117,10 +117,10 @@ def _need(block: Block, instance: Instance) -> int:
     return max(each * (sizes.dp or 1) // instance.each, 1)
 
 
-def _all(node: Node) -> tuple[int, ...]:
+def _platform_devices(node: Node) -> tuple[int, ...]:
     path = data.path_of("platforms", f"{node.platform}.yaml")
     return tuple(range(data.read(path)["devices"] if data.is_file(path) else 0))
 
 
-def _devices(node: Node) -> tuple[int, ...]:
-    return _all(node) if node.devices is None else node.devices
+def _usable_devices(node: Node) -> tuple[int, ...]:
+    return _platform_devices(node) if node.devices is None else node.devices

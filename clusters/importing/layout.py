@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from clusters.importing import servers as reading
-from clusters.importing.scripts import Script, is_open
-from clusters.importing.servers import Server, is_address, key, of_this_node
+from clusters.importing.scripts import Script, is_unfilled
+from clusters.importing.servers import Server, is_address, is_node_local, reference_name
 
 # Addresses for documentation (RFC 5737) stand for those that a script leaves open.
 STAND_IN = IPv4Address("192.0.2.1")
@@ -27,7 +27,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Seat:
+class Member:
     """A server on a machine. No server: its script is not given."""
 
     machine: Machine
@@ -35,7 +35,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Open:
+class OpenValue:
     """Something that the scripts leave open, and what stands for it until it is filled in."""
 
     name: str
@@ -49,7 +49,7 @@ class Group:
 
     name: str
     role: str
-    seats: tuple[Seat, ...]
+    seats: tuple[Member, ...]
     external: bool = False
     local: int = 1  # external: ranks on a node
 
@@ -71,24 +71,24 @@ class Group:
 class Layout:
     machines: tuple[Machine, ...]
     groups: tuple[Group, ...]
-    open: tuple[Open, ...]
+    open: tuple[OpenValue, ...]
 
 
-def place(servers: Sequence[Server], workers: Sequence[Server] = ()) -> Layout:
+def build_layout(servers: Sequence[Server], workers: Sequence[Server] = ()) -> Layout:
     """Groups and machines of one deployment. `workers`: of a Ray cluster."""
-    return _Placing(servers, workers).layout()
+    return _LayoutBuilder(servers, workers).layout()
 
 
-class _Placing:
+class _LayoutBuilder:
     def __init__(self, servers: Sequence[Server], workers: Sequence[Server]) -> None:
         self.servers = servers
         self.workers = workers
         self.machines: dict[str, Machine] = {}
         self.known: dict[tuple[str, str], str] = {}  # by what a machine is told -> its name
-        self.open: dict[tuple[str, str], Open] = {}
+        self.open: dict[tuple[str, str], OpenValue] = {}
 
     def layout(self) -> Layout:
-        joined = _joined(self.servers)
+        joined = _groups(self.servers)
         if self.workers:
             rays = [those for those in joined if those[0].ray] or joined[:1]
             rays[0].extend(self.workers)
@@ -102,7 +102,7 @@ class _Placing:
             for those in seats
             for server, machine in those
             for text in (server.own,)
-            if text and not is_open(text) and not of_this_node(text)
+            if text and not is_unfilled(text) and not is_node_local(text)
         }
         groups = []
         for name, role, those in zip(named, roles, seats, strict=True):
@@ -119,19 +119,19 @@ class _Placing:
 
     def machine(self, server: Server) -> Machine:
         """The machine of a server, which one that is on it already may have made."""
-        places = list(_places(server))
+        places = list(_identities(server))
         name = next((self.known[one] for one in places if one in self.known), "")
         if not name:
             found = next((text for kind, text in places if kind == "address"), "")
             name = self.made(found or next(self.free))
             if not found:
-                what = key(server.own) or "the address of its node"
+                what = reference_name(server.own) or "the address of its node"
                 self.left_open(what, server.script, self.machines[name].address)
         self.known.update((one, name) for one in places if one not in self.known)
         if server.nic or any(name in server.env for name in reading.INTERFACES):
-            nic = NIC if _NO_NIC.fullmatch(server.nic) or is_open(server.nic) else server.nic
+            nic = NIC if _NO_NIC.fullmatch(server.nic) or is_unfilled(server.nic) else server.nic
             if nic != server.nic:
-                what = key(server.nic) or "the interface of its node"
+                what = reference_name(server.nic) or "the interface of its node"
                 self.left_open(what, server.script, nic)
             machine = self.machines[name]
             self.machines[name] = replace(machine, nic=machine.nic or nic)
@@ -143,7 +143,7 @@ class _Placing:
         return name
 
     def left_open(self, name: str, script: Script, stands: str) -> None:
-        self.open.setdefault((name, script.block), Open(name, script.at, stands))
+        self.open.setdefault((name, script.block), OpenValue(name, script.at, stands))
 
     def filled(
         self, server: Server, machine: Machine, leader: Machine, by_name: Mapping[str, str]
@@ -164,7 +164,7 @@ class _Placing:
             spelt = {f"${name}", f"${{{name}}}"}
             if not spelt & values.keys() and not name.startswith(("$(", "`")):
                 self.left_open(name, server.script, f"${name}")
-        return reading.filled(server, values, machine.address, machine.nic)
+        return reading.fill(server, values, machine.address, machine.nic)
 
     def completed(self, name: str, role: str, those: Sequence[tuple[Server, Machine]]) -> Group:
         """The group with seats for the nodes whose scripts are not given."""
@@ -179,11 +179,11 @@ class _Placing:
         given = {one.place: (one, machine) for one, machine in those}
         if len(given) < len(those) or max(given) >= count:
             given = dict(enumerate(those))
-        seats: list[Seat] = []
+        seats: list[Member] = []
         for place in range(count):
             server, machine = given.get(place, (None, None))
             machine = machine or self.more(name, place // local, first)
-            seats.append(Seat(machine, server))
+            seats.append(Member(machine, server))
         return Group(name, role, tuple(seats), external, local)
 
     def more(self, name: str, rank: int, one: Server) -> Machine:
@@ -194,14 +194,14 @@ class _Placing:
             nic = next(iter(self.machines.values())).nic
             address = known[1] if known[0] else next(self.free)
             self.known[known] = self.made(address, nic)
-            self.open[what, ""] = Open(what, one.script.at, address)
+            self.open[what, ""] = OpenValue(what, one.script.at, address)
         return self.machines[self.known[known]]
 
 
-def _places(server: Server) -> Iterator[tuple[str, str]]:
+def _identities(server: Server) -> Iterator[tuple[str, str]]:
     """By what a server's machine is told from others: an address, a name for it, its script."""
     own, to = server.own, server.leads_at
-    named = own and not is_open(own) and not of_this_node(own)
+    named = own and not is_unfilled(own) and not is_node_local(own)
     leads = not server.follows and server.rank == 0
     if is_address(own):
         yield "address", own
@@ -211,9 +211,9 @@ def _places(server: Server) -> Iterator[tuple[str, str]]:
     if leads and is_address(to):
         yield "address", to
     elif named:
-        yield "name", key(own)
-    elif leads and not own and to and not is_open(to):
-        yield "name", key(to)
+        yield "name", reference_name(own)
+    elif leads and not own and to and not is_unfilled(to):
+        yield "name", reference_name(to)
 
 
 def _nodes(numbers: Mapping[str, int]) -> int:
@@ -223,12 +223,12 @@ def _nodes(numbers: Mapping[str, int]) -> int:
     return nodes
 
 
-def _joined(servers: Sequence[Server]) -> list[list[Server]]:
+def _groups(servers: Sequence[Server]) -> list[list[Server]]:
     """Servers that belong together, rank 0 first."""
     groups: list[list[Server]] = []
     for one in servers:
         if one.external:
-            found = next((g for g in groups if g[0].external and _same(g, one)), None)
+            found = next((g for g in groups if g[0].external and _same_group(g, one)), None)
             if found is None:
                 groups.append([one])
             else:
@@ -238,7 +238,7 @@ def _joined(servers: Sequence[Server]) -> list[list[Server]]:
     for one in servers:
         if not one.follows or one.external:
             continue
-        fitting = [g for g in groups if not g[0].external and _fits(g, one)]
+        fitting = [g for g in groups if not g[0].external and _may_follow(g, one)]
         exact = [g for g in fitting if one.leads_at in (g[0].own, g[0].leads_at) and one.leads_at]
         if fitting:
             (exact or fitting)[0].append(one)
@@ -247,7 +247,7 @@ def _joined(servers: Sequence[Server]) -> list[list[Server]]:
     return [sorted(those, key=lambda server: server.rank) for those in groups]
 
 
-def _same(group: Sequence[Server], one: Server) -> bool:
+def _same_group(group: Sequence[Server], one: Server) -> bool:
     """Whether a rank belongs to an external group."""
     first = group[0]
     at = {first.leads_at, one.leads_at}
@@ -257,11 +257,11 @@ def _same(group: Sequence[Server], one: Server) -> bool:
         and first.numbers.get("rpc_port") == one.numbers.get("rpc_port")
         and first.model == one.model
         and one.rank not in [other.rank for other in group]
-        and (len(at) == 1 or any(map(is_open, at)))
+        and (len(at) == 1 or any(map(is_unfilled, at)))
     )
 
 
-def _fits(group: Sequence[Server], one: Server) -> bool:
+def _may_follow(group: Sequence[Server], one: Server) -> bool:
     """Whether a node may follow this group's leader."""
     first = group[0]
     return (

@@ -13,7 +13,7 @@ from common.errors import EX_DATAERR, Finding, UserError
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")  # a Service's name: RFC 1035
 
 
-def refuse(problems: Sequence[Finding]) -> None:
+def raise_if_any(problems: Sequence[Finding]) -> None:
     """Raises UserError (65) with all of them, if there are any."""
     if problems:
         raise UserError(problems, EX_DATAERR)
@@ -45,7 +45,7 @@ def cluster(deployment: Deployment) -> Iterator[Finding]:
             yield Finding(where, what, "leave it out: one pod a node holds all of its ranks")
 
 
-def name(deployment: Deployment, made: str, longest: int) -> Iterator[Finding]:
+def service_name(deployment: Deployment, made: str, longest: int) -> Iterator[Finding]:
     """Of a name that becomes a Service's."""
     where = f"{deployment.cluster.file}: name"
     if not _LABEL.fullmatch(made):
@@ -55,7 +55,7 @@ def name(deployment: Deployment, made: str, longest: int) -> Iterator[Finding]:
         yield Finding(where, what, "choose shorter names of cluster and instance")
 
 
-def alike(
+def same_template(
     deployment: Deployment, containers: Sequence[Container], who: str, besides: Iterable[str] = ()
 ) -> Iterator[Finding]:
     """Of containers that are made from one pod template. `besides`: variables that may differ."""

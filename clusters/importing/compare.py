@@ -12,9 +12,9 @@ from typing import Any
 from clusters.checks.load import load_deployment
 from clusters.deployment import Container, Deployment
 from clusters.importing import servers, write
-from clusters.importing.factoring import VISIBLE, numbers
-from clusters.importing.placing import Group, Layout, Seat
-from clusters.importing.servers import TRANSFER, Server, same
+from clusters.importing.layout import Group, Layout, Member
+from clusters.importing.servers import TRANSFER, Server, same_flags
+from clusters.importing.settings import VISIBLE_DEVICES, device_numbers
 from clusters.importing.write import Files
 from common.errors import Finding
 from entrypoints.inputs import arguments, references
@@ -23,7 +23,7 @@ from entrypoints.inputs.catalogue import Catalogue
 from entrypoints.inputs.settings import NAMES
 
 RECIPE, CLUSTER = "recipe.yaml", "cluster.yaml"
-_FREE = ("JEMALLOC", "RAY_ARGS")
+_SETTABLE = ("JEMALLOC", "RAY_ARGS")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Difference:
     @property
     def hopeless(self) -> bool:
         """A variable that no file gives to a container as the script does."""
-        return self.variable and (_never(self.what) or self.got == self.want)
+        return self.variable and (_not_settable(self.what) or self.got == self.want)
 
     def __str__(self) -> str:
         shown = self.want
@@ -51,7 +51,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verified:
+class Comparison:
     """`added`: flags that a plan has and its script has not, by where the script is."""
 
     findings: tuple[Finding, ...]
@@ -62,24 +62,24 @@ class Verified:
     variables: int
 
 
-def verify(files: Files, layout: Layout, known: Catalogue) -> Verified:
+def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
     """Plans the files, puts into overrides what does not come back, and plans again."""
     left: list[Difference] = []
     for _ in range(3):
         deployment = plan(files)
         left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
-        if not left or not _escape(files, layout, deployment, known):
+        if not left or not _move_to_overrides(files, layout, deployment, known):
             break
     commands = []
     broken = {d.server.script.at for d in left if not d.variable}
     for group in layout.groups:
         if any(server.script.at in broken for server in group.servers):
-            commands += _as_commands(files, group)
+            commands += _run_as_commands(files, group)
     if commands:
         deployment = plan(files)
         left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
     pairs = list(_pairs(layout, deployment))
-    return Verified(
+    return Comparison(
         findings=deployment.findings,
         lost=tuple(left),
         added={s.server.script.at: a for s, c in pairs if s.server and (a := _added(s, c, known))},
@@ -98,7 +98,7 @@ def plan(files: Files) -> Deployment:
         return load_deployment(path)
 
 
-def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Seat, Container | None]]:
+def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Member, Container | None]]:
     by_place = {(one.instance, one.rank): one for one in deployment.containers}
     for group in layout.groups:
         for rank, seat in enumerate(group.seats):
@@ -120,24 +120,26 @@ def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, d
         argv = container.launch.argv
     if tuple(argv[:2]) != ("vllm", "serve"):
         return "", {}, env
-    model, flags = servers.of_argv(argv, known)
+    model, flags = servers.parse_argv(argv, known)
     return model, flags, env
 
 
-def _differences(seat: Seat, container: Container | None, known: Catalogue) -> Iterator[Difference]:
+def _differences(
+    seat: Member, container: Container | None, known: Catalogue
+) -> Iterator[Difference]:
     server = seat.server
     assert server is not None
     model, flags, env = _planned(container, known)
     if server.model and model != server.model:
         yield Difference(server, "model", (Flag(server.model),), model)
     for key, want in server.flags.items():
-        if not same(want, flags.get(key)):
+        if not same_flags(want, flags.get(key)):
             yield Difference(server, key, want, flags.get(key))
     for name, text in server.env.items():
-        if name in NAMES and servers.says(server, name, text):
+        if name in NAMES and servers.states(server, name, text):
             continue  # the script's own variable, whose value is in the command
         kept = env.get(name) == text and not _unfilled(container, server, name, text)
-        if not kept and not (name == VISIBLE and _has(container, text)):
+        if not kept and not (name == VISIBLE_DEVICES and _has_devices(container, text)):
             yield Difference(server, name, text, env.get(name), True)
 
 
@@ -148,12 +150,14 @@ def _unfilled(container: Container | None, server: Server, name: str, text: str)
     return refers and name not in ours
 
 
-def _has(container: Container | None, text: str) -> bool:
+def _has_devices(container: Container | None, text: str) -> bool:
     """Whether a container has just the devices of its node that a variable names."""
-    return container is not None and not container.whole and container.devices == numbers(text)
+    return (
+        container is not None and not container.whole and container.devices == device_numbers(text)
+    )
 
 
-def _added(seat: Seat, container: Container | None, known: Catalogue) -> tuple[str, ...]:
+def _added(seat: Member, container: Container | None, known: Catalogue) -> tuple[str, ...]:
     assert seat.server is not None
     _, flags, _ = _planned(container, known)
     if seat.server.worker:
@@ -166,12 +170,14 @@ def _added(seat: Seat, container: Container | None, known: Catalogue) -> tuple[s
     )
 
 
-def _never(name: str) -> bool:
+def _not_settable(name: str) -> bool:
     """A variable that no file can give to a container."""
-    return (name in NAMES and name not in _FREE) or not re.fullmatch(r"[A-Za-z_][\w-]*", name)
+    return (name in NAMES and name not in _SETTABLE) or not re.fullmatch(r"[A-Za-z_][\w-]*", name)
 
 
-def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalogue) -> bool:
+def _move_to_overrides(
+    files: Files, layout: Layout, deployment: Deployment, known: Catalogue
+) -> bool:
     """Puts what differs into arguments of the instance, or overrides of a node."""
     changed = False
     by_seat = {
@@ -192,7 +198,7 @@ def _escape(files: Files, layout: Layout, deployment: Deployment, known: Catalog
             own_words = own.pop() if len(own) == 1 else ()
             own_env = env.pop() if len(env) == 1 else ()
             if own_words or own_env:
-                write.add(instance, node, dict(own_env), own_words)
+                write.add_override(instance, node, dict(own_env), own_words)
                 changed = True
     return changed
 
@@ -209,36 +215,38 @@ def _words(differences: Sequence[Difference]) -> Iterator[str]:
             continue
         if one.what == "model":
             yield from ("--model", one.want[0].name)
-        elif one.what == TRANSFER and (dotted := _dotted(one)):
+        elif one.what == TRANSFER and (dotted := _dotted_flags(one)):
             yield from dotted
         else:
             yield from arguments.render({one.what: one.want})
 
 
-def _dotted(one: Difference) -> list[str]:
+def _dotted_flags(one: Difference) -> list[str]:
     """The keys that a KV transfer lacks, as flags; nothing where that does not make it equal."""
     want = arguments.json_of({"": one.want}, "")
     got = arguments.json_of({"": one.got}, "") if one.got else None
     if not isinstance(want, dict) or not isinstance(got, dict):
         return []
-    keys = list(_keys(want, got, TRANSFER))
+    keys = list(_differing_keys(want, got, TRANSFER))
     words = [word for key, value in keys for word in (key, arguments.scalar(value))]
     flags = [Flag(key, (arguments.scalar(value),)) for key, value in keys]
     made = arguments.merge({TRANSFER: one.got}, flags)
-    return words if len(keys) < 5 and same(made[TRANSFER], one.want) else []
+    return words if len(keys) < 5 and same_flags(made[TRANSFER], one.want) else []
 
 
-def _keys(want: Mapping[str, Any], got: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
+def _differing_keys(
+    want: Mapping[str, Any], got: Mapping[str, Any], at: str
+) -> Iterator[tuple[str, Any]]:
     for key, value in want.items():
         if "." in key or key.endswith("+"):
             continue
         if isinstance(value, dict) and isinstance(got.get(key), dict):
-            yield from _keys(value, got[key], f"{at}.{key}")
+            yield from _differing_keys(value, got[key], f"{at}.{key}")
         elif key not in got or got[key] != value or type(got[key]) is not type(value):
             yield f"{at}.{key}", value
 
 
-def _as_commands(files: Files, group: Group) -> list[str]:
+def _run_as_commands(files: Files, group: Group) -> list[str]:
     """Runs every server of a group as its script has it: the last escape."""
     instances = files.cluster["instances"]
     place = list(instances).index(group.name)
@@ -258,7 +266,7 @@ def _as_commands(files: Files, group: Group) -> list[str]:
             one["ports"] = {"api": server.numbers["port"]}
         words = ["vllm", "serve", server.model, *arguments.render(dict(server.flags))]
         one["command"] = words
-        env = {name: text for name, text in server.env.items() if not _never(name)}
+        env = {name: text for name, text in server.env.items() if not _not_settable(name)}
         if env:
             one["overrides"] = {seat.machine.name: {"env": env}}
         made[name] = one

@@ -29,27 +29,27 @@ class Line:
         return f"{' ' * _INDENT * self.level}{self.text}".rstrip()
 
 
-def plain(lines: Iterable[Line]) -> str:
+def join(lines: Iterable[Line]) -> str:
     """The lines as they are, however long."""
     return "\n".join(map(str, lines))
 
 
-def show(lines: Iterable[Line]) -> None:
+def print_lines(lines: Iterable[Line]) -> None:
     """Print the lines; on a terminal wrapped and in colour."""
     if not sys.stdout.isatty():
-        print(plain(lines))
+        print(join(lines))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     whole = Text("\n").join(
-        Text(row, line.style) for line in lines for row in wrapped(line, console.width)
+        Text(row, line.style) for line in lines for row in wrap(line, console.width)
     )
     console.print(whole, soft_wrap=True)
 
 
-def wrapped(line: Line, width: int) -> Iterator[str]:
+def wrap(line: Line, width: int) -> Iterator[str]:
     """The line in rows of at most `width`, broken after blanks and commas where that is possible.
 
     A row that goes on is indented two steps further than the line.

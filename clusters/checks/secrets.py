@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clusters.checks.facts import Check, Facts, Found, environment
+from clusters.checks.facts import Check, Facts, Found, effective_environment
 from clusters.deployment import Container
 from clusters.model import Cluster, Path
 from common.errors import ERROR, WARNING
@@ -92,7 +92,7 @@ def _key(container: Container, name: str) -> str:
     """A key as text; one by reference cannot be compared."""
     if name in container.secrets:
         return _SECRET
-    return environment(container).get(name, "")
+    return effective_environment(container).get(name, "")
 
 
 CHECKS = (

@@ -74,20 +74,20 @@ def _recipe(value: str) -> str:
         document = json.loads(value)
     except ValueError:
         return value
-    masked = masked_document(document)
+    masked = mask_document(document)
     return value if masked == document else json.dumps(masked, ensure_ascii=False)
 
 
-def masked_document(value: Any) -> Any:
+def mask_document(value: Any) -> Any:
     """The document with the texts of keys that name a secret masked."""
     if isinstance(value, dict):
         return {
             key: show.MASK
             if isinstance(item, str) and show.is_secret_key(key)
-            else masked_document(item)
+            else mask_document(item)
             for key, item in value.items()
         }
-    return [masked_document(item) for item in value] if isinstance(value, list) else value
+    return [mask_document(item) for item in value] if isinstance(value, list) else value
 
 
 def _command(argv: Sequence[str]) -> list[str]:

@@ -6,25 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from clusters.live.engine import Engine, Rejected, Seen, Unreachable
+from clusters.live.engine import ContainerState, Engine, Rejected, Unreachable
 from clusters.live.parallel import each
 from clusters.runtime.spec import ROLE
 from common.errors import Finding
 
 
 @dataclass(frozen=True)
-class Found:
+class Target:
     """A container on a node, whether it runs or not."""
 
     node: str
     engine: Engine
-    seen: Seen
+    seen: ContainerState
 
 
-Told = Callable[[Found, str], None]
+Report = Callable[[Target, str], None]
 
 
-def end(those: Sequence[Found], told: Told) -> list[Finding]:
+def stop_all(those: Sequence[Target], told: Report) -> list[Finding]:
     """Stop each with its own drain and remove it; `told` hears what was done with it.
 
     Returns what could not be done. An interrupt is passed on once what is left is killed and
@@ -32,13 +32,13 @@ def end(those: Sequence[Found], told: Told) -> list[Finding]:
     """
     problems: list[Finding] = []
 
-    def gently(one: Found) -> None:
+    def gently(one: Target) -> None:
         end_one(one, kill=False)
 
-    def at_once(one: Found) -> None:
+    def at_once(one: Target) -> None:
         end_one(one, kill=True)
 
-    def end_one(one: Found, kill: bool) -> None:
+    def end_one(one: Target, kill: bool) -> None:
         try:
             running = one.seen.state in ("running", "restarting", "paused")
             if running and not kill:
@@ -53,9 +53,9 @@ def end(those: Sequence[Found], told: Told) -> list[Finding]:
             problems.append(Finding(f"{one.node}: {one.seen.name}", f"not removed: {error}", fix))
 
     left = {one.seen.id for one in those}
-    stages = sorted(those, key=_stage)
+    stages = sorted(those, key=_is_server)
     try:
-        for _, stage in groupby(stages, _stage):
+        for _, stage in groupby(stages, _is_server):
             each(gently, list(stage))
     except KeyboardInterrupt:
         each(at_once, [one for one in stages if one.seen.id in left])
@@ -63,5 +63,5 @@ def end(those: Sequence[Found], told: Told) -> list[Finding]:
     return problems
 
 
-def _stage(one: Found) -> bool:
+def _is_server(one: Target) -> bool:
     return one.seen.labels.get(ROLE) != "proxy"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from clusters.checks.facts import Check, Facts, Found
-from clusters.compile.locate import own
+from clusters.compile.locate import owner
 from clusters.deployment import Container
 from clusters.model import Cluster, Node, Path
 from clusters.ranges import compact
@@ -28,7 +28,7 @@ def names(facts: Facts) -> Iterator[Found]:
         other = seen.setdefault(container.name, container)
         if other is not container:
             yield Found(
-                own(container),
+                owner(container),
                 f"its container {container.name} is named as one of {other.instance}",
                 "give one of the two instances another name",
             )
@@ -49,7 +49,7 @@ def devices(facts: Facts) -> Iterator[Found]:
             if not taken:
                 continue
             yield Found(
-                facts.given((*own(container), "devices"), (*own(container), "nodes")),
+                facts.given((*owner(container), "devices"), (*owner(container), "nodes")),
                 f"{container.name} needs {place.devices} devices of {name} and gets"
                 f" {len(container.devices)}: {', '.join(taken)}",
                 "give the instances devices of their own, smaller sizes or another node",
@@ -209,7 +209,7 @@ def idle(facts: Facts) -> Iterator[Found]:
             continue
         used = -(-place.world // each)
         if used < place.nodes:
-            own_path = own(serving.first.container)
+            own_path = owner(serving.first.container)
             yield Found(
                 facts.given((*own_path, "sizes"), own_path),
                 f"{place.world} workers fill {used} of {place.nodes} nodes with {each} NPUs each:"

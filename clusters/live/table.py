@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
 from clusters.deployment import Deployment
-from clusters.live.engine import Seen, instant
+from clusters.live.engine import ContainerState, parse_time
 from common.terminal import Live
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Row:
 TITLES = ("NODE", "CONTAINER", "STATE", "HEALTH", "SINCE", "RESTARTS", "LAST LINE")
 
 
-def row(node: str, name: str, seen: Seen | None, log: str = "", reason: str = "") -> Row:
+def row(node: str, name: str, seen: ContainerState | None, log: str = "", reason: str = "") -> Row:
     if seen is None:
         return Row(node, name, MISSING, reason=reason)
     since = seen.started if seen.state == "running" else seen.finished or seen.created
@@ -70,12 +70,12 @@ def as_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def summary(deployment: Deployment, rows: Sequence[Row]) -> str:
     """How many run and are ready, and where requests go."""
     ready = sum(one.ready for one in rows)
-    where = " ".join(f"http://{host}:{port}" for host, port in _answers(deployment))
+    where = " ".join(f"http://{host}:{port}" for host, port in _request_addresses(deployment))
     counts = f"{deployment.cluster.name}: {len(rows)} run, {ready} ready"
     return f"{counts}; requests go to {where}" if where else counts
 
 
-def _answers(deployment: Deployment) -> list[tuple[str, int]]:
+def _request_addresses(deployment: Deployment) -> list[tuple[str, int]]:
     proxy = deployment.proxy
     if proxy is None:
         return [one for group in deployment.groups for one in group.endpoints]
@@ -83,7 +83,7 @@ def _answers(deployment: Deployment) -> list[tuple[str, int]]:
     return [(str(proxy.node.address), port) for port in [ports.get("api")] if isinstance(port, int)]
 
 
-class View:
+class Progress:
     """Feed it all rows each time; it shows what is new of them, on stderr."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,7 +92,7 @@ class View:
         self._said: dict[str, str] = {}
         self._at = clock()
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
         return self
@@ -145,7 +145,7 @@ def _age(since: str) -> str:
     """`42s`, `7m`, `3h`, `2d`."""
     if not since:
         return "-"
-    seconds = max(0, int((datetime.now(timezone.utc) - instant(since)).total_seconds()))
+    seconds = max(0, int((datetime.now(timezone.utc) - parse_time(since)).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from clusters.model import Cluster, Secret
-from clusters.runtime.options import ENGINE, merged, translated
+from clusters.runtime.options import ENGINE, merge, translate
 from clusters.runtime.spec import Spec
 from common.errors import EX_DATAERR, Finding, UserError
 
 
-def bodies(
+def container_configs(
     cluster: Cluster, specs: Iterable[Spec], environ: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Container's name → body, with the values of secrets.
@@ -22,22 +22,24 @@ def bodies(
     problems: list[Finding] = []
     extra: dict[str, Any] = {}
     try:
-        extra = translated(cluster.options, ENGINE, f"{cluster.file}: options")
+        extra = translate(cluster.options, ENGINE, f"{cluster.file}: options")
     except UserError as error:
         problems += error.findings
     specs = tuple(specs)
     wanted = {secret for spec in specs for secret in spec.secrets}
     values = {
-        secret.variable: _value(cluster, secret, environ, problems)
+        secret.variable: _secret_value(cluster, secret, environ, problems)
         for secret in cluster.secrets
         if secret in wanted
     }
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return {spec.name: _body(spec, values, extra) for spec in specs}
+    return {spec.name: _container_config(spec, values, extra) for spec in specs}
 
 
-def _body(spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _container_config(
+    spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]
+) -> dict[str, Any]:
     env = {**spec.env, **{one.variable: secrets[one.variable] for one in spec.secrets}}
     host: dict[str, Any] = {
         "NetworkMode": "host",
@@ -61,10 +63,10 @@ def _body(spec: Spec, secrets: Mapping[str, str], extra: Mapping[str, Any]) -> d
         "StopTimeout": spec.stop_timeout,
         "HostConfig": host,
     }
-    return merged(body, extra)
+    return merge(body, extra)
 
 
-def _value(
+def _secret_value(
     cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Finding]
 ) -> str:
     """From the environment or the files of the machine that runs this command."""
