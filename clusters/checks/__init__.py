@@ -1,18 +1,21 @@
-"""What only the whole deployment can tell: whether its containers fit each other.
+"""Checks of a whole deployment: whether its containers fit each other.
 
-A check is a small function over Facts that yields what it found, and where in the file. What one
-container's entrypoint can tell by itself is a check of the entrypoint (entrypoints/rules).
+A check is a rule over Facts with the messages that it can report; it yields findings, each with a
+path in the cluster file. What one container's entrypoint can tell alone is a check of the
+entrypoint (entrypoints/rules).
 """
 
 from __future__ import annotations
 
 from clusters.checks import groups, nodes, ports, requests, secrets, transfer
-from clusters.checks.facts import Check, Found, gather_facts
+from clusters.checks.facts import gather_facts
 from clusters.compile.addresses import PlacedNames
+from clusters.compile.locate import at_path
 from clusters.deployment import Deployment
 from common.errors import Finding
+from entrypoints.findings import Check
 
-__all__ = ["CHECKS", "Check", "Found", "check", "findings"]
+__all__ = ["CHECKS", "Check", "check", "findings"]
 
 CHECKS: tuple[Check, ...] = (
     *groups.CHECKS,
@@ -22,31 +25,24 @@ CHECKS: tuple[Check, ...] = (
     *requests.CHECKS,
     *secrets.CHECKS,
 )
+# Codes of the entrypoint that a check here reports better.
+_REPLACED = frozenset({"missing-endpoints", "concurrency"})
 
 
 def check(deployment: Deployment) -> tuple[Finding, ...]:
-    """Everything that the checks find, each thing once."""
-    known, shown = gather_facts(deployment), PlacedNames(deployment.cluster)
-    cluster = deployment.cluster
+    """What the checks find, sorted, each finding once."""
+    facts, names = gather_facts(deployment), PlacedNames(deployment.cluster)
     found = {
-        Finding(
-            file=cluster.file,
-            line=cluster.line(one.path),
-            severity=each.severity,
-            code=each.code,
-            where=".".join(map(str, one.path)) or "the file",
-            message=shown.text(one.message),
-            fix=one.fix,
-            source=one.source or each.source,
+        at_path(
+            deployment.cluster, path, one._replace(message=names.text(one.message)), one.severity
         )
         for each in CHECKS
-        for one in each.rule(known)
+        for path, one in each(facts)
     }
     return tuple(sorted(found))
 
 
 def findings(deployment: Deployment) -> tuple[Finding, ...]:
-    """All that is known against a deployment: the compiler's and entrypoints', and the checks'."""
-    replaced = {code for each in CHECKS for code in each.replaces}
-    kept = (one for one in deployment.findings if one.code not in replaced)
+    """All findings about a deployment: of the compiler, the entrypoints and the checks."""
+    kept = (one for one in deployment.findings if one.code not in _REPLACED)
     return tuple(sorted({*kept, *check(deployment)}))

@@ -1,8 +1,8 @@
-"""What a check looks at, and what it says."""
+"""What the checks look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster, Path
 from clusters.ranges import Span
 from entrypoints import show
+from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, stack
 from entrypoints.inputs.arguments import Flags
 from entrypoints.inputs.recipes import SIDES
@@ -49,7 +50,7 @@ class Server:
 
     @cached_property
     def kv_transfer(self) -> Mapping[str, Any]:
-        """The kv-transfer-config; empty where there is none."""
+        """The kv-transfer-config; empty without one."""
         raw = arguments.json_of(self.flags, KV_TRANSFER)
         return raw if isinstance(raw, dict) else {}
 
@@ -65,11 +66,11 @@ class Server:
         return number(arguments.value_of(self.flags, flag) or "")
 
     def value(self, flag: str) -> str:
-        """What a flag says, as text; empty where it is not given."""
+        """A flag's value as text; empty without the flag."""
         return "; ".join(" ".join(one.values) or one.name for one in self.flags.get(flag, ()))
 
     def shown(self, flag: str) -> str:
-        """The same for people: short, and without secrets."""
+        """A flag's value for a message: shortened, secrets masked."""
         text = self.value(flag)
         if show.is_secret_key(flag.removeprefix("--")):
             return show.MASK if text else "not given"
@@ -78,7 +79,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Serving:
-    """A group that is understood as a whole. `servers`: Ray's workers are none."""
+    """A group whose containers all have a launch. `servers`: without Ray's workers."""
 
     group: Group
     servers: tuple[Server, ...]
@@ -90,9 +91,9 @@ class Serving:
 
 @dataclass(frozen=True)
 class Facts:
-    """A compiled cluster, in the ways in which checks look at it.
+    """A compiled cluster as the checks see it.
 
-    `serving`: the groups of `vllm serve`. `hosts`: containers by what they share their ports with.
+    `serving`: the groups of `vllm serve`. `hosts`: containers by the host that they share.
     """
 
     deployment: Deployment
@@ -111,48 +112,27 @@ class Facts:
             for side in SIDES
         }
 
-    def given(self, *paths: Path) -> Path:
-        """The first of the paths that the file has, else the last."""
+    def first_given(self, *paths: Path) -> Path:
+        """The first of the paths that is in the file, else the last."""
         return next((path for path in paths if path in self.cluster.lines), paths[-1])
 
-    def said(self, word: str, *containers: Container) -> Path:
-        """Where a variable or flag is said for one of the containers, the most special place."""
-        return self.said_as(*((word, container) for container in containers))
+    def path_of(self, name: str, *containers: Container) -> Path:
+        """The path that sets a variable or flag for one of the containers, the most specific."""
+        return self.path_of_any(*((name, container) for container in containers))
 
-    def said_as(self, *words: tuple[str, Container]) -> Path:
-        """The same for words of a container each: of what is said for all, the first."""
+    def path_of_any(self, *names: tuple[str, Container]) -> Path:
+        """The same for a name a container; among paths that hold for all instances, the first."""
         paths = [
-            (locate.path_of(self.cluster, container, word), locate.owner(container))
-            for word, container in words
+            (locate.path_of(self.cluster, container, name), locate.owner(container))
+            for name, container in names
         ]
-        special = (path for path, own in paths if path != own and path[:1] == own[:1])
+        specific = (path for path, own in paths if path != own and path[:1] == own[:1])
         shared = (path for path, own in paths if path != own)
-        return next(special, None) or next(shared, paths[0][0])
+        return next(specific, None) or next(shared, paths[0][0])
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a check says. `path`: where in the file; `source` in place of the check's own."""
-
-    path: Path
-    message: str
-    fix: str
-    source: str = ""
-
-
-Rule = Callable[[Facts], Iterator[Found]]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check. `replaces`: codes of the entrypoint that this says better."""
-
-    code: str
-    severity: str
-    what: str
-    source: str
-    rule: Rule
-    replaces: tuple[str, ...] = ()
+# What a rule yields: a finding, and its path in the cluster file.
+Found = Iterator[tuple[Path, Finding]]
 
 
 def gather_facts(deployment: Deployment) -> Facts:
@@ -186,10 +166,10 @@ def _server(container: Container) -> Server | None:
 
 
 def effective_environment(container: Container) -> Mapping[str, str]:
-    """The environment of what a container runs, as far as it is known here."""
+    """The variables of a container's command: its own, and those its entrypoint sets."""
     return {**container.env, **(container.launch.env if container.launch else {})}
 
 
 def listens(container: Container) -> dict[str, Span]:
-    """The ports that a container itself is given, by name."""
+    """The ports that are set for a container, by name; not those its transport derives."""
     return {name: span for name, span in container.ports.items() if name != "adxl"}

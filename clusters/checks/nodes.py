@@ -1,18 +1,17 @@
-"""Nodes: their devices, addresses and images."""
+"""Nodes: their devices, addresses, images, shared memory and weights."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from clusters.checks.facts import Check, Facts, Found
+from clusters.checks.facts import Facts, Found
 from clusters.compile.locate import owner
 from clusters.deployment import Container
 from clusters.model import Cluster, Node, Path
 from clusters.ranges import compact
-from common.errors import ERROR, WARNING
+from entrypoints.findings import ERROR, WARNING, Message, check
 from entrypoints.inputs import data
 from entrypoints.launch.topology import RAY
 from images import matrix
@@ -21,22 +20,64 @@ _LOCAL = ("lo", "docker0")
 _RELEASE = re.compile(r"v\d+\.\d+\.\d+(rc\d+|\.post\d+)?")
 
 
-def names(facts: Facts) -> Iterator[Found]:
-    """`a` twice and `a-0` once have names in common."""
+@check(
+    "ray-node-idle",
+    WARNING,
+    "nodes of a Ray cluster that get no worker",
+    "vllm v0.13.0: vllm/v1/executor/ray_utils.py:431",
+    Message(
+        "{workers} workers fill {used} of {nodes} nodes with {each} NPUs each: Ray packs them, and"
+        " the other nodes stay idle",
+        "raise tensor or pipeline parallel, or give the instance {used} of the nodes",
+    ),
+)
+def idle(facts: Facts, message: Message) -> Found:
+    """Ray packs the workers onto as few nodes as can hold them."""
+    for serving in facts.serving:
+        place, each = serving.first.place, len(serving.first.container.devices)
+        if place.layout != RAY or not each:
+            continue
+        used = -(-place.world // each)
+        if used < place.nodes:
+            at = owner(serving.first.container)
+            yield (
+                facts.first_given((*at, "sizes"), at),
+                message(workers=place.world, used=used, nodes=place.nodes, each=each),
+            )
+
+
+@check(
+    "same-container",
+    ERROR,
+    "two containers with one name",
+    "Docker and Kubernetes: names are unique",
+    Message(
+        "its container {name} has the name of one of {other}",
+        "give one of the two instances another name",
+    ),
+)
+def names(facts: Facts, message: Message) -> Found:
+    """Two replicas of `a` and an instance `a-0` have a name in common."""
     seen: dict[str, Container] = {}
     for container in facts.deployment.containers:
         other = seen.setdefault(container.name, container)
         if other is not container:
-            yield Found(
-                owner(container),
-                f"its container {container.name} is named as one of {other.instance}",
-                "give one of the two instances another name",
-            )
+            yield owner(container), message(name=container.name, other=other.instance)
 
 
-def devices(facts: Facts) -> Iterator[Found]:
-    """Where containers share a node, the first take theirs, and the last go without."""
-    for name, containers in facts.hosts.items():
+@check(
+    "devices-taken",
+    ERROR,
+    "containers on one node that need more devices than are left",
+    "vllm-ascend#4725, #405",
+    Message(
+        "{name} needs {needed} devices of {node} and gets {given}: {taken}",
+        "give the instances their own devices, smaller sizes or another node",
+    ),
+)
+def devices(facts: Facts, message: Message) -> Found:
+    """Containers on one node get devices in turn, until none are left."""
+    for node, containers in facts.hosts.items():
         for container in containers:
             place = container.launch.place if container.launch else None
             if place is None or len(container.devices) >= place.devices:
@@ -46,25 +87,38 @@ def devices(facts: Facts) -> Iterator[Found]:
                 for other in containers
                 if other is not container and other.devices
             ]
-            if not taken:
-                continue
-            yield Found(
-                facts.given((*owner(container), "devices"), (*owner(container), "nodes")),
-                f"{container.name} needs {place.devices} devices of {name} and gets"
-                f" {len(container.devices)}: {', '.join(taken)}",
-                "give the instances devices of their own, smaller sizes or another node",
-            )
+            if taken:
+                at = owner(container)
+                yield (
+                    facts.first_given((*at, "devices"), (*at, "nodes")),
+                    message(
+                        name=container.name,
+                        needed=place.devices,
+                        node=node,
+                        given=len(container.devices),
+                        taken=", ".join(taken),
+                    ),
+                )
 
 
-def addresses(facts: Facts) -> Iterator[Found]:
-    """Addresses by which no other node can be reached."""
+@check(
+    "unreachable-address",
+    ERROR,
+    "an address at which other nodes cannot reach a node",
+    "vllm#42023",
+    Message(
+        "other nodes cannot reach {node} at {address}",
+        "give the address that `ip addr` shows for its interface",
+    ),
+)
+def addresses(facts: Facts, message: Message) -> Found:
     for node in _nodes(facts):
         if not _reachable(node, facts):
-            yield Found(
-                facts.given(("nodes", node.name, "address"), ("nodes", node.name)),
-                f"{node.address} is no address by which other nodes reach {node.name}",
-                "give the address that `ip addr` shows for its interface",
-            )
+            yield _address_path(facts, node), message(node=node.name, address=node.address)
+
+
+def _nodes(facts: Facts) -> list[Node]:
+    return [node for node in facts.cluster.nodes.values() if node.address and not node.placed]
 
 
 def _reachable(node: Node, facts: Facts) -> bool:
@@ -74,70 +128,102 @@ def _reachable(node: Node, facts: Facts) -> bool:
     return not (address.is_unspecified or address.is_multicast or address.is_reserved)
 
 
-def networks(facts: Facts) -> Iterator[Found]:
-    """One node apart from all the others is mostly a slip of the finger."""
+def _address_path(facts: Facts, node: Node) -> Path:
+    return facts.first_given(("nodes", node.name, "address"), ("nodes", node.name))
+
+
+@check(
+    "local-interface",
+    ERROR,
+    "an interface that does not lead to other nodes",
+    "vllm#42023",
+    Message(
+        "{nic} does not lead to other nodes",
+        "give the interface that has the node's address, or leave out nic:",
+    ),
+)
+def interfaces(facts: Facts, message: Message) -> Found:
+    for node in facts.cluster.nodes.values():
+        if len(facts.cluster.nodes) > 1 and node.nic in _LOCAL:
+            path = facts.first_given(("nodes", node.name, "nic"), ("nic",))
+            yield path, message(nic=node.nic)
+
+
+@check(
+    "other-network",
+    WARNING,
+    "one node whose address is outside of the others' network",
+    "vllm#42023",
+    Message(
+        "{address} is outside of {network}.0.0/16, the network of the other nodes",
+        "give its address in that network, if it has one",
+    ),
+)
+def networks(facts: Facts, message: Message) -> Found:
+    """One node outside of the network of all others is usually a typing mistake."""
     nodes = [node for node in _nodes(facts) if _reachable(node, facts)]
-    networks = Counter(_network(node) for node in nodes)
-    if len(networks) < 2:
+    counts = Counter(map(_network, nodes))
+    if len(counts) < 2:
         return
-    most, count = networks.most_common(1)[0]
+    most, count = counts.most_common(1)[0]
     for node in nodes:
         network = _network(node)
-        if network != most and networks[network] == 1 and (count > 1 or len(nodes) == 2):
-            yield Found(
-                facts.given(("nodes", node.name, "address"), ("nodes", node.name)),
-                f"{node.address} is outside of {most}.0.0/16, where the others are",
-                "give its address in their network, if it has one",
-            )
-
-
-def interfaces(facts: Facts) -> Iterator[Found]:
-    """Interfaces of the machine itself."""
-    several = len(facts.cluster.nodes) > 1
-    for node in facts.cluster.nodes.values():
-        if several and node.nic in _LOCAL:
-            yield Found(
-                facts.given(("nodes", node.name, "nic"), ("nic",)),
-                f"{node.nic} does not lead to other nodes",
-                "give the interface that has the node's address, or leave nic: out",
-            )
-
-
-def some_without(facts: Facts) -> Iterator[Found]:
-    for group in facts.deployment.groups:
-        nodes = [container.node for container in group.containers]
-        without = [node.name for node in nodes if not node.nic]
-        if without and len(without) < len(nodes):
-            yield Found(
-                ("nodes", without[0]),
-                f"{', '.join(dict.fromkeys(without))} has no nic, and other nodes of"
-                f" {group.name} have one",
-                "give every node its nic, or none: it is then found by the address",
-            )
-
-
-def _nodes(facts: Facts) -> list[Node]:
-    return [node for node in facts.cluster.nodes.values() if node.address and not node.placed]
+        if network != most and counts[network] == 1 and (count > 1 or len(nodes) == 2):
+            yield _address_path(facts, node), message(address=node.address, network=most)
 
 
 def _network(node: Node) -> str:
     return (node.address or "").rpartition(".")[0].rpartition(".")[0]
 
 
-def image_release(facts: Facts) -> Iterator[Found]:
+@check(
+    "missing-nic",
+    WARNING,
+    "nodes of a server without an interface, while others have one",
+    "vllm#42023",
+    Message(
+        "{group} has nodes without nic: ({without}) and nodes with one",
+        "give every node its nic, or none: each is then found by its address",
+    ),
+)
+def some_without(facts: Facts, message: Message) -> Found:
+    for group in facts.deployment.groups:
+        nodes = [container.node for container in group.containers]
+        without = [node.name for node in nodes if not node.nic]
+        if without and len(without) < len(nodes):
+            shown = ", ".join(dict.fromkeys(without))
+            yield ("nodes", without[0]), message(without=shown, group=group.name)
+
+
+@check(
+    "image-release",
+    WARNING,
+    "an image whose tag has another release",
+    "vllm-ascend docs: the release is the begin of a tag",
+    Message(
+        "the image's tag has release {tagged}, but release: is {release}",
+        "make both the same: commands and checks follow release:",
+    ),
+)
+def image_release(facts: Facts, message: Message) -> Found:
     for container in _first_by_platform(facts):
         path, tag = _tag(facts.cluster, container)
         release = _RELEASE.match(tag)
         if release and release[0] != facts.cluster.release:
-            yield Found(
-                path,
-                f"the image has {release[0]} in its tag, and the release is"
-                f" {facts.cluster.release}",
-                "give both the same: commands and checks are those of release",
-            )
+            yield path, message(tagged=release[0], release=facts.cluster.release)
 
 
-def image_platform(facts: Facts) -> Iterator[Found]:
+@check(
+    "image-platform",
+    WARNING,
+    "an image whose tag is for another platform",
+    "vllm-ascend#5599, #6676, #11160",
+    Message(
+        "the image's tag {tag} is for {meant}, but {node} is {platform}",
+        "give the image for the node's platform, or a repository without a tag",
+    ),
+)
+def image_platform(facts: Facts, message: Message) -> Found:
     for container in _first_by_platform(facts):
         path, tag = _tag(facts.cluster, container)
         release = _RELEASE.match(tag)
@@ -146,13 +232,9 @@ def image_platform(facts: Facts) -> Iterator[Found]:
         known = {one.tag_suffix: name for name, one in matrix.load().platforms.items()}
         words = tag[release.end() :].split("-")[1:]
         meant = next((known[f"-{word}"] for word in words if f"-{word}" in known), known.get(""))
-        if meant and meant != container.node.platform:
-            yield Found(
-                path,
-                f"the image's tag {tag} is that of {meant}, and {container.node.name} is"
-                f" {container.node.platform}",
-                "give the image of the node's platform, or a repository without a tag",
-            )
+        node = container.node
+        if meant and meant != node.platform:
+            yield path, message(tag=tag, meant=meant, node=node.name, platform=node.platform)
 
 
 def _first_by_platform(facts: Facts) -> list[Container]:
@@ -164,27 +246,42 @@ def _first_by_platform(facts: Facts) -> list[Container]:
 
 
 def _tag(cluster: Cluster, container: Container) -> tuple[Path, str]:
-    """Where an image is given, and its tag; empty where it has none."""
+    """The path of an image in the file, and its tag; empty without one."""
     path = ("image",) if isinstance(cluster.image, str) else ("image", container.node.platform)
     name = container.image.partition("@")[0]
     _, colon, tag = name.rpartition("/")[2].partition(":")
     return path, tag if colon else ""
 
 
-def shared_memory(facts: Facts) -> Iterator[Found]:
-    advised = data.read(data.path_of("preflight.yaml"))["shared_memory"]
-    if facts.cluster.run.shm_gib * 1024 < advised["advised"]:
-        yield Found(
-            ("run", "shm"),
-            f"{facts.cluster.run.shm_gib} GiB of shared memory can be too little for the workers"
-            " of one node: they hang",
-            f"give {advised['advised'] // 1024}g or more",
-            advised["source"],
-        )
+@check(
+    "small-shm",
+    WARNING,
+    "little shared memory",
+    "vllm-ascend PR #8693, #5087",
+    Message(
+        "with {gib} GiB of shared memory, the workers of one node can hang",
+        "give {advised}g or more",
+    ),
+)
+def shared_memory(facts: Facts, message: Message) -> Found:
+    rule = data.read(data.path_of("preflight.yaml"))["shared_memory"]
+    gib = facts.cluster.run.shm_gib
+    if gib * 1024 < rule["advised"]:
+        found = message(gib=gib, advised=rule["advised"] // 1024, source=rule["source"])
+        yield ("run", "shm"), found
 
 
-def mounted(facts: Facts) -> Iterator[Found]:
-    """A folder of weights that no container can see."""
+@check(
+    "weights-not-mounted",
+    WARNING,
+    "a model that is a directory outside of every volume",
+    "docs/clusters.md",
+    Message(
+        "the model {model} is a directory, but no volume is mounted there",
+        "give weights: with that directory or one above it",
+    ),
+)
+def mounted(facts: Facts, message: Message) -> Found:
     cluster = facts.cluster
     if any(word.startswith(("-v", "--volume", "--mount")) for word in cluster.options):
         return
@@ -194,106 +291,19 @@ def mounted(facts: Facts) -> Iterator[Found]:
     for serving in facts.serving:
         model = serving.first.model
         if model.startswith("/") and not any(f"{model}/".startswith(f"{m}/") for m in mounts):
-            yield Found(
-                facts.given(("model",), ("recipe",)),
-                f"the model {model} is a folder, and nothing is mounted there",
-                "give weights: with that folder or one above it",
-            )
-
-
-def idle(facts: Facts) -> Iterator[Found]:
-    """Ray packs the workers onto as few nodes as hold them."""
-    for serving in facts.serving:
-        place, each = serving.first.place, len(serving.first.container.devices)
-        if place.layout != RAY or not each:
-            continue
-        used = -(-place.world // each)
-        if used < place.nodes:
-            own_path = owner(serving.first.container)
-            yield Found(
-                facts.given((*own_path, "sizes"), own_path),
-                f"{place.world} workers fill {used} of {place.nodes} nodes with {each} NPUs each:"
-                " Ray packs them, and the others do nothing",
-                f"raise tensor or pipeline parallel, or give it {used} of the nodes",
-            )
+            yield facts.first_given(("model",), ("recipe",)), message(model=model)
 
 
 CHECKS = (
-    Check(
-        "ray-node-idle",
-        WARNING,
-        "nodes of a Ray cluster that get no worker",
-        "vllm v0.13.0: vllm/v1/executor/ray_utils.py:431",
-        idle,
-    ),
-    Check(
-        "same-container",
-        ERROR,
-        "two containers of one name",
-        "Docker and Kubernetes: names are unique",
-        names,
-    ),
-    Check(
-        "devices-taken",
-        ERROR,
-        "containers on one node that need more devices than are left",
-        "vllm-ascend#4725, #405",
-        devices,
-    ),
-    Check(
-        "unreachable-address",
-        ERROR,
-        "an address by which other nodes cannot reach a node",
-        "vllm#42023",
-        addresses,
-    ),
-    Check(
-        "local-interface",
-        ERROR,
-        "an interface that does not lead to other nodes",
-        "vllm#42023",
-        interfaces,
-    ),
-    Check(
-        "other-network",
-        WARNING,
-        "one node whose address is outside of the others' network",
-        "vllm#42023",
-        networks,
-    ),
-    Check(
-        "missing-nic",
-        WARNING,
-        "some nodes of a server with an interface, and others without",
-        "vllm#42023",
-        some_without,
-    ),
-    Check(
-        "image-release",
-        WARNING,
-        "an image whose tag has another release",
-        "vllm-ascend docs: the release is the begin of a tag",
-        image_release,
-    ),
-    Check(
-        "image-platform",
-        WARNING,
-        "an image whose tag is that of another platform",
-        "vllm-ascend#5599, #6676, #11160",
-        image_platform,
-    ),
-    Check(
-        "small-shm",
-        WARNING,
-        "little shared memory",
-        "vllm-ascend PR #8693, #5087",
-        shared_memory,
-    ),
-    Check(
-        "weights-not-mounted",
-        WARNING,
-        "a model that is a folder, and no volume that has it",
-        "docs/clusters.md",
-        mounted,
-    ),
+    idle,
+    names,
+    devices,
+    addresses,
+    interfaces,
+    networks,
+    some_without,
+    image_release,
+    image_platform,
+    shared_memory,
+    mounted,
 )

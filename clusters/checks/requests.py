@@ -1,12 +1,10 @@
-"""The way of a request: proxy, balance, how many at once; and what happens when a node is late."""
+"""The path of a request: proxy, load balancing, concurrency; and what a late node causes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from clusters.checks.facts import Check, Facts, Found, Server
+from clusters.checks.facts import Facts, Found, Server
 from clusters.compile.locate import owner
-from common.errors import ERROR, WARNING
+from entrypoints.findings import ERROR, WARNING, Message, check
 from entrypoints.inputs import arguments
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.rules.facts import number
@@ -15,47 +13,53 @@ _CONNECT = "HCCL_CONNECT_TIMEOUT"
 _READY = "VLLM_ENGINE_READY_TIMEOUT_S"
 _READY_SECONDS = 600
 _REQUESTS = "--max-num-seqs"
-# Where a proxy is told its servers: vllm-router, then the examples.
+# The flags that give a proxy its servers: of vllm-router, then of the examples.
 _SERVERS = (
     ("--prefill", "--prefiller-hosts", "--prefiller-ports"),
     ("--decode", "--decoder-hosts", "--decoder-ports"),
 )
+_PD_DOCS = "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md"
 
 
-def no_proxy(facts: Facts) -> Iterator[Found]:
-    sides = facts.sides()
-    if all(sides.values()) and facts.deployment.proxy is None:
-        yield Found(
-            owner(sides["prefill"][0].containers[0]),
-            "prefill and decode have no proxy before them, and no request reaches both",
-            "add proxy:, or have one of your own",
-        )
-
-
-def needless_proxy(facts: Facts) -> Iterator[Found]:
-    """The entrypoint's words for these would be endpoints that are not set."""
+@check(
+    "needless-proxy",
+    ERROR,
+    "a proxy without prefill and decode, or in front of a server whose port is unknown",
+    _PD_DOCS,
+    Message(
+        "there is no prefill and no decode instance for the proxy",
+        "remove proxy:, or add instances with these roles",
+    ),
+    Message(
+        "the port of {group} is unknown, because the instance has its own command",
+        "give ports: {{api: PORT}}, for the proxy",
+    ),
+)
+def needless_proxy(facts: Facts, needless: Message, unknown_port: Message) -> Found:
+    """The entrypoint would report endpoints that are not set."""
     if facts.deployment.proxy is None:
         return
     sides = facts.sides()
     if not any(sides.values()):
-        yield Found(
-            ("proxy",),
-            "there is no prefill and no decode, and the proxy is for these",
-            "take proxy: out, or add instances with these roles",
-        )
-    for groups in sides.values():
-        for group in groups:
-            first = group.containers[0]
-            if first.command and not group.endpoints:
-                yield Found(
-                    (*owner(first), "command"),
-                    f"the port of {group.name} is not known, as it runs a command of its own",
-                    "give ports: {api: PORT}, for the proxy",
-                )
+        yield ("proxy",), needless()
+    for group in (group for groups in sides.values() for group in groups):
+        first = group.containers[0]
+        if first.command and not group.endpoints:
+            yield (*owner(first), "command"), unknown_port(group=group.name)
 
 
-def uncovered(facts: Facts) -> Iterator[Found]:
-    """Arguments of the operator's own replace the servers that follow from the file."""
+@check(
+    "proxy-misses-server",
+    ERROR,
+    "a prefill or decode server that the proxy does not send to",
+    _PD_DOCS,
+    Message(
+        "the proxy does not send to {endpoint} of {group}",
+        "remove the argument: all servers follow from the file",
+    ),
+)
+def uncovered(facts: Facts, message: Message) -> Found:
+    """Arguments of the proxy replace the servers that follow from the file."""
     proxy = facts.deployment.proxy
     if proxy is None or proxy.launch is None:
         return
@@ -66,12 +70,11 @@ def uncovered(facts: Facts) -> Iterator[Found]:
         pairs = zip(_values(flags, hosts), _values(flags, ports), strict=False)
         named.update(f"{host}:{port}" for host, port in pairs)
         for group in facts.sides()[side]:
-            for end in (f"{host}:{port}" for host, port in group.endpoints):
-                if end not in named:
-                    yield Found(
-                        facts.said_as(*((flag, proxy) for flag in (router, hosts, ports))),
-                        f"the proxy does not send to {end} of {group.name}",
-                        "take the argument out: all servers follow from the file",
+            for endpoint in (f"{host}:{port}" for host, port in group.endpoints):
+                if endpoint not in named:
+                    yield (
+                        facts.path_of_any(*((flag, proxy) for flag in (router, hosts, ports))),
+                        message(endpoint=endpoint, group=group.name),
                     )
 
 
@@ -79,22 +82,55 @@ def _values(flags: arguments.Flags, name: str) -> tuple[str, ...]:
     return flags[name][-1].values if name in flags else ()
 
 
-def unbalanced(facts: Facts) -> Iterator[Found]:
+@check(
+    "no-proxy",
+    WARNING,
+    "prefill and decode without a proxy",
+    _PD_DOCS,
+    Message(
+        "prefill and decode have no proxy in front of them, so that no request reaches both",
+        "add proxy:, or run your own",
+    ),
+)
+def no_proxy(facts: Facts, message: Message) -> Found:
+    sides = facts.sides()
+    if all(sides.values()) and facts.deployment.proxy is None:
+        yield owner(sides["prefill"][0].containers[0]), message()
+
+
+@check(
+    "no-balancer",
+    WARNING,
+    "several servers without a load balancer",
+    "docs/clusters.md",
+    Message(
+        "there are {count} servers, but no load balancer",
+        "put your own load balancer in front of them",
+    ),
+)
+def unbalanced(facts: Facts, message: Message) -> Found:
     """Kubernetes has a Service for that."""
-    ends = [end for group in facts.deployment.groups for end in group.endpoints]
+    endpoints = [end for group in facts.deployment.groups for end in group.endpoints]
     placed = any(node.placed for node in facts.cluster.nodes.values())
-    if facts.deployment.proxy or placed or any(facts.sides().values()) or len(ends) < 2:
+    if facts.deployment.proxy or placed or any(facts.sides().values()) or len(endpoints) < 2:
         return
-    last = facts.deployment.groups[-1]
-    yield Found(
-        facts.given(("instances", last.instance, "replicas"), ("instances", last.instance)),
-        f"there are {len(ends)} servers, and nothing here spreads requests over them",
-        "put a load balancer of your own before them",
-    )
+    at = ("instances", facts.deployment.groups[-1].instance)
+    yield facts.first_given((*at, "replicas"), at), message(count=len(endpoints))
 
 
-def concurrency(facts: Facts) -> Iterator[Found]:
-    """Requests at once of all servers that answer them together; prefill hands each one on."""
+@check(
+    "cluster-concurrency",
+    WARNING,
+    f"{_REQUESTS} of all servers together below the expected concurrency",
+    "vllm-ascend docs Qwen3-235B-A22B",
+    Message(
+        f"{_REQUESTS} over {{ranks}} data parallel rank{{s}} allows {{have}} concurrent requests,"
+        " fewer than the {wanted} expected: the others wait",
+        f"set {_REQUESTS} to {{each}} or more, or add servers",
+    ),
+)
+def concurrency(facts: Facts, message: Message) -> Found:
+    """Adds up the servers that answer requests together; prefill hands each request on."""
     decodes = any(serving.group.role == "decode" for serving in facts.serving)
     together: dict[str, list[Server]] = {}
     for serving in facts.serving:
@@ -109,93 +145,65 @@ def concurrency(facts: Facts) -> Iterator[Found]:
         if not wanted or any(not each for each, _ in room):
             continue
         have = sum((each or 0) * dp for each, dp in room)
+        ranks = sum(dp for _, dp in room)
         if have < wanted:
-            ranks = sum(dp for _, dp in room)
-            yield Found(
-                facts.said("CONCURRENCY", servers[0].container),
-                f"{_REQUESTS} over {ranks} data parallel rank{'' if ranks == 1 else 's'} comes to"
-                f" {have} requests at once, fewer than the {wanted} expected: the others wait",
-                f"set {_REQUESTS} to {-(-wanted // ranks)} or more, or add servers",
+            yield (
+                facts.path_of("CONCURRENCY", servers[0].container),
+                message(
+                    ranks=ranks,
+                    s="" if ranks == 1 else "s",
+                    have=have,
+                    wanted=wanted,
+                    each=-(-wanted // ranks),
+                ),
             )
 
 
-def connect_timeout(facts: Facts) -> Iterator[Found]:
-    """Only where HCCL's is set: its own default is below vLLM's."""
+@check(
+    "connect-timeout-order",
+    WARNING,
+    "the first node gives up before HCCL does",
+    "vllm#35547, vllm-ascend#3977",
+    Message(
+        f"{_CONNECT} {{hccl}} is above the {{ready}} s that the first node waits for the engines:"
+        " it stops before HCCL reports which node is missing",
+        f"set {_CONNECT} below {{ready}}",
+    ),
+)
+def connect_timeout(facts: Facts, message: Message) -> Found:
+    """Only with a HCCL timeout of its own: HCCL's default is below vLLM's."""
     fixed = bool(facts.release.features["engine_ready_timeout"].missing)
     for serving in facts.serving:
         server = serving.first
         hccl = number(server.env.get(_CONNECT, ""))
         ready = (not fixed and number(server.env.get(_READY, ""))) or _READY_SECONDS
         if len(serving.group.containers) > 1 and hccl and hccl > ready:
-            yield Found(
-                facts.said(_CONNECT, server.container),
-                f"{_CONNECT} {hccl} is above the {ready} s that the first node waits for the"
-                " engines: when a node is missing, it stops before HCCL says which",
-                f"set {_CONNECT} below {ready}",
-            )
+            yield facts.path_of(_CONNECT, server.container), message(hccl=hccl, ready=ready)
 
 
-def alone(facts: Facts) -> Iterator[Found]:
+@check(
+    "no-second-try",
+    WARNING,
+    "containers that neither wait for each other nor restart",
+    "vllm-ascend#9447, #12461",
+    Message(
+        "containers neither wait for each other nor restart: one that starts early stays down",
+        "leave out wait_timeout: 0, or restart: no",
+    ),
+)
+def alone(facts: Facts, message: Message) -> Found:
     run = facts.cluster.run
     several = any(len(group.containers) > 1 for group in facts.deployment.groups)
     if (several or facts.deployment.proxy) and run.restart == "no" and run.wait_timeout == 0:
-        yield Found(
-            facts.given(("run", "wait_timeout"), ("run",)),
-            "containers neither wait for each other nor start again: one that is early stays down",
-            "leave out wait_timeout: 0, or restart: no",
-        )
+        yield facts.first_given(("run", "wait_timeout"), ("run",)), message()
 
 
 CHECKS = (
-    Check(
-        "needless-proxy",
-        ERROR,
-        "a proxy without prefill and decode, or before a server whose port is not known",
-        "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
-        needless_proxy,
-        ("missing-endpoints",),
-    ),
-    Check(
-        "proxy-misses-server",
-        ERROR,
-        "a prefill or decode server to which the proxy does not send",
-        "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
-        uncovered,
-    ),
-    Check(
-        "no-proxy",
-        WARNING,
-        "prefill and decode without a proxy",
-        "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
-        no_proxy,
-    ),
-    Check(
-        "no-balancer",
-        WARNING,
-        "several servers, and nothing that spreads requests over them",
-        "docs/clusters.md",
-        unbalanced,
-    ),
-    Check(
-        "cluster-concurrency",
-        WARNING,
-        f"{_REQUESTS} of all servers together below the expected concurrency",
-        "vllm-ascend docs Qwen3-235B-A22B",
-        concurrency,
-        ("concurrency",),
-    ),
-    Check(
-        "connect-timeout-order",
-        WARNING,
-        "the first node gives up before HCCL does",
-        "vllm#35547, vllm-ascend#3977",
-        connect_timeout,
-    ),
-    Check(
-        "no-second-try",
-        WARNING,
-        "containers that neither wait nor start again",
-        "vllm-ascend#9447, #12461",
-        alone,
-    ),
+    needless_proxy,
+    uncovered,
+    no_proxy,
+    unbalanced,
+    concurrency,
+    connect_timeout,
+    alone,
 )

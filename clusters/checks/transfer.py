@@ -1,124 +1,191 @@
-"""The KV transfer: both sides, and what each of them knows of the other."""
+"""The KV transfer: both sides, and what each knows about the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clusters.checks.facts import KV_TRANSFER, Check, Facts, Found, Serving
+from clusters.checks.facts import KV_TRANSFER, Facts, Found, Serving
 from clusters.checks.groups import agree_rules
 from clusters.compile.locate import owner
-from common.errors import ERROR, WARNING
+from entrypoints.findings import ERROR, WARNING, Message, check
 from entrypoints.inputs.recipes import EXTRA, SIDES
 from entrypoints.launch.topology import Place
 
 _KEYS = ("tp_size", "dp_size", "pp_size")
 
 
-def one_sided(facts: Facts) -> Iterator[Found]:
+@check(
+    "one-sided",
+    ERROR,
+    "prefill without decode, or decode without prefill",
+    "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
+    Message(
+        "there is no {other} instance, and {side} alone serves no request",
+        "add an instance with the role {other}",
+    ),
+)
+def one_sided(facts: Facts, message: Message) -> Found:
     sides = facts.sides()
     for side, other in (SIDES, SIDES[::-1]):
         if sides[side] and not sides[other]:
-            yield Found(
-                owner(sides[side][0].containers[0]),
-                f"there is no {other}, and {side} alone serves no request",
-                f"add an instance with the role {other}",
-            )
+            yield owner(sides[side][0].containers[0]), message(side=side, other=other)
 
 
-def several_sizes(facts: Facts) -> Iterator[Found]:
-    """Each side's servers know one size of the other side."""
+@check(
+    "kv-several-sizes",
+    ERROR,
+    "instances of one side with different sizes",
+    "vllm-ascend#8344, #8345, #8442",
+    Message(
+        "{one} has {here}, but {other} has {there}: the other side can know only one size of"
+        " {side}",
+        "give all {side} instances the same sizes",
+    ),
+)
+def several_sizes(facts: Facts, message: Message) -> Found:
     for side, those in _sides(facts).items():
         for serving in those[1:]:
             if _sizes(serving.first.place) != _sizes(those[0].first.place):
-                yield Found(
-                    facts.said("TP_SIZE", serving.first.container, those[0].first.container),
-                    f"{serving.group.name} has {_words(serving.first.place)}, and"
-                    f" {those[0].group.name} {_words(those[0].first.place)}: the other side can"
-                    f" be told of one size of {side}",
-                    f"give all {side} instances the same sizes",
+                yield (
+                    facts.path_of("TP_SIZE", serving.first.container, those[0].first.container),
+                    message(
+                        one=serving.group.name,
+                        here=_sizes_text(serving.first.place),
+                        other=those[0].group.name,
+                        there=_sizes_text(those[0].first.place),
+                        side=side,
+                    ),
                 )
 
 
-def blocks(facts: Facts) -> Iterator[Found]:
-    """What a server is told of the other side; its own is compared by its entrypoint."""
+@check(
+    "kv-block-other-side",
+    ERROR,
+    "a prefill or decode block that contradicts the sizes of that side",
+    "vllm-ascend#8344, #8345, #8442",
+    Message(
+        "{server} has {key} {given} for {other}, whose {key} is {size}",
+        f"remove the {{other}} block of {EXTRA}: it is made from the sizes",
+    ),
+)
+def blocks(facts: Facts, message: Message) -> Found:
+    """The block about the other side; the entrypoint compares the one about its own."""
     sides = _sides(facts)
     for side, other in (SIDES, SIDES[::-1]):
         if not sides[other]:
             continue
         real = dict(zip(_KEYS, _sizes(sides[other][0].first.place), strict=True))
-        for serving in sides[side]:
-            for server in serving.servers:
-                block = server.transfer.extra.get(other) if server.transfer else None
-                if not isinstance(block, dict):
-                    continue
-                for key, size in real.items():
-                    told = block.get(key, 1)
-                    if told != size:
-                        yield Found(
-                            facts.said(KV_TRANSFER, server.container),
-                            f"{server.container.name} is told {key} {told} of {other}, which has"
-                            f" {size}",
-                            f"take the {other} block of {EXTRA} out: it is made from the sizes",
-                        )
+        for server in (server for serving in sides[side] for server in serving.servers):
+            block = server.transfer.extra.get(other) if server.transfer else None
+            if not isinstance(block, dict):
+                continue
+            for key, size in real.items():
+                if (given := block.get(key, 1)) != size:
+                    yield (
+                        facts.path_of(KV_TRANSFER, server.container),
+                        message(
+                            server=server.container.name,
+                            key=key,
+                            given=given,
+                            other=other,
+                            size=size,
+                        ),
+                    )
 
 
-def disagree(facts: Facts) -> Iterator[Found]:
-    lists = agree_rules()["sides"]["refused"]
-    yield from _differing(facts, lists["flags"], lists["source"])
-    for first, other in _pairs(facts):
-        for what, word, one, two in (
-            ("serves", "--model", first.first.model, other.first.model),
+_DIFFERS = Message(
+    "{flag} is {here} for {one}, but {there} for {other}", "give prefill and decode the same {flag}"
+)
+
+
+@check(
+    "sides-disagree",
+    ERROR,
+    "prefill and decode that cannot read each other's KV cache: clusters/checks/agree.yaml",
+    "vllm-ascend v0.13.0rc1: vllm_ascend/distributed/mooncake_connector.py",
+    _DIFFERS,
+    Message("{one} serves {here}, but {other} serves {there}", "give prefill and decode one model"),
+    Message("{one} uses {here}, but {other} uses {there}", "give prefill and decode one connector"),
+)
+def disagree(facts: Facts, flag: Message, model: Message, connector: Message) -> Found:
+    yield from _differing(facts, flag, "refused")
+    for first, second in _pairs(facts):
+        one, two = first.first, second.first
+        for message, name, here, there in (
+            (model, "--model", one.model, two.model),
             (
-                "has",
+                connector,
                 KV_TRANSFER,
-                first.first.transfer and first.first.transfer.connector,
-                other.first.transfer and other.first.transfer.connector,
+                one.transfer and one.transfer.connector,
+                two.transfer and two.transfer.connector,
             ),
         ):
-            if one != two:
-                yield Found(
-                    facts.said(word, other.first.container, first.first.container),
-                    f"{first.group.name} {what} {one}, {other.group.name} {two}",
-                    "give prefill and decode the same",
+            if here != there:
+                yield (
+                    facts.path_of(name, two.container, one.container),
+                    message(one=first.group.name, here=here, other=second.group.name, there=there),
                 )
 
 
-def differ(facts: Facts) -> Iterator[Found]:
-    lists = agree_rules()["sides"]["risky"]
-    yield from _differing(facts, lists["flags"], lists["source"])
-
-
-def _differing(facts: Facts, flags: list[str], source: str) -> Iterator[Found]:
-    for first, other in _pairs(facts):
-        one, two = first.first, other.first
-        for name in (f"--{flag}" for flag in flags):
-            if one.flags.get(name) != two.flags.get(name):
-                yield Found(
-                    facts.said(name, two.container, one.container),
-                    f"{name} is {one.shown(name)} for {first.group.name}, and {two.shown(name)} for"
-                    f" {other.group.name}",
-                    f"give prefill and decode the same {name}",
-                    source,
-                )
-
-
-def engine_ids(facts: Facts) -> Iterator[Found]:
+@check(
+    "kv-engine-id-taken",
+    ERROR,
+    "one engine_id for two servers, in v0.11.0",
+    "vllm-ascend v0.11.0: vllm_ascend/distributed/mooncake_connector.py:522",
+    Message(
+        "{one} has the same engine_id as {other}: {id}",
+        "remove engine_id: each server then gets its own",
+    ),
+)
+def engine_ids(facts: Facts, message: Message) -> Found:
     rule = facts.release.kv_engine_id_suffixed
     if rule["by_release"]:
         return
     seen: dict[str, Serving] = {}
-    for those in _sides(facts).values():
-        for serving in those:
-            identity = serving.first.kv_transfer.get("engine_id")
-            if identity is None:
-                continue
-            other = seen.setdefault(str(identity), serving)
-            if other is not serving:
-                yield Found(
-                    facts.said(KV_TRANSFER, serving.first.container, other.first.container),
-                    f"{serving.group.name} has the engine_id {identity}, as {other.group.name} has",
-                    "take engine_id out: each server then gets its own",
-                    rule["source"],
+    for serving in (one for those in _sides(facts).values() for one in those):
+        identity = serving.first.kv_transfer.get("engine_id")
+        if identity is None:
+            continue
+        other = seen.setdefault(str(identity), serving)
+        if other is not serving:
+            yield (
+                facts.path_of(KV_TRANSFER, serving.first.container, other.first.container),
+                message(
+                    one=serving.group.name,
+                    other=other.group.name,
+                    id=identity,
+                    source=rule["source"],
+                ),
+            )
+
+
+@check(
+    "sides-differ",
+    WARNING,
+    "prefill and decode that accept different requests: clusters/checks/agree.yaml",
+    "vllm-ascend docs: prefill and decode serve the same requests",
+    _DIFFERS,
+)
+def differ(facts: Facts, message: Message) -> Found:
+    return _differing(facts, message, "risky")
+
+
+def _differing(facts: Facts, message: Message, kind: str) -> Found:
+    rules = agree_rules()["sides"][kind]
+    for first, second in _pairs(facts):
+        one, two = first.first, second.first
+        for name in (f"--{flag}" for flag in rules["flags"]):
+            if one.flags.get(name) != two.flags.get(name):
+                yield (
+                    facts.path_of(name, two.container, one.container),
+                    message(
+                        flag=name,
+                        here=one.shown(name),
+                        one=first.group.name,
+                        there=two.shown(name),
+                        other=second.group.name,
+                        source=rules["source"],
+                    ),
                 )
 
 
@@ -127,7 +194,7 @@ def _sides(facts: Facts) -> dict[str, list[Serving]]:
 
 
 def _pairs(facts: Facts) -> Iterator[tuple[Serving, Serving]]:
-    """Every server of a transfer with the first one, when there are both sides."""
+    """The first prefill server with each other server of the transfer, if there are both sides."""
     prefill, decode = _sides(facts).values()
     if prefill and decode:
         for other in (*prefill[1:], *decode):
@@ -138,52 +205,9 @@ def _sizes(place: Place) -> tuple[int, int, int]:
     return place.tp, place.dp, place.pp
 
 
-def _words(place: Place) -> str:
+def _sizes_text(place: Place) -> str:
     pp = f" pp {place.pp}" if place.pp > 1 else ""
     return f"tp {place.tp} dp {place.dp}{pp}"
 
 
-CHECKS = (
-    Check(
-        "one-sided",
-        ERROR,
-        "prefill without decode, or decode without prefill",
-        "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
-        one_sided,
-    ),
-    Check(
-        "kv-several-sizes",
-        ERROR,
-        "instances of one side with different sizes",
-        "vllm-ascend#8344, #8345, #8442",
-        several_sizes,
-    ),
-    Check(
-        "kv-block-other-side",
-        ERROR,
-        "a prefill or decode block unlike the sizes of the other side",
-        "vllm-ascend#8344, #8345, #8442",
-        blocks,
-    ),
-    Check(
-        "sides-disagree",
-        ERROR,
-        "prefill and decode that cannot read each other's KV cache: clusters/checks/agree.yaml",
-        "vllm-ascend v0.13.0rc1: vllm_ascend/distributed/mooncake_connector.py",
-        disagree,
-    ),
-    Check(
-        "kv-engine-id-taken",
-        ERROR,
-        "one engine_id for two servers, in v0.11.0",
-        "vllm-ascend v0.11.0: vllm_ascend/distributed/mooncake_connector.py:522",
-        engine_ids,
-    ),
-    Check(
-        "sides-differ",
-        WARNING,
-        "prefill and decode that take different requests: clusters/checks/agree.yaml",
-        "vllm-ascend docs: prefill and decode serve the same requests",
-        differ,
-    ),
-)
+CHECKS = (one_sided, several_sizes, blocks, disagree, engine_ids, differ)

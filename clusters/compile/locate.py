@@ -1,4 +1,4 @@
-"""Where in the cluster file something is said that an entrypoint finds wrong."""
+"""Finds the place in the cluster file that a finding of an entrypoint is about."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from clusters.compile.ports import VARIABLES as PORTS
 from clusters.deployment import Container
 from clusters.model import Cluster, Path
 from common.errors import Finding
+from entrypoints import findings
 from entrypoints.inputs.arguments import Flag, canonical, is_flag, key_of
 from entrypoints.inputs.settings import VARIABLES
 from entrypoints.problems import Problem
@@ -26,7 +27,7 @@ _VARIABLE_KEYS: Mapping[str, Path] = {
     "CONCURRENCY": ("concurrency",),
     **{variable: ("ports", name) for name, variable in PORTS.items()},
 }
-# What a problem is about in the first place, where its own words say another thing or nothing.
+# What a finding is about, when its message names something else or nothing.
 _SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "other-platform": ("ASCEND_PLATFORM",),
     "fused-mc2-platform": ("ASCEND_PLATFORM",),
@@ -36,7 +37,7 @@ _SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "kv-key-unread": ("--kv-transfer-config",),
     "kv-module-path": ("--kv-transfer-config",),
 }
-# The key that says what a variable or a flag does.
+# The key of the file that stands for a variable or a flag.
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
     **{_FLAGS[name]: key for name, key in _VARIABLE_KEYS.items() if name in _FLAGS},
@@ -52,35 +53,45 @@ _KEYS: Mapping[str, Path] = {
 def finding(
     cluster: Cluster, container: Container | None, problem: Problem, severity: str
 ) -> Finding:
-    """The problem of one container as a finding in the cluster file."""
-    first = _SUBJECTS.get(problem.code, ())
-    path = _find(cluster, container, problem.where, first, _WORD.findall(problem.message))
-    about = ".".join(map(str, path))
-    word = problem.where.rpartition(": ")[2]
+    """A finding of one container's entrypoint, at its place in the cluster file."""
+    subjects = _SUBJECTS.get(problem.code, ())
+    path = path_of(cluster, container, problem.where, subjects, _WORD.findall(problem.message))
+    name = problem.where.rpartition(": ")[2]
+    return at_path(cluster, path, problem, severity, name)
+
+
+def at_path(
+    cluster: Cluster, path: Path, problem: Problem | findings.Finding, severity: str, name: str = ""
+) -> Finding:
+    """A finding of the run side at a path of the cluster file.
+
+    `name`: of the variable or flag that it is about, unless the path says it.
+    """
+    key = ".".join(map(str, path)) or "the file"
     return Finding(
         file=cluster.file,
         line=cluster.line(path),
         severity=severity,
         code=problem.code,
-        where=about if not word or word.removeprefix("--") in about else f"{about}: {word}",
+        where=key if not name or name.removeprefix("--") in key else f"{key}: {name}",
         message=problem.message,
         fix=problem.fix,
         source=problem.source,
     )
 
 
-def path_of(cluster: Cluster, container: Container, word: str) -> Path:
-    """Where a container's variable or flag is said; the container's own place where nowhere."""
-    return _find(cluster, container, word)
-
-
-def _find(
+def path_of(
     cluster: Cluster,
     container: Container | None,
     where: str,
     first: Sequence[str] = (),
     further: Sequence[str] = (),
 ) -> Path:
+    """The path in the file that sets a key, a variable or a flag of a container.
+
+    `first` and `further`: other names to look for, before and after `where`. The path of the
+    container's instance when nothing in the file sets it; `recipe` without a container.
+    """
     if container is None:
         return ("recipe",)
     paths = _candidates(cluster, container, where, first, further)
@@ -88,7 +99,7 @@ def _find(
 
 
 def owner(container: Container) -> Path:
-    """The place of the container's instance, or of the proxy."""
+    """The path of the container's instance, or of the proxy."""
     return ("proxy",) if container.role == "proxy" else ("instances", container.instance)
 
 
@@ -99,9 +110,7 @@ def _candidates(
     first: Sequence[str],
     further: Sequence[str],
 ) -> Iterator[Path]:
-    """Where it may be said, the likeliest first. `where`: a key, a variable or a flag, and other
-    words that come before it and after it.
-    """
+    """The paths that may set it, the likeliest first."""
     key = where.rpartition(": ")[2] if ": " in where else ""
     scopes: tuple[Path, ...] = (owner(container), ())
     if key and not key.startswith("--"):
@@ -137,7 +146,7 @@ def _candidates(
 def _flag_paths(
     cluster: Cluster, container: Container, word: str, scopes: tuple[Path, ...]
 ) -> Iterator[Path]:
-    """Arguments stand after the recipe's `args`, and win."""
+    """The paths of a flag: `arguments`, which win, before `args`."""
     instance = cluster.instances.get(container.instance)
     if container.role == "proxy" and cluster.proxy:
         given: dict[Path, Sequence[str]] = {("proxy", "arguments"): cluster.proxy.arguments}
@@ -159,9 +168,9 @@ def _flag_paths(
                 yield (*path, index)
                 yield path
     name = word.removeprefix("--")
-    spelt = (name, name.replace("-", "_"), f"no-{name}", name.removeprefix("no-"))
+    spellings = (name, name.replace("-", "_"), f"no-{name}", name.removeprefix("no-"))
     for scope in scopes:
-        for one in spelt:
+        for one in spellings:
             yield (*scope, "args", one)
 
 

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from string import Formatter
 from types import ModuleType
 
 import entrypoints
@@ -50,11 +51,23 @@ def launch() -> list[Check]:
 
 
 def cluster() -> list[Check]:
-    """What all containers together are held to: clusters/checks."""
+    """The checks of all containers together: clusters/checks."""
     return [
-        Check(one.code, one.severity, one.what, one.source, sayings.of_rule(one.rule, 1))
+        Check(
+            one.code,
+            one.severity,
+            one.what,
+            one.source,
+            tuple(Saying(_template(said.text), _template(said.fix)) for said in one.messages),
+        )
         for one in cluster_checks.CHECKS
     ]
+
+
+def _template(text: str) -> str:
+    """A message's template with `…` for each value."""
+    parts = Formatter().parse(text)
+    return "".join(literal + "…" * (name is not None) for literal, name, _, _ in parts)
 
 
 def machine() -> list[Check]:

@@ -110,7 +110,7 @@ def test_no_address_is_told_that_stands_in_for_a_placed_node() -> None:
     }
     messages = {one.message for one in found(case, "leader-address")}
     assert messages == {
-        f"--data-parallel-address is 10.0.0.9, and the first node, serve-{i}-0, has @serve-{i}-0"
+        f"--data-parallel-address is 10.0.0.9, but the first node, serve-{i}-0, has @serve-{i}-0"
         for i in range(2)
     }
 

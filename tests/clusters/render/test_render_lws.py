@@ -16,6 +16,7 @@ from clusters.runtime.spec import on_node
 from common.errors import UserError
 from entrypoints.inputs import data, yaml12
 from tests import ROOT
+from tests.clusters.render import manifests
 from tests.clusters.render.manifests import (
     compiled,
     environment,
@@ -64,7 +65,7 @@ def of_instance(deployment: Deployment, instance: str) -> dict[str, dict[str, ob
 def test_the_manifests_are_the_committed_ones(name: str) -> None:
     made = lws.files(example(name))
     assert list(made) == ["lws.yaml"]
-    yaml_text.assert_golden(made["lws.yaml"], yaml_text.GOLDEN / "lws" / f"{name}.yaml")
+    manifests.assert_golden(made["lws.yaml"], manifests.GOLDEN / "lws" / f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,18 +77,18 @@ def test_the_same_cluster_gives_the_same_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_core_kinds_fit_their_schemas(name: str) -> None:
-    yaml_text.assert_core_kinds_valid(rendered(example(name), "lws"))
+    manifests.assert_core_kinds_valid(rendered(example(name), "lws"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_leader_worker_sets_fit_their_schema(name: str) -> None:
-    yaml_text.assert_custom_kinds_valid(rendered(example(name), "lws"))
+    manifests.assert_custom_kinds_valid(rendered(example(name), "lws"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_unsound_is_rendered(name: str) -> None:
     deployment = example(name)
-    yaml_text.assert_sound(deployment, lws.files(deployment)["lws.yaml"], BY_THE_SET)
+    manifests.assert_sound(deployment, lws.files(deployment)["lws.yaml"], BY_THE_SET)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,8 +107,8 @@ def test_a_pod_plans_what_its_container_was_compiled_to(name: str) -> None:
             }
             address = str(container.node.address)
             variables = environment(template, address, by_the_set, group.replica)
-            launch = yaml_text.planned(deployment, container, template, variables)
-            yaml_text.assert_same(launch, container)
+            launch = manifests.planned(deployment, container, template, variables)
+            manifests.assert_same(launch, container)
 
 
 @pytest.mark.parametrize("name", ["kubernetes", "pd-3node"])
@@ -122,8 +123,8 @@ def test_the_proxy_knows_leaders_by_the_names_that_the_sets_give_them(name: str)
         ((address, _),) = group.endpoints
         variables[side] = variables[side].replace(host, address)
     assert deployment.proxy
-    launch = yaml_text.planned(deployment, deployment.proxy, template, variables)
-    yaml_text.assert_same(launch, deployment.proxy)
+    launch = manifests.planned(deployment, deployment.proxy, template, variables)
+    manifests.assert_same(launch, deployment.proxy)
 
 
 def test_a_service_before_every_api_finds_its_pods() -> None:
@@ -262,7 +263,7 @@ def test_a_command_of_ones_own_runs_unprobed() -> None:
     text = SINGLE.replace("nodes: 1", "nodes: 1, command: [sleep, $(HOME)]")
     (template,) = pods(rendered(compiled(text), "lws"))
     container = server(template)
-    assert [yaml_text.expanded(word, {"HOME": "/"}) for word in container["args"]] == [
+    assert [manifests.expanded(word, {"HOME": "/"}) for word in container["args"]] == [
         "sleep",
         "$(HOME)",
     ]
@@ -362,7 +363,7 @@ dollars = st.text(st.sampled_from("$()AB x"), max_size=12)
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(dollars, anything))
 def test_kubernetes_leaves_a_literal_as_it_is(value: str) -> None:
-    assert yaml_text.expanded(env.escape(value), {"A": "wrong", "B": "", "": "x"}) == value
+    assert manifests.expanded(env.escape(value), {"A": "wrong", "B": "", "": "x"}) == value
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
