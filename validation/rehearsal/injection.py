@@ -11,7 +11,7 @@ from docker.errors import DockerException
 
 from clusters.deployment import Deployment
 from clusters.live.parallel import each
-from clusters.live.view import View, row
+from clusters.live.table import Progress, row
 from clusters.model import Node
 from validation.rehearsal.deployment import NIC
 from validation.rehearsal.fault_outcome import FaultOutcome, assess, recovery_time
@@ -46,7 +46,7 @@ def inject(
     network: RehearsalNetwork,
     load: LoadGenerator,
     deployment: Deployment,
-    view: View,
+    view: Progress,
 ) -> FaultOutcome:
     """Inject the fault under load, and wait until the cluster serves again and is healthy."""
     with load:
@@ -144,7 +144,7 @@ def _wait(
     load: LoadGenerator,
     since: float,
     deployment: Deployment,
-    view: View,
+    view: Progress,
 ) -> list[str]:
     """Wait until all containers are healthy and requests succeed steadily, or the time is up.
 

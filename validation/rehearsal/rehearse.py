@@ -15,9 +15,9 @@ from requests.exceptions import RequestException
 
 from clusters.deployment import Deployment
 from clusters.live.engine import Engine as Docker
+from clusters.live.table import Progress, Row
 from clusters.live.up import Options as UpOptions
 from clusters.live.up import up
-from clusters.live.view import Row, View
 from clusters.model import Cluster
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from validation.endpoint.client import Endpoint
@@ -213,7 +213,7 @@ def _logs(api: APIClient, deployment: Deployment) -> dict[str, str]:
     return found
 
 
-class _Recorder(View):
+class _Recorder(Progress):
     """A view that also records when each container changed its state."""
 
     def __init__(self, out: TextIO, report: RehearsalReport) -> None:
