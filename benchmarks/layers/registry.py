@@ -64,7 +64,7 @@ class Registry:
 
     def _start(self) -> None:
         if shutil.which("docker-registry") is None:
-            raise BenchmarkError("docker-registry is not installed: ./setup.sh --test installs it")
+            raise BenchmarkError("docker-registry is not installed: ./setup.sh --dev installs it")
         self.storage.mkdir(parents=True, exist_ok=True)
         config = self.directory / "registry.yml"
         config.write_text(CONFIG.format(storage=self.storage, port=self.port))

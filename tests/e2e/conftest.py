@@ -107,7 +107,7 @@ def unchanged_tag() -> Iterator[Callable[[str], None]]:
 def browser() -> Iterator[Browser]:
     names = ("chromium-headless-shell", "chromium")
     program = next(filter(None, map(shutil.which, names)), None)
-    assert program, "./setup.sh installs one of " + ", ".join(names)
+    assert program, "./setup.sh --dev installs one of " + ", ".join(names)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened

@@ -4,6 +4,7 @@
 source /usr/local/Ascend/ascend-toolkit/set_env.sh # they go on after a command that fails
 source /usr/local/Ascend/nnal/atb/set_env.sh
 set -e
-export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux/devlib
+devlib=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux/devlib
+export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$devlib
 export PATH=/opt/vllm/bin:$PATH SETUPTOOLS_SCM_PRETEND_VERSION=$1 COMPILE_CUSTOM_KERNELS=1
 python -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir /wheels /src

@@ -98,7 +98,7 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     for tool in ("cosign", "docker-registry", "oras"):
-        assert shutil.which(tool), "./setup.sh installs it"
+        assert shutil.which(tool), "./setup.sh --dev installs it"
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.start()
     try:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
     for tool in ("cosign", "docker-registry", "oras"):
-        assert shutil.which(tool), "./setup.sh installs it"
+        assert shutil.which(tool), "./setup.sh --dev installs it"
     made = Registry(tmp_path / "registry")
     made.start()
     try:

@@ -165,7 +165,7 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    assert shutil.which("docker-registry"), "./setup.sh installs it"
+    assert shutil.which("docker-registry"), "./setup.sh --dev installs it"
     made = Registry(tmp_path_factory.mktemp("registry"))
     made.start()
     try:

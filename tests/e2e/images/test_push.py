@@ -21,7 +21,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real registry on loopback, gone with the tests."""
-    assert shutil.which("docker-registry"), "./setup.sh installs it"
+    assert shutil.which("docker-registry"), "./setup.sh --dev installs it"
     root = tmp_path_factory.mktemp("registry")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
