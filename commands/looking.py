@@ -136,6 +136,7 @@ def sbom(
         "issuer": "who vouches for the identity: https://token.actions.githubusercontent.com",
         "arch": "the architectures it must have (default: all of the matrix)",
         "provenance": "--no-provenance accepts an image that does not say how it was built",
+        "unsigned": "read the layers even when no trusted signature covers the image",
         "offline": "do without the transparency log; only with --key",
         "certificates": CERTIFICATES,
         "format": FORMAT,
@@ -149,6 +150,7 @@ def check(
     issuer: str = "",
     arch: str = "",
     provenance: bool = True,
+    unsigned: bool = False,
     offline: bool = False,
     certificates: str | None = None,
     format: str = "text",
@@ -172,7 +174,7 @@ def check(
         arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
         at = Reference.parse(image, "IMAGE")
         repository = HttpRepository(at.repository, certificates=bundle)
-        wanted = run.Wanted(arches, trust, provenance)
+        wanted = run.Wanted(arches, trust, provenance, unsigned)
         report = run.check(matrix, repository, at, wanted, say)
         data(format, show.report_data(report), lambda: show.report_text(report))
         if report.problems:

@@ -5,7 +5,6 @@ BuildKit puts a statement for each architecture beside the images of its index.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote
 
 from common.errors import EX_DATAERR, user_error
+from images.registry import limits
 from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"
@@ -38,7 +38,7 @@ class Statement:
     def parse(cls, where: str, content: bytes) -> Statement:
         """Raises UserError (65)."""
         try:
-            raw = json.loads(content)
+            raw = limits.parse(content)
             subjects = [f"sha256:{one['digest']['sha256']}" for one in raw.get("subject") or []]
             return cls(str(raw["predicateType"]), tuple(subjects), dict(raw["predicate"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -70,6 +70,7 @@ def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
     Raises UserError (65) for an attestation that cannot be read.
     """
     found: dict[str, list[Statement]] = {}
+    together = limits.Together("statement")
     for entry in index.document.get("manifests") or []:
         notes = entry.get("annotations") or {}
         if notes.get(KIND) != ATTESTATION:
@@ -79,7 +80,7 @@ def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
             raise user_error("provenance", f"{entry['digest']} is not there", exit_code=EX_DATAERR)
         for layer in manifest.document.get("layers") or []:
             with store.open_blob(layer["digest"]) as blob:
-                statement = Statement.parse(layer["digest"], blob.read())
+                statement = Statement.parse(layer["digest"], together.read(blob, layer["digest"]))
             if statement.kind.startswith(SLSA):
                 found.setdefault(notes.get(OF, ""), []).append(statement)
     return found

@@ -22,11 +22,15 @@ from images.registry.transfer import Say
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an image must have: these architectures, signatures of these, and a provenance."""
+    """What an image must have: these architectures, signatures of these, and a provenance.
+
+    Layers of an image without a trusted signature are read only with `unsigned`.
+    """
 
     arches: Sequence[str]
     trust: Trust
     provenance: bool = True
+    unsigned: bool = False
 
 
 def check(
@@ -58,13 +62,15 @@ class _Check:
     beside: dict[str, list[Statement]] = field(default_factory=dict)
 
     def of(self, root: Manifest) -> tuple[Outcome, ...]:
+        signature = looked("signature", self._signature(root))
         outcomes = [
-            looked("signature", self._signature(root)),
+            signature,
             looked("platforms", self._platforms(root)),
             looked("provenance", self._beside(root)),
         ]
+        read = signature.ok or self.wanted.unsigned
         for arch, manifest in self.manifests.items():
-            outcomes += self._image(arch, manifest, root)
+            outcomes += self._image(arch, manifest, root, read)
         return merged(outcomes)
 
     def _at(self, manifest: Manifest) -> str:
@@ -112,7 +118,9 @@ class _Check:
                     about = ", ".join(statement.subjects)
                     yield Finding("provenance", f"that of {digest} is about {about}")
 
-    def _image(self, arch: str, manifest: Manifest, root: Manifest) -> Iterator[Outcome]:
+    def _image(
+        self, arch: str, manifest: Manifest, root: Manifest, read: bool
+    ) -> Iterator[Outcome]:
         """One architecture; where its layers cannot be read, less is said."""
         search = secrets.Search()
         bills, no_bill = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
@@ -122,6 +130,9 @@ class _Check:
             what = f"there is none that is signed: {no_bill}"
             yield Outcome("SBOM", (Finding(f"SBOM {arch}", what, self._at(manifest)),))
         absent = tuple(self._absent(arch, manifest))
+        if not read:
+            what = "are not read: the image has no trusted signature"
+            absent += (Finding(f"layers {arch}", what, "--unsigned reads them all the same"),)
         yield Outcome("layers", absent)
         if absent:
             return

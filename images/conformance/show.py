@@ -14,7 +14,14 @@ def report_data(report: Report) -> dict[str, Any]:
         "digest": report.digest,
         "ok": not report.problems,
         "checks": [
-            {"name": one.name, "ok": one.ok, "problems": [vars(p) for p in one.problems]}
+            {
+                "name": one.name,
+                "ok": one.ok,
+                "problems": [
+                    {"where": problem.where, "what": problem.message, "fix": problem.fix}
+                    for problem in one.problems
+                ],
+            }
             for one in report.outcomes
         ],
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.contents.layers import Blobs, Contents, read
 from images.contents.packages import wanted
+from images.registry import limits
 from images.registry.oci import Descriptor, Manifest
 
 
@@ -68,11 +68,11 @@ def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
     """Raises UserError (65) when it is no configuration, or not what its digest says."""
     digest = config_digest(manifest)
     with blobs.open_blob(digest) as blob:
-        content = blob.read()
+        content = limits.read(blob, "configuration", f"config {digest[:19]}")
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
         raise user_error(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
     try:
-        return dict(json.loads(content))
+        return dict(limits.parse(content))
     except (ValueError, TypeError) as error:
         what = f"is no configuration: {error}"
         raise user_error(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None

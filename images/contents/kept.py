@@ -12,7 +12,7 @@ from typing import Any
 
 from common.paths import WORK
 from images.contents import own, packages
-from images.contents.layers import Blobs, File, Layer, layer, layers
+from images.contents.layers import Blobs, File, Layer, Memory, layer, layers
 from images.registry.oci import Descriptor
 
 KEPT = WORK / "inspect"
@@ -35,15 +35,16 @@ def read(
     new = [one for one in dict.fromkeys(descriptors) if one.digest not in before]
     if new:
         tell(len(new), sum(one.size for one in new) / 1e6)
-    return layers(descriptors, lambda one: before.get(one.digest) or _read(blobs, one))
+    memory = Memory()
+    return layers(descriptors, lambda one: before.get(one.digest) or _read(blobs, one, memory))
 
 
 def _wanted(path: str) -> bool:
     return own.wanted(path) or (packages.wanted(path) and not path.endswith("/RECORD"))
 
 
-def _read(blobs: Blobs, descriptor: Descriptor) -> Layer:
-    whole = layer(blobs, descriptor, keep=_wanted)
+def _read(blobs: Blobs, descriptor: Descriptor, memory: Memory) -> Layer:
+    whole = layer(blobs, descriptor, keep=_wanted, memory=memory)
     found = replace(
         whole,
         files={path: file for path, file in whole.files.items() if path in whole.kept},

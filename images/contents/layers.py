@@ -1,6 +1,7 @@
 """The files of an image, layer by layer and as a container sees them.
 
-Layers are streamed from where they are, nothing is unpacked to disk; each is held to its digest.
+Layers are streamed from where they are, nothing is unpacked to disk. Each is compared with its
+digest, and refused when it would take more memory or disk than images/registry/limits.yaml allows.
 
     contents = read(store, store.manifest("v0.13.0rc1"), keep=packages.wanted)
     contents.files["etc/passwd"], contents.kept["etc/os-release"]
@@ -24,12 +25,15 @@ import zstandard
 from urllib3.exceptions import HTTPError
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
+from images.registry import limits
 from images.registry.oci import Descriptor, Manifest
 from images.registry.transfer import each
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 PIECE = 1 << 20
 AT_ONCE = 2
+WINDOW = 1 << 27  # bytes that zstd looks back, at most
+ENTRY, LINE = 300, 120  # bytes that an entry, and a line of a kept file, take in memory
 
 Visit = Callable[["File", bytes | None], None]
 Keep = Callable[[str], bool]
@@ -43,7 +47,7 @@ class Blobs(Protocol):
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """One entry of a layer: `path` without a leading slash, `sha256` where it has content."""
 
@@ -93,7 +97,7 @@ def read(
     Raises UserError: 65 with every layer that is not what its digest says, 69 from a registry.
     """
     descriptors = [Descriptor.of(raw) for raw in manifest.document.get("layers") or []]
-    action = partial(layer, blobs, keep=keep, visit=visit, small=small)
+    action = partial(layer, blobs, keep=keep, visit=visit, small=small, memory=Memory())
     return merged(layers(descriptors, action))
 
 
@@ -119,6 +123,23 @@ def _caught(action: Callable[[Descriptor], Layer], descriptor: Descriptor) -> La
         return error.findings[0]
 
 
+class Memory:
+    """What the files of an image's layers take together, about."""
+
+    def __init__(self) -> None:
+        self._left = limits.of_layers("memory")
+        self._lock = threading.Lock()
+
+    def take(self, descriptor: Descriptor, file: File, kept: bytes) -> None:
+        """Raises UserError (65) when there is no more."""
+        size = ENTRY + len(file.path) + len(file.target) + len(kept) + LINE * kept.count(b"\n")
+        with self._lock:
+            self._left -= size
+        if self._left < 0:
+            limit = limits.of_layers("memory")
+            raise _damaged(descriptor, f"needs more than {limit:,} bytes of memory at {file.path}")
+
+
 def layer(
     blobs: Blobs,
     descriptor: Descriptor,
@@ -126,8 +147,13 @@ def layer(
     keep: Keep,
     visit: Visit | None = None,
     small: int = PIECE,
+    memory: Memory | None = None,
 ) -> Layer:
-    """Read one layer. Raises UserError (65) when it is damaged or has another digest."""
+    """Read one layer. Raises UserError (65) when it is damaged, has another digest or is too large.
+
+    `memory` is what the layers of an image share.
+    """
+    memory = memory or Memory()
     files: dict[str, File] = {}
     kept: dict[str, bytes] = {}
     removed, emptied = set(), set()
@@ -135,10 +161,14 @@ def layer(
         with blobs.open_blob(descriptor.digest) as blob:
             packed = _Hashed(blob)
             with _unpacked(packed) as stream:
-                plain = _Hashed(stream)
+                plain = _Plain(stream, descriptor)
                 with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=PIECE) as tar:
                     for member in tar:
-                        directory, name = posixpath.split(_path(member.name))
+                        path = _path(member.name)
+                        if member.isfile() and keep(path):
+                            _check_size(descriptor, path, member.size)
+                        plain.expect(member.size, path)
+                        directory, name = posixpath.split(path)
                         if name == OPAQUE:
                             emptied.add(directory)
                         elif name.startswith(WHITEOUT):
@@ -151,6 +181,7 @@ def layer(
                             files[file.path] = file
                             if content is not None and keep(file.path):
                                 kept[file.path] = content
+                            memory.take(descriptor, file, kept.get(file.path, b""))
                             if visit:
                                 within = content is not None and file.size <= small
                                 visit(file, content if within else None)
@@ -171,6 +202,12 @@ def layer(
 
 def _damaged(descriptor: Descriptor, what: str) -> UserError:
     return user_error(f"layer {descriptor.digest[:19]}", what, exit_code=EX_DATAERR)
+
+
+def _check_size(layer: Descriptor, path: str, size: int) -> None:
+    if size > (limit := limits.of_file(path)):
+        what = f"{path} has {size:,} bytes, the limit for such a file is {limit:,}"
+        raise _damaged(layer, what)
 
 
 def _path(name: str) -> str:
@@ -229,6 +266,37 @@ class _Hashed:
         return f"sha256:{self._hash.hexdigest()}"
 
 
+class _Plain(_Hashed):
+    """The tar of a layer: refuses to read on where an entry's header, or the layer, has no end."""
+
+    def __init__(self, source: BinaryIO, layer: Descriptor) -> None:
+        super().__init__(source)
+        self._layer = layer
+        self._header = limits.of_layers("header")
+        self._header_end = self._header
+        self._end = limits.unpacked(layer.size)
+
+    def expect(self, size: int, path: str) -> None:
+        """So many bytes of content, and then the header of another entry."""
+        self._header_end = self.size + size + self._header
+        if self.size + size > self._end:
+            raise _damaged(self._layer, f"unpacks to more than {self._end:,} bytes with {path}")
+
+    def read(self, size: int = -1) -> bytes:
+        piece = super().read(size)
+        if self.size > self._header_end:
+            what = f"the header of an entry has more than {self._header:,} bytes"
+            raise _damaged(self._layer, what)
+        if self.size > self._end:
+            raise _damaged(self._layer, f"unpacks to more than {self._end:,} bytes")
+        return piece
+
+    def drain(self) -> None:
+        """What is behind the last entry."""
+        self._header_end = self._end
+        super().drain()
+
+
 class _Again:
     """A stream whose first bytes were looked at already."""
 
@@ -253,7 +321,7 @@ def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
         with gzip.GzipFile(fileobj=stream) as plain:
             yield cast(BinaryIO, plain)
     elif head == b"\x28\xb5\x2f\xfd":
-        decompressor = zstandard.ZstdDecompressor()
+        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
         with decompressor.stream_reader(stream, read_across_frames=True) as plain:
             yield cast(BinaryIO, plain)
     else:

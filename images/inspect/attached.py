@@ -13,9 +13,9 @@ from common.errors import EX_DATAERR, user_error
 from images.attestations.provenance import Statement
 from images.inspect.model import Sbom
 from images.inspect.places import Store
+from images.registry import limits
 from images.registry.oci import Manifest
 
-LARGEST = 64_000_000  # bytes of a list
 KINDS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the type's name
 ATTESTATIONS = ("dsse.envelope", "sigstore.bundle")
 COSIGN = ".att"  # of cosign's tag for attestations
@@ -24,10 +24,11 @@ COSIGN = ".att"  # of cosign's tag for attestations
 def sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
     """The lists of an image or of its index, each once. Raises UserError (65, 69)."""
     found: dict[str, Sbom] = {}
+    lists, statements = limits.Together("list of contents"), limits.Together("statement")
     for subject in dict.fromkeys(subjects):
         for manifest in _attached(store, subject.digest):
             for raw in manifest.document.get("layers") or []:
-                sbom = _sbom(store, raw["digest"], raw["mediaType"], raw["size"])
+                sbom = _sbom(store, raw["digest"], raw["mediaType"], lists, statements)
                 if sbom:
                     found.setdefault(sbom.digest, sbom)
     yield from found.values()
@@ -44,13 +45,15 @@ def _attached(store: Store, digest: str) -> list[Manifest]:
     return list(dict.fromkeys(one for one in manifests if one is not None))
 
 
-def _sbom(store: Store, digest: str, media_type: str, size: int) -> Sbom | None:
+def _sbom(
+    store: Store, digest: str, media_type: str, lists: limits.Together, statements: limits.Together
+) -> Sbom | None:
     kind = _kind(media_type)
     signed = any(name in media_type for name in ATTESTATIONS)
-    if size > LARGEST or not (kind or signed):
+    if not (kind or signed):
         return None
     with store.open_blob(digest) as file:
-        content = file.read()
+        content = (lists if kind else statements).read(file, digest)
     if kind:
         return Sbom(kind, digest, content)
     statement = _statement(digest, content)
@@ -66,7 +69,7 @@ def _kind(name: str) -> str:
 def _statement(digest: str, content: bytes) -> Statement:
     """What an attestation says: in an envelope, which newer versions of cosign put in a bundle."""
     try:
-        document = json.loads(content)
+        document = limits.parse(content)
         payload = base64.b64decode(document.get("dsseEnvelope", document)["payload"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise user_error(digest, f"is no attestation: {error!r}", exit_code=EX_DATAERR) from None

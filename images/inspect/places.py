@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_yo
 from common.paths import WORK
 from images.build import engine
 from images.build.base import no_engine
+from images.registry import limits
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import Descriptor, Layout, Manifest
 
@@ -63,18 +63,18 @@ class LayoutStore:
     def manifest(self, reference: str) -> Manifest | None:
         entries = self._entries()
         digests = [raw["digest"] for raw in entries if reference in (_name(raw), raw["digest"])]
-        if not digests and not self.layout.path(reference).is_file():
+        if not digests and not self.layout.has(reference):
             return None
         return self.layout.manifest(digests[0] if digests else reference)
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        path = self.layout.path(digest)
         try:
-            file = self.layout.path(digest).open("rb")
+            file = path.open("rb")
         except OSError as error:
-            raise user_error(
-                str(self.layout.path(digest)), f"cannot be read: {error.strerror}", "", EX_DATAERR
-            ) from None
+            what = f"cannot be read: {error.strerror}"
+            raise user_error(str(path), what, "", EX_DATAERR) from None
         with file:
             yield file
 
@@ -85,7 +85,9 @@ class LayoutStore:
     def _entries(self) -> list[dict[str, Any]]:
         path = self.layout.directory / "index.json"
         try:
-            return list(json.loads(path.read_text())["manifests"])
+            with path.open("rb") as file:
+                content = limits.read(file, "index of a layout", str(path))
+            return list(limits.parse(content)["manifests"])
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             raise user_error(
@@ -104,15 +106,15 @@ class EngineStore:
         self._say = say
         self._one = threading.Lock()  # layers are read by several threads
         self._kept = Layout(KEPT)
-        self._new = [name for key, name in names.items() if not self._kept.path(key).is_file()]
+        self._new = [name for key, name in names.items() if not self._kept.has(key)]
         self._saved = LayoutStore(Layout(scratch))
 
     def manifest(self, reference: str) -> Manifest | None:
         if not reference.startswith("sha256:"):
             return None  # the engine has no tag for what refers to an image
-        if not self._kept.path(reference).is_file() and reference in self.names:
+        if not self._kept.has(reference) and reference in self.names:
             self._ask(self.names[reference])
-        if self._kept.path(reference).is_file():
+        if self._kept.has(reference):
             return self._kept.manifest(reference)
         self._save()
         tags = {familiar(tag): tag for tag in self._saved.tags()}
@@ -122,7 +124,7 @@ class EngineStore:
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
         kept = LayoutStore(self._kept)
-        if not self._kept.path(digest).is_file():
+        if not self._kept.has(digest):
             self._save()
             kept = self._saved
         with kept.open_blob(digest) as file:

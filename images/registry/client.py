@@ -22,7 +22,7 @@ from docker import auth
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, one_line, user_error
 from images.registry.login import Login
-from images.registry.oci import MANIFESTS, Descriptor, Manifest
+from images.registry.oci import DIGEST, MANIFESTS, Descriptor, Manifest
 from images.registry.transport import Answer, Transport, is_loopback, resolved, same_origin
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
@@ -30,7 +30,6 @@ FULL = re.compile(r'no space left|ENOSPC|"Err":\s*28\b|insufficient storage', re
 HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|[\w.-]+:\d+|\[[0-9a-f:]+\](:\d+)?", re.ASCII)
 NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NO_DIGEST = f"sha256:{'0' * 64}"
 
 CONNECTION = re.compile(

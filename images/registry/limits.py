@@ -71,6 +71,23 @@ def parse(content: bytes | str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+class Together:
+    """Documents of a kind that one image has: all of them within the limit of one."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._size = 0
+
+    def read(self, file: BinaryIO, where: str) -> bytes:
+        """All of one. Raises UserError (65)."""
+        content = read(file, self._kind, where)
+        self._size += len(content)
+        if self._size > of_document(self._kind):
+            raise too_large(where, self._kind, of_document(self._kind))
+        return content
+
+
 def too_large(where: str, kind: str, limit: int) -> UserError:
-    what = f"has more than {limit:,} bytes, the limit for a {kind}"
+    article = "an" if kind.startswith("index") else "a"
+    what = f"has more than {limit:,} bytes, the limit for {article} {kind}"
     return user_error(where, what, "images/registry/limits.yaml says why", EX_DATAERR)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, user_error
+from common.errors import EX_DATAERR, one_line, user_error
+from images.registry import limits
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
@@ -53,6 +55,7 @@ def media_types(name: str) -> MediaTypes:
     return MEDIA_TYPES[name]
 
 
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 INDEXES = tuple(types.index for types in MEDIA_TYPES.values())
 MANIFESTS = (*INDEXES, *(types.manifest for types in MEDIA_TYPES.values()))
 
@@ -97,7 +100,7 @@ class Manifest:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        return dict(json.loads(self.body))
+        return dict(limits.parse(self.body))
 
     @property
     def descriptor(self) -> Descriptor:
@@ -156,23 +159,30 @@ class Layout:
     directory: Path
 
     def path(self, digest: str) -> Path:
-        algorithm, _, name = digest.partition(":")
-        return self.directory / "blobs" / algorithm / name
+        """Raises UserError (65) for what is not a digest: it could lead to any file."""
+        if not DIGEST.fullmatch(digest):
+            what = f"'{one_line(digest)}' is not a digest"
+            raise user_error(str(self.directory), what, "sha256:…", EX_DATAERR)
+        return self.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def has(self, digest: str) -> bool:
+        return bool(DIGEST.fullmatch(digest)) and self.path(digest).is_file()
 
     def manifest(self, digest: str) -> Manifest:
         """Raises UserError (65) for what is not there or no manifest."""
+        path = self.path(digest)
         try:
-            body = self.path(digest).read_bytes()
-            return Manifest(json.loads(body)["mediaType"], body)
+            with path.open("rb") as file:
+                body = limits.read(file, "manifest", str(path))
+            return Manifest(limits.parse(body)["mediaType"], body)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise user_error(
-                str(self.path(digest)), f"is no manifest: {error!r}", "build again", EX_DATAERR
-            ) from None
+            what = f"is no manifest: {error!r}"
+            raise user_error(str(path), what, "build again", EX_DATAERR) from None
 
     def whole(self, digest: str) -> bool:
         """Whether a manifest is there with all its blobs."""
-        return self.path(digest).is_file() and all(
-            self.path(blob.digest).is_file() for blob in self.manifest(digest).blobs
+        return self.has(digest) and all(
+            self.has(blob.digest) for blob in self.manifest(digest).blobs
         )
 
 

@@ -176,7 +176,7 @@ def test_another_layer(shop: Shop) -> None:
     shop.published("layer")
     spoilt = pair()
     spoilt[0].layers.append({"opt/vllm/lib/python3.11/site-packages/sitecustomize.py": "import os"})
-    found = shop.refused(shop.push("layer", spoilt))
+    found = shop.refused(shop.push("layer", spoilt), "--unsigned")
     assert "no signatures found" in found["signature"][0]
     assert ["SBOM arm64" in line for line in found["SBOM"]] == [True]
     (strange,) = found["files"]
@@ -187,7 +187,7 @@ def test_a_changed_label(shop: Shop) -> None:
     shop.published("label")
     spoilt = pair()
     spoilt[1].labels["ascend.pin.cann"] = "8.5.0"
-    found = shop.refused(shop.push("label", spoilt))
+    found = shop.refused(shop.push("label", spoilt), "--unsigned")
     assert "signature" in found
     (label,) = found["labels"]
     assert label.startswith("labels amd64: ascend.pin.cann: is '8.5.0', the matrix says '8.3.rc2'")
@@ -203,13 +203,15 @@ def test_another_key(shop: Shop, good: str) -> None:
     found = shop.refused(good, whose="theirs")
     assert "invalid signature" in found["signature"][0]
     assert len(found["SBOM"]) == 2, "what they attest counts for nothing either"
-    assert set(found) == {"signature", "SBOM"}
+    assert set(found) == {"signature", "SBOM", "layers"}
+    assert all("are not read" in line for line in found["layers"])
 
 
 def test_signed_by_someone_else(shop: Shop) -> None:
     image = shop.push("theirs", pair())
     shop.sign(image, whose="theirs")
-    assert set(shop.refused(image)) == {"signature", "SBOM"}
+    assert set(shop.refused(image)) == {"signature", "SBOM", "layers"}
+    assert set(shop.refused(image, "--unsigned")) == {"signature", "SBOM"}
 
 
 def test_no_sbom(shop: Shop) -> None:
@@ -263,7 +265,7 @@ def test_an_index_whose_digest_was_swapped(shop: Shop) -> None:
     document["manifests"][0] = json.loads(theirs.body)["manifests"][0]
     swapped = type(ours).made({**document, "mediaType": ours.media_type})
     repository.push_manifest(A3.tag, swapped)
-    found = shop.refused(image)
+    found = shop.refused(image, "--unsigned")
     assert "no signatures found" in found["signature"][0]
     assert any("arm64: ascend.platform: is 'a2'" in line for line in found["labels"])
 

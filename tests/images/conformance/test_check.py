@@ -84,6 +84,7 @@ class Scene:
     provenance: bool = True
     arches: tuple[str, ...] = ("arm64", "amd64")
     spoil: Callable[[Any], None] = lambda registry: None
+    unsigned: bool = False
 
     def report(self) -> Report:
         root = index(Layout(self.directory), self.smalls, self.provenance)
@@ -94,7 +95,8 @@ class Scene:
             self.signatures.sboms.setdefault(manifest.digest, [text])
         self.spoil(registry)
         at = Reference.parse(f"{NAME}:{self.tag}", "IMAGE")
-        return check(MATRIX, registry, at, Wanted(self.arches, TRUST), quiet)
+        wanted = Wanted(self.arches, TRUST, unsigned=self.unsigned)
+        return check(MATRIX, registry, at, wanted, quiet)
 
     def problems(self) -> list[str]:
         return [str(problem) for problem in self.report().problems]
@@ -127,6 +129,7 @@ def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
     scene.smalls[0].labels["ascend.pin.torch"] = "2.7.1"
     scene.smalls[0].layers.append({"root/.netrc": "machine x login y password z"})
     scene.provenance = False
+    scene.unsigned = True
     scene.spoil = lambda registry: scene.signatures.signed.clear()
     report = scene.report()
     assert [one.name for one in report.outcomes if not one.ok] == [
@@ -135,6 +138,13 @@ def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
     assert len(report.problems) == 7
     data = show.report_data(report)
     assert data["ok"] is False
+    assert data["checks"][0]["problems"] == [
+        {
+            "where": "signature",
+            "what": "none by env://KEY: no signatures found",
+            "fix": f"{NAME}@{report.digest}",
+        }
+    ]
     rows = [line.split(maxsplit=1) for line in show.report_text(report).splitlines()[2:]]
     assert dict(rows) == {
         "signature": "1 problem",
@@ -169,6 +179,31 @@ def test_no_such_image_and_no_registry_are_not_the_images_fault(
 def filled_empty(scene: Scene) -> Any:
     Layout(scene.directory)
     return filled(scene.directory)
+
+
+def test_no_layer_is_read_before_a_trusted_signature(scene: Scene) -> None:
+    opened: set[str] = set()
+    layers: set[str] = set()
+
+    def unsigned(registry: Any) -> None:
+        scene.signatures.signed.clear()
+        for manifest in registry.manifests.values():
+            layers.update(one.digest for one in manifest.blobs if "tar" in one.media_type)
+        open_blob = registry.open_blob
+        registry.open_blob = lambda digest: (opened.add(digest), open_blob(digest))[1]
+
+    scene.spoil = unsigned
+    report = scene.report()
+    assert [one.name for one in report.outcomes if not one.ok] == ["signature", "layers"]
+    assert [str(problem) for problem in report.problems[1:]] == [
+        f"layers {arch}: are not read: the image has no trusted signature "
+        "(--unsigned reads them all the same)"
+        for arch in ("arm64", "amd64")
+    ]
+    assert not opened & layers
+    scene.unsigned = True
+    assert [one.name for one in scene.report().outcomes if not one.ok] == ["signature"]
+    assert layers <= opened
 
 
 # ---- platforms, layers, signatures ---------------------------------------------------------------
@@ -258,7 +293,7 @@ def test_a_configuration_that_names_other_layers(scene: Scene) -> None:
         registry.manifests[changed.digest] = changed
         registry.tagged[scene.tag] = changed.digest
 
-    scene.spoil = lie
+    scene.spoil, scene.unsigned = lie, True
     said = "\n".join(scene.problems())
     assert "has other layers than its configuration names" in said
     assert "signature: none by env://KEY: no signatures found" in said
