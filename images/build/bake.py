@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
+from common import docker
+from common.errors import EX_SOFTWARE, Finding, UserError
 from common.process import end
-from images.build.base import no_engine
 from images.build.progress import Progress, Step
 
 # What a failed build's words mean to the one who has to mend it.
@@ -119,9 +119,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str]:
             start_new_session=True,  # docker starts buildx, and may end before it
         )
     except FileNotFoundError:
-        raise user_error(
-            "docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE
-        ) from None
+        raise docker.not_installed() from None
 
 
 @contextmanager
@@ -146,11 +144,8 @@ def failure(progress: Progress) -> UserError:
     words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(
         progress.words
     )
-    if re.search(
-        r"connect to the Docker daemon|no builder .* found|is the docker daemon running",
-        words,
-    ):
-        return no_engine(words)
+    if docker.NO_ENGINE.search(words):
+        return docker.no_engine(words)
     steps = progress.failed() or ([] if words else progress.cancelled())
     problems = [_problem(step) for step in steps] or [
         Finding("docker buildx bake", words or "failed without a word", _remedy(words))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import docker
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.terminal import Say
 from images.build.render import DEBIAN, Base, stand_in_environment
@@ -126,38 +126,16 @@ def identify(
         if reference not in known:
             raise user_error(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
         return Identity(known[reference])
-    if builder is None:
-        local = _docker("image", "inspect", "--format", "{{.Id}}", reference)
-        if local.returncode == 0:
-            return Identity(local.stdout.strip())
-        if "Cannot connect" in local.stderr or "permission denied" in local.stderr:
-            raise no_engine(local.stderr)
-    remote = _docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
+    if builder is None and (local := docker.image_id(reference)):
+        return Identity(local)
+    remote = docker.run(
+        "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference
+    )
     if remote.returncode:
         words = " ".join(remote.stderr.split()).removeprefix("ERROR: ")
         raise user_error(reference, f"cannot be pulled: {words}", OTHER_WAYS, EX_UNAVAILABLE)
     digest = json.loads(remote.stdout)["digest"]
     return Identity(digest, f"{reference.split('@')[0]}@{digest}")
-
-
-def no_engine(words: str) -> UserError:
-    return user_error(
-        "docker",
-        f"no engine answers: {' '.join(words.split())}",
-        "./setup.sh installs and starts one; --builder NAME uses another",
-        EX_UNAVAILABLE,
-    )
-
-
-def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        raise user_error(
-            "docker", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE
-        ) from None
 
 
 # ---- CANN's installers ---------------------------------------------------------------------------

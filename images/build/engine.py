@@ -8,13 +8,13 @@ is read, and the engine does not take the image for pushed.
 from __future__ import annotations
 
 import socket
-import subprocess
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from common import docker
 from images.registry.oci import Manifest
 
 NAME, TAG = "image", "asked"
@@ -50,20 +50,12 @@ def _push(reference: str, lacks: Collection[str] = ()) -> _Registry:
     """Have an image pushed to a registry that lacks these blobs of it."""
     with _registry(lacks) as registry:
         name = f"127.0.0.1:{registry.server_port}/{NAME}:{TAG}"
-        if _docker("tag", reference, name):
+        if docker.output("tag", reference, name, timeout=SECONDS) is not None:
             try:
-                _docker("push", "--quiet", name)
+                docker.output("push", "--quiet", name, timeout=SECONDS)
             finally:
-                _docker("rmi", name)
+                docker.output("rmi", name, timeout=SECONDS)
     return registry
-
-
-def _docker(*arguments: str) -> bool:
-    try:
-        answer = subprocess.run(["docker", *arguments], capture_output=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.returncode == 0
 
 
 class _Registry(ThreadingHTTPServer):

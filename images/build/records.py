@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common import docker
 from common.paths import WORK
 from images.build import push
 from images.build.compressed_size import CompressedSize
@@ -70,11 +70,11 @@ def inspect(
 
 def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
     """Digests (of the unpacked layers) and sizes, as the engine has them."""
-    inspected = _docker_lines("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
-    digests: list[str] = json.loads(inspected[0]) if inspected else []
+    inspected = docker.output("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
+    digests: list[str] = json.loads(inspected) if inspected else []
     columns = "{{.Size}}\t{{.CreatedBy}}"
-    history = _docker_lines("history", "--no-trunc", "--human=false", "--format", columns, tag)
-    rows = [line.split("\t", 1) for line in reversed(history)]
+    history = docker.output("history", "--no-trunc", "--human=false", "--format", columns, tag)
+    rows = [line.split("\t", 1) for line in reversed((history or "").splitlines())]
     made = ("ADD", "COPY", "RUN", "WORKDIR")
     filled = [int(size) for size, by in rows if size != "0" or by.startswith(made)]
     unknown: list[int | None] = [None] * len(digests)
@@ -86,11 +86,6 @@ def _packed_layers(manifests: Mapping[str, Manifest]) -> tuple[list[str], list[i
     first = next(iter(manifests.values()))
     layers = [Descriptor.of(raw) for raw in first.document["layers"]]
     return [layer.digest for layer in layers], [layer.size for layer in layers]
-
-
-def _docker_lines(*arguments: str) -> list[str]:
-    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True)
-    return answer.stdout.splitlines() if answer.returncode == 0 else []
 
 
 def _record(target: BuildTarget) -> Path:
@@ -145,8 +140,8 @@ def up_to_date(target: BuildTarget, fingerprint: str) -> Built | None:
     record = _read(_record(target))
     if record.get("image") != fingerprint or not record.get("digest"):
         return None
-    inspect_local = ("image", "inspect", "--format", "{{.Id}}", target.tag)
-    found = push.resolve(target.tag) if options.push else "".join(_docker_lines(*inspect_local))
+    local = ("image", "inspect", "--format", "{{.Id}}", target.tag)
+    found = push.resolve(target.tag) if options.push else docker.output(*local)
     if found != record["digest"]:
         return None
     return Built(target.tag, record["digest"], record["layers"], record["sizes"], up_to_date=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common import docker
 from common.errors import EX_UNAVAILABLE, user_error
 from common.terminal import Say
-from images.build.base import no_engine
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
 from images.names import REPOSITORY
@@ -88,11 +87,9 @@ def _is_image(manifest: Manifest | None) -> bool:
 
 def _in_engine() -> list[str]:
     form = ("--format", "{{.Repository}}:{{.Tag}}")
-    answer = subprocess.run(
-        ["docker", "images", "--filter", f"label={LABEL}", *form], capture_output=True, text=True
-    )
+    answer = docker.run("images", "--filter", f"label={LABEL}", *form)
     if answer.returncode:
-        raise no_engine(answer.stderr)
+        raise docker.no_engine(answer.stderr)
     return sorted(line for line in answer.stdout.splitlines() if "<none>" not in line)
 
 

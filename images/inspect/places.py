@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from common import docker
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_you_mean, user_error
 from common.paths import WORK
 from images.build import engine
-from images.build.base import no_engine
 from images.registry import limits
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import Descriptor, Layout, Manifest
@@ -270,18 +270,5 @@ def familiar(name: str) -> str:
 
 
 def _id(reference: str) -> str:
-    """What the engine calls an image: its digest."""
-    return _docker("image", "inspect", "--format", "{{.Id}}", reference)
-
-
-def _docker(*arguments: str) -> str:
-    """What docker says; nothing where it knows no such image. Raises UserError (69)."""
-    try:
-        answer = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        return ""
-    if "Cannot connect" in answer.stderr or "permission denied" in answer.stderr:
-        raise no_engine(answer.stderr)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    """The digest of an image in the engine; empty when it has none, or there is no docker."""
+    return docker.image_id(reference) if shutil.which("docker") else ""
