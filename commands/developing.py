@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from importlib.util import find_spec
 
 from invoke import Context, Exit, task
 
-UNIT = "not e2e and not parser"
-OTHERS = "(e2e or parser) and not cpu"
-AT_ONCE = ["--numprocesses", "auto", "--dist", "loadfile"]  # the tests of a file share fixtures
-NO_TESTS = 5  # pytest's exit code
+UNIT = "not e2e and not index and not parser"
+# The tests of a file share fixtures; the files keep their order: tests/e2e/conftest.py.
+SIDE_BY_SIDE = ["--dist=loadfile", "--no-loadscope-reorder"]
 
 
 @task(
     auto_shortflags=False,
     help={
-        "unit": "only the tests that need neither an engine nor vLLM",
+        "unit": "only the tests that need no engine, no index, and no vLLM",
         "k": "only tests whose name matches",
     },
 )
 def test(c: Context, unit: bool = False, k: str = "") -> None:
-    """Run the tests; those marked e2e need a Docker engine and take minutes.
-
-    The others run first, as many at once as there are processors.
-    """
-    only = ["-k", k] if k else []
-    parts = [[*AT_ONCE, "-m", UNIT, *only]]
-    if not unit:
-        parts.append(["-m", OTHERS, *only])
-    codes = [_python(c, "pytest", *part, warn=True) for part in parts]
-    # With -k a part may have no test, but not all of them.
-    ran = [code for code in codes if code != NO_TESTS]
-    if not ran or any(ran):
-        raise Exit(code=max(ran, default=NO_TESTS))
+    """Run the tests side by side; those marked e2e need a Docker engine and take minutes."""
+    # Tests that need an engine wait for it much of the time: one worker more keeps all CPUs busy.
+    workers = (os.cpu_count() or 1) + (not unit)
+    only = [*(["-m", UNIT] if unit else []), *(["-k", k] if k else [])]
+    code = _python(c, "pytest", f"--numprocesses={workers}", *SIDE_BY_SIDE, *only, warn=True)
+    if code:
+        raise Exit(code=code)
 
 
 @task

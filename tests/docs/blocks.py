@@ -28,7 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 KNOWN: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("blocks.yaml").read_text())
 SHIMS = Path(__file__).parent / "shims"
 PATH = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"  # a reader has the environment active
-KEPT = ("bake", "built", "roots")  # what a build keeps for the next one
+KEPT = ("built", "environments", "roots")  # what a build keeps for the next one
 _DIRECTIVE = re.compile(r"<!-- run: (?P<kind>[a-z]+)(?P<words>( [a-z]+(=\d+)?)*) -->")
 _SHELLS = ("bash", "sh", "shell", "console", "")
 

@@ -1,21 +1,28 @@
-"""Real images, built once a session on the stand-in base, and the means to look into them."""
+"""Real images, built once a run on the stand-in base, and the means to look into them.
+
+The files run side by side. A test whose containers, networks, or tags have fixed names keeps them
+to its own file, and a build in the checkout takes a lock: `build` and `building`.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
+from common.paths import WORK
 from tests import ROOT
+from tests.docs.blocks import scratch
 
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 SITE_PACKAGES = "/opt/vllm/lib/python3.11/site-packages"
@@ -23,11 +30,37 @@ SITE_PACKAGES = "/opt/vllm/lib/python3.11/site-packages"
 pytestmark = pytest.mark.e2e
 
 
+HERE = Path(__file__).parent
+# Workers take files in this order, then the rest: first the builds that others wait for, then what
+# needs no image, then the long ones. The short files at the end leave no worker without work.
+ORDER = ("images/test_image.py",)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the engine; what only the native images serve runs first."""
+    """Everything here needs the engine, and comes first: it takes the longest."""
+    order = {HERE / name: number for number, name in enumerate(ORDER)}
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        return HERE not in item.path.parents, order.get(item.path, len(order))
+
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+    items.sort(key=place)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, among all workers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def building() -> AbstractContextManager[None]:
+    """Keep other builds out of the checkout: they share files in build/."""
+    return locked(WORK / "e2e-build.lock")
 
 
 def docker(*arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -37,14 +70,29 @@ def docker(*arguments: str, check: bool = True, **options: Any) -> subprocess.Co
     return answer
 
 
-def invoke(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of the project's commands as a person would."""
+def invoke(
+    *arguments: str, where: Path = ROOT, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's commands as a person would, in a directory with the project."""
     command = [sys.executable, "-m", "invoke", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+    environ = {**(os.environ if env is None else env), "PYTHONPATH": str(where)}
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, env=environ)
 
 
-def build(*arguments: str) -> list[dict[str, Any]]:
-    answer = invoke("build", "--format", "json", *arguments)
+def project(directory: Path) -> Path:
+    """The project in another directory, with an own build/: its builds wait for no others.
+
+    Only the root file systems are shared.
+    """
+    scratch(directory)
+    (WORK / "roots").mkdir(parents=True, exist_ok=True)
+    (directory / "build" / "roots").symlink_to(WORK / "roots")
+    return directory
+
+
+def build(*arguments: str, where: Path = ROOT) -> list[dict[str, Any]]:
+    with building() if where == ROOT else nullcontext():
+        answer = invoke("build", "--format", "json", *arguments, where=where)
     assert answer.returncode == 0, answer.stderr[-4000:]
     return list(json.loads(answer.stdout))
 
@@ -79,9 +127,24 @@ def image(built: dict[str, Any]) -> Image:
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[str, Image]:
-    """The A2 and A3 images of the default release for this machine, built in one graph."""
-    a2, a3 = build("--platform=a2,a3", "--base=stand-in", f"--arch={NATIVE}")
+def run_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A directory that all workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def images(run_directory: Path) -> dict[str, Image]:
+    """The A2 and A3 images of the default release for this machine, built in one graph.
+
+    The first worker that asks builds them; the others wait for it.
+    """
+    built = run_directory / "images.json"
+    with locked(built.with_suffix(".lock")):
+        if not built.exists():
+            what = build("--platform=a2,a3", "--base=stand-in", f"--arch={NATIVE}")
+            built.write_text(json.dumps(what))
+    a2, a3 = json.loads(built.read_text())
     return {"a2": image(a2), "a3": image(a3)}
 
 
@@ -101,14 +164,3 @@ def unchanged_tag() -> Iterator[Callable[[str], None]]:
     yield remember
     for tag, digest in before.items():
         assert docker("image", "inspect", "--format", "{{.Id}}", tag, check=False).stdout == digest
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium-headless-shell", "chromium")
-    program = next(filter(None, map(shutil.which, names)), None)
-    assert program, "./setup.sh --dev installs one of " + ", ".join(names)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.paths import WORK
-from tests.e2e.conftest import NATIVE, ROOT, Image, docker, invoke
+from tests.e2e.conftest import NATIVE, ROOT, Image, building, docker, invoke
 
 
 def errors(answer: subprocess.CompletedProcess[str]) -> list[str]:
@@ -44,7 +44,8 @@ def test_no_engine() -> None:
 def test_an_index_that_does_not_answer(a3: Image, unchanged_tag: Callable[[str], None]) -> None:
     unchanged_tag(a3.tag)
     index = "--pip-index=http://127.0.0.1:1/simple"
-    answer = invoke("build", "--platform=a3", "--base=stand-in", "--no-cache", index)
+    with building():
+        answer = invoke("build", "--platform=a3", "--base=stand-in", "--no-cache", index)
     assert answer.returncode == 70
     assert any("--pip-index" in error for error in errors(answer))
 
@@ -129,7 +130,8 @@ def small_engine(tmp_path: Path) -> Iterator[str]:
 
 def test_no_disk(a3: Image, small_engine: str) -> None:
     environment = {**os.environ, "DOCKER_HOST": small_engine}
-    answer = invoke("build", "--platform=a3", "--base=stand-in", env=environment)
+    with building():
+        answer = invoke("build", "--platform=a3", "--base=stand-in", env=environment)
     assert answer.returncode == 70
     assert any("the disk is full" in error for error in errors(answer))
     assert docker("images", "--quiet", env=environment).stdout == ""

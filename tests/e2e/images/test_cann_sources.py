@@ -25,7 +25,7 @@ from images.build.stages.standin import tree
 from images.build.stages.standin.environment import NNAL, cann
 from images.matrix import SOURCES, Matrix, load
 from images.mirrors import Mirrors
-from tests.e2e.conftest import NATIVE, docker
+from tests.e2e.conftest import NATIVE, building, docker
 
 VERSION = "8.3.rc2"
 NAMES = {
@@ -190,7 +190,9 @@ def test_an_image_from_canns_installers(
 ) -> None:
     chosen = options(matrix, installers, sources)
     variants = [matrix.variant(None, "a3", "ubuntu22.04")]
-    (built,) = builds.build(targets.resolve(matrix, variants, chosen, print), print)
+    with building():
+        resolved = targets.resolve(matrix, variants, chosen, print)
+        (built,) = builds.build(resolved, print)
     assert not built.tag.endswith("-standin")
     code = """
 import importlib.metadata, vllm_ascend.kernels, vllm_ascend._build_info as info, mooncake.engine

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import SITE_PACKAGES, Image, build, docker, image
+from tests.e2e.conftest import SITE_PACKAGES, Image, build, docker, image, project
 
 FOREIGN = "arm64"
 EM_AARCH64 = 183
-# Under a name of its own: the native image keeps its tag.
+# Under another name: the native image keeps its tag.
 ARM64 = (
     *("--platform=a3", "--base=stand-in", f"--arch={FOREIGN}"),
     "--registry=test.invalid/arm64",
@@ -34,7 +34,8 @@ def arm64(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Every stage made anew, with credentials that no index asks for."""
     netrc = tmp_path_factory.mktemp("home") / "netrc"
     netrc.write_text(f"machine index.invalid login someone password {SECRET}\n")
-    (built,) = build(*ARM64, "--no-cache", f"--netrc={netrc}")
+    where = project(tmp_path_factory.mktemp("arm64") / "project")
+    (built,) = build(*ARM64, "--no-cache", f"--netrc={netrc}", where=where)
     return image(built)
 
 

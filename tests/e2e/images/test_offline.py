@@ -11,7 +11,7 @@ import pytest
 from images.build import bundle as offline
 from images.build.bake import bake
 from images.build.progress import Progress
-from tests.e2e.conftest import NATIVE, Image, docker, image, invoke
+from tests.e2e.conftest import NATIVE, Image, docker, image, invoke, project
 
 WHAT = ("--platform=a3", "--base=stand-in", f"--arch={NATIVE}")
 NOWHERE = "http://127.0.0.1:9"
@@ -30,9 +30,14 @@ def closed() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("offline") / "bundle"
-    answer = invoke("fetch", str(directory), *WHAT, "--format=json")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("offline") / "project")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkout: Path) -> Path:
+    directory = checkout.parent / "bundle"
+    answer = invoke("fetch", str(directory), *WHAT, "--format=json", where=checkout)
     assert answer.returncode == 0, answer.stderr[-3000:]
     told = json.loads(answer.stdout)
     assert told["bytes"] == sum(
@@ -42,10 +47,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_cold_build_without_a_network_gives_the_same_python_layers(
-    bundle: Path, a3: Image
+    bundle: Path, checkout: Path, a3: Image
 ) -> None:
     where = ("--registry=test.invalid/offline", "--no-cache", f"--offline={bundle}")
-    answer = invoke("build", "--format=json", *WHAT, *where, env=closed())
+    answer = invoke("build", "--format=json", *WHAT, *where, where=checkout, env=closed())
     assert answer.returncode == 0, answer.stderr[-4000:]
     (built,) = json.loads(answer.stdout)
     made = image(built)
@@ -78,7 +83,7 @@ def test_a_step_has_no_network(bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "seen" / "devices").read_text().split() == ["lo"]
 
 
-def test_run_again_it_fetches_what_broke(bundle: Path) -> None:
+def test_run_again_it_fetches_what_broke(bundle: Path, checkout: Path) -> None:
     torch = next((bundle / "wheels").glob("torch-2*"))
     spoiled = next((bundle / "wheels").glob("numpy-*"))
     gone = next((bundle / "wheels").glob("vllm_ascend-*"))
@@ -86,13 +91,13 @@ def test_run_again_it_fetches_what_broke(bundle: Path) -> None:
     spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"\0\0")
     gone.unlink()
     where = ("--registry=test.invalid/offline", f"--offline={bundle}")
-    refused = invoke("build", *WHAT, *where, env=closed())
+    refused = invoke("build", *WHAT, *where, where=checkout, env=closed())
     assert refused.returncode == 65
     problems = [line for line in refused.stderr.splitlines() if line.startswith("error:")]
     assert len(problems) == 2
     assert f"{gone}: is missing" in refused.stderr
     assert f"{spoiled}: has " in refused.stderr
-    again = invoke("fetch", str(bundle), *WHAT, "--format=json")
+    again = invoke("fetch", str(bundle), *WHAT, "--format=json", where=checkout)
     assert again.returncode == 0, again.stderr[-3000:]
     told = json.loads(again.stdout)
     assert told["kept"] == told["files"] - 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import NATIVE, Image, docker, invoke
+from tests.e2e.conftest import NATIVE, Image, building, docker, invoke
 from tests.e2e.images.test_publish import Registry
 
 INPUTS = {
@@ -30,7 +30,8 @@ def published(tmp_path: Path, a3: Image) -> Iterator[str]:
     try:
         what = ("--platform=a3", "--base=stand-in", f"--arch={NATIVE}", "--allow-missing")
         where = f"--registry={registry.host}/team"
-        answer = invoke("publish", where, *what, "--format=json")
+        with building():
+            answer = invoke("publish", where, *what, "--format=json")
         assert answer.returncode == 0, answer.stderr
         yield f"{registry.host}/team/vllm-ascend:{json.loads(answer.stdout)[0]['tag']}"
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import NATIVE, Image, build, invoke
+from tests.e2e.conftest import NATIVE, Image, build, building, invoke
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -86,9 +86,10 @@ def test_a_registry_that_does_not_take_zstd(registry: str, a3: Image) -> None:
 
 
 def test_a_registry_that_does_not_answer(a3: Image) -> None:
-    answer = invoke(
-        *("build", "--platform=a3", "--base=stand-in", "--push", "--registry=localhost:1")
-    )
+    with building():
+        answer = invoke(
+            *("build", "--platform=a3", "--base=stand-in", "--push", "--registry=localhost:1")
+        )
     assert answer.returncode == 69
     assert "localhost:1/vllm-ascend:v0.13.0rc1-a3-standin: cannot be pushed" in answer.stderr
     assert "connection refused" in answer.stderr

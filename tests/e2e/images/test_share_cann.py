@@ -18,7 +18,7 @@ from images.build.options import Options
 from images.build.progress import Progress
 from images.matrix import Matrix, load
 from images.mirrors import Mirrors
-from tests.e2e.conftest import NATIVE, Image, docker
+from tests.e2e.conftest import NATIVE, Image, building, docker
 
 HERE = "test.invalid/share-cann"
 OS_IMAGE = f"{HERE}/docker.io/library/ubuntu:22.04"  # as a registry mirror would name it
@@ -35,7 +35,8 @@ def bake_one(matrix: Matrix, platform: str, options: Options, stage: str, tag: s
         "tags": [tag],
         "output": ["type=image,unpack=true"],
     }
-    bake({f"{stage}-{platform}": {**common, **wanted}}, WORK / "bake-test", Progress())
+    with building():
+        bake({f"{stage}-{platform}": {**common, **wanted}}, WORK / "bake-test", Progress())
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,28 @@ def left(name: str) -> str:
     return docker("ps", "-aq", "--filter", f"label=ascend.rehearsal={name}").stdout
 
 
+def example(folder: Path, name: str, new: str) -> Path:
+    """An example under another name: a rehearsal ends an earlier one of its name."""
+    text = (EXAMPLES / f"{name}.yaml").read_text()
+    file = folder / "cluster.yaml"
+    file.write_text(re.sub(r"(?m)^name: .*", f"name: {new}", text))
+    return file
+
+
 def test_prefill_and_decode_on_three_nodes(a3: Image, tmp_path: Path) -> None:
-    code, report, said = rehearse(a3, EXAMPLES / "pd-3node.yaml", tmp_path)
+    code, report, said = rehearse(a3, example(tmp_path, "pd-3node", "pair"), tmp_path)
     assert code == 0, said[-3000:]
     states = {one["name"]: one["state"] for one in report["checks"]}
     assert set(states.values()) == {"ok"}
     (decode,) = [one["message"] for one in report["checks"] if "-decode at" in one["name"]]
     assert "of the prompts' tokens from prefill" in decode
-    assert "Rehearsal of qwen3-pd" in (tmp_path / "page.html").read_text()
-    assert left("qwen3-pd-rehearsal") == ""
+    assert "Rehearsal of pair" in (tmp_path / "page.html").read_text()
+    assert left("pair-rehearsal") == ""
 
 
 def test_who_ends_is_named_and_nothing_is_left(a3: Image, tmp_path: Path) -> None:
-    file = tmp_path / "cluster.yaml"
-    text = (EXAMPLES / "single.yaml").read_text().replace("name: qwen3-128k", "name: ends")
+    file = example(tmp_path, "single", "ends")
+    text = file.read_text()
     file.write_text(text.replace("[node0]}", "[node0], command: [sh, -c, exit 3]}"))
     code, report, _ = rehearse(a3, file, tmp_path)
     assert code == 70
@@ -47,6 +56,6 @@ def test_who_ends_is_named_and_nothing_is_left(a3: Image, tmp_path: Path) -> Non
 
 
 def test_a_group_of_two_nodes(a3: Image, tmp_path: Path) -> None:
-    code, report, said = rehearse(a3, EXAMPLES / "multi-node.yaml", tmp_path)
+    code, report, said = rehearse(a3, example(tmp_path, "multi-node", "group"), tmp_path)
     assert code == 0, said[-3000:]
     assert report["passed"]

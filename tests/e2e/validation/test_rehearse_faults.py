@@ -90,10 +90,10 @@ def test_the_head_of_ray_dies_and_comes_back(a3: Image, tmp_path: Path) -> None:
 
 
 def test_a_fault_that_is_none_is_refused_before_anything_starts(a3: Image, tmp_path: Path) -> None:
-    file = str(EXAMPLES / "pd-3node.yaml")
-    done = invoke("rehearse", file, "--image", a3.tag, "--fault", "kiled", "--fault", "node9")
+    file = written(tmp_path, PAIR.replace("name: qwen3-pd", "name: no-fault"))
+    done = invoke("rehearse", str(file), "--image", a3.tag, "--fault", "kiled", "--fault", "node9")
     assert done.returncode == 64
     assert "--fault kiled: 'kiled' is unknown (did you mean killed? known: " in done.stderr
     assert "--fault node9: 'node9' is unknown" in done.stderr
     assert "Traceback" not in done.stderr
-    assert left("qwen3-pd-rehearsal") == ""
+    assert left("no-fault-rehearsal") == ""

@@ -18,6 +18,8 @@ from common.errors import UserError
 from images.locking import lock
 from images.matrix import load
 
+pytestmark = pytest.mark.index
+
 RELEASE = "v0.13.0rc1"
 
 

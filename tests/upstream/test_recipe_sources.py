@@ -21,6 +21,8 @@ from entrypoints.inputs import catalogue, data, recipes, stack
 from tests import ROOT
 from upstream.sources import tree
 
+pytestmark = pytest.mark.index
+
 CASES = yaml.safe_load((ROOT / "tests/cases/recipes.yaml").read_text())
 RELEASES = sorted({stated["release"] for case in CASES for stated in case["stated"]})
 # Placeholders of a document, where a case has an address or an interface.

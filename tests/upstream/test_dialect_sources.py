@@ -14,6 +14,8 @@ from upstream.audit.statement import flat
 from upstream.dialect import derive, write
 from upstream.sources import Sources
 
+pytestmark = pytest.mark.index
+
 ENV = ROOT / "env" / "releases"
 RELEASES = Audit.of_project(None, print).names()[0]
 # What a person says of a name: no source has it.

@@ -16,6 +16,8 @@ from upstream.audit import rules
 from upstream.audit.statement import CONFIRMED, FAILING, UNSOURCED, Statement
 
 AUDITED = ("env", "images/releases", "images/matrix.yaml", "clusters/checks", "trials", "docs")
+pytestmark = pytest.mark.index
+
 PLANTED = yaml.safe_load((Path(__file__).parent / "planted.yaml").read_text())
 
 
