@@ -15,7 +15,7 @@ from upstream import audit
 from upstream.audit import rules
 from upstream.audit.statement import CONFIRMED, FAILING, UNSOURCED, Statement
 
-AUDITED = ("env", "images/releases", "images/matrix.yaml", "clusters/checks", "trials", "docs")
+AUDITED = ("env", "images/releases", "images/matrix.yaml", "clusters/checks", "validation", "docs")
 pytestmark = pytest.mark.index
 
 PLANTED = yaml.safe_load((Path(__file__).parent / "planted.yaml").read_text())
