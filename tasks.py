@@ -1,36 +1,13 @@
-"""The commands of `invoke`; each is defined in commands/."""
+"""The commands of `invoke` in a checkout: those of `ascend-images`, in its program."""
 
-from __future__ import annotations
+import sys
 
-from invoke import Collection
+from invoke.main import program
 
-from commands import (
-    building,
-    clusters,
-    developing,
-    documenting,
-    importing,
-    looking,
-    publishing,
-    recipes,
-    releasing,
-    running,
-    trying,
-)
+sys.dont_write_bytecode = False  # Invoke sets it; every start would compile commands/ anew
 
-namespace = Collection()
-for module in (
-    building,
-    publishing,
-    looking,
-    recipes,
-    releasing,
-    running,
-    importing,
-    trying,
-    developing,
-    documenting,
-):
-    for task in Collection.from_module(module).tasks.values():
-        namespace.add_task(task)
-namespace.add_collection(Collection.from_module(clusters, name="cluster"))
+from commands.program import Program, namespace  # noqa: E402
+
+program.__class__ = Program  # parses, lists and completes from here on
+
+__all__ = ["namespace"]

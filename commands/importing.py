@@ -1,58 +1,51 @@
-"""The command that reads the scripts people have."""
+"""The command that reads the launch scripts people have."""
 
 from __future__ import annotations
 
-from invoke import Context, Exit, task
+from invoke import Exit
 
-from commands.common import FORMAT, RELEASE, data, known_format, problems_in_plain_words
-from commands.parsing import SeveralTask
+from commands.command import argument, command, option, output
+from commands.options import FORMAT, PLATFORM, RELEASE
 
 
-@task(
-    klass=SeveralTask,
+@command(
     name="import",
-    auto_shortflags=False,
-    positional=["scripts"],
-    iterable=["set"],
     help={
-        "scripts": "shell scripts, directories of them, documents (.md), YAML of nightly tests",
-        "out": "directory for recipe.yaml and cluster.yaml (default: this one)",
-        "release": RELEASE.replace("the reference", "what the scripts say, else"),
+        "release": "a release of the matrix (default: what the scripts say, else v0.13.0rc1)",
         "platform": "a2 or a3 (default: what the scripts say, else a3)",
-        "name": "name of the cluster (default: that of the script or its directory)",
-        "set": "what a script leaves open, NAME=VALUE or SCRIPT:NAME=VALUE; repeatable",
-        "force": "replace files that are there",
-        "format": FORMAT,
     },
 )
 def import_(
-    c: Context,
-    scripts: list[str],
-    out: str = "",
-    release: str = "",
-    platform: str = "",
-    name: str = "",
-    set: list[str] | None = None,
-    force: bool = False,
-    format: str = "text",
+    scripts: list[str] = argument(
+        "shell scripts, directories of them, documents (.md), YAML of nightly tests", required=False
+    ),
+    out: str = option("directory for recipe.yaml and cluster.yaml (default: this one)"),
+    release: str = RELEASE,
+    platform: str = PLATFORM,
+    name: str = option("name of the cluster (default: that of the script or its directory)"),
+    set: list[str] = option(
+        "what a script leaves open, NAME=VALUE or SCRIPT:NAME=VALUE; repeatable"
+    ),
+    force: bool = option("replace files that are there"),
+    format: str = FORMAT,
 ) -> None:
-    """Make a recipe and a cluster file of launch scripts: invoke import SCRIPT…
+    """Make a recipe and a cluster file from launch scripts
 
-    What they plan is compared with the scripts; exits with 65 when something of those is lost.
+    Compares what they plan with the scripts; exits with 65 when something of those is lost.
+
+    invoke import SCRIPT...
     """
-    with problems_in_plain_words():
-        from clusters.importing import run, summary
-        from clusters.show import output
-        from common.errors import EX_DATAERR, user_error
+    from clusters.importing import run, summary
+    from clusters.show.output import print_lines
+    from common.errors import EX_DATAERR, user_error
 
-        known_format(format)
-        given = dict(one.partition("=")[::2] for one in set or [])
-        if wrong := [one for one in set or [] if "=" not in one]:
-            raise user_error("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
-        made = run.run(scripts, run.Options(out, release, platform, name, given, force))
-        if format == "text":
-            output.print_lines(summary.lines(made))
-        else:
-            data(format, summary.data(made), str)
-        if any(one.lost for one in made):
-            raise Exit(code=EX_DATAERR)
+    given = dict(one.partition("=")[::2] for one in set)
+    if wrong := [one for one in set if "=" not in one]:
+        raise user_error("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
+    made = run.run(scripts, run.Options(out, release, platform, name, given, force))
+    if format == "text":
+        print_lines(summary.lines(made))
+    else:
+        output(format, summary.data(made), str)
+    if any(one.lost for one in made):
+        raise Exit(code=EX_DATAERR)

@@ -1,1 +1,3 @@
-"""What every room of the host side stands on: errors in words, whole files, programs, YAML."""
+"""What every package of the host side uses: errors, files, processes, YAML, and the version."""
+
+__version__ = "0.2.0"

@@ -279,7 +279,7 @@ class Matrix:
         return self._pick("--arch", self.arches, name)
 
     def engine(self, name: str) -> Engine:
-        return self._pick("--engine", self.cpu.engines, name)
+        return self._pick("--vllm", self.cpu.engines, name)
 
     def variant(
         self, release: str | None, platform: str, os: str, engine: str | None = None

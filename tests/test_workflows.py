@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from invoke import Collection
 
-import tasks
+from commands.program import Contexts, namespace
 from tests import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
@@ -52,11 +51,11 @@ def _invocations() -> Iterator[Any]:
 
 
 def _problems(words: list[str]) -> list[str]:
-    collection = Collection.from_module(tasks)
-    if words[0] not in collection.task_names:
-        return [f"no task {words[0]}"]
-    task = collection[words[0]]
-    known = {f"--{name.replace('_', '-')}" for one in task.get_arguments() for name in one.names}
+    contexts = Contexts(namespace)
+    if words[0] not in contexts:
+        return [f"no command {words[0]}"]
+    context = contexts[words[0]]
+    known = {*context.flags, *context.inverse_flags}
     given = [word.partition("=")[0] for word in words[1:] if word.startswith("-")]
     return [f"{words[0]} has no {one}" for one in given if one not in known]
 
@@ -92,5 +91,5 @@ def test_what_is_invoked_exists(words: list[str]) -> None:
 
 
 def test_what_does_not_exist_is_found() -> None:
-    assert _problems(["published"]) == ["no task published"]
+    assert _problems(["published"]) == ["no command published"]
     assert _problems(["publish", "--all", "--prat", "arm64"]) == ["publish has no --prat"]

@@ -67,7 +67,7 @@ def one(made: Mapping[str, tuple[Manifest, str]]) -> str:
     """The only SBOM, to print it. Raises UserError (64) when there are several."""
     if len(made) != 1:
         what = f"the image has {', '.join(made)}: one list of contents each"
-        raise user_error("--arch", what, f"--arch {next(iter(made))}, or --output DIR")
+        raise user_error("--arch", what, f"--arch {next(iter(made))}, or --out DIR")
     return next(iter(made.values()))[1]
 
 
@@ -82,7 +82,7 @@ def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Pat
             scratch.write_text(text)
             scratch.replace(path)
         except OSError as error:
-            raise user_error("--output", f"{path} cannot be written: {error.strerror}") from None
+            raise user_error("--out", f"{path} cannot be written: {error.strerror}") from None
         paths.append(path)
     return paths
 

@@ -94,7 +94,7 @@ def chosen(
 ) -> list[Variant]:
     """The variants that the options name. Raises UserError with every name that is wrong."""
     if engine and platforms != [CPU]:
-        raise user_error("--engine", "is for --platform cpu alone")
+        raise user_error("--vllm", "is for --platform cpu alone")
     if everything:
         return list(matrix.variants(release))
     if not platforms:

@@ -1,4 +1,4 @@
-"""What `invoke check` prints."""
+"""What `invoke conformance` prints."""
 
 from __future__ import annotations
 

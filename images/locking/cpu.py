@@ -142,7 +142,7 @@ def read(
 def _slices(matrix: Matrix, engine: Engine, arch: str, locks: Path) -> tuple[dict[str, Path], str]:
     """Layer → file, and how they are made anew."""
     wheels = " --wheels DIR" if engine.torch_from == PYTORCH else ""
-    remedy = f"invoke lock --engine {engine.vllm} --arch {arch}{wheels}"
+    remedy = f"invoke lock --vllm {engine.vllm} --arch {arch}{wheels}"
     folder = locks / engine.lock / arch
     return {layer: folder / f"{layer}.txt" for layer in matrix.cpu.layers}, remedy
 

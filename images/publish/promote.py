@@ -54,9 +54,9 @@ def promote(
     wanted = source_at.digest or source_at.tag
     tag = target_at.tag or source_at.tag
     if not wanted:
-        raise user_error("SRC", f"'{source.name}' has no tag", f"{source.name}:TAG")
+        raise user_error("SOURCE", f"'{source.name}' has no tag", f"{source.name}:TAG")
     if not tag or target_at.digest:
-        raise user_error("DST", f"'{target.name}' needs a tag", f"{target.name}:TAG")
+        raise user_error("TARGET", f"'{target.name}' needs a tag", f"{target.name}:TAG")
     root = source.manifest(wanted)
     if root is None:
         sign = "@" if source_at.digest else ":"

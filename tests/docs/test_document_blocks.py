@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from invoke.parser import Parser, ParserContext
 
-import tasks
+from commands.program import Contexts, Parser, namespace, program
 from entrypoints.launch.plan import plan
 from tests.docs import blocks
 from tests.docs.blocks import KNOWN, ROOT, SHIMS, Block
@@ -59,10 +58,10 @@ def test_every_substitution_is_used_and_says_why(kind: str) -> None:
 
 @pytest.mark.parametrize("block", [pytest.param(one, id=one.name) for one in ALL])
 def test_every_option_of_invoke_exists(block: Block) -> None:
-    contexts = tasks.namespace.to_contexts()
+    contexts = Contexts(namespace)
     for words in blocks.commands(block.text):
         if words and not words[0].startswith("-"):
-            Parser(contexts=contexts, initial=ParserContext()).parse_argv(list(words))
+            Parser(contexts, program.initial_context, "invoke").parse_argv(list(words))
 
 
 @pytest.mark.parametrize("block", of("here"))

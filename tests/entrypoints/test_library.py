@@ -120,7 +120,7 @@ def test_releases_from_the_oldest_to_the_newest():
         ([PD], 0, "stated in"),
         ([PD, "--format", "json"], 0, '"decode": {'),
         (["--release", "v0.11.0", "--platform", "a3"], 0, "qwen3-235b-a22b/ray"),
-        (["--search", "nothing like it"], 0, "no recipe is all of that"),
+        (["--search", "nothing like it"], 0, "no recipe matches all of that"),
         (["pd-3node"], 64, f"did you mean {PD}?"),
         (["--format", "xml"], 64, "--format: 'xml' is not known"),
     ],

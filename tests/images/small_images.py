@@ -1,4 +1,4 @@
-"""Small images that pass `invoke check`, made by hand, for tests that then spoil them."""
+"""Small images that pass `invoke conformance`, made by hand, for tests that then spoil them."""
 
 from __future__ import annotations
 

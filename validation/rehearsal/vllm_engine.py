@@ -43,7 +43,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
         image=image or f"{REPOSITORY}:{variant.tag}",
         description=f"vLLM {vllm} on the CPU",
         build_command=f"invoke build --platform {CPU} --release {variant.release.name}"
-        f" --engine {vllm} --wheels DIR",
+        f" --vllm {vllm} --wheels DIR",
         translate=partial(_translate, rules, target, model),
         mounts=(Mount(folder, MODEL),),
         timeout=rules.timeout,
@@ -66,7 +66,7 @@ def select_variant(cluster: Cluster, rules: Rules) -> Variant:
     release = pins.release(cluster.release)
     if not usable:
         what = f"vLLM {' or '.join(rules.engines)} has no lock for {arch.name}"
-        fix = f"invoke lock --engine {rules.engines[-1]} --arch {arch.name} --wheels DIR"
+        fix = f"invoke lock --vllm {rules.engines[-1]} --arch {arch.name} --wheels DIR"
         raise user_error("--engine", what, fix, EX_UNAVAILABLE)
     vllm = release.vllm if release.vllm in usable else max(usable, key=Version)
     return pins.variant(release.name, CPU, "", vllm)

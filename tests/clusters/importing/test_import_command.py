@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from invoke import Program
 
-from commands.parsing import Several
+from commands.program import program
 from tests.clusters.importing.imports import scripts
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = 0
     try:
-        Program().run(["invoke", "import", *words], exit=True)
+        program.run(["invoke", "import", *words])
     except SystemExit as end:
         code = int(end.code or 0)
     out, err = capsys.readouterr()
@@ -88,10 +87,3 @@ def test_values_for_what_is_left_open(tmp_path: Path, capsys: pytest.CaptureFixt
     cluster = (tmp_path / "out/cluster.yaml").read_text()
     assert "node0: 10.0.0.1\n  node1: 10.0.0.2\n" in cluster
     assert "to be filled in" not in cluster
-
-
-def test_an_argument_of_several_values() -> None:
-    argument = Several(names=("scripts",), positional=True)
-    argument.value = "a"
-    argument.value = "b"
-    assert argument.value == ["a", "b"]

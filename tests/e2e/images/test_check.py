@@ -62,7 +62,7 @@ class Shop:
     def check(self, image: str, *more: str, whose: str = "ours") -> tuple[int, dict[str, Any], str]:
         """Exit code, what is printed as data, and the problems as people see them."""
         key = f"--key={self.keys[whose]}.pub"
-        answer = invoke("check", image, key, "--offline", "--format", "json", *more)
+        answer = invoke("conformance", image, key, "--offline", "--format", "json", *more)
         assert "Traceback" not in answer.stderr
         return answer.returncode, json.loads(answer.stdout or "{}"), answer.stderr
 
@@ -153,7 +153,7 @@ def test_the_sbom_is_the_same_bytes_and_is_the_one_that_is_attached(
     assert one.returncode == 0, one.stderr
     assert one.stdout == two.stdout
     assert sbom.invalid(one.stdout) == ""
-    assert invoke("sbom", good, f"--output={tmp_path}").returncode == 0
+    assert invoke("sbom", good, f"--out={tmp_path}").returncode == 0
     assert (tmp_path / "arm64.cdx.json").read_text() == one.stdout
     trust = sign.Trust(f"{shop.keys['ours']}.pub", offline=True)
     reference = f"{good.rpartition(':')[0]}@{sbom.subject(one.stdout)}"
@@ -163,7 +163,7 @@ def test_the_sbom_is_the_same_bytes_and_is_the_one_that_is_attached(
 
 def test_with_a_key_in_the_environment(shop: Shop, good: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("COSIGN_PUBLIC_KEY", Path(f"{shop.keys['ours']}.pub").read_text())
-    answer = invoke("check", good, "--key=env://COSIGN_PUBLIC_KEY", "--offline")
+    answer = invoke("conformance", good, "--key=env://COSIGN_PUBLIC_KEY", "--offline")
     assert answer.returncode == 0, answer.stderr
     assert [line.split()[-1] for line in answer.stdout.splitlines()[2:]] == ["ok"] * 8
 
@@ -328,7 +328,7 @@ def test_bytes_that_changed_in_the_registry(shop: Shop) -> None:
     ],
 )
 def test_wrong_options(good: str, more: list[str], code: int, what: str) -> None:
-    answer = invoke("check", good, *more)
+    answer = invoke("conformance", good, *more)
     assert answer.returncode == code
     assert what in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -37,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="module")
 def cpu(engine: Engine) -> Image:
-    options = ["--platform=cpu", f"--engine={engine.vllm}", *wheels(engine)]
+    options = ["--platform=cpu", f"--vllm={engine.vllm}", *wheels(engine)]
     (built,) = build(*options)
     return image(built)
 

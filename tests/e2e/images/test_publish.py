@@ -520,7 +520,7 @@ def test_what_buildkit_writes_is_published(
 
 def test_the_plan_of_a_release(registry: Registry) -> None:
     where = ("publish", f"--registry={registry.host}/plan", "--platform=a3", "--base=stand-in")
-    answer = invoke(*where, "--plan", "--format=json")
+    answer = invoke(*where, "--dry-run", "--format=json")
     assert answer.returncode == 0, answer.stderr
     steps = {step["tag"]: step for step in json.loads(answer.stdout)}
     assert steps["v0.13.0rc1-a3-standin"]["why"] == "not published yet"

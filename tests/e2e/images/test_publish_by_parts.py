@@ -61,7 +61,7 @@ class Machines:
     def check(self, team: str) -> None:
         """Signature, SBOM and provenance of each architecture, and all else: nothing is wrong."""
         image = f"{self.registry.host}/{team}/vllm-ascend:{TAG}"
-        answer = invoke("check", image, f"--key={self.scratch}/cosign.pub", "--offline")
+        answer = invoke("conformance", image, f"--key={self.scratch}/cosign.pub", "--offline")
         assert answer.returncode == 0, answer.stderr
 
     def tags(self, team: str) -> set[str]:

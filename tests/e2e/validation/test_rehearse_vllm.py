@@ -23,7 +23,7 @@ def cpu() -> Image:
     cluster = read.load(EXAMPLES / "single.yaml")
     engine = vllm_engine.select_variant(cluster, cpu_rules.load()).engine
     assert isinstance(engine, Engine)
-    (built,) = build("--platform=cpu", f"--engine={engine.vllm}", *wheels(engine))
+    (built,) = build("--platform=cpu", f"--vllm={engine.vllm}", *wheels(engine))
     return image(built)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from invoke import MockContext
 from invoke.exceptions import Exit
 
-from commands import running
+from commands import launch
 from entrypoints.preflight import doctor
 from entrypoints.problems import Refused
 
@@ -99,16 +98,16 @@ def test_unknown_names():
 def test_the_task(monkeypatch, fake, capsys):
     real = doctor.run
     monkeypatch.setattr(doctor, "run", lambda *chosen: real(*chosen, {}, fake.machine()))
-    running.doctor(MockContext(), platform="a3", format="json")
+    launch.doctor(platform="a3", format="json")
     assert json.loads(capsys.readouterr().out)["failed"] is False
     with pytest.raises(Exit) as left:
-        running.doctor(MockContext(), platform="a2")
+        launch.doctor(platform="a2")
     assert left.value.code == 78
     assert "failed   platform: " in capsys.readouterr().out
 
 
 def test_the_task_with_an_unknown_platform():
     with pytest.raises(Exit) as left:
-        running.doctor(MockContext(), platform="a9")
+        launch.doctor(platform="a9")
     assert left.value.code == 64
     assert "no facts about 'a9'" in left.value.message

@@ -116,11 +116,11 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
 from invoke import Exit
-from commands.common import problems_in_plain_words
+from commands.command import ending
 from images.build.bake import bake
 from images.build.progress import Progress
 try:
-    with problems_in_plain_words():
+    with ending():
         bake({"a": {"context": "."}}, Path(sys.argv[1]), Progress())
 except Exit as ended:
     sys.exit(ended.code)

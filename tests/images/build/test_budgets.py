@@ -10,7 +10,7 @@ import invoke
 import pytest
 import yaml
 
-from commands import looking
+from commands import inspect
 from common.errors import UserError
 from images.build import budgets
 from images.build.budgets import Budget, Budgets, Key
@@ -195,7 +195,7 @@ def test_the_command_ends_with_65_and_names_what_grew(
     limited = Budget(KEY, {"torch": 0.0001}, image=0.001)
     monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
     with pytest.raises(invoke.Exit) as ended:
-        looking.inspect(invoke.Context(), image=reference, budget=True, format="json")
+        inspect.inspect(image=reference, budget=True, format="json")
     assert ended.value.code == 65
     assert ended.value.message is not None
     assert "over its budget of 0.0 MB" in ended.value.message

@@ -48,7 +48,7 @@ def test_the_commands_are_listed() -> None:
         (
             ("matrix", "--format", "yaml"),
             64,
-            ["--format: 'yaml' is not known (text or json or github)"],
+            ["--format: 'yaml' is not known (text, json or github)"],
         ),
         (
             ("build",),

@@ -1,4 +1,4 @@
-"""invoke check: what it finds in an image, with signatures that a test gives out."""
+"""invoke conformance: what it finds in an image, with signatures that a test gives out."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_a_release_whose_vllm_has_no_build_for_the_processor(
     (line,) = problems_of(
         lambda: options.chosen(matrix, "v0.11.0", [CPU], ["ubuntu22.04"], False), EX_USAGE
     )
-    assert line == "--engine: '0.11.0' is not in the matrix (did you mean 0.13.0 or 0.32.0?)"
+    assert line == "--vllm: '0.11.0' is not in the matrix (did you mean 0.13.0 or 0.32.0?)"
 
 
 def test_one_image_whatever_the_oses(matrix: Matrix) -> None:
@@ -69,7 +69,7 @@ def test_an_engine_for_npus(matrix: Matrix, problems_of: Problems) -> None:
     (line,) = problems_of(
         lambda: options.chosen(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"), EX_USAGE
     )
-    assert line == "--engine: is for --platform cpu alone"
+    assert line == "--vllm: is for --platform cpu alone"
 
 
 def test_a_directory_of_wheels_that_is_not_there(problems_of: Problems) -> None:
@@ -106,7 +106,7 @@ def test_no_lock(matrix: Matrix, engine: Engine, tmp_path: Path) -> None:
     (problem,) = engines.check(matrix, engine, [matrix.arch("arm64")], tmp_path)
     assert str(problem) == (
         "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
-        " (invoke lock --engine 0.32.0 --arch arm64 --wheels DIR)"
+        " (invoke lock --vllm 0.32.0 --arch arm64 --wheels DIR)"
     )
 
 
@@ -171,7 +171,7 @@ def test_another_build_of_torch(matrix: Matrix, engine: Engine, locks: Path) -> 
     of_index = replace(engine, torch_from=INDEX)
     problems = engines.check(matrix, of_index, [matrix.arch("amd64")], locks)
     assert "torch==2.13.0; the lock torch==2.13.0+cpu" in str(problems[0])
-    assert problems[0].fix == "invoke lock --engine 0.32.0 --arch amd64"
+    assert problems[0].fix == "invoke lock --vllm 0.32.0 --arch amd64"
 
 
 def test_locking_the_index_build_says_what_it_costs(
@@ -327,5 +327,5 @@ def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Prob
     lines = problems_of(lambda: targets.resolve(matrix, chosen, own, print), EX_DATAERR)
     assert lines == [
         "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
-        " (invoke lock --engine 0.32.0 --arch arm64 --wheels DIR)"
+        " (invoke lock --vllm 0.32.0 --arch arm64 --wheels DIR)"
     ]

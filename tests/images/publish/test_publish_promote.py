@@ -198,7 +198,7 @@ def test_no_tag(staging: tuple[FakeRegistry, set[str]], problems_of: Problems) -
     here, _ = staging
     none = Reference(HERE.repository)
     (problem,) = problems_of(lambda: promote(here, none, FakeRegistry(), THERE, print), 64)
-    assert problem.startswith("SRC")
+    assert problem.startswith("SOURCE")
     by_digest = Reference(HERE.repository, digest=here.tagged["v1"])
     (problem,) = problems_of(lambda: promote(here, by_digest, FakeRegistry(), THERE, print), 64)
-    assert problem.startswith("DST")
+    assert problem.startswith("TARGET")

@@ -38,7 +38,7 @@ def test_the_recorded_engine_takes_the_cluster_as_it_is() -> None:
 def test_vllm_runs_in_the_image_of_platform_cpu_with_the_tiny_model() -> None:
     made = chosen("vllm")
     assert made.image == "vllm-ascend:v0.13.0rc1-cpu-vllm0.32.0"
-    assert "invoke build --platform cpu --release v0.13.0rc1 --engine 0.32.0" in made.build_command
+    assert "invoke build --platform cpu --release v0.13.0rc1 --vllm 0.32.0" in made.build_command
     (mount,) = made.mounts
     assert mount.target == vllm_engine.MODEL
     assert (mount.source / tiny_model.WEIGHTS).is_file()
@@ -104,6 +104,6 @@ def test_without_a_lock_the_command_that_makes_one_is_named(
 ) -> None:
     assert CLUSTER
     monkeypatch.setattr(vllm_engine.cpu, "locked", lambda pins: iter(()))
-    with pytest.raises(UserError, match=r"invoke lock --engine 0\.32\.0") as error:
+    with pytest.raises(UserError, match=r"invoke lock --vllm 0\.32\.0") as error:
         vllm_engine.select_variant(CLUSTER, cpu_rules.load())
     assert error.value.exit_code == EX_UNAVAILABLE

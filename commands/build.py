@@ -1,0 +1,124 @@
+"""Commands that make images, and what they are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands.command import argument, command, option, output, say
+from commands.options import DRY_RUN, FORMAT, BuildOptions, releases
+
+SELECTION = ("platform", "release", "os", "base", "share_cann", "vllm")
+INPUTS = (*SELECTION, "arch", "all", "cann_packages", "tools", "builder", "source", "wheels",
+          "certificates")  # fmt: skip
+FETCHED = ("pip_index", "torch_index", "registry_mirror")
+
+
+@command
+def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) -> None:
+    """Build images
+
+    Layers CANN, torch with torch_npu and triton_ascend, Mooncake, vLLM and vllm-ascend from the
+    locked pins of one release.
+
+    invoke build --platform a3
+    invoke build --platform a3 --base stand-in    without a registry, anywhere
+    invoke build --platform cpu                   without NPUs: vLLM that serves on the CPU
+    """
+    from images.build import build as builds
+    from images.build import report, targets
+    from images.matrix import load
+    from images.offline import needs
+
+    matrix = load()
+    bundle = options.bundle()
+    how = options.options(matrix, bundle)
+    chosen = targets.resolve(matrix, options.variants(matrix), how, say)
+    if bundle:
+        needs.check(chosen, bundle, say)
+    if dry_run:
+        planned = builds.planned(chosen)
+        output(format, report.plan_data(planned), lambda: report.plan_text(planned))
+        return
+    built = builds.build(chosen, say)
+    output(format, report.built_data(built), lambda: report.built_text(built))
+    sizes = {target: one.sizes for target, one in zip(chosen, built, strict=True)}
+    builds.enforce_budgets(sizes)
+
+
+@command(
+    only=(*INPUTS, *FETCHED),
+    help={
+        "cann_packages": "a directory with CANN's .run installers; does not go into the bundle",
+        "wheels": "platform cpu: a directory with a torch that no index in reach has; what is taken"
+        " of it goes into the bundle",
+        "registry_mirror": "MIRROR put before image names, or HOST=MIRROR (default: "
+        "REGISTRY_MIRROR); apt's and dnf's mirrors come from the environment",
+    },
+)
+def fetch(
+    options: BuildOptions,
+    directory: str = argument("where the bundle goes, or is completed"),
+    format: str = FORMAT,
+) -> None:
+    """Download what a build needs, for a build without a network
+
+    invoke build --offline DIRECTORY then needs none. When interrupted, run it again: it completes
+    what is there.
+
+    invoke fetch DIRECTORY --platform a3
+    """
+    from images.build import targets
+    from images.matrix import load
+    from images.offline import fetch as fetching
+
+    matrix = load()
+    how = options.options(matrix)
+    chosen = targets.resolve(matrix, options.variants(matrix), how, say)
+    made = fetching.fetch(chosen, Path(directory), say)
+    output(format, fetching.fetched_data(made), lambda: fetching.fetched_text(made))
+
+
+@command(
+    only=SELECTION,
+    help={
+        "platform": "a platform of the matrix: a2, a3, …",
+        "os": "ubuntu22.04 (default) or openeuler24.03",
+    },
+)
+def render(
+    options: BuildOptions,
+    environment: str = option("an environment.json of a build, to use it as the build does"),
+) -> None:
+    """Print the Dockerfile of an image
+
+    Needs neither a network nor an engine.
+
+    invoke render --platform a3
+    """
+    from common.errors import user_error
+    from images.build import render as renders
+    from images.matrix import load
+
+    matrix = load()
+    variant, *others = options.variants(matrix)
+    if others:
+        raise user_error("--platform", "names several images", "name one platform and one --os")
+    captured = renders.Environment.read(Path(environment)) if environment else None
+    print(renders.printed(matrix, variant, options.base or None, options.share_cann, captured))
+
+
+@command
+def matrix(
+    release: str = option("one release (default: all)", releases),
+    format: str = option(
+        "text (default), json or github", ("text", "json", "github"), "text", strict=True
+    ),
+) -> None:
+    """List the images of the matrix: tags, CANN bases, pins"""
+    from images.build import report
+    from images.matrix import load
+
+    of = load()
+    rows = report.matrix_data(of, release or None)
+    text, jobs = report.matrix_text, report.matrix_jobs
+    output(format, rows, lambda: text(rows), lambda: jobs(rows))

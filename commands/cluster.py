@@ -1,0 +1,212 @@
+"""Commands about a cluster file: one file for all nodes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke import Exit
+
+from commands.command import argument, command, option, output, say
+from commands.options import CLUSTER_FILE, FORMAT, environ
+
+if TYPE_CHECKING:
+    from clusters.deployment import Deployment
+
+
+@command
+def check(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
+    """Name everything that is wrong or risky in a cluster file
+
+    Exits with 65 when anything is wrong.
+
+    invoke cluster.check FILE
+    """
+    from clusters.show import check
+    from clusters.show.output import print_lines
+    from common.errors import EX_DATAERR
+
+    found = check.check(file)
+    if format == "text":
+        print_lines(found.lines())
+    else:
+        output(format, found.data(), str)
+    if found.failed:
+        raise Exit(code=EX_DATAERR)
+
+
+@command
+def plan(
+    file: str = CLUSTER_FILE,
+    node: str = option("one node (default: all)"),
+    format: str = option(
+        "text (default), json, diff (between nodes of an instance), svg (a picture)",
+        ("text", "json", "diff", "svg"),
+        default="text",
+    ),
+    out: str = option("write to this file instead of printing; replaces what is there"),
+) -> None:
+    """Show what every node gets and runs; start nothing
+
+    Exits with 65 when anything is wrong, and shows the plan as far as there is one.
+
+    invoke cluster.plan FILE
+    """
+    from clusters.checks.load import load_deployment
+    from clusters.show import plan as plans
+    from common.errors import ERROR, EX_DATAERR
+
+    deployment = load_deployment(file)
+    plans.write(deployment, node, format, out)
+    for finding in deployment.findings:
+        say(str(finding))
+    if any(finding.severity == ERROR for finding in deployment.findings):
+        raise Exit(code=EX_DATAERR)
+
+
+@command
+def diff(
+    old: str = CLUSTER_FILE,
+    new: str = argument("the file that replaces it"),
+    format: str = FORMAT,
+    exit_code: bool = option("exit with 1 when something differs"),
+) -> None:
+    """Show what changes on which node, and what it restarts
+
+    invoke cluster.diff OLD NEW
+    """
+    from clusters.checks.load import load_deployment
+    from clusters.show import diff as diffs
+    from clusters.show.output import print_lines
+    from common.errors import ERROR
+
+    after = load_deployment(new)
+    found = diffs.compare(load_deployment(old), after)
+    for finding in after.findings:
+        if finding.severity == ERROR:
+            say(str(finding))
+    if format == "text":
+        print_lines(diffs.text(found))
+    else:
+        output(format, diffs.data(found), str)
+    if exit_code and not found.same:
+        raise Exit(code=1)
+
+
+@command
+def render(
+    file: str = CLUSTER_FILE,
+    to: str = argument(
+        "docker (a script for each node), compose, lws or ray (Kubernetes)",
+        ("docker", "compose", "lws", "ray"),
+    ),
+    node: str = option("only what is on this node"),
+    out: str = option("write the files into this directory instead of printing"),
+) -> None:
+    """Write what starts a cluster: scripts, Compose files, manifests
+
+    The same bytes for the same file.
+
+    invoke cluster.render FILE --to docker
+    """
+    from clusters.render import formats
+    from clusters.runtime.spec import on_node
+
+    renderer = formats.renderer(to)
+    deployment = _sound(file)
+    files = renderer(on_node(deployment, node) if node else deployment)
+    if out:
+        print("\n".join(map(str, formats.write(files, Path(out)))))
+    else:
+        print(formats.text(files), end="")
+
+
+@command
+def up(
+    file: str = CLUSTER_FILE,
+    timeout: int = option("seconds until all have to be healthy (default: 1800)", default=1800),
+    detach: bool = option("do not wait for that, and leave what runs when interrupted"),
+    devices: bool = option(
+        "leave NPUs and driver out: to rehearse a start without them", default=True
+    ),
+) -> None:
+    """Start a cluster on its nodes' Docker engines
+
+    Leaves alone what runs as the file has it, replaces what has changed. When a container fails, or
+    when interrupted, removes what this call has started.
+
+    invoke cluster.up FILE
+    """
+    from clusters.live.table import Progress, summary
+    from clusters.live.up import Options
+    from clusters.live.up import up as start
+
+    deployment = _sound(file)
+    with Progress(sys.stderr) as view:
+        rows = start(deployment, environ(), view, Options(devices, detach, timeout))
+    print(summary(deployment, rows))
+
+
+@command
+def status(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
+    """Show where every container of a cluster is
+
+    Exits with 0 only when all are healthy, with 69 when an engine cannot be reached.
+
+    invoke cluster.status FILE
+    """
+    from clusters.checks.load import load_deployment
+    from clusters.live import table
+    from clusters.live.status import status as look
+    from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
+
+    rows, problems = look(load_deployment(file))
+    output(format, table.as_data(rows), lambda: table.text(rows))
+    if problems:
+        raise UserError(problems, EX_UNAVAILABLE)
+    if not all(row.ready for row in rows):
+        raise Exit(code=EX_SOFTWARE)
+
+
+@command
+def down(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
+    """Stop a cluster and remove its containers
+
+    Every container with the label of this cluster on the nodes of the file, and no other. Each has
+    the time of its drain.
+
+    invoke cluster.down FILE
+    """
+    from clusters.file.read import load
+    from clusters.live.down import down as stop
+    from common.errors import EX_UNAVAILABLE, UserError
+
+    cluster = load(file)
+    done, problems = stop(cluster, say)
+    output(format, done, lambda: f"{cluster.name}: {len(done)} removed")
+    if problems:
+        raise UserError(problems, EX_UNAVAILABLE)
+
+
+@command
+def schema() -> None:
+    """Print the JSON Schema of cluster files, for editors"""
+    from clusters.file.schema import schema as loaded
+
+    print(json.dumps(loaded(), indent=1))
+
+
+def _sound(file: str) -> Deployment:
+    """The compiled cluster of a file without errors; prints its warnings."""
+    from clusters.checks.load import load_deployment
+    from common.errors import EX_DATAERR, WARNING, UserError
+
+    deployment = load_deployment(file)
+    for finding in deployment.findings:
+        if finding.severity == WARNING:
+            say(str(finding))
+    if any(finding.severity != WARNING for finding in deployment.findings):
+        raise UserError(deployment.findings, EX_DATAERR)
+    return deployment

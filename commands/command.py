@@ -1,0 +1,245 @@
+"""`@command` makes a command of a function: its options, how it ends, what it prints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any, overload
+
+from invoke import Argument, Context, Exit, Task
+
+from common.paths import CHECKOUT
+
+EX_PIPE = 128 + signal.SIGPIPE
+
+Values = Callable[[], Iterable[str]]
+KINDS = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What a parameter of a command has for its default; `help` says what it is for."""
+
+    help: str
+    values: tuple[str, ...] | Values
+    default: Any
+    strict: bool
+    positional: bool
+    required: bool
+
+    def known(self) -> list[str]:
+        return list(self.values() if callable(self.values) else self.values)
+
+    def check(self, name: str, value: object) -> None:
+        """Raises UserError (64) when a strict option has another value."""
+        from common.errors import user_error
+
+        if self.strict and value not in self.known():
+            *others, last = self.known()
+            raise user_error(name, f"'{value}' is not known", f"{', '.join(others)} or {last}")
+
+
+def option(
+    help: str,
+    values: tuple[str, ...] | Values = (),
+    default: str | int | float | bool | None = None,
+    strict: bool = False,
+) -> Any:
+    """An option, by default empty. A shell completes `values`; `strict` accepts no others."""
+    return Option(help, values, default, strict, positional=False, required=False)
+
+
+def argument(help: str, values: tuple[str, ...] | Values = (), required: bool = True) -> Any:
+    """An argument: what is given by its position. A list takes all that follow."""
+    return Option(help, values, None, strict=False, positional=True, required=required)
+
+
+class Parameter(Argument):
+    """An option or an argument, as the parser knows it. A list has every value that is given."""
+
+    def __init__(self, name: str, kind: type, option: Option) -> None:
+        self.option = option
+        super().__init__(
+            names=(name.strip("_").replace("_", "-"),),
+            attr_name=name,
+            kind=kind,
+            default=kind() if option.default is None and not option.required else option.default,
+            help=option.help,
+            positional=option.positional,
+        )
+
+    @property
+    def metavar(self) -> str:
+        """How usage shows it: FILE; SCRIPT... for a list; in brackets when it may be left out."""
+        words = self.names[0].upper()
+        if self.kind is list:
+            words = words.removesuffix("S") + "..."
+        return words if self.option.required else f"[{words}]"
+
+
+class Command(Task):  # type: ignore[type-arg]
+    """A function with its options; calling it ends as `ending` says."""
+
+    def __init__(
+        self,
+        body: Callable[..., None],
+        name: str | None = None,
+        only: Iterable[str] = (),
+        help: Mapping[str, str] | None = None,
+        checkout: bool = False,
+    ) -> None:
+        super().__init__(body, name=name, positional=(), auto_shortflags=False)
+        self.only = frozenset(only)
+        self.own_help = dict(help or {})
+        self.checkout = checkout
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """Its own, with the fields of a dataclass in the place of that; arguments first."""
+        made = []
+        for name, (kind, default) in self._signature.items():
+            if dataclasses.is_dataclass(kind):
+                for field in dataclasses.fields(kind):
+                    if not self.only or field.name in self.only:
+                        made.append(self._parameter(field.name, str(field.type), field.default))
+            else:
+                made.append(self._parameter(name, kind, default))
+        return sorted(made, key=lambda one: not one.positional)
+
+    @cached_property
+    def _signature(self) -> dict[str, tuple[Any, Any]]:
+        """The name of each parameter → its type, by name or the dataclass, and its default."""
+        body = self.body
+        return {
+            one.name: (body.__globals__.get(one.annotation, one.annotation), one.default)
+            for one in inspect.signature(body).parameters.values()
+        }
+
+    def _parameter(self, name: str, kind: str, option: Any) -> Parameter:
+        if name in self.own_help:
+            option = dataclasses.replace(option, help=self.own_help[name])
+        return Parameter(name, KINDS[kind], option)
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        return [copy.copy(one) for one in self.parameters]
+
+    def __call__(self, *context: Context, **given: Any) -> None:
+        with ending():
+            if self.checkout and not CHECKOUT:
+                from common.errors import user_error
+
+                raise user_error(self.name, "works in a checkout of the project only", "clone it")
+            values = {str(one.attr_name): one.default for one in self.parameters} | given
+            for one in self.parameters:
+                one.option.check(f"--{one.names[0]}", values[str(one.attr_name)])
+            for name, (kind, _) in self._signature.items():
+                if dataclasses.is_dataclass(kind):
+                    fields = dataclasses.fields(kind)
+                    own = {one.name: values.pop(one.name, _default(one)) for one in fields}
+                    values[name] = kind(**own)  # type: ignore[operator]
+            self.body(**values)
+
+
+def _default(field: Any) -> Any:
+    return Parameter(field.name, KINDS[field.type], field.default).default
+
+
+@overload
+def command(body: Callable[..., None]) -> Command: ...
+
+
+@overload
+def command(
+    *,
+    name: str | None = None,
+    only: Iterable[str] = (),
+    help: Mapping[str, str] = ...,
+    checkout: bool = False,
+) -> Callable[[Callable[..., None]], Command]: ...
+
+
+def command(body: Callable[..., None] | None = None, **options: Any) -> Any:
+    """Make a command of a function whose parameters are an `option` or an `argument` each.
+
+    A dataclass in their place becomes an option for each of its fields, or for those in `only`.
+    `help` replaces texts of shared options; a command with `checkout` works on the project's own
+    files. The list of commands shows the first line of the docstring, --help all of it.
+    """
+    return Command(body) if body is not None else partial(Command, **options)
+
+
+# ---- how a command ends --------------------------------------------------------------------------
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a command started ends as it does on Ctrl-C."""
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Print errors one a line and end with their exit code; end quietly when a pipe is closed."""
+    from common.errors import UserError
+
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise Exit(code=EX_PIPE) from None
+    except UserError as error:
+        lines = "\n".join(str(one) if one.file else f"error: {one}" for one in error.errors)
+        raise Exit(lines, code=error.exit_code) from None
+    except Terminated:
+        raise Exit("terminated", code=143) from None
+    except KeyboardInterrupt:
+        raise Exit("interrupted", code=130) from None
+    except Exception as error:
+        from entrypoints.problems import Refused
+
+        if not isinstance(error, Refused):
+            raise
+        lines = "\n".join(f"error: {problem.line()}" for problem in error.problems)
+        raise Exit(lines, code=error.exit_code) from None
+    finally:
+        _flush()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _flush() -> None:
+    """Flush what is printed; a stream that nobody reads goes to /dev/null, or Python would complain
+    about it when it exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# ---- what a command prints -----------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Print progress or a warning, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def output(
+    format: str, data: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
+) -> None:
+    """Print `data` as JSON, as text, or with `jobs` as the matrix of a GitHub workflow."""
+    if format == "github" and jobs:
+        print(json.dumps({"include": jobs()}))
+    else:
+        print(json.dumps(data, indent=1) if format == "json" else text())

@@ -1,0 +1,115 @@
+"""Commands that look into images, built or published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands.command import command, option, output, say
+from commands.options import AT, CERTIFICATES, FORMAT, IMAGE, IMAGE_ARCH, trusted, words
+
+
+@command
+def inspect(
+    image: str = IMAGE,
+    arch: str = IMAGE_ARCH,
+    at: str = AT,
+    brief: bool = option("read the manifest and no layer: no packages, roles and recipes"),
+    with_: list[str] = option("another image to compare the layers with; repeatable"),
+    diff: str = option("an image: say what changed from it to IMAGE"),
+    budget: bool = option(
+        "hold the image to images/build/budgets.yaml; exit with 65 when it is over"
+    ),
+    baseline: bool = option("print the image's sizes as an entry of images/build/budgets.yaml"),
+    certificates: str = CERTIFICATES,
+    format: str = FORMAT,
+) -> None:
+    """Show what an image is and holds
+
+    Pins, platforms, layers with their sizes and who shares them, packages, environment, roles and
+    recipes. Keeps what it read of a layer in build/inspect.
+
+    invoke inspect IMAGE
+    invoke inspect --diff OLD IMAGE
+    """
+    from images.build import budgets
+    from images.inspect import budget as measured
+    from images.inspect import diff as diffs
+    from images.inspect import gather, show
+    from images.matrix import load
+
+    matrix = load()
+    known = budgets.load(matrix)
+    before, found = gather.compared(
+        [diff] if diff else [],
+        [image],
+        arches=[matrix.arch(name).name for name in words(arch)],
+        at=at,
+        brief=brief or budget or baseline,
+        beside=with_,
+        certificates=trusted(certificates),
+        say=say,
+    )
+    if budget:
+        verdicts = measured.verdicts(known, found)
+        output(format, show.verdicts_data(verdicts), lambda: show.verdicts_text(verdicts))
+        budgets.enforce(verdicts)
+    elif baseline:
+        entries = measured.entries(found)
+        output(format, entries, lambda: measured.entries_text(entries))
+    elif diff:
+        changed = diffs.differences(before, found)
+        output(format, show.differences_data(changed), lambda: show.differences_text(changed))
+    else:
+        output(format, show.images_data(found), lambda: show.images_text(found))
+
+
+@command
+def sbom(
+    image: str = IMAGE,
+    arch: str = IMAGE_ARCH,
+    at: str = AT,
+    out: str = option("write a file for each architecture into this directory; do not print"),
+    certificates: str = CERTIFICATES,
+) -> None:
+    """List what an image is made of, as CycloneDX 1.6
+
+    The same bytes for the same image.
+
+    invoke sbom IMAGE --arch arm64
+    """
+    from images.attestations import sbom as sboms
+    from images.inspect.places import opened
+    from images.matrix import load
+
+    matrix = load()
+    arches = [matrix.arch(name).name for name in words(arch)]
+    with opened([image], at, trusted(certificates), say) as (found,):
+        root = found.store.manifest(found.key)
+        assert root is not None
+        made = sboms.documents(matrix, found.store, root, arches, say)
+    if out:
+        print("\n".join(map(str, sboms.write(made, Path(out)))))
+    else:
+        print(sboms.one(made), end="")
+
+
+@command
+def site(
+    registry: list[str] = option("REGISTRY/NAME, of which every tag is shown; repeatable"),
+    layout: list[str] = option("a directory with an OCI layout; repeatable"),
+    engine: bool = option("the images in the engine"),
+    brief: bool = option("read manifests and no layer: pages without packages and commands"),
+    out: str = option("directory of the pages; replaces what is there (default: build/site)"),
+    certificates: str = CERTIFICATES,
+) -> None:
+    """Write the image catalogue as static pages
+
+    invoke site --registry registry.example.com/team/vllm-ascend
+    """
+    from common.paths import WORK
+    from images.catalogue import collect, write
+    from images.matrix import load
+
+    matrix = load()
+    found = collect.images(registry, layout, engine, brief, trusted(certificates), say)
+    print(write.write(write.rendered(matrix, found), Path(out) if out else WORK / "site"))

@@ -1,0 +1,176 @@
+"""The options that several commands have, each with its help and its values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.command import argument, option
+from common.paths import ENV, ROOT
+
+if TYPE_CHECKING:
+    from images.build import options as build_options
+    from images.build.bundle import Bundle
+    from images.matrix import Matrix, Variant
+
+
+def _names(folder: Path) -> Iterable[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def platforms() -> Iterable[str]:
+    return _names(ENV / "platforms")
+
+
+def releases() -> Iterable[str]:
+    return _names(ROOT / "images" / "releases")
+
+
+def recipes() -> Iterable[str]:
+    """Every recipe as MODEL/NAME."""
+    folder = ENV / "recipes"
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.yaml"))
+
+
+OS_NAMES = ("ubuntu22.04", "openeuler24.03")
+ARCH_NAMES = ("amd64", "arm64")
+
+PLATFORMS = option("platforms of the matrix, separated by commas: a2, a3, …", platforms)
+PLATFORM = option("a platform of the matrix: a2, a3, …", platforms)
+RELEASE = option("a release of the matrix (default: the reference, v0.13.0rc1)", releases)
+OS = option(
+    "ubuntu22.04 (default) or openeuler24.03; several separated by commas",
+    OS_NAMES,
+    default="ubuntu22.04",
+)
+ARCH = option("arm64, amd64 or both (default: this machine's)", ARCH_NAMES)
+IMAGE_ARCH = option("arm64, amd64 or both (default: all that it has)", ARCH_NAMES)
+FORMAT = option("text (default) or json", ("text", "json"), strict=True, default="text")
+CERTIFICATES = option("CA bundle (default: SSL_CERT_FILE, or the host's)")
+DRY_RUN = option("show what would be done; change nothing")
+TORCH_INDEX = option("PyTorch's CPU index (default: TORCH_CPU_INDEX)")
+REGISTRY_MIRROR = option("MIRROR put before image names, or HOST=MIRROR (default: REGISTRY_MIRROR)")
+PIP_INDEX = option("package index (default: UV_DEFAULT_INDEX or PIP_INDEX_URL)")
+WHEELS = option(
+    "directories or pages with wheels that the index lacks, separated by commas "
+    "(default: UV_FIND_LINKS or PIP_FIND_LINKS)"
+)
+CLUSTER_FILE = argument("a cluster file: docs/clusters.md")
+IMAGE = argument("a tag in the engine or a registry, or an OCI layout: DIR, DIR:TAG, DIR@DIGEST")
+PUBLISHED = argument("registry.example.com/team/vllm-ascend:TAG, or @DIGEST")
+AT = option(
+    "look only there: layout, engine or registry (default: in this order)",
+    ("layout", "engine", "registry"),
+)
+URL = argument("the API: http://HOST:PORT, of a server, a leader or a proxy")
+KEY_ENV = option(
+    "the variable that holds the API key (default: VLLM_API_KEY)", default="VLLM_API_KEY"
+)
+RESULTS = option("the directory of results (default: build/trials)")
+
+
+def words(text: str) -> list[str]:
+    """The values of an option that are separated by commas."""
+    return [word for word in text.split(",") if word]
+
+
+def environ() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def trusted(certificates: str) -> str:
+    """The CA bundle that --certificates names, or else the environment."""
+    from images.mirrors import Mirrors
+
+    return Mirrors.of(environ(), certificates=certificates).certificates
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build, and how: the options of build, and in part those of fetch, render, publish."""
+
+    platform: str = PLATFORMS
+    release: str = RELEASE
+    os: str = OS
+    arch: str = ARCH
+    all: bool = option("every platform and OS of the release")
+    base: str = option(
+        "where CANN comes from: an image, or 'stand-in' (no CANN: imports and plans, serves "
+        "nothing); default: the published CANN image",
+        ("stand-in",),
+    )
+    cann_packages: str = option("a directory with CANN's .run installers and SHA256SUMS")
+    share_cann: bool = option(
+        "take CANN's files in layers that platforms share, not the base's own"
+    )
+    tools: str = option(
+        "image with Python and pip that the stages run on, or 'debian' to make one", ("debian",)
+    )
+    vllm: str = option("platform cpu: which vLLM of the matrix (default: the release's)")
+    wheels: str = option("platform cpu: a directory with a torch that no index in reach has")
+    source: list[str] = option(
+        "NAME=DIR|URL for vllm-ascend, mooncake or yalantinglibs; repeatable"
+    )
+    registry: str = option("put this before the image's name: registry.example.com/team")
+    push: bool = option("push to the registry instead of loading into the engine")
+    builder: str = option("a buildx builder: remote, Kubernetes, … (docker buildx ls)")
+    compression: str = option("zstd (default) or gzip", ("zstd", "gzip"), default="zstd")
+    pip_index: str = PIP_INDEX
+    torch_index: str = TORCH_INDEX
+    apt_mirror: str = option("replaces the hosts of apt's sources (default: APT_MIRROR)")
+    dnf_mirror: str = option("replaces the hosts of dnf's repositories (default: DNF_MIRROR)")
+    registry_mirror: str = REGISTRY_MIRROR
+    certificates: str = CERTIFICATES
+    netrc: str = option("credentials for the indexes (default: NETRC or ~/.netrc)")
+    offline: str = option("a directory that fetch made: build from it, without any network")
+    cache: bool = option("build every stage again", default=True)
+    budget: bool = option(
+        "accept an image above its budget (images/build/budgets.yaml)", default=True
+    )
+
+    @property
+    def indexes(self) -> dict[str, str]:
+        """Where to fetch from, as far as the options say."""
+        names = ("pip_index", "torch_index", "apt_mirror", "dnf_mirror", "registry_mirror")
+        return {name: getattr(self, name) for name in names}
+
+    def bundle(self) -> Bundle | None:
+        """What --offline names. Raises UserError when it is not a bundle."""
+        from images.build import bundle
+
+        return bundle.opened(Path(self.offline), self.indexes) if self.offline else None
+
+    def variants(self, matrix: Matrix) -> list[Variant]:
+        """What the options choose of the matrix. Raises UserError with every name that is wrong."""
+        from images.build.options import chosen
+
+        return chosen(
+            matrix, self.release, words(self.platform), words(self.os), self.all, self.vllm
+        )
+
+    def options(self, matrix: Matrix, bundle: Bundle | None = None) -> build_options.Options:
+        """How to build. Raises UserError."""
+        from images.build import options as build_options
+        from images.mirrors import Mirrors
+
+        own = {"certificates": self.certificates, "netrc": self.netrc}
+        return build_options.Options(
+            arches=build_options.arches(matrix, words(self.arch)),
+            base=self.base or None,
+            cann_packages=Path(self.cann_packages) if self.cann_packages else None,
+            share_cann=self.share_cann,
+            tools=self.tools or None,
+            registry=self.registry,
+            push=self.push,
+            builder=self.builder or None,
+            compression=self.compression,
+            no_cache=not self.cache,
+            budget=self.budget,
+            sources=build_options.sources([*self.source]),
+            wheels=build_options.wheels(self.wheels),
+            mirrors=bundle.mirrors if bundle else Mirrors.of(environ(), **self.indexes, **own),
+            offline=bundle,
+        )

@@ -1,0 +1,219 @@
+"""Commands that bring images to a registry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from commands.build import INPUTS
+from commands.command import argument, command, option, output, say
+from commands.options import (
+    ARCH_NAMES,
+    CERTIFICATES,
+    DRY_RUN,
+    FORMAT,
+    PUBLISHED,
+    BuildOptions,
+    trusted,
+    words,
+)
+
+OFFLINE = option("leave the transparency log out; only with --key")
+
+
+@command(
+    only=(*INPUTS, "registry", "compression"),
+    help={
+        "registry": "registry and namespace: registry.example.com/team",
+        "arch": "arm64,amd64 (default: all of the matrix)",
+        "builder": "a buildx builder with a node for each architecture",
+        "compression": "zstd (default) or gzip; with docker's media types gzip",
+    },
+)
+def publish(
+    options: BuildOptions,
+    dry_run: bool = option("show for every tag what would be done, and why; change nothing"),
+    allow_missing: bool = option(
+        "publish although the release would lack a platform, an OS or an architecture"
+    ),
+    part: str = option(
+        "arm64 or amd64: build and push only this, and move no tag; --merge does", ARCH_NAMES
+    ),
+    merge: bool = option("build nothing: make the images of the parts that are in the registry"),
+    media_types: str = option(
+        "oci (default), or docker for a registry that refuses an OCI index",
+        ("oci", "docker"),
+        default="oci",
+    ),
+    key: str = option("sign with this private key: a file, env://NAME, a KMS"),
+    keyless: bool = option("sign with the identity of the CI job"),
+    offline: bool = OFFLINE,
+    format: str = FORMAT,
+) -> None:
+    """Build and push multi-arch images
+
+    Builds and pushes what the registry lacks; moves a tag when all of its image is there. When
+    interrupted, run it again: it continues where it stopped.
+
+    invoke publish --registry registry.example.com/team --all
+    """
+    from common.errors import user_error
+    from images.attestations import sign
+    from images.build import targets
+    from images.matrix import load
+    from images.names import REPOSITORY
+    from images.publish import parts, report
+    from images.registry import oci
+    from images.registry.client import HttpRepository, Reference
+
+    matrix = load()
+    types = oci.media_types(media_types)
+    if sum((dry_run, bool(part), merge)) > 1:
+        raise user_error("--part", "--merge and --dry-run exclude each other", "choose one")
+    name = Reference.parse(f"{options.registry.rstrip('/')}/{REPOSITORY}", "--registry")
+    options = dataclasses.replace(
+        options,
+        arch=options.arch or ",".join(matrix.arches),
+        push=True,
+        compression=options.compression if types.annotations else "gzip",
+    )
+    how = options.options(matrix)
+    job = parts.Job(
+        matrix,
+        matrix.release(options.release),
+        targets.resolve(matrix, options.variants(matrix), how, say),
+        how,
+        HttpRepository(name.repository, certificates=how.mirrors.certificates),
+        types,
+        sign.Signer(key, offline, how.mirrors.certificates) if key or keyless or offline else None,
+    )
+    if not (dry_run or job.signer):
+        say("nothing is signed: --key FILE, or --keyless in CI")
+    if dry_run or part:
+        steps = parts.plan(job) if dry_run else parts.run_part(job, matrix.arch(part).name, say)
+        output(format, report.plan_data(steps), lambda: report.plan_text(steps))
+        return
+    done = (parts.merge if merge else parts.run)(job, allow_missing, say)
+    output(format, report.published_data(done), lambda: report.published_text(done))
+
+
+@command
+def promote(
+    source: str = argument(
+        "what to copy: registry.example.com/staging/vllm-ascend:TAG, or @DIGEST"
+    ),
+    target: str = argument(
+        "where to: registry.example.com/team/vllm-ascend, with another :TAG if wanted"
+    ),
+    certificates: str = CERTIFICATES,
+    format: str = FORMAT,
+) -> None:
+    """Copy an image and its signatures to another registry
+
+    Copies by digest, with everything that belongs to the tag; moves the target's tag when all is
+    there.
+
+    invoke promote SOURCE TARGET
+    """
+    from images.publish import promote as promotion
+    from images.publish import report
+    from images.registry.client import HttpRepository, Reference
+
+    bundle = trusted(certificates)
+    ends = Reference.parse(source, "SOURCE"), Reference.parse(target, "TARGET")
+    here, there = (HttpRepository(one.repository, certificates=bundle) for one in ends)
+    done = promotion.promote(here, ends[0], there, ends[1], say)
+    output(format, vars(done), lambda: report.promoted_text(done))
+
+
+@command
+def prune(
+    registry: str = option("the repository: registry.example.com/team/vllm-ascend"),
+    older: str = option(
+        "delete temporary tags older than this: 30m, 24h (default), 7d", default="24h"
+    ),
+    dry_run: bool = DRY_RUN,
+    certificates: str = CERTIFICATES,
+    format: str = FORMAT,
+) -> None:
+    """Delete the temporary tags that publish leaves
+
+    invoke prune --registry registry.example.com/team/vllm-ascend
+    """
+    from images.publish import prune as pruning
+    from images.publish import report
+    from images.registry.client import HttpRepository, Reference
+
+    name = Reference.parse(registry, "--registry").repository
+    repository = HttpRepository(name, certificates=trusted(certificates))
+    found = pruning.plan(repository, pruning.age(older))
+    if not dry_run:
+        pruning.prune(repository, found, say)
+    verb = "would delete" if dry_run else "deleted"
+    output(format, report.temporary_data(found), lambda: report.temporary_text(found, verb))
+
+
+@command
+def sign(
+    image: str = PUBLISHED,
+    key: str = option(
+        "private key: a file, env://NAME, a KMS (default: the identity of the CI job)"
+    ),
+    offline: bool = OFFLINE,
+    certificates: str = CERTIFICATES,
+) -> None:
+    """Sign a published image, its SBOM and its provenance
+
+    In CI without a key; elsewhere with --key and COSIGN_PASSWORD.
+
+    invoke sign IMAGE --key cosign.key
+    """
+    from images.attestations import sign as signing
+    from images.matrix import load
+    from images.registry.client import HttpRepository, Reference
+
+    bundle = trusted(certificates)
+    signer = signing.Signer(key, offline, bundle)
+    at = Reference.parse(image, "IMAGE")
+    repository = HttpRepository(at.repository, certificates=bundle)
+    print(signing.image(load(), repository, at, signer, say))
+
+
+@command
+def conformance(
+    image: str = PUBLISHED,
+    key: str = option("public key that must have signed: a file, env://NAME, a KMS"),
+    identity: str = option("instead of a key: the CI workflow that must have signed"),
+    issuer: str = option(
+        "who vouches for the identity: https://token.actions.githubusercontent.com"
+    ),
+    arch: str = option("the architectures it must have (default: all of the matrix)", ARCH_NAMES),
+    provenance: bool = option("accept an image that does not say how it was built", default=True),
+    offline: bool = OFFLINE,
+    unsigned: bool = option("read the layers even when no trusted signature covers the image"),
+    certificates: str = CERTIFICATES,
+    format: str = FORMAT,
+) -> None:
+    """Check whether a published image is what the matrix says
+
+    Checks signature, provenance, SBOM against contents, labels against the matrix, platforms,
+    layers, secrets. Exits with 65 when anything is wrong, and names all of it.
+
+    invoke conformance IMAGE --key cosign.pub
+    """
+    from common.errors import EX_DATAERR, UserError
+    from images.attestations.sign import Trust
+    from images.conformance import run, show
+    from images.matrix import load
+    from images.registry.client import HttpRepository, Reference
+
+    matrix = load()
+    bundle = trusted(certificates)
+    trust = Trust(key, identity, issuer, offline, bundle)
+    arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
+    at = Reference.parse(image, "IMAGE")
+    repository = HttpRepository(at.repository, certificates=bundle)
+    wanted = run.Wanted(arches, trust, provenance, unsigned)
+    report = run.check(matrix, repository, at, wanted, say)
+    output(format, show.report_data(report), lambda: show.report_text(report))
+    if report.problems:
+        raise UserError(report.problems, EX_DATAERR)

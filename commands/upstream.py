@@ -1,0 +1,165 @@
+"""Commands that follow upstream: its releases, packages and flags, and what is stated of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands.command import argument, command, option, output, say
+from commands.options import (
+    ARCH,
+    DRY_RUN,
+    FORMAT,
+    RELEASE,
+    TORCH_INDEX,
+    WHEELS,
+    environ,
+    releases,
+    words,
+)
+
+
+@command(checkout=True)
+def bump(
+    release: str = argument(
+        "v0.23.0 or 0.23.0; newest: of the package index, no candidate", ("newest",)
+    ),
+    dry_run: bool = DRY_RUN,
+    lock: bool = option("leave the locks out: they take minutes", default=True),
+    wheels: str = WHEELS,
+    torch_index: str = TORCH_INDEX,
+    format: str = FORMAT,
+) -> None:
+    """Add an upstream release to the project
+
+    Writes its pins, dialect, flags, variables and locks from upstream's own files; prints what
+    changed, where upstream contradicts itself, and what a person must decide. Leaves alone what is
+    there already.
+
+    invoke bump v0.23.0
+    """
+    from common.errors import EX_UNAVAILABLE, Finding, UserError
+    from images.locking.index import Wheels
+    from upstream import index
+    from upstream.bump import bump as bumps
+    from upstream.bump import show
+
+    found = Wheels.of(environ(), wheels, torch_index)
+    name = bumps.named(release, lambda: index.versions("vllm-ascend"))
+    ours = bumps.Bump.of_project(found, tuple(words(wheels)), say)
+    done = bumps.run(ours, name, lock, dry_run, say)
+    output(format, show.data(done), lambda: show.text(done))
+    if done.failed:
+        failed = [one for one in done.steps if one.outcome == "failed"]
+        problems = [Finding(one.name, one.detail, one.command) for one in failed]
+        raise UserError(problems, EX_UNAVAILABLE)
+
+
+@command(checkout=True)
+def audit(
+    release: str = option("audit what is stated about this one (default: all)", releases),
+    flags: bool = option("also ask vLLM's own parser what the flags take: a minute for each vLLM"),
+    confirmed: bool = option("list each confirmed statement with its place, not only their number"),
+    wheels: str = WHEELS,
+    torch_index: str = TORCH_INDEX,
+    format: str = FORMAT,
+) -> None:
+    """Check what the project states about releases against upstream
+
+    Finds for each pin, name, default, port and source the file and line that confirm it, or that
+    contradict it, or that it cannot be checked. Exits with 65 when anything is contradicted, or a
+    rule names no source.
+
+    invoke audit --release v0.18.0
+    """
+    from images.locking.index import Wheels
+    from upstream import audit as audits
+    from upstream.audit import show
+
+    found = Wheels.of(environ(), wheels, torch_index)
+    ours = audits.Audit.of_project(found if flags else None, say)
+    statements = audits.run(ours, release or None, say)
+    output(format, show.data(statements), lambda: show.text(statements, confirmed))
+    audits.enforce(statements)
+
+
+@command(checkout=True)
+def lock(
+    release: str = RELEASE,
+    all: bool = option("every release of the matrix that can be locked"),
+    check: bool = option("resolve nothing: fail where the matrix and the locks disagree"),
+    tools: bool = option("what the build itself installs, instead of a release"),
+    vllm: str = option("a vLLM of platform cpu, instead of a release"),
+    arch: str = ARCH,
+    wheels: str = WHEELS,
+    torch_index: str = TORCH_INDEX,
+) -> None:
+    """Resolve a release's packages, as of its date, into hashes
+
+    Writes a requirements file for each layer. Without --release, --check covers everything that has
+    a lock. --arch and --wheels are for --vllm.
+
+    invoke lock --release v0.13.0
+    """
+    from common.errors import EX_DATAERR, UserError
+    from images.build.options import arches as arches_of
+    from images.locking import cpu as engines
+    from images.locking import lock as locks
+    from images.locking.index import Wheels
+    from images.matrix import load
+
+    matrix = load()
+    if check:
+        checked = locks.checked(matrix, release or None)
+        of_cpu = list(engines.locked(matrix))
+        problems = [
+            *locks.check_tools(matrix),
+            *(p for r in checked for p in locks.check(matrix, r)),
+            *(p for one, its in of_cpu for p in engines.check(matrix, one, [its])),
+        ]
+        if problems:
+            raise UserError(problems, EX_DATAERR)
+        names = [*(r.name for r in checked), *dict.fromkeys(one.lock for one, _ in of_cpu)]
+        print(f"locks agree with the matrix: {', '.join(names)}")
+    elif vllm:
+        found = Wheels.of(environ(), wheels, torch_index)
+        arches = arches_of(matrix, words(arch))
+        for path in engines.make(matrix, matrix.engine(vllm), arches, found, say):
+            print(path)
+    elif tools:
+        locks.lock_tools(matrix, say)
+    else:
+        index = torch_index or environ().get("TORCH_CPU_INDEX")
+        for one in matrix.releases.values() if all else [matrix.release(release)]:
+            print(locks.lock(matrix, one, index, say))
+
+
+@command(checkout=True)
+def flags(
+    release: list[str] = option("a release of the matrix; repeatable", releases),
+    all: bool = option("every release of the matrix"),
+    check: bool = option("write nothing: fail where the files differ from what vLLM says"),
+    wheels: str = WHEELS,
+    torch_index: str = TORCH_INDEX,
+    format: str = FORMAT,
+) -> None:
+    """Ask a release's vLLM for its flags and variables
+
+    Writes env/flags and env/variables, by which the container checks what it is given.
+
+    invoke flags --release v0.13.0
+    """
+    from common.errors import EX_DATAERR, UserError
+    from images.locking.index import Wheels
+    from images.matrix import load
+    from upstream.catalogues import flags as catalogues
+
+    chosen = catalogues.chosen(load(), release, all)
+    found = Wheels.of(environ(), wheels, torch_index)
+    changed: list[Path] = []
+    if check:
+        if problems := catalogues.check(chosen, found, say):
+            raise UserError(problems, EX_DATAERR)
+    else:
+        changed = catalogues.update(chosen, found, say)
+    rows = catalogues.summary(chosen, changed)
+    output(format, rows, lambda: catalogues.summary_text(rows))

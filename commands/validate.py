@@ -1,0 +1,242 @@
+"""Commands that ask a running endpoint, or a whole cluster in rehearsal, whether it works."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from invoke import Exit
+
+from commands.command import argument, command, option, output, say
+from commands.options import (
+    CERTIFICATES,
+    CLUSTER_FILE,
+    FORMAT,
+    KEY_ENV,
+    RESULTS,
+    URL,
+    environ,
+    recipes,
+)
+from common.paths import WORK
+
+SERVED_MODEL = option("the served model's name (default: the first that the endpoint lists)")
+
+
+@command
+def verify(
+    url: str = URL,
+    model: str = SERVED_MODEL,
+    key_env: str = KEY_ENV,
+    timeout: float = option("seconds that an answer may take (default: 60)", default=60.0),
+    certificates: str = CERTIFICATES,
+    format: str = FORMAT,
+) -> None:
+    """Check that an endpoint answers correctly
+
+    Models, completions and chat, streamed and not, usage, stop, concurrent requests, and the
+    answers to bad requests. Exits with 70 when something is wrong, 69 when nobody answers.
+
+    invoke verify http://10.0.0.1:8000
+    """
+    from common.errors import EX_SOFTWARE
+    from validation.endpoint import verify as checks
+    from validation.endpoint.client import Endpoint
+
+    endpoint = Endpoint(url, environ().get(key_env, ""), timeout, certificates)
+    results = []
+    for result in checks.verify(endpoint, model):
+        results.append(result)
+        tell = print if format == "text" else say
+        tell(checks.result_text(result))
+    output(format, checks.results_data(results), lambda: checks.summary_text(results))
+    if any(one.state == checks.FAILED for one in results):
+        raise Exit(code=EX_SOFTWARE)
+
+
+@command
+def rehearse(
+    file: str = CLUSTER_FILE,
+    engine: str = option(
+        "recorded (default): in seconds; vllm: vLLM itself on the CPU, in minutes",
+        ("recorded", "vllm"),
+        default="recorded",
+    ),
+    image: str = option("what the nodes run (default: the engine's image of the release)"),
+    model: str = option("with --engine vllm: tiny (default), made here, or a model's directory"),
+    faults: bool = option(
+        "kill, stop, freeze and cut off one after the other while requests go on"
+    ),
+    fault: list[str] = option(
+        "of them only: killed, stopped, frozen, isolated, severed, a container, a node, a role,"
+        " or several of these at once, as killed:decode-0; repeatable",
+        ("killed", "stopped", "frozen", "isolated", "severed"),
+    ),
+    timeout: float = option(
+        "seconds until everything has to be healthy (default: the engine's)", default=0.0
+    ),
+    out: str = option("where the report's page goes (default: build/rehearsal/NAME.html)"),
+    keep: bool = option("leave the containers and their network to look at"),
+    format: str = FORMAT,
+) -> None:
+    """Run a whole cluster on this machine, without NPUs
+
+    Every node is a container with its own address, and with the image's entrypoint and roles. In
+    place of vLLM on NPUs runs a recorded engine, or with --engine vllm, which needs the image of
+    platform cpu, vLLM itself on the CPU with a tiny model. Exits with 70 when anything fails.
+
+    invoke rehearse cluster.yaml
+    invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
+    """
+    from clusters.file.read import load
+    from common.errors import EX_SOFTWARE
+    from validation.rehearsal import engines, html_report
+    from validation.rehearsal.rehearsal_report import report_data, report_text
+    from validation.rehearsal.rehearse import Options
+    from validation.rehearsal.rehearse import rehearse as run
+
+    cluster = load(file, say)
+    runs = engines.select(engine, cluster, image, model)
+    ills = tuple(fault) if faults or fault else None
+    report = run(cluster, runs, Options(ills, timeout or None, keep), sys.stderr)
+    path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
+    output(format, report_data(report), lambda: report_text(report))
+    say(f"page: {html_report.write(report, path)}")
+    if not report.passed:
+        raise Exit(code=EX_SOFTWARE)
+
+
+@command
+def bench(
+    target: str = argument(
+        "the API, http://HOST:PORT; for latency and throughput the model instead"
+    ),
+    recipe: str = option(
+        "what is served: a recipe's name, a .yaml file, or the recipe itself", recipes
+    ),
+    case: str = option("one of the benchmarks (default: the first that belongs to the recipe)"),
+    kind: str = option(
+        "serve (default), or without a server latency or throughput",
+        ("serve", "latency", "throughput"),
+        default="serve",
+    ),
+    image: str = option("run `vllm bench` of this image"),
+    vllm: str = option("run `vllm bench` of this command, in place of --image"),
+    model: str = option("the served model's name (default: the recipe's)"),
+    tokenizer: str = option("directory or name of the tokenizer (default: the recipe's model)"),
+    scale: float = option(
+        "a small run of the same shape: 0.01 makes 8 requests of 800 (default: 1)", default=1.0
+    ),
+    args: str = option("more arguments of `vllm bench`, quoted as for a shell"),
+    docker_args: str = option("more options of `docker run`: devices, mounts"),
+    key_env: str = KEY_ENV,
+    out: str = RESULTS,
+    compare: list[str] = option(
+        "a result to compare with; repeatable (default: all of the case in --out)"
+    ),
+    format: str = FORMAT,
+) -> None:
+    """Benchmark as the reference did, and compare
+
+    Runs `vllm bench`, keeps its result in --out as JSON, compares it with earlier ones and with
+    the reference, and draws them all into --out/index.html. The case of prefill and decode wants
+    the proxy's address. Exits with 69 when nobody answers, 70 when the benchmark or a request
+    fails, 65 when a file to compare with is not a result.
+
+    invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
+    invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
+    invoke bench http://127.0.0.1:8000 --recipe R --vllm vllm --scale 0.01
+    invoke bench /weights/Qwen3 --kind latency --vllm vllm --args "--tensor-parallel-size 8"
+    """
+    from common.errors import EX_SOFTWARE
+    from validation.endpoint import (
+        bench,
+        benchmark_html,
+        benchmark_report,
+        benchmark_results,
+        benchmarks,
+        run_records,
+    )
+    from validation.endpoint.client import Endpoint
+
+    known = benchmarks.load()
+    program = bench.select_vllm(image, vllm, bench.split_words("--docker-args", docker_args))
+    chosen = bench.load_recipe(recipe, kind)
+    one = known.case(kind, chosen.name, case)
+    more = bench.split_words("--args", args)
+    run = bench.plan_run(one, target, chosen, model, tokenizer, scale, more)
+    folder = run_records.create_directory(Path(out) if out else WORK / "trials")
+    earlier = benchmark_results.read_all(folder, known)
+    others = benchmark_results.read_comparable(compare, one, scale, known) if compare else earlier
+    key = environ().get(key_env, "")
+    if kind == bench.SERVE:
+        Endpoint(run.target, key).served_model(run.model)
+    record = bench.run_benchmark(run, program, known, key)
+    file = run_records.write(folder, record, record["recipe"] or run.target, one.name)
+    result = benchmark_results.result(record, known, str(file))
+    drawn = benchmark_html.write(folder, [*earlier, result], known)
+    rows = benchmark_results.compare(result, others)
+    files = {"file": str(file), "page": str(drawn)}
+    output(
+        format,
+        benchmark_report.benchmark_data(result, rows, files),
+        lambda: benchmark_report.benchmark_text(result, rows, known),
+    )
+    say(f"kept in {file}, drawn in {drawn}")
+    if result.failed:
+        raise Exit(code=EX_SOFTWARE)
+
+
+@command
+def accuracy(
+    url: str = URL,
+    dataset: str = option("ceval or gsm8k", ("ceval", "gsm8k")),
+    data: str = option("the directory of the data set, which you supply"),
+    model: str = SERVED_MODEL,
+    max_out_len: int = option(
+        "tokens that an answer may have (default: 32768, upstream's)", default=32768
+    ),
+    batch_size: int = option("questions asked at once (default: 32)", default=32),
+    ais_bench: str = option(
+        "an ais_bench that is installed (default: one made in build/ais-bench)"
+    ),
+    key_env: str = KEY_ENV,
+    out: str = RESULTS,
+    format: str = FORMAT,
+) -> None:
+    """Score the answers of an endpoint with AISBench
+
+    With upstream's settings, on data that you supply. Keeps the result in --out as JSON and
+    AISBench's own files beside it, and compares it with the reference's figure. A whole set takes
+    hours on one node. Exits with 65 when the data are incomplete, 69 when nobody answers or
+    AISBench cannot be installed, 70 when it fails or a question got no answer.
+
+    invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
+    """
+    from common.errors import EX_SOFTWARE, user_error
+    from images.locking.index import Wheels
+    from validation.endpoint import accuracy as measurement
+    from validation.endpoint import ais_bench as program
+    from validation.endpoint import datasets, run_records
+
+    settings = datasets.Settings.load()
+    known = settings.dataset(dataset)
+    if not data:
+        raise user_error("--data", "is missing", known.advice)
+    given = datasets.check_data(known, Path(data))
+    target = measurement.check_target(
+        url, model, environ().get(key_env, ""), max_out_len, batch_size
+    )
+    path = (
+        program.find_program(ais_bench)
+        if ais_bench
+        else program.install(settings, Wheels.of(environ()), say)
+    )
+    folder = run_records.create_directory(Path(out) if out else WORK / "trials")
+    work = run_records.create_run_directory(folder, "ais-bench", dataset)
+    record = measurement.measure(settings, given, target, path, work)
+    file = run_records.write(folder, record, dataset, record["model"])
+    output(format, record, lambda: "\n".join(measurement.report_lines(record, given)))
+    say(f"kept in {file}, AISBench's files in {work}")
+    if record["failed"]:
+        raise Exit(code=EX_SOFTWARE)
