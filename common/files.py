@@ -1,28 +1,40 @@
-"""Files that are there as a whole or as they were before."""
+"""Files that hold all of the new content or all of the old, never a part."""
 
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
 
 
-def put(path: Path, text: str, parents: bool = False) -> Path:
-    """Write a file in place of one that is there, and return it; `parents`: with its directories.
+def write_atomically(path: Path, content: str | bytes, parents: bool = False) -> Path:
+    """Write a file, in place of one that is there, and return it; `parents`: with its directories.
+
+    Raises OSError, and leaves the old file as it was.
+    """
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+        raise
+    return path
+
+
+def write_output(path: Path, text: str, parents: bool = False, option: str = "--out") -> Path:
+    """`write_atomically` for a file that the user names with `option`.
 
     Raises UserError (69) when it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
+        return write_atomically(path, text, parents)
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
         message = f"{path} cannot be written: {error.strerror}"
-        raise user_error("--out", message, "give another file", EX_UNAVAILABLE) from None
-    return path
+        raise user_error(option, message, "give another file", EX_UNAVAILABLE) from None

@@ -17,6 +17,7 @@ from clusters.importing.shell import Note
 from clusters.importing.sources import Source
 from clusters.importing.write import Files
 from common.errors import EX_DATAERR, EX_USAGE, Finding, UserError, user_error
+from common.files import write_atomically
 from entrypoints.inputs import catalogue, data, stack
 from entrypoints.inputs.catalogue import Catalogue
 
@@ -76,7 +77,7 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts(one).items():
-                _replace(folder / name, text)
+                write_atomically(folder / name, text)
         except OSError as error:
             raise user_error(str(error.filename or folder), error.strerror or str(error)) from None
         done.append(replace(one, folder=folder, verified=_in_folder(one.verified, folder)))
@@ -98,12 +99,6 @@ def texts(one: Imported) -> dict[str, str]:
         if item.stands in places:
             notes.setdefault(item.stands, f"to be filled in: {item.name}")
     return {RECIPE: write.text(one.files.recipe), CLUSTER: write.text(one.files.cluster, notes)}
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def import_all(paths: Sequence[str], options: Options) -> list[Imported]:

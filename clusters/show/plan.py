@@ -17,7 +17,7 @@ from clusters.show.containers import View, address, ranks, variables, views
 from clusters.show.output import HEAD, LABEL, Line
 from clusters.show.topology import topology
 from common.errors import did_you_mean, user_error
-from common.files import put
+from common.files import write_output
 from entrypoints import show
 
 FORMATS = ("text", "json", "diff", "svg")
@@ -55,7 +55,7 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     else:
         whole = json.dumps(data(deployment, node), indent=1)
     if out:
-        put(Path(out), f"{whole}\n")
+        write_output(Path(out), f"{whole}\n")
     elif whole:
         print(whole)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import EX_DATAERR, Finding, UserError
-from common.files import put
+from common.files import write_output
 from common.paths import ROOT
 from docs.render import checks, compatibility, recipes, releases, roles
 from docs.render.page import MARK, Page
@@ -47,7 +47,7 @@ def write(made: list[Page], out: Path = OUT) -> dict[Path, str]:
     found = states(made, out)
     for one in made:
         if found[out / one.path] != "same":
-            put(out / one.path, one.text, parents=True)
+            write_output(out / one.path, one.text, parents=True)
     for path, state in found.items():
         if state == "stale":
             path.unlink()

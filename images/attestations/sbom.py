@@ -23,6 +23,7 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, user_error
+from common.files import write_atomically
 from images.attestations.provenance import base_digest, buildkit
 from images.contents import image as contents
 from images.contents.image import Image
@@ -77,10 +78,7 @@ def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Pat
     for arch, (_, text) in made.items():
         path = directory / f"{arch}.cdx.json"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(".new")
-            scratch.write_text(text)
-            scratch.replace(path)
+            write_atomically(path, text, parents=True)
         except OSError as error:
             raise user_error("--out", f"{path} cannot be written: {error.strerror}") from None
         paths.append(path)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
+from common.files import write_atomically
 from images.mirrors import Mirrors
 
 INDEX = "bundle.json"
@@ -81,9 +82,8 @@ class Bundle:
     def write(self) -> None:
         document = {"format": FORMAT, **asdict(self)}
         del document["directory"]
-        scratch = self.directory / f".{INDEX}.part"
-        scratch.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-        scratch.replace(self.directory / INDEX)
+        text = json.dumps(document, indent=1, sort_keys=True) + "\n"
+        write_atomically(self.directory / INDEX, text)
 
     def verify(self) -> list[Finding]:
         """Every file that is missing, cut off or another than the index says."""

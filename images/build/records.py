@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import docker
+from common.files import write_atomically
 from common.paths import WORK
 from images.build import push
 from images.build.compressed_size import CompressedSize
@@ -98,17 +99,13 @@ def _record(target: BuildTarget) -> Path:
 
 def remember(target: BuildTarget, fingerprints: Mapping[str, str], built: Built) -> None:
     """Record what a build made, and from which stages."""
-    path = _record(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".new")
     record = {
         "stages": dict(fingerprints),
         "digest": built.digest,
         "layers": [asdict(layer) for layer in built.layers],
         "sizes": [asdict(size) for size in built.sizes],
     }
-    scratch.write_text(json.dumps(record))
-    scratch.replace(path)
+    write_atomically(_record(target), json.dumps(record), parents=True)
 
 
 def built_before(options: Options) -> set[str]:

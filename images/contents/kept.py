@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from common.files import write_atomically
 from common.paths import WORK
 from images.contents import own, packages
 from images.contents.layers import Blobs, File, Layer, Memory, layer, layers
@@ -64,8 +64,6 @@ def _path(digest: str) -> Path:
 
 
 def _keep(found: Layer) -> None:
-    path = _path(found.digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "form": FORM,
         "diff_id": found.diff_id,
@@ -75,9 +73,7 @@ def _keep(found: Layer) -> None:
         "removed": sorted(found.removed),
         "emptied": sorted(found.emptied),
     }
-    scratch = path.with_suffix(f".{threading.get_ident()}")
-    scratch.write_text(json.dumps(document))
-    scratch.replace(path)
+    write_atomically(_path(found.digest), json.dumps(document), parents=True)
 
 
 def _kept(descriptor: Descriptor) -> Layer | None:

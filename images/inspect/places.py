@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from common import docker
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_you_mean, user_error
+from common.files import write_atomically
 from common.paths import WORK
 from images.build import engine
 from images.registry import limits
@@ -138,11 +139,7 @@ class EngineStore:
 
     def _ask(self, name: str) -> None:
         for digest, content in engine.documents(name).items():
-            path = self._kept.path(digest)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(f".{threading.get_ident()}")
-            scratch.write_bytes(content)
-            scratch.replace(path)
+            write_atomically(self._kept.path(digest), content, parents=True)
 
     def _save(self) -> None:
         """Write out all images, once: layers that they share are written once."""

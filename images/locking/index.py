@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
+from common.files import write_atomically
 from common.paths import WORK
 from images.locking.uv import uv
 
@@ -78,7 +78,4 @@ def download(where: str, address: str, sha256: str, target: Path) -> Path:
         ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise user_error(where, "has another hash than the index states", exit_code=EX_UNAVAILABLE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_suffix(f".{os.getpid()}")
-    fresh.write_bytes(data)
-    return fresh.replace(target)
+    return write_atomically(target, data, parents=True)

@@ -141,12 +141,12 @@ def _before(directory: Path) -> Bundle | None:
         return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        others = {path.name for path in directory.iterdir()}
+        others = {path.name for path in directory.iterdir() if f".{INDEX}." not in path.name}
     except OSError as error:
         raise user_error(
             str(directory), f"cannot be used: {error.strerror}", "another DIR"
         ) from None
-    if others - {WHEELS, ROOTS, IMAGES, SOURCES, f".{INDEX}.part"}:
+    if others - {WHEELS, ROOTS, IMAGES, SOURCES}:
         raise user_error(str(directory), "has other files in it", "an empty or new directory")
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import write_atomically
 from common.paths import WORK
 from images.attestations import provenance
 from images.attestations.provenance import Statement
@@ -60,9 +61,7 @@ def remember(image: Image, options: Options, digest: str) -> dict[str, Built]:
         }
         for arch, one in known.items()
     }
-    path = _record(image, options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
+    write_atomically(_record(image, options), json.dumps(document), parents=True)
     return known
 
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from common.errors import EX_DATAERR, UserError, user_error
-from common.files import put
+from common.files import write_output
 from common.paths import ROOT
 from common.terminal import Say
 from docs.render import pages
@@ -248,7 +248,7 @@ def _put(name: str, bump: Bump, path: Path, text: str, dry: bool) -> Step:
         return Step(name, "unchanged", paths)
     if dry:
         return Step(name, "would be written", paths)
-    put(path, text, parents=True)
+    write_output(path, text, parents=True)
     return Step(name, "written", paths)
 
 

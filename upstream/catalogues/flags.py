@@ -32,6 +32,7 @@ from common.errors import (
     did_you_mean,
     user_error,
 )
+from common.files import write_atomically
 from common.paths import ENV, ROOT, WORK
 from common.terminal import Say
 from images.locking.index import Wheels, source_distribution
@@ -112,10 +113,7 @@ def update(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Path]:
     for path, document in _documents(releases, wheels, say).items():
         text = render(document)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name(f".{path.name}.new")
-            fresh.write_text(text, encoding="utf-8")
-            fresh.replace(path)
+            write_atomically(path, text, parents=True)
             changed.append(path)
     return changed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from common.files import put
+from common.files import write_output
 from validation.endpoint.benchmark_report import format_number
 from validation.endpoint.benchmark_results import Result, label, minute
 from validation.endpoint.benchmarks import Benchmarks, Case, Metric
@@ -89,4 +89,4 @@ def render(results: Sequence[Result], benchmarks: Benchmarks) -> str:
 
 def write(directory: Path, results: Sequence[Result], benchmarks: Benchmarks) -> Path:
     """Write the page of all results to `directory`. Raises UserError (69)."""
-    return put(directory / NAME, render(results, benchmarks))
+    return write_output(directory / NAME, render(results, benchmarks))

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from clusters.show import picture, topology
-from common.files import put
+from common.files import write_output
 from validation.endpoint.verify import FAILED
 from validation.html import render
 from validation.rehearsal.rehearsal_report import CHECKS, RehearsalReport
@@ -41,7 +41,7 @@ class Lane:
 
 def write(report: RehearsalReport, path: Path) -> Path:
     """Write the page. Raises UserError (69) when it cannot be written."""
-    return put(path, html(report), parents=True)
+    return write_output(path, html(report), parents=True)
 
 
 def html(report: RehearsalReport) -> str:

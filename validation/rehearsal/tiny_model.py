@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import write_atomically
+
 BYTES = 256
 WEIGHTS = "model.safetensors"  # written last
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -54,9 +56,7 @@ def write(directory: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     }
     for name, content in texts.items():
         (directory / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    scratch = directory / f".{WEIGHTS}"
-    scratch.write_bytes(_weights(shape, random.Random(seed)))
-    scratch.replace(directory / WEIGHTS)
+    write_atomically(directory / WEIGHTS, _weights(shape, random.Random(seed)))
     return directory
 
 
