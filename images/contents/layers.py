@@ -31,9 +31,10 @@ from images.registry.transfer import each
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 PIECE = 1 << 20
+BUFFER = 1 << 16  # tarfile copies what is left of it at each read
 AT_ONCE = 2
 WINDOW = 1 << 27  # bytes that zstd looks back, at most
-ENTRY, LINE = 300, 120  # bytes that an entry, and a line of a kept file, take in memory
+ENTRY, LINE = 450, 200  # bytes that an entry, and a line of a kept file, take in memory
 
 Visit = Callable[["File", bytes | None], None]
 Keep = Callable[[str], bool]
@@ -162,8 +163,9 @@ def layer(
             packed = _Hashed(blob)
             with _unpacked(packed) as stream:
                 plain = _Plain(stream, descriptor)
-                with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=PIECE) as tar:
-                    for member in tar:
+                with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=BUFFER) as tar:
+                    for member in iter(tar.next, None):
+                        tar.members.clear()  # it remembers every entry
                         path = _path(member.name)
                         if member.isfile() and keep(path):
                             _check_size(descriptor, path, member.size)

@@ -36,7 +36,7 @@ class PythonPackage:
     record: str = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OsPackage:
     """An entry of dpkg's or rpm's database; `kind` is deb or rpm, `license` only rpm tells."""
 
