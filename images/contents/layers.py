@@ -165,7 +165,7 @@ def layer(
                 plain = _Plain(stream, descriptor)
                 with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=BUFFER) as tar:
                     for member in iter(tar.next, None):
-                        tar.members.clear()  # it remembers every entry
+                        tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all
                         path = _path(member.name)
                         if member.isfile() and keep(path):
                             _check_size(descriptor, path, member.size)
