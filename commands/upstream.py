@@ -102,7 +102,7 @@ def lock(
     """
     from common.errors import EX_DATAERR, UserError
     from images.build.options import arches as arches_of
-    from images.locking import cpu as engines
+    from images.locking import cpu
     from images.locking import lock as locks
     from images.locking.index import Wheels
     from images.matrix import load
@@ -110,11 +110,11 @@ def lock(
     matrix = load()
     if check:
         checked = locks.checked(matrix, release or None)
-        of_cpu = list(engines.locked(matrix))
+        of_cpu = list(cpu.locked(matrix))
         problems = [
             *locks.check_tools(matrix),
             *(p for r in checked for p in locks.check(matrix, r)),
-            *(p for one, its in of_cpu for p in engines.check(matrix, one, [its])),
+            *(p for one, its in of_cpu for p in cpu.check(matrix, one, [its])),
         ]
         if problems:
             raise UserError(problems, EX_DATAERR)
@@ -123,7 +123,7 @@ def lock(
     elif vllm:
         found = Wheels.of(environ(), wheels, torch_index)
         arches = arches_of(matrix, words(arch))
-        for path in engines.make(matrix, matrix.engine(vllm), arches, found, say):
+        for path in cpu.make(matrix, matrix.cpu_vllm(vllm), arches, found, say):
             print(path)
     elif tools:
         locks.lock_tools(matrix, say)

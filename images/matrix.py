@@ -143,14 +143,14 @@ class Debian:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """A vLLM for the processor, and the torch it is compiled against.
+class CpuVllm:
+    """A vLLM for the CPU, and the torch it is compiled against.
 
-    `facts`: what of env/releases the entrypoint goes by where the release has another vLLM.
-    `torch_from`: whose build of torch: PyTorch's own for the processor, or the package index's.
+    `facts`: the file of env/releases that the entrypoint reads where the release has another vLLM.
+    `torch_from`: whose build of torch: PyTorch's for the CPU, or the package index's.
     """
 
-    vllm: str
+    version: str
     torch: str
     published: datetime.date
     python: str
@@ -165,7 +165,7 @@ class Engine:
     @property
     def lock(self) -> str:
         """The name of its lock."""
-        return f"{CPU}-{self.vllm}"
+        return f"{CPU}-{self.version}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Cpu:
     requirements: Words
     alone: Words
     layers: Mapping[str, Words]
-    engines: Mapping[str, Engine]
+    vllm_versions: Mapping[str, CpuVllm]
 
     @property
     def platform(self) -> Platform:
@@ -195,42 +195,42 @@ class Cpu:
 class Variant:
     """One image: a release for a platform on an OS (its architectures share the tag).
 
-    `engine`: the vLLM of platform cpu, which need not be the release's.
+    `cpu_vllm`: the vLLM of platform cpu, which need not be the release's.
     """
 
     release: Release
     platform: Platform
     os: Os
-    engine: Engine | None = None
+    cpu_vllm: CpuVllm | None = None
 
     @property
     def tag(self) -> str:
         """The published tag, `{release}[-a3][-openeuler]`, as upstream's images have it."""
         own = f"{self.release.name}{self.platform.tag_suffix}{self.os.tag_suffix}"
-        if self.engine and self.engine.vllm != self.release.vllm:
-            return f"{own}-vllm{self.engine.vllm}"
+        if self.cpu_vllm and self.cpu_vllm.version != self.release.vllm:
+            return f"{own}-vllm{self.cpu_vllm.version}"
         return own
 
     @property
     def facts(self) -> str:
         """The file of env/releases that the entrypoint goes by."""
-        if self.engine and self.engine.vllm != self.release.vllm:
-            return self.engine.facts
+        if self.cpu_vllm and self.cpu_vllm.version != self.release.vllm:
+            return self.cpu_vllm.facts
         return self.release.name
 
     @property
     def python(self) -> str:
-        return self.engine.python if self.engine else self.release.python
+        return self.cpu_vllm.python if self.cpu_vllm else self.release.python
 
     @property
     def published(self) -> datetime.date:
-        return self.engine.published if self.engine else self.release.published
+        return self.cpu_vllm.published if self.cpu_vllm else self.release.published
 
     @property
     def pins(self) -> dict[str, str]:
         """Component → version, in layer order: what labels, `matrix` and `--dry-run` show."""
-        if self.engine:
-            return {"torch": self.engine.torch, "vllm": self.engine.vllm}
+        if self.cpu_vllm:
+            return {"torch": self.cpu_vllm.torch, "vllm": self.cpu_vllm.version}
         return self.release.pins
 
     @property
@@ -278,16 +278,16 @@ class Matrix:
     def arch(self, name: str) -> Arch:
         return self._pick("--arch", self.arches, name)
 
-    def engine(self, name: str) -> Engine:
-        return self._pick("--vllm", self.cpu.engines, name)
+    def cpu_vllm(self, version: str) -> CpuVllm:
+        return self._pick("--vllm", self.cpu.vllm_versions, version)
 
     def variant(
-        self, release: str | None, platform: str, os: str, engine: str | None = None
+        self, release: str | None, platform: str, os: str, vllm: str | None = None
     ) -> Variant:
         """Raises UserError for a name the matrix lacks, or a platform the release has none for."""
         if platform == CPU:
             chosen = self.release(release)
-            found = self.engine(engine or chosen.vllm)
+            found = self.cpu_vllm(vllm or chosen.vllm)
             return Variant(chosen, self.cpu.platform, self.cpu.os, found)
         variant = Variant(self.release(release), self.platform(platform), self.os(os))
         if platform not in variant.release.platforms:
@@ -307,8 +307,8 @@ class Matrix:
 
     def cpu_variants(self, release: str | None) -> Iterator[Variant]:
         """Every image of platform cpu that a release can have."""
-        for engine in self.cpu.engines:
-            yield self.variant(release, CPU, self.cpu.os.name, engine)
+        for version in self.cpu.vllm_versions:
+            yield self.variant(release, CPU, self.cpu.os.name, version)
 
     def cann_image(self, variant: Variant) -> str:
         return f"{self.images['cann']}:{variant.cann_tag}"
@@ -371,19 +371,17 @@ class _MatrixReader(Reader):
         for name in ("requirements", "alone"):
             raw[name] = self.requirements(f"cpu.{name}", raw.get(name, []))
         raw["layers"] = self.packages("cpu.layers", raw.get("layers", {}))
-        raw["engines"] = {
-            name: self.engine(name, item)
-            for name, item in self.mapping("cpu.engines", raw.get("engines", {})).items()
-        }
+        versions = self.mapping("cpu.vllm_versions", raw.get("vllm_versions", {}))
+        raw["vllm_versions"] = {name: self.cpu_vllm(name, item) for name, item in versions.items()}
         return self.make(Cpu, **raw)  # type: ignore[no-any-return]
 
-    def engine(self, name: str, value: Any) -> Engine:
-        key = f"cpu.engines.{name}"
-        raw = self.fields(key, value, Engine, given=("vllm",))
+    def cpu_vllm(self, name: str, value: Any) -> CpuVllm:
+        key = f"cpu.vllm_versions.{name}"
+        raw = self.fields(key, value, CpuVllm, given=("version",))
         self.texts(key, raw, "torch", "python", "facts", "torch_from")
         if "published" in raw:
             self.dates(key, {"published": raw["published"]})
-        return self.make(Engine, vllm=name, **raw)  # type: ignore[no-any-return]
+        return self.make(CpuVllm, version=name, **raw)  # type: ignore[no-any-return]
 
     def debian(self, key: str, value: Any) -> Debian:
         raw = self.fields(key, value, Debian)
@@ -530,16 +528,16 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
                 note(f"mooncake_source.{part}.{name}", "is missing")
     _check_layers("layers", matrix.layers, TOP_LAYERS, note)
     _check_layers("cpu.layers", matrix.cpu.layers, CPU_LAYERS, note)
-    for name, engine in matrix.cpu.engines.items():
-        for what, version in (("its name", name), ("torch", engine.torch)):
+    for name, found in matrix.cpu.vllm_versions.items():
+        for what, version in (("its name", name), ("torch", found.torch)):
             if not _is_version(version):
-                note(f"cpu.engines.{name}", f"{what} '{version}' is no version")
-        if engine.torch_from not in TORCH_FROM:
-            what = f"is '{engine.torch_from}'"
-            note(f"cpu.engines.{name}.torch_from", what, " or ".join(TORCH_FROM))
-        if engine.python != matrix.cpu.debian.python:
+                note(f"cpu.vllm_versions.{name}", f"{what} '{version}' is no version")
+        if found.torch_from not in TORCH_FROM:
+            what = f"is '{found.torch_from}'"
+            note(f"cpu.vllm_versions.{name}.torch_from", what, " or ".join(TORCH_FROM))
+        if found.python != matrix.cpu.debian.python:
             there = f"cpu.debian has {matrix.cpu.debian.python}"
-            note(f"cpu.engines.{name}.python", f"is {engine.python}, {there}")
+            note(f"cpu.vllm_versions.{name}.python", f"is {found.python}, {there}")
     for name, release in matrix.releases.items():
         for key, what, fix in _of_release(matrix, release):
             problems.append(Finding(f"{RELEASES.name}/{name}.yaml: {key}", what, fix))

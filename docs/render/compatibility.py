@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from docs.render.page import Page, page
 from images.locking import lock
-from images.matrix import Engine, Matrix, Release
+from images.matrix import CpuVllm, Matrix, Release
 
 # Packages that no field of a release names and that people ask for.
 NAMED = ("transformers", "ray", "numpy")
@@ -52,13 +52,15 @@ def made(matrix: Matrix) -> Page:
         "compatibility.md.j2",
         rows=rows(matrix),
         matrix=matrix,
-        engines=[(one, engine_locked(matrix, one)) for one in matrix.cpu.engines.values()],
+        vllm_versions=[
+            (one, vllm_locked(matrix, one)) for one in matrix.cpu.vllm_versions.values()
+        ],
     )
 
 
-def engine_locked(matrix: Matrix, engine: Engine, locks: Path = lock.LOCKS) -> tuple[str, ...]:
-    """The architectures for which a vLLM on the processor is locked."""
-    return tuple(arch for arch in matrix.arches if (locks / engine.lock / arch).is_dir())
+def vllm_locked(matrix: Matrix, vllm: CpuVllm, locks: Path = lock.LOCKS) -> tuple[str, ...]:
+    """The architectures for which a vLLM on the CPU is locked."""
+    return tuple(arch for arch in matrix.arches if (locks / vllm.lock / arch).is_dir())
 
 
 def _locked(matrix: Matrix, release: Release, arch: str, locks: Path) -> bool:

@@ -73,8 +73,8 @@ class Note:
 def made(matrix: Matrix) -> list[Page]:
     """A page for each release but the first, and one that lists them."""
     releases = in_order(matrix)
-    engines = [one.facts for one in matrix.cpu.engines.values()]
-    others = [name for name in dict.fromkeys(engines) if name not in matrix.releases]
+    facts = [one.facts for one in matrix.cpu.vllm_versions.values()]
+    others = [name for name in dict.fromkeys(facts) if name not in matrix.releases]
     notes = [_note(old.name, new.name, old, new) for old, new in itertools.pairwise(releases)]
     notes += [_note(releases[-1].name, name) for name in others]
     listed = page("releases.md", "releases.md.j2", notes=notes, releases=matrix.releases)

@@ -36,8 +36,7 @@ from images.contents.packages import (
     packages,
 )
 from images.labels import BASE, BASE_DIGEST, BASE_NAME, PIN, RELEASE
-from images.locking import cpu as engines
-from images.locking import lock
+from images.locking import cpu, lock
 from images.locking.lock import LOCKS, Pinned
 from images.matrix import CPU, STAND_IN, Matrix, Release
 from images.names import REPOSITORY
@@ -233,11 +232,11 @@ def _locked(
     """The lock that an image is made from, and its slices. Raises UserError (65)."""
     if image.labels.get("ascend.platform") == CPU:
         vllm = image.labels.get(f"{PIN}vllm", "")
-        if vllm not in matrix.cpu.engines:
-            what = f"the label says '{vllm}', which is no vLLM for the processor"
+        if vllm not in matrix.cpu.vllm_versions:
+            what = f"the label says '{vllm}', which is no vLLM for the CPU"
             raise user_error(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
-        engine = matrix.cpu.engines[vllm]
-        return engine.lock, engines.read(matrix, engine, image.arch, locks)
+        found = matrix.cpu.vllm_versions[vllm]
+        return found.lock, cpu.read(matrix, found, image.arch, locks)
     slices = lock.read(matrix, release, image.arch, locks)
     del slices[lock.SOURCES]  # what wheels are built from; the wheels are in a slice of their own
     return release.name, slices

@@ -50,7 +50,7 @@ def find(
 
     Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
     image that nobody has."""
-    if variant.engine:
+    if variant.cpu_vllm:
         if packages or share_cann or image == STAND_IN:
             raise user_error(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"

@@ -40,7 +40,7 @@ class Key:
     @classmethod
     def of(cls, variant: Variant, base: str, size: CompressedSize) -> Key:
         """Of an image as it is built; `base` is the kind."""
-        release = variant.engine.lock if variant.engine else variant.release.name
+        release = variant.cpu_vllm.lock if variant.cpu_vllm else variant.release.name
         names = (release, variant.platform.name, variant.os.name)
         return cls(*names, size.arch, base, size.compression)
 
@@ -197,7 +197,7 @@ class _BudgetReader(Reader):
             "compression": COMPRESSIONS,
         }
         if raw.get("platform") == CPU:
-            locks = [engine.lock for engine in matrix.cpu.engines.values()]
+            locks = [vllm.lock for vllm in matrix.cpu.vllm_versions.values()]
             known |= {"release": locks, "platform": [CPU], "os": [matrix.cpu.os.name]}
             known |= {"base": CPU_BASES}
         for name, words in known.items():

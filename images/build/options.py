@@ -90,10 +90,10 @@ def chosen(
     platforms: list[str],
     oses: list[str],
     everything: bool,
-    engine: str | None = None,
+    vllm: str | None = None,
 ) -> list[Variant]:
     """The variants that the options name. Raises UserError with every name that is wrong."""
-    if engine and platforms != [CPU]:
+    if vllm and platforms != [CPU]:
         raise user_error("--vllm", "is for --platform cpu alone")
     if everything:
         return list(matrix.variants(release))
@@ -112,7 +112,7 @@ def chosen(
     pairs = dict.fromkeys(
         (name, "" if name == CPU else os_name) for name in platforms for os_name in oses
     )
-    made = [partial(matrix.variant, release, *pair, engine=engine) for pair in pairs]
+    made = [partial(matrix.variant, release, *pair, vllm=vllm) for pair in pairs]
     if problems := _problems(made):
         raise UserError(problems)
     return [make() for make in made]

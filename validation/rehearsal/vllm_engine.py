@@ -38,7 +38,7 @@ def engine(cluster: Cluster, image: str = "", model: str = TINY) -> Engine:
     folder = tiny_model_directory() if model == TINY else model_directory(Path(model))
     found = models.find(str(folder), {})
     target = Target(variant.facts, MODEL, found.longest if found else None, Machine(0, 0))
-    vllm = variant.engine.vllm if variant.engine else ""
+    vllm = variant.cpu_vllm.version if variant.cpu_vllm else ""
     return Engine(
         image=image or f"{REPOSITORY}:{variant.tag}",
         description=f"vLLM {vllm} on the CPU",
@@ -61,7 +61,7 @@ def select_variant(cluster: Cluster, rules: Rules) -> Variant:
     """
     pins = matrix.load()
     arch = native_arch(pins)
-    locked = [engine.vllm for engine, for_arch in cpu.locked(pins) if for_arch == arch]
+    locked = [vllm.version for vllm, for_arch in cpu.locked(pins) if for_arch == arch]
     usable = [vllm for vllm in locked if vllm in rules.engines]
     release = pins.release(cluster.release)
     if not usable:

@@ -13,7 +13,7 @@ import pytest
 
 from images.locking import lock
 from images.locking.index import Wheels
-from images.matrix import INDEX, Engine, load
+from images.matrix import INDEX, CpuVllm, load
 from tests.e2e.conftest import NATIVE, Image, build, docker, image, invoke
 from tests.e2e.entrypoints.test_ray import logs, until
 from validation.rehearsal.tiny_model import write
@@ -31,27 +31,27 @@ pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 
 
 @pytest.fixture(scope="module", params=["0.13.0", "0.32.0"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return load().engine(request.param)
+def vllm(request: pytest.FixtureRequest) -> CpuVllm:
+    return load().cpu_vllm(request.param)
 
 
 @pytest.fixture(scope="module")
-def cpu(engine: Engine) -> Image:
-    options = ["--platform=cpu", f"--vllm={engine.vllm}", *wheels(engine)]
+def cpu(vllm: CpuVllm) -> Image:
+    options = ["--platform=cpu", f"--vllm={vllm.version}", *wheels(vllm)]
     (built,) = build(*options)
     return image(built)
 
 
-def wheels(engine: Engine) -> list[str]:
-    """The option of build that an engine needs."""
-    if engine.torch_from == INDEX:
+def wheels(vllm: CpuVllm) -> list[str]:
+    """The option of build that a vLLM needs."""
+    if vllm.torch_from == INDEX:
         return []
-    if not (lock.LOCKS / engine.lock / NATIVE / "torch.txt").is_file():
-        pytest.skip(f"vLLM {engine.vllm} has no lock for {NATIVE}")
+    if not (lock.LOCKS / vllm.lock / NATIVE / "torch.txt").is_file():
+        pytest.skip(f"vLLM {vllm.version} has no lock for {NATIVE}")
     for link in Wheels.of(os.environ).find_links:
-        if any(Path(link).glob(f"torch-{engine.torch_version}-cp311-*.whl")):
+        if any(Path(link).glob(f"torch-{vllm.torch_version}-cp311-*.whl")):
             return [f"--wheels={link}"]
-    pytest.skip(f"no directory of UV_FIND_LINKS or PIP_FIND_LINKS has {engine.torch_version}")
+    pytest.skip(f"no directory of UV_FIND_LINKS or PIP_FIND_LINKS has {vllm.torch_version}")
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def test_it_serves(served: str) -> None:
     assert state.stdout.strip() == "0"
 
 
-def test_the_labels_are_what_is_inside(engine: Engine, cpu: Image) -> None:
+def test_the_labels_are_what_is_inside(vllm: CpuVllm, cpu: Image) -> None:
     code = "from importlib.metadata import version; print(version('vllm'), version('torch'))"
     template = (
         '{{index .Config.Labels "ascend.pin.vllm"}} {{index .Config.Labels "ascend.pin.torch"}}'
     )
     labels = docker("image", "inspect", "--format", template, cpu.tag).stdout.split()
-    assert labels == [engine.vllm, engine.torch]
-    assert cpu.python(code).split() == [f"{engine.vllm}+cpu", engine.torch_version]
+    assert labels == [vllm.version, vllm.torch]
+    assert cpu.python(code).split() == [f"{vllm.version}+cpu", vllm.torch_version]
 
 
 def test_torch_computes_and_finds_no_gpu(cpu: Image) -> None:

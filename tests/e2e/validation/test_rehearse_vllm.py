@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clusters.file import read
-from images.matrix import Engine
+from images.matrix import CpuVllm
 from tests.e2e.conftest import Image, build, image
 from tests.e2e.images.test_cpu import wheels
 from tests.e2e.validation.test_rehearse import EXAMPLES, left, rehearse
@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 def cpu() -> Image:
     """The image that a rehearsal takes by itself."""
     cluster = read.load(EXAMPLES / "single.yaml")
-    engine = vllm_engine.select_variant(cluster, cpu_rules.load()).engine
-    assert isinstance(engine, Engine)
-    (built,) = build("--platform=cpu", f"--vllm={engine.vllm}", *wheels(engine))
+    vllm = vllm_engine.select_variant(cluster, cpu_rules.load()).cpu_vllm
+    assert isinstance(vllm, CpuVllm)
+    (built,) = build("--platform=cpu", f"--vllm={vllm.version}", *wheels(vllm))
     return image(built)
 
 

@@ -88,7 +88,7 @@ def test_an_image_without_npus_has_its_own_lock(tmp_path: Path) -> None:
     assert properties(torch)["ascend:lock"] == "cpu-0.13.0/arm64/torch.txt"
     assert torch["hashes"]
     small.labels["ascend.pin.vllm"] = "0.1"
-    with pytest.raises(UserError, match=r"'0\.1', which is no vLLM for the processor"):
+    with pytest.raises(UserError, match=r"'0\.1', which is no vLLM for the CPU"):
         sbom.document(MATRIX, image(tmp_path / "bad", small))
 
 

@@ -77,14 +77,14 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
 def test_every_engine_of_the_rules_is_one_of_the_matrix() -> None:
     known = cpu_rules.load()
     assert known.engines
-    assert set(known.engines) <= set(matrix.load().cpu.engines)
+    assert set(known.engines) <= set(matrix.load().cpu.vllm_versions)
 
 
 @pytest.mark.parametrize("vllm", cpu_rules.load().engines)
 def test_what_is_set_the_engine_knows(vllm: str) -> None:
     known = cpu_rules.load()
     problems: list[Any] = []
-    release = stack.release(matrix.load().engine(vllm).facts, problems)
+    release = stack.release(matrix.load().cpu_vllm(vllm).facts, problems)
     assert release
     its = catalogue.load(release)
     for one in (*known.override.flags, *known.limits):

@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = ROOT / "clusters/examples"
 NETWORK = IPv4Network("10.211.0.0/20")
 SMALL = Machine(2, 24.0)
-# What the entrypoint sets on every platform, and nothing on the processor reads.
+# What the entrypoint sets on every platform, and nothing on the CPU reads.
 OF_THE_ENTRYPOINT = {"HCCL_IF_IP", "HCCL_SOCKET_IFNAME"}
 NPU = re.compile(
     r"ascend|npu|hccl|mooncake|task_queue|cann|expert|quantization|cudagraph|compilation"

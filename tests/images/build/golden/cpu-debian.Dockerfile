@@ -1,4 +1,4 @@
-# v0.13.0rc1-cpu: vLLM 0.13.0 on the processor, bookworm, on Debian's packages.
+# v0.13.0rc1-cpu: vLLM 0.13.0 on the CPU, bookworm, on Debian's packages.
 # Rendered from images/layers; `invoke render` prints it, `invoke build` builds it.
 #
 # Every Python layer is made in a stage of its own on the builder's architecture and taken with
@@ -14,7 +14,7 @@ RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
-# ---- torch for the processor, NIXL, vLLM, and what they need ---------------------------------------
+# ---- torch for the CPU, NIXL, vLLM, and what they need ---------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=standin,target=/stages/standin \

