@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clusters.model import Cluster, Node, Path
 from clusters.ranges import Span, spans
 from common.errors import Finding
-from entrypoints.launch.plan import Launch
+from entrypoints.launch.model import Launch
 
 
 @dataclass(frozen=True)

@@ -202,11 +202,11 @@ def ending() -> Iterator[None]:
     except KeyboardInterrupt:
         raise Exit("interrupted", code=130) from None
     except Exception as error:
-        from entrypoints.problems import Refused
+        from entrypoints.findings import Refused
 
         if not isinstance(error, Refused):
             raise
-        lines = "\n".join(f"error: {problem.line()}" for problem in error.problems)
+        lines = "\n".join(f"error: {finding.line()}" for finding in error.findings)
         raise Exit(lines, code=error.exit_code) from None
     finally:
         _flush()

@@ -53,8 +53,8 @@ def doctor(platform: str = PLATFORM, release: str = RELEASE, format: str = FORMA
     Prints the --device and -v options of docker run that exist here. Exits with 78 when something
     has to be repaired first.
     """
+    from entrypoints.findings import MACHINE
     from entrypoints.preflight import doctor as doctors
-    from entrypoints.problems import MACHINE
 
     report = doctors.run(platform or None, release or None)
     output(format, report.as_data(), report.text)

@@ -7,10 +7,24 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from entrypoints.problems import MACHINE, Problem, Refused, choose
+from entrypoints.findings import MACHINE, Message, Refused, did_you_mean
 
 # What a command prints, and its exit code.
 Answer = tuple[str, int]
+
+_NOT_A_NAME = Message(
+    "{argument!r} is not known",
+    "give names of recipes, and --format text or json",
+    "arguments",
+    "bad-argument",
+)
+_NOT_A_FORMAT = Message("{form!r} is not a format", "{known}", "--format", "bad-argument")
+_ONLY_FORMAT = Message(
+    "{argument!r} is not known",
+    "give --format text or --format json, nothing else",
+    "arguments",
+    "bad-argument",
+)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -26,13 +40,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             return _exec(argv, environ)
         return _start(argv, environ)
     except Refused as refused:
-        for problem in refused.problems:
-            _say(f"error: {problem.line()}")
+        for finding in refused.findings:
+            _say(f"error: {finding.line()}")
         return refused.exit_code
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    from entrypoints.launch.plan import plan
+    from entrypoints.plan import plan
     from entrypoints.running.start import start
 
     launch = plan(environ, argv[1:] if argv[:1] == ["--"] else argv)
@@ -41,9 +55,9 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Any other command: 127 and 126 when it is not found or not runnable, as in a shell."""
-    from entrypoints.running.process import become
+    from entrypoints.running.process import execute
 
-    become(argv, environ, missing=127, known=COMMANDS)
+    execute(argv, environ, COMMANDS)
 
 
 def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
@@ -51,7 +65,7 @@ def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
         return _help(), 0
     form, rest = _format(args, ("text", "json", "env"))
     from entrypoints import show
-    from entrypoints.launch.plan import plan
+    from entrypoints.plan import plan
 
     launch = plan(environ, rest)
     text = {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
@@ -62,22 +76,22 @@ def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     """Every check of the machine for what would run; 78 when one fails."""
     form, rest = _format(args, ("text", "json"))
     from entrypoints import preflight
-    from entrypoints.launch.plan import plan
-    from entrypoints.preflight import finding
+    from entrypoints.plan import plan
+    from entrypoints.preflight import report
 
     launch = plan(environ, rest)
     found = preflight.run(preflight.needs(launch, launch.environment(environ)))
     if form == "json":
-        text = json.dumps(finding.as_data(found), indent=2) + "\n"
+        text = json.dumps(report.as_data(found), indent=2) + "\n"
     else:
-        text = finding.text(found)
-    return text, MACHINE if finding.failed(found) else 0
+        text = report.text(found)
+    return text, MACHINE if report.failed(found) else 0
 
 
 def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     """What runs here is ready (0), or starting or broken (1)."""
     form = _only_format(args)
-    from entrypoints.launch.plan import plan
+    from entrypoints.plan import plan
     from entrypoints.running import health
 
     found = health.now(lambda: health.watch(plan(environ)))
@@ -89,8 +103,7 @@ def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form, names = _format(args, ("text", "json"))
     for name in names:
         if name.startswith("-"):
-            fix = "give names of recipes, and --format text or json"
-            raise Refused([Problem("bad-argument", "arguments", f"{name!r} is not known", fix)])
+            raise Refused([_NOT_A_NAME(argument=name)])
     from entrypoints import library
 
     found = library.find(names)
@@ -136,16 +149,14 @@ def _format(args: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
         else:
             rest.append(word)
         if form not in known:
-            fix = choose(form, known)
-            raise Refused([Problem("bad-argument", "--format", f"{form!r} is not a format", fix)])
+            raise Refused([_NOT_A_FORMAT(form=form, known=did_you_mean(form, known))])
     return form, rest
 
 
 def _only_format(args: Sequence[str]) -> str:
     form, rest = _format(args, ("text", "json"))
     if rest:
-        fix = "give --format text or --format json, nothing else"
-        raise Refused([Problem("bad-argument", "arguments", f"{rest[0]!r} is not known", fix)])
+        raise Refused([_ONLY_FORMAT(argument=rest[0])])
     return form
 
 

@@ -59,15 +59,15 @@ class Message(NamedTuple):
     exit_code: int = USAGE
 
     def __call__(
-        self, where: str = "", fix: str = "", source: str = "", exit_code: int = 0, **values: Any
+        self, where: Any = "", fix: Any = "", source: Any = "", exit_code: Any = 0, **values: Any
     ) -> Finding:
-        """The finding for these values; `where`, `fix`, `source`, `exit_code` replace the own."""
+        """The finding for these values. `where` to `exit_code` replace what the message states."""
         return Finding(
             self.code,
             where or self.where.format(**values),
             self.text.format(**values),
             fix or self.fix.format(**values),
-            source or self.source,
+            source or self.source.format(**values),
             self.severity,
             exit_code or self.exit_code,
         )

@@ -6,16 +6,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from entrypoints.findings import Finding, Message, Refused, did_you_mean
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.recipes import Recipe
-from entrypoints.launch.plan import plan
-from entrypoints.problems import Problem, Refused, choose
+from entrypoints.plan import plan
 from entrypoints.record import TYPE_CHECKING, NamedTuple
+from entrypoints.rules import memory
+from entrypoints.rules.memory import Need
 
 if TYPE_CHECKING:
     from typing import Any
-
-    from entrypoints.rules.memory import Need
 
 # Of a node that is planned to see what it needs; TEST-NET-1 (RFC 5737).
 _NODE = {"LOCAL_IP": "192.0.2.1", "NIC": "eth0", "JEMALLOC": "0"}
@@ -24,6 +24,8 @@ _LENGTH = "--max-model-len"
 _COLUMNS = ("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "releases")
 _RIGHT = ("nodes", "NPUs", "GiB/NPU", "context")
 _UNKNOWN = "-"
+_NOT_A_PLATFORM = Message("{name!r} is not a platform", "{known}", "--platform", "unknown-platform")
+_NOT_A_RELEASE = Message("{name!r} is not a release", "{known}", "--release", "unknown-release")
 
 
 class Part(NamedTuple):
@@ -56,11 +58,11 @@ def find(
     Every word of `search` must be in the name, the description, the model or the name of a
     feature. Raises Refused: 64 for a name, a platform or a release that there is not.
     """
-    problems = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
-    problems += _unknown([platform] if platform else [], "platforms", "--platform")
-    problems += _unknown([release] if release else [], "releases", "--release")
-    if problems:
-        raise Refused(problems)
+    findings = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
+    findings += _unknown(platform, "platforms", _NOT_A_PLATFORM)
+    findings += _unknown(release, "releases", _NOT_A_RELEASE)
+    if findings:
+        raise Refused(findings)
     with data.Keeping():
         found = (recipes.load(name) for name in names or recipes.names())
         return [
@@ -72,12 +74,10 @@ def find(
         ]
 
 
-def _unknown(names: Iterable[str], kind: str, where: str) -> Iterator[Problem]:
+def _unknown(name: str, kind: str, message: Message) -> Iterator[Finding]:
     known = data.names(kind)
-    for name in names:
-        if name not in known:
-            fix = choose(name, known)
-            yield Problem(f"unknown-{kind[:-1]}", where, f"{name!r} is not one of the {kind}", fix)
+    if name and name not in known:
+        yield message(name=name, known=did_you_mean(name, known))
 
 
 def _words(recipe: Recipe) -> str:
@@ -101,9 +101,10 @@ def _part(environ: Mapping[str, str]) -> Part:
     place = launch.place
     assert place is not None  # a group of a recipe
     given = launch.argv[launch.argv.index(_LENGTH) + 1] if _LENGTH in launch.argv else ""
-    context = int(given) if given.isdigit() else launch.memory and launch.memory.tokens
+    needed = memory.need(launch.facts) if launch.facts else None
+    context = int(given) if given.isdigit() else needed and needed.tokens
     sizes = {key: value for key, value in place.sizes._asdict().items() if value is not None}
-    return Part(place.nodes, place.world, sizes, context, launch.memory)
+    return Part(place.nodes, place.world, sizes, context, needed)
 
 
 def in_order(releases: Iterable[str]) -> list[str]:

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from entrypoints.findings import Message, Refused, one_line
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.inputs.references import REFERENCE
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
-from entrypoints.launch.plan import Launch
-from entrypoints.problems import Problem, Refused, one_line
+from entrypoints.launch.model import Launch
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ MASK = "***"
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|KEY)$|PASSWORD|SECRET", re.IGNORECASE)
 _SECRET_FLAGS = ("--api-key", "--hf-token")
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+_LINE_BREAK = Message(
+    "has a line break, which an env file cannot hold",
+    "use --format json or text",
+    "{variable}",
+    "bad-env-file",
+)
 
 USAGE_TEXT = """\
 usage: [FLAGS ...]                     act on ROLE: run its server, these flags replacing its own
@@ -62,7 +69,10 @@ def plan_data(launch: Launch) -> dict[str, Any]:
         "env": masked_env(launch.env),
         "argv": list(masked(launch.argv)),
         "ports": launch.ports,
-        "warnings": [warning._asdict() for warning in launch.warnings],
+        "warnings": [
+            {key: getattr(warning, key) for key in ("code", "message", "fix", "source")}
+            for warning in launch.warnings
+        ],
     }
     if launch.before:
         document["before"] = [list(command) for command in launch.before]
@@ -115,9 +125,7 @@ def plan_env(launch: Launch) -> str:
         if is_secret(name):
             lines.append(name)
         elif "\n" in value or "\r" in value:
-            fix = "use --format json or text"
-            message = "has a line break, which an env file cannot hold"
-            raise Refused([Problem("bad-env-file", name, message, fix)])
+            raise Refused([_LINE_BREAK(variable=name)])
         elif name in launch.expands:
             lines.append(f"# set by the entrypoint in the container: {name}={value}")
         else:

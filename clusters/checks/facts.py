@@ -18,10 +18,10 @@ from entrypoints.inputs.arguments import Flags
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.stack import Release
 from entrypoints.launch import kv
+from entrypoints.launch.facts import number
 from entrypoints.launch.kv import Transfer
-from entrypoints.launch.plan import Launch
+from entrypoints.launch.model import Launch
 from entrypoints.launch.topology import Place
-from entrypoints.rules.facts import number
 
 KV_TRANSFER = "--kv-transfer-config"
 _LONGEST = 60

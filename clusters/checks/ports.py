@@ -11,8 +11,8 @@ from clusters.ranges import Span, overlap, span_text
 from entrypoints.findings import ERROR, WARNING, Message, check
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.stack import ReservedPorts
+from entrypoints.launch.facts import number
 from entrypoints.launch.topology import RAY
-from entrypoints.rules.facts import number
 from entrypoints.rules.ports import SET_BY
 
 _SET_BY: Mapping[str, str] = {**SET_BY, "metrics": "--prometheus-port"}

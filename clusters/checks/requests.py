@@ -7,7 +7,7 @@ from clusters.compile.locate import owner
 from entrypoints.findings import ERROR, WARNING, Message, check
 from entrypoints.inputs import arguments
 from entrypoints.inputs.recipes import SIDES
-from entrypoints.rules.facts import number
+from entrypoints.launch.facts import number
 
 _CONNECT = "HCCL_CONNECT_TIMEOUT"
 _READY = "VLLM_ENGINE_READY_TIMEOUT_S"

@@ -19,8 +19,8 @@ from clusters.compile.ports import PortAllocator
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster
 from common.errors import ERROR, WARNING, Finding
+from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.inputs import data
-from entrypoints.problems import Problem
 
 
 def deployment(cluster: Cluster) -> Deployment:
@@ -31,7 +31,7 @@ def deployment(cluster: Cluster) -> Deployment:
 
 def _deployment(cluster: Cluster) -> Deployment:
     cluster = replace(cluster, nodes=addressed(cluster.nodes))
-    problems: list[Problem] = []
+    problems: list[LaunchFinding] = []
     roles = recipe.roles(cluster, problems)
     texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
     findings = [finding(cluster, None, problem, ERROR) for problem in problems]
@@ -94,7 +94,6 @@ def _found(cluster: Cluster, planned: Sequence[Planned]) -> list[Finding]:
     for one in planned:
         launch = one.container.launch
         found += [finding(cluster, one.container, problem, ERROR) for problem in one.problems]
-        for advice in launch.warnings if launch else ():
-            problem = Problem(advice.code, "", advice.message, advice.fix, advice.source)
-            found.append(finding(cluster, one.container, problem, WARNING))
+        for warning in launch.warnings if launch else ():
+            found.append(finding(cluster, one.container, warning, WARNING))
     return found

@@ -9,10 +9,9 @@ from clusters.compile.ports import VARIABLES as PORTS
 from clusters.deployment import Container
 from clusters.model import Cluster, Path
 from common.errors import Finding
-from entrypoints import findings
+from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.inputs.arguments import Flag, canonical, is_flag, key_of
 from entrypoints.inputs.settings import VARIABLES
-from entrypoints.problems import Problem
 
 _WORD = re.compile(r"--[a-z][a-z0-9.-]*|[A-Z][A-Z0-9_]{2,}")
 # A variable -> the flag that wins over it.
@@ -51,7 +50,7 @@ _KEYS: Mapping[str, Path] = {
 
 
 def finding(
-    cluster: Cluster, container: Container | None, problem: Problem, severity: str
+    cluster: Cluster, container: Container | None, problem: LaunchFinding, severity: str
 ) -> Finding:
     """A finding of one container's entrypoint, at its place in the cluster file."""
     subjects = _SUBJECTS.get(problem.code, ())
@@ -61,7 +60,7 @@ def finding(
 
 
 def at_path(
-    cluster: Cluster, path: Path, problem: Problem | findings.Finding, severity: str, name: str = ""
+    cluster: Cluster, path: Path, problem: LaunchFinding, severity: str, name: str = ""
 ) -> Finding:
     """A finding of the run side at a path of the cluster file.
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from clusters.model import Cluster, Instance, Node
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.recipes import Block
-from entrypoints.problems import Refused
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from clusters.compile.ports import VARIABLES
 from clusters.deployment import Container
 from clusters.model import Cluster
 from clusters.ranges import Span, spans
+from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.launch.network import Host
-from entrypoints.launch.plan import draft
-from entrypoints.problems import Problem
+from entrypoints.plan import draft
 
 # Stands for an interface that the entrypoint finds by the node's address.
 UNKNOWN_NIC = "nic-of-the-node"
@@ -24,7 +24,7 @@ class Planned:
 
     container: Container
     address: str
-    problems: tuple[Problem, ...]
+    problems: tuple[LaunchFinding, ...]
     ports: Mapping[str, Span]
 
     @property

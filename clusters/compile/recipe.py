@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusters.model import Cluster, Instance
+from entrypoints.findings import Finding as LaunchFinding
+from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import SIDES
-from entrypoints.problems import Problem, Refused
 
 # What a single name stands for, by preference: for one node, and for several.
 _SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head", "single")}
 
 
-def roles(cluster: Cluster, problems: list[Problem]) -> dict[str, str]:
+def roles(cluster: Cluster, problems: list[LaunchFinding]) -> dict[str, str]:
     """The recipe's role of every instance: `serve` is the one that recipe and nodes come to."""
     try:
         have = groups(cluster)
     except Refused as refused:
-        problems += refused.problems
+        problems += refused.findings
         have = ()
     return {name: _role(one, have) for name, one in cluster.instances.items()}
 

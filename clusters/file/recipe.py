@@ -14,8 +14,9 @@ from typing import Any
 from clusters.file.document import Document, dotted, parse
 from clusters.model import Path
 from common.errors import Finding
+from entrypoints.findings import Finding as LaunchFinding
+from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
-from entrypoints.problems import Problem, Refused
 
 SETTINGS = ("sizes", "concurrency", "features", "env", "args", "kv_transfer")
 
@@ -91,11 +92,11 @@ def _from_mapping(document: Document, at: Path, raw: Mapping[str, Any]) -> Loade
     try:
         loaded = recipes.load(json.dumps(raw))
     except Refused as refused:
-        return LoadedRecipe(None, (), tuple(_findings(document, at, refused.problems)))
+        return LoadedRecipe(None, (), tuple(_findings(document, at, refused.findings)))
     return LoadedRecipe(raw, tuple(loaded.groups))
 
 
-def _findings(document: Document, at: Path, problems: Iterable[Problem]) -> Iterator[Finding]:
+def _findings(document: Document, at: Path, problems: Iterable[LaunchFinding]) -> Iterator[Finding]:
     paths = {dotted(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
     for problem in problems:
         key = named = problem.where.removeprefix("RECIPE").removeprefix(": ")

@@ -15,7 +15,6 @@ from clusters.model import Path
 from common.errors import WARNING, Finding, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.settings import NAMES
-from entrypoints.problems import choose
 
 # Nodes of one instance where Kubernetes chooses them; more is a slip of the finger.
 MAX_NODES = 10_000
@@ -67,7 +66,7 @@ class _Validator:
     def known(self, path: Path, name: str | None, known: Iterable[str]) -> None:
         if name is not None and name not in (names := list(known)):
             code = f"unknown-{path[-1]}"
-            self.wrong(path, code, f"{name!r} is unknown", choose(name, names))
+            self.wrong(path, code, f"{name!r} is unknown", did_you_mean(name, names))
 
     def settings(self, path: Path, raw: Mapping[str, Any]) -> None:
         self.findings += check_settings(self.document, path, raw, self.groups)
@@ -230,7 +229,7 @@ class _Validator:
             return
         for name in by_platform:
             if name not in self.platforms:
-                fix = choose(name, self.platforms)
+                fix = did_you_mean(name, self.platforms)
                 self.wrong(("image", name), "unknown-platform", f"{name!r} is unknown", fix)
         nodes = self.raw.get("nodes", {}).values()
         own = [node["platform"] for node in nodes if isinstance(node, dict) and "platform" in node]

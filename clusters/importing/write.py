@@ -28,10 +28,10 @@ from clusters.importing.settings import (
     subtract,
     subtract_nested,
 )
+from entrypoints.findings import Refused, one_line
 from entrypoints.inputs import arguments, recipes, yaml12
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import NAMES
-from entrypoints.problems import Refused, one_line
 
 Data = dict[str, Any]
 
@@ -126,7 +126,7 @@ def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
             recipes.load(json.dumps({"model": "m", "roles": own}))
             return
         except Refused as refused:
-            for problem in refused.problems:
+            for problem in refused.findings:
                 key, _, rest = problem.where.removeprefix(f"RECIPE: roles.{role}.").partition(".")
                 if key in ("env", "args", "sizes") and rest in settings[key]:
                     del settings[key][rest]

@@ -17,7 +17,7 @@ from docker.utils import parse_repository_tag
 from clusters.live.parallel import each
 from clusters.model import Cluster, Node
 from common.errors import EX_DATAERR, Finding, did_you_mean, user_error
-from entrypoints.problems import one_line
+from entrypoints.findings import one_line
 
 CONNECT_TIMEOUT = 20.0  # seconds for an engine to answer at all
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")

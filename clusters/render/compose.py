@@ -12,7 +12,7 @@ from clusters.deployment import Deployment
 from clusters.model import Secret
 from clusters.runtime.options import COMPOSE, merge, translate
 from clusters.runtime.spec import Spec, by_node, specs
-from entrypoints.problems import one_line
+from entrypoints.findings import one_line
 
 _ENDLESS = 2**31 - 1  # no line is broken
 

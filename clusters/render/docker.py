@@ -8,8 +8,8 @@ from shlex import quote
 from clusters.deployment import Deployment
 from clusters.model import Node, Secret
 from clusters.runtime.spec import Spec, by_node, specs
+from entrypoints.findings import one_line
 from entrypoints.inputs.arguments import is_flag
-from entrypoints.problems import one_line
 
 
 def files(deployment: Deployment) -> dict[str, str]:

@@ -1,23 +1,38 @@
-"""Every check: its code, how hard it is, when it speaks, what it says, and its source."""
+"""Every check: its code, its severity, when it reports something, what it reports, its source."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from string import Formatter
 from types import ModuleType
 
 import entrypoints
 from clusters import checks as cluster_checks
-from docs.render import sayings, words
 from docs.render.page import Page, page
-from docs.render.sayings import Saying
 from entrypoints import preflight, rules
+from entrypoints.findings import ERROR, WARNING, Message
 from entrypoints.inputs import data
-from entrypoints.preflight.look import Check as MachineCheck
+from entrypoints.preflight.inspection import source_of
+
+_PLACEHOLDER = re.compile(r"\{\w[^{}]*\}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message of a check, with `…` for a value. `severity`: empty where all are the same."""
+
+    message: str
+    fix: str
+    severity: str = ""
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The start of the line: where, unless that varies, and what is wrong."""
+        return f"{self.where}: {self.message}" if self.where.strip("… .:") else self.message
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Check:
     severity: str
     what: str
     source: str
-    sayings: tuple[Saying, ...]
+    lines: tuple[Line, ...]
 
 
 def made() -> Page:
@@ -38,14 +53,15 @@ def made() -> Page:
         inputs=inputs(),
         launch=launch(),
         machine=machine(),
+        broken=_line(preflight.BROKEN),
         cluster=cluster(),
     )
 
 
 def launch() -> list[Check]:
-    """What a plan is held to: entrypoints/rules."""
+    """The checks of a plan: entrypoints/rules."""
     return [
-        Check(one.code, one.severity, one.what, one.source, sayings.of_rule(one.rule, 0))
+        Check(one.code, one.severity, one.what, one.source, _lines(one.messages))
         for one in rules.CHECKS
     ]
 
@@ -53,77 +69,72 @@ def launch() -> list[Check]:
 def cluster() -> list[Check]:
     """The checks of all containers together: clusters/checks."""
     return [
-        Check(
-            one.code,
-            one.severity,
-            one.what,
-            one.source,
-            tuple(Saying(_template(said.text), _template(said.fix)) for said in one.messages),
-        )
+        Check(one.code, one.severity, one.what, one.source, _lines(one.messages))
         for one in cluster_checks.CHECKS
     ]
 
 
-def _template(text: str) -> str:
-    """A message's template with `…` for each value."""
-    parts = Formatter().parse(text)
-    return "".join(literal + "…" * (name is not None) for literal, name, _, _ in parts)
-
-
 def machine() -> list[Check]:
-    """What a machine is held to: entrypoints/preflight."""
+    """The checks of a machine: entrypoints/preflight. One may report under several codes."""
     facts = data.read(data.path_of("preflight.yaml"))
-    said: dict[str, list[Saying]] = {}
+    whats: dict[str, str] = {}
+    found: dict[str, list[Message]] = {}
     for one in preflight.CHECKS:
-        for code, saying in sayings.of_machine(one.look, one, facts, set()):
-            if saying not in said.setdefault(code, []):
-                said[code].append(saying)
-    names = {one.code: one.what for one in _preflight_checks()}
-    return [
-        Check(
-            code,
-            _together(word for one in said[code] for word in one.severity.split(" or ")),
-            names[code],
-            ", ".join(dict.fromkeys(one.source for one in said[code] if one.source)),
-            tuple(said[code]),
-        )
-        for code in names
-        if code in said
-    ]
+        for message in one.messages:
+            if message.severity in (ERROR, WARNING):
+                code, source = (
+                    message.code or one.code,
+                    source_of(message.source or one.source, facts),
+                )
+                whats.setdefault(code, message.where or one.what)
+                found.setdefault(code, []).append(message._replace(where="", source=source))
+    return [_entry(code, whats[code], messages) for code, messages in found.items()]
 
 
 def inputs() -> list[Check]:
-    """What is wrong with variables, arguments and recipes: what has a code and is no check."""
+    """What else can be wrong, with variables, arguments and recipes: the messages of all modules.
+
+    Those of the checks have their own section.
+    """
     others = {one.code for one in (*launch(), *machine())}
-    found: dict[str, tuple[set[str], dict[Saying, None]]] = {}
-    for module in _modules(entrypoints):
-        for call in words.calls_in(module):
-            for code, severity, saying in sayings.of_problem(call):
-                if code not in others:
-                    severities, told = found.setdefault(code, (set(), {}))
-                    severities.add(severity)
-                    told[saying] = None
-    return [
-        Check(code, _together(severities), "", "", tuple(told))
-        for code, (severities, told) in sorted(found.items())
-    ]
+    found: dict[str, list[Message]] = {}
+    for message in messages(entrypoints):
+        if message.code and message.code not in others:
+            found.setdefault(message.code, []).append(message)
+    return [_entry(code, "", found[code]) for code in sorted(found)]
 
 
-def _together(severities: Iterable[str]) -> str:
-    return " or ".join(sorted(set(severities)))
+def messages(package: ModuleType) -> Iterator[Message]:
+    """The messages that the modules of a package define, each once."""
+    seen: set[int] = set()
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(value, Message) and id(value) not in seen:
+                seen.add(id(value))
+                yield value
 
 
-def _preflight_checks() -> Iterator[MachineCheck]:
-    """In the order of CHECKS; those that another one's look reports come behind it."""
-    for one in preflight.CHECKS:
-        yield one
-        module = inspect.getmodule(one.look)
-        for other in vars(module).values():
-            if isinstance(other, MachineCheck) and other.look is one.look and other != one:
-                yield other
+def _entry(code: str, what: str, messages: Iterable[Message]) -> Check:
+    those = list(dict.fromkeys(messages))
+    named = {_severity(one, what) for one in those}
+    sources = dict.fromkeys(one.source for one in those if what and one.source)
+    return Check(code, " or ".join(sorted(named)), what, ", ".join(sources), _lines(those, what))
 
 
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not one.name.endswith("__main__"):
-            yield importlib.import_module(one.name)
+def _severity(message: Message, what: str) -> str:
+    error = message.severity == ERROR and not what
+    return f"exit code {message.exit_code}" if error else message.severity
+
+
+def _lines(messages: Iterable[Message], what: str = "") -> tuple[Line, ...]:
+    return tuple(dict.fromkeys(_line(one, what) for one in messages))
+
+
+def _line(message: Message, what: str = "") -> Line:
+    text, fix, where = map(shown, (message.text, message.fix, message.where))
+    return Line(text, fix, _severity(message, what), where)
+
+
+def shown(template: str) -> str:
+    """A template for people: `…` for a placeholder."""
+    return _PLACEHOLDER.sub("…", template).replace("{{", "{").replace("}}", "}")

@@ -11,10 +11,9 @@ import yaml
 from common.paths import ROOT
 from docs.render.compatibility import in_order
 from docs.render.page import Page, page
-from entrypoints.inputs import arguments, data, model, recipes, stack
+from entrypoints.inputs import data, model, recipes, stack
 from entrypoints.inputs.recipes import Recipe
-from entrypoints.launch.plan import Launch
-from entrypoints.rules import Facts
+from entrypoints.launch.model import Launch
 from entrypoints.rules.memory import Need, need
 from images.catalogue import commands
 from images.catalogue.commands import Deployment
@@ -73,7 +72,7 @@ class Shown:
     @property
     def context(self) -> tuple[str, ...]:
         """The longest requests in tokens, as the nodes' flags say; several where they differ."""
-        lengths = (_facts(one).number("--max-model-len") for one in self.launches)
+        lengths = (one.facts.number("--max-model-len") for one in self.launches if one.facts)
         return tuple(dict.fromkeys(str(length) for length in lengths if length))
 
     @property
@@ -88,7 +87,7 @@ class Shown:
         found: dict[str, Need] = {}
         for launch in self.launches:
             assert launch.place is not None
-            size = need(_facts(launch)) if launch.argv[:2] == ("vllm", "serve") else None
+            size = need(launch.facts) if launch.facts else None
             if size:
                 found.setdefault(launch.place.group.name, size)
         return found
@@ -219,24 +218,6 @@ def _examples(name: str) -> Iterator[str]:
     for path in sorted(EXAMPLES.glob("*.yaml")):
         if yaml.safe_load(path.read_text(encoding="utf-8")).get("recipe") == name:
             yield path.name
-
-
-def _facts(launch: Launch) -> Facts:
-    """What the checks go by, of a launch that is made."""
-    node, place = launch.context, launch.place
-    assert place is not None
-    flags = arguments.merge({}, arguments.parse(launch.argv[3:], {}, []))
-    return Facts(
-        node.release,
-        node.platform,
-        node.recipe,
-        place,
-        None,
-        launch.ports,
-        flags,
-        launch.env,
-        model.find(node.model, flags),
-    )
 
 
 def _by_word(found: Iterable[tuple[Fit, tuple[str, ...]]]) -> dict[str, str]:

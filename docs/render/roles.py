@@ -12,11 +12,12 @@ from clusters.live.failure import exit_codes
 from common.yaml import document
 from docs.render.page import Page, page
 from entrypoints import show
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, stack
 from entrypoints.inputs.roles import ROLES, Role
 from entrypoints.inputs.settings import VARIABLES, Variable
-from entrypoints.launch.plan import Launch, plan
-from entrypoints.problems import Refused
+from entrypoints.launch.model import Launch
+from entrypoints.plan import plan
 from entrypoints.rules.ports import SET_BY
 
 # Where SET_BY of the checks has no word, as nothing is checked against it.

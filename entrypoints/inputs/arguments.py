@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoints.problems import Problem
+from entrypoints.findings import Finding, Message
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 _FLAG = re.compile(r"(--?[A-Za-z][\w.+-]*)(?:=(.*))?", re.DOTALL)
 _DEPTH = 32
+_STRAY = Message(
+    "{token!r} is not a flag",
+    "name the model with MODEL or RECIPE, and give flags only",
+    "arguments",
+    "stray-argument",
+)
+_NOT_ONE_KEY = Message(
+    "is not one key of a JSON flag with one value",
+    "write --flag.key value, one value for one key",
+    "{flag}",
+    "bad-argument",
+)
 
 
 class Flag(NamedTuple):
@@ -48,8 +60,8 @@ def canonical(name: str, aliases: Mapping[str, str]) -> str:
     return base + dot + path
 
 
-def parse(tokens: Sequence[str], aliases: Mapping[str, str], problems: list[Problem]) -> list[Flag]:
-    """Flags with the values that follow each. A token before the first flag is a problem."""
+def parse(tokens: Sequence[str], aliases: Mapping[str, str], findings: list[Finding]) -> list[Flag]:
+    """Flags with the values that follow each. A token before the first flag is an error."""
     found: list[tuple[str, list[str]]] = []
     for token in tokens:
         match = _FLAG.fullmatch(token)
@@ -59,16 +71,13 @@ def parse(tokens: Sequence[str], aliases: Mapping[str, str], problems: list[Prob
         elif found:
             found[-1][1].append(token)
         else:
-            fix = "name the model with MODEL or RECIPE, and give flags only"
-            problems.append(Problem("stray-argument", "arguments", f"{token!r} is no flag", fix))
+            findings.append(_STRAY(token=token))
     flags = []
     for name, values in found:
         flags.append(Flag(name, tuple(values)))
         keys = name.split(".")[1:] if name.startswith("--") else []
         if keys and (len(values) != 1 or len(keys) > _DEPTH or not all(keys)):
-            fix = "write --flag.key value, one value for one key"
-            message = "is not one key of a JSON flag with one value"
-            problems.append(Problem("bad-argument", flags.pop().name, message, fix))
+            findings.append(_NOT_ONE_KEY(flag=flags.pop().name))
     return flags
 
 

@@ -1,4 +1,4 @@
-"""What the `vllm serve` of a release takes: flags and environment variables.
+"""What the `vllm serve` of a release accepts: flags and environment variables.
 
 env/flags/{vllm}.json and env/variables/{release}.json, written by `invoke flags` from vLLM itself.
 vLLM takes half a minute to refuse a flag, and never refuses a variable.
@@ -11,18 +11,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from entrypoints.findings import USAGE, WARNING, Finding, Message
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, canonical
 from entrypoints.inputs.settings import NAMES
 from entrypoints.inputs.stack import Release
-from entrypoints.problems import USAGE, Advice, Problem
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
 
 # What Kubernetes sets in a pod for a Service named X: its documentation, "Accessing the Service".
-# Patterns are compiled when they are needed, which is seldom.
+# Compiled when needed, which is seldom.
 _OF_A_SERVICE = (
     r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -30,13 +30,43 @@ _SIZE = r"\s*(\d+(\.\d+)?[kmgt]|\d+[KMGT])\s*"
 _LEVEL = "--optimization-level"
 _COMPILATION = "--compilation-config"
 
+_SWITCH = Message("is a switch and takes no value", "give {forms} alone", code="bad-argument")
+_NO_KEYS = Message("has no keys inside", "give {flag} one value", code="bad-argument")
+_NO_VALUE = Message("has no value", "give it {wanted}", code="bad-argument")
+_ONE_VALUE = Message(
+    "takes one value, not {count}", "quote a value that contains blanks", code="bad-argument"
+)
+_BAD_VALUE = Message("{value} would be refused", "give {wanted}", code="bad-argument")
+_BAD_CHOICE = _BAD_VALUE._replace(code="bad-choice")
+_UNKNOWN_FLAG = Message(
+    "vLLM {vllm} (release {release}) does not know this flag{also}",
+    "see the flags in env/flags/{vllm}.json",
+    code="unknown-flag",
+)
+_SHORTENED_FLAG = _UNKNOWN_FLAG._replace(fix="give one of {known}")
+_DASHED_VARIABLE = Message(
+    "contains a dash, so nothing reads it", "write it {proper}", code="unknown-variable"
+)
+_UNKNOWN_VARIABLE = Message(
+    "neither vLLM {vllm} nor vllm-ascend {release} knows it{also}",
+    "remove it",
+    code="unknown-variable",
+)
+_UNREAD = Message(
+    "{name} has no effect in {release}",
+    "remove it",
+    code="unread-variable",
+    source="vllm-ascend {release}: no source reads it",
+    severity=WARNING,
+)
+
 
 class Catalogue(NamedTuple):
-    """What one release takes.
+    """What one release accepts.
 
     options: name -> {type, default?, aliases?, negative?, choices?, nargs?, action?};
     aliases: other spelling -> name; negatives: `--no-x` -> `--x`; repeatable: options that add up;
-    variables: those that some source reads; unread: those that only documents know;
+    variables: those that some source reads; unread: those that only documents mention;
     gone: flags (`--x`) and variables of earlier releases -> (what to do instead, source).
     """
 
@@ -86,9 +116,9 @@ def _load(release: Release) -> Catalogue:
 
 
 def expand(name: str, catalogue: Catalogue) -> str:
-    """The full name for an alias or, as argparse has it, for the beginning of one name only.
+    """The full name for an alias or, as in argparse, for an unambiguous beginning of a name.
 
-    A name that is complete, unknown or the beginning of several stays as it is.
+    Complete, unknown and ambiguous names are returned unchanged.
     """
     base, dot, path = canonical(name, catalogue.aliases).partition(".")
     base = catalogue.aliases.get(base, base)  # a long alias, now that it has dashes
@@ -101,7 +131,7 @@ def expand(name: str, catalogue: Catalogue) -> str:
 
 
 def resolve(flag: Flag, catalogue: Catalogue) -> Flag:
-    """The flag by its full name, so that it can replace another of that name.
+    """The flag under its full name, so that it can replace another of that name.
 
     `-O3` is the optimization level, and was `-O.level 3` before there was one (vllm 0.11:
     vllm/utils/__init__.py, 0.13: vllm/utils/argparse_utils.py); `-n2` is `-n 2`.
@@ -125,51 +155,49 @@ def check_flags(
     flags: Iterable[Flag],
     where: str,
     catalogue: Catalogue,
-    problems: list[Problem],
+    findings: list[Finding],
     exit_code: int = USAGE,
 ) -> None:
-    """A problem for each flag that this release's vLLM would refuse."""
+    """Report each flag that this release's vLLM would refuse."""
     for given in flags:
         flag = resolve(given, catalogue)
         found = _refusal(flag, catalogue)
         if found:
-            code, message, fix = found
             at = f"{where}: {given.name}" if where else given.name
-            fix, source = catalogue.gone.get(flag.name.partition(".")[0], (fix, ""))
-            problems.append(Problem(code, at, message, fix, source, exit_code))
+            name = flag.name.partition(".")[0]
+            fix, source = catalogue.gone.get(name, (found.fix, found.source))
+            found = found._replace(where=at, fix=fix, source=source, exit_code=exit_code)
+            findings.append(found)
 
 
-def _refusal(flag: Flag, catalogue: Catalogue) -> tuple[str, str, str] | None:
-    """Code, message and fix of what is wrong with a flag of full name."""
+def _refusal(flag: Flag, catalogue: Catalogue) -> Finding | None:
+    """Why vLLM would refuse a flag of full name."""
     base, dot, _ = flag.name.partition(".")
     values = flag.values
     entry = catalogue.options.get(base)
     if entry is None:
-        positive = catalogue.negatives.get(base)
-        if positive is None:
+        if base not in catalogue.negatives:
             return _unknown_flag(base, catalogue)
         entry = {"type": "flag"}
     kind = entry["type"]
     if kind in ("flag", "bool"):
         if values or dot:
             negative = entry.get("negative")
-            fix = f"give {base} or {negative}, alone" if negative else f"give {base} alone"
-            return "bad-argument", "is a switch and takes no value", fix
+            return _SWITCH(forms=f"{base} or {negative}" if negative else base)
         return None
     if dot:
-        if not _fits('{"key": 1}', entry):  # what vLLM makes of a dotted flag
-            return "bad-argument", "has no keys inside", f"give {base} one value"
-        return None
+        # What vLLM makes of a dotted flag.
+        return None if _fits('{"key": 1}', entry) else _NO_KEYS(flag=base)
     nargs = entry.get("nargs")
     if not values and nargs != "?":
-        return "bad-argument", "has no value", f"give it {_wanted(entry)}"
+        return _NO_VALUE(wanted=_wanted(entry))
     if len(values) > 1 and nargs != "+":
-        return "bad-argument", f"takes one value, not {len(values)}", "quote a value with blanks"
+        return _ONE_VALUE(count=len(values))
     for value in values:
         if not _fits(value, entry):
+            message = _BAD_CHOICE if "choices" in entry else _BAD_VALUE
             shown = "its value" if "json" in kind else repr(value)
-            code = "bad-choice" if "choices" in entry else "bad-argument"
-            return code, f"{shown} would be refused", f"give {_wanted(entry)}"
+            return message(value=shown, wanted=_wanted(entry))
     return None
 
 
@@ -231,17 +259,16 @@ _VALUES: Mapping[str, tuple[Callable[[str], object], str]] = {
 }
 
 
-def _unknown_flag(name: str, catalogue: Catalogue) -> tuple[str, str, str]:
-    message = f"vLLM {catalogue.vllm} (release {catalogue.release}) does not know this flag"
+def _unknown_flag(name: str, catalogue: Catalogue) -> Finding:
     names = [*catalogue.options, *catalogue.negatives, *catalogue.aliases]
-    several = [one for one in names if one.startswith(name)]
-    if several:
-        message += ", which is the beginning of several"
+    begun = [one for one in names if one.startswith(name)]
     others = _others("flags", catalogue.vllm, lambda known: name in known["options"])
-    if others:
-        message += f"; known to vLLM {', '.join(others)}"
-    fix = f"give one of {', '.join(several)}" if several else _near(name, names)
-    return "unknown-flag", message, fix or f"see the flags in env/flags/{catalogue.vllm}.json"
+    also = ", which is the beginning of several" if begun else ""
+    also += f"; known to vLLM {', '.join(others)}" if others else ""
+    named = {"vllm": catalogue.vllm, "release": catalogue.release, "also": also}
+    if begun:
+        return _SHORTENED_FLAG(known=", ".join(begun), **named)
+    return _UNKNOWN_FLAG(fix=_near(name, names), **named)
 
 
 # ---- variables -----------------------------------------------------------------------------------
@@ -250,13 +277,13 @@ def _unknown_flag(name: str, catalogue: Catalogue) -> tuple[str, str, str]:
 def check_variables(
     variables: Mapping[str, str | None],
     catalogue: Catalogue,
-    problems: list[Problem],
+    findings: list[Finding],
     where: str = "",
     exit_code: int = USAGE,
 ) -> None:
-    """A problem for each VLLM_* variable that nothing in this release reads or documents.
+    """Report each VLLM_* variable that nothing in this release reads or documents.
 
-    Left alone: the entrypoint's own, and what Kubernetes sets for a Service named vllm.
+    Ignores the entrypoint's own, and what Kubernetes sets for a Service named vllm.
     """
     in_pod = "KUBERNETES_SERVICE_HOST" in variables
     for name, value in variables.items():
@@ -266,54 +293,46 @@ def check_variables(
             continue
         if re.fullmatch(_OF_A_SERVICE, name) and (in_pod or (value or "").startswith("tcp://")):
             continue
-        message, fix = _unknown_variable(name, catalogue)
+        found = _unknown_variable(name, catalogue)
         at = f"{where}.{name}" if where else name
-        fix, source = catalogue.gone.get(name, (fix, ""))
-        problems.append(Problem("unknown-variable", at, message, fix, source, exit_code))
+        fix, source = catalogue.gone.get(name, (found.fix, found.source))
+        findings.append(found._replace(where=at, fix=fix, source=source, exit_code=exit_code))
 
 
-def unread(names: Iterable[str], catalogue: Catalogue) -> tuple[Advice, ...]:
-    """Advice on each variable that published configurations set although nothing reads it."""
-    return tuple(
-        Advice(
-            "unread-variable",
-            f"{name} has no effect in {catalogue.release}",
-            "take it out",
-            f"vllm-ascend {catalogue.release}: no source reads it",
-        )
-        for name in names
-        if name in catalogue.unread
-    )
+def unread(names: Iterable[str], catalogue: Catalogue) -> list[Finding]:
+    """A warning for each variable that published configurations set although nothing reads it."""
+    return [
+        _UNREAD(name=name, release=catalogue.release) for name in names if name in catalogue.unread
+    ]
 
 
-def _unknown_variable(name: str, catalogue: Catalogue) -> tuple[str, str]:
+def _unknown_variable(name: str, catalogue: Catalogue) -> Finding:
     proper = name.replace("-", "_")
     if proper != name and proper in catalogue.variables:
-        return "has a dash and is read by nothing", f"write it {proper}"
-    message = f"neither vLLM {catalogue.vllm} nor vllm-ascend {catalogue.release} knows it"
+        return _DASHED_VARIABLE(proper=proper)
     others = _others("variables", catalogue.release, lambda known: _knows(known, proper))
-    if others:
-        message += f"; known to {', '.join(others)}"
+    also = f"; known to {', '.join(others)}" if others else ""
     near = _near(proper, (*catalogue.variables, *(one for one in NAMES if "VLLM" in one)))
-    return message, near or "take it out"
+    named = {"vllm": catalogue.vllm, "release": catalogue.release}
+    return _UNKNOWN_VARIABLE(fix=near, also=also, **named)
 
 
 def _knows(names: Mapping[str, Any], name: str) -> bool:
     return any(name in names[key] for key in ("vllm", "vllm_ascend", "read"))
 
 
-# ---- on the way out ------------------------------------------------------------------------------
+# ---- suggestions ---------------------------------------------------------------------------------
 
 
 def _near(word: str, known: Iterable[str]) -> str:
     """`did you mean …?` with up to three names, empty when nothing is near."""
-    import difflib  # only ever needed on the way out
+    import difflib  # needed only when something is wrong
 
     near = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.75)
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _others(kind: str, but: str, holds: Callable[[Any], bool]) -> list[str]:
-    """The other vLLMs or releases of which something holds."""
+    """The other versions of vLLM, or releases, for which `holds` is true."""
     names = sorted(n[:-5] for n in os.listdir(data.path_of(kind)) if n.endswith(".json"))
     return [n for n in names if n != but and holds(data.read(data.path_of(kind, f"{n}.json")))]

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from entrypoints.problems import DATA, Problem, Refused
+from entrypoints.findings import DATA, Message, Refused
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_UNREADABLE = Message(
+    "{why}", "give a readable YAML file in UTF-8", code="unreadable-file", exit_code=DATA
+)
+_NOT_A_DOCUMENT = Message(
+    "{why}", "give one document of JSON or YAML", code="unreadable-text", exit_code=DATA
+)
 _HERE = os.path.abspath(__file__)
 ENV_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))), "env")
 
@@ -71,8 +77,7 @@ def _read(path: str) -> Any:
         why = f"not UTF-8 at byte {error.start}"
     except (ValueError, RecursionError) as error:
         why = str(error)
-    fix = "give a readable YAML file in UTF-8"
-    raise Refused([Problem("unreadable-file", path, why, fix, exit_code=DATA)])
+    raise Refused([_UNREADABLE(path, why=why)])
 
 
 def parse(text: str, where: str) -> Any:
@@ -90,10 +95,7 @@ def parse(text: str, where: str) -> Any:
 
         return yaml12.parse(text)
     except (ValueError, RecursionError) as error:
-        fix = "give one document of JSON or YAML"
-        raise Refused(
-            [Problem("unreadable-text", where, str(error), fix, exit_code=DATA)]
-        ) from None
+        raise Refused([_NOT_A_DOCUMENT(where, why=error)]) from None
 
 
 def _text(path: str) -> str:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from entrypoints.findings import DATA, Finding, Message, Refused, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of, scalar
 from entrypoints.inputs.roles import GROUPS
 from entrypoints.inputs.settings import NAMES
-from entrypoints.problems import DATA, Problem, Refused, choose
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -86,6 +86,46 @@ _DERIVED = (
     "--master-addr",
     "--node-rank",
 )
+
+_UNKNOWN = Message(
+    "{name!r} is not a recipe", "{meant}`recipes` lists all", "RECIPE", "unknown-recipe"
+)
+_NO_FILE = Message(
+    "{name!r} is not a file",
+    "mount the file, or give a name that `recipes` lists",
+    "RECIPE",
+    "unknown-recipe",
+)
+
+
+def _bad(text: str, fix: str, code: str = "bad-recipe") -> Message:
+    return Message(text, fix, code=code, exit_code=DATA)
+
+
+_EXTENDS_ITSELF = _bad("{name} extends itself", "remove one `extends`")
+_NO_ROLES = _bad("names no role", "give at least one of {known}")
+_MISSING = _bad("is missing", "add {key}:", "missing-key")
+_UNKNOWN_NAME = _bad("{name!r} is unknown", "{known}")
+_NOT_A_MAPPING = _bad("is not a mapping", "write `key: value` lines")
+_UNKNOWN_KEY = _bad("unknown key", "{known}", "unknown-key")
+_NOT_A_NAME = _bad("{value!r} is not a name", "give text that does not start with a dash")
+_NOT_A_NUMBER = _bad("{value!r} is not a whole number", "give one from 1 to 65535")
+_NOT_A_VARIABLE = _bad(
+    "is not a variable's name", "use letters, digits and underscores; other names are ignored"
+)
+_OWN_VARIABLE = _bad(
+    "is a variable of the entrypoint, set by the operator",
+    "use the recipe's own keys (model, port, sizes, ...)",
+)
+_NOT_TEXT = _bad("is not text", "give one line of text")
+_NOT_A_FLAG = _bad("is not a flag", "write its long name without the dashes")
+_HAS_A_KEY = _bad("has a key of its own", "write it as {key}")
+_OF_ONE_NODE = _bad("belongs to one node", "remove it; it follows from the node's role and rank")
+_SAME_FLAG = _bad("is the same flag as an earlier key", "keep one of them")
+_LIKE_A_FLAG = _bad("has a value that looks like a flag", "give it as one text")
+_BLOCK = _bad("is written by hand", "remove it; it is made from the sizes of roles.{side}")
+_TOO_DEEP = _bad("is nested too deeply", "flatten it")
+_NOT_JSON = _bad("{value!r} cannot be written as JSON", "give text, numbers, lists or mappings")
 
 
 class Sizes(NamedTuple):
@@ -179,20 +219,19 @@ def names() -> list[str]:
 def load(name: str) -> Recipe:
     """The recipe by name, by the path of a .yaml file, or from a text that is the recipe itself.
 
-    Raises Refused: 64 when there is no such recipe, 65 with every problem in it.
+    Raises Refused: 64 when there is no such recipe, 65 with every error in it.
     """
     return data.once(("recipe", name), lambda: _load(name, ()))
 
 
-def unknown(name: str, where: str) -> Problem:
-    """A name that is given as `where` is none of the recipes': those like it are named, not all."""
-    import difflib  # only ever needed on the way out
+def unknown(name: str, where: str = "") -> Finding:
+    """The finding for an unknown name, given as `where`; suggests similar names, not all."""
+    import difflib  # needed only when something is wrong
 
     parts = [one for one in names() if len(name) > 2 and name.lower() in one]
     near = parts[:3] or difflib.get_close_matches(name, names(), n=1)
-    fix = f"did you mean {' or '.join(near)}? `recipes` lists all"
-    fix = fix if near else "`recipes` lists them"
-    return Problem("unknown-recipe", where, f"{name!r} is not a recipe", fix)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return _UNKNOWN(where, name=name, meant=meant)
 
 
 def is_text(name: str) -> bool:
@@ -204,17 +243,14 @@ def _load(name: str, under: tuple[str, ...]) -> Recipe:
     if is_text(name):
         return _Reader("RECIPE", under).recipe("RECIPE", data.parse(name, "RECIPE"))
     if name in under:
-        message = f"{name} extends itself"
-        fix = "take one `extends` out"
-        raise Refused([Problem("bad-recipe", under[-1], message, fix, exit_code=DATA)])
+        raise Refused([_EXTENDS_ITSELF(under[-1], name=name)])
     by_path = name.endswith((".yaml", ".yml"))
     path = name if by_path else data.path_of("recipes", f"{name}.yaml")
     if by_path and "\0" not in path:
         if not data.is_file(path):
-            fix = "mount the file, or give a name that `recipes` lists"
-            raise Refused([Problem("unknown-recipe", "RECIPE", f"{name!r} is no file", fix)])
+            raise Refused([_NO_FILE(name=name)])
     elif name not in names():
-        raise Refused([unknown(name, "RECIPE")])
+        raise Refused([unknown(name)])
     return _Reader(path, (*under, name)).recipe(name, data.read(path))
 
 
@@ -236,28 +272,28 @@ def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Turns a YAML document into a Recipe, collecting what is wrong with it."""
+    """Makes a Recipe of a YAML document and collects the errors in it."""
 
     def __init__(self, path: str, under: tuple[str, ...] = ()) -> None:
         self.path = path
         self.under = under
-        self.problems: list[Problem] = []
+        self.findings: list[Finding] = []
         self.sides_given = False
 
-    def wrong(self, key: str, message: str, fix: str, code: str = "bad-recipe") -> None:
-        where = f"{self.path}: {key}" if key else self.path
-        self.problems.append(Problem(code, where, message, fix, exit_code=DATA))
+    def add(self, at: str, message: Message, /, **values: Any) -> None:
+        where = f"{self.path}: {at}" if at else self.path
+        self.findings.append(message(where, **values))
 
     def recipe(self, name: str, raw: Any) -> Recipe:
         raw = self.mapping("", raw, (*_HEAD, *_SETTINGS))
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
         if "roles" in raw and not raw["roles"]:
-            self.wrong("roles", "names no role", f"give at least one of {', '.join(GROUPS)}")
+            self.add("roles", _NO_ROLES, known=", ".join(GROUPS))
         extends = raw.get("extends")
         under = self.extended(extends) if extends is not None else _NOTHING
         for key in ("model", "roles"):
             if key not in raw and extends is None:
-                self.wrong(key, "is missing", f"add {key}:", "missing-key")
+                self.add(key, _MISSING, key=key)
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
         base = self.block("", {k: v for k, v in raw.items() if k in _SETTINGS})
@@ -280,22 +316,22 @@ class _Reader:
         for kind, given in (("platforms", recipe.platforms), ("releases", recipe.releases)):
             for one in given:
                 if one not in (known := data.names(kind)):
-                    self.wrong(kind, f"{one!r} is unknown", choose(one, known))
-        if self.problems:
-            raise Refused(self.problems)
+                    self.add(kind, _UNKNOWN_NAME, name=one, known=did_you_mean(one, known))
+        if self.findings:
+            raise Refused(self.findings)
         return recipe
 
     def extended(self, raw: Any) -> Recipe:
-        """The recipe that this one is laid over; what is wrong with it is a problem here."""
+        """The recipe that this one extends; errors in it are errors here."""
         try:
             if isinstance(raw, dict):
                 return _Reader(f"{self.path}: extends", self.under).recipe("", raw)
             name = self.text("extends", raw)
             return _load(name, self.under) if name else _NOTHING
         except Refused as refused:
-            for problem in refused.problems:
-                where = f"{self.path}: extends" if problem.where == "RECIPE" else problem.where
-                self.problems.append(problem._replace(where=where, exit_code=DATA))
+            for one in refused.findings:
+                where = f"{self.path}: extends" if one.where == "RECIPE" else one.where
+                self.findings.append(one._replace(where=where, exit_code=DATA))
         return _NOTHING
 
     def block(self, at: str, raw: Any) -> Block:
@@ -321,14 +357,14 @@ class _Reader:
         if raw is None and at:
             return {}
         if not isinstance(raw, dict):
-            self.wrong(at, "is not a mapping", "write `key: value` lines")
+            self.add(at, _NOT_A_MAPPING)
             return {}
         known = list(allowed)
         good = {}
         for key, value in raw.items():
             if not isinstance(key, str) or (known and key not in known):
                 where = f"{at}.{key}" if at else str(key)
-                self.wrong(where, "unknown key", choose(str(key), known), "unknown-key")
+                self.add(where, _UNKNOWN_KEY, known=did_you_mean(str(key), known))
             else:
                 good[key] = value
         return good
@@ -336,7 +372,7 @@ class _Reader:
     def text(self, at: str, raw: Any) -> str:
         if isinstance(raw, str) and raw and "\0" not in raw and not raw.startswith("-"):
             return raw
-        self.wrong(at, f"{raw!r} is not a name", "give text that does not start with a dash")
+        self.add(at, _NOT_A_NAME, value=raw)
         return ""
 
     def texts(self, at: str, raw: Any) -> tuple[str, ...]:
@@ -349,7 +385,7 @@ class _Reader:
     def count(self, at: str, raw: Any) -> int | None:
         if type(raw) is int and 1 <= raw <= 65535:
             return raw
-        self.wrong(at, f"{raw!r} is not a whole number", "give one from 1 to 65535")
+        self.add(at, _NOT_A_NUMBER, value=raw)
         return None
 
     def sizes(self, at: str, raw: Any) -> Sizes:
@@ -366,13 +402,11 @@ class _Reader:
         for name, value in self.mapping(at, raw).items():
             where = f"{at}.{name}"
             if not _ENV_NAME.fullmatch(name):
-                fix = "use letters, digits and underscores; other names are silently ignored"
-                self.wrong(where, "is not a variable's name", fix)
+                self.add(where, _NOT_A_VARIABLE)
             elif name in NAMES:
-                fix = "use the recipe's own keys (model, port, sizes, ...)"
-                self.wrong(where, "is a variable of the entrypoint, set by the operator", fix)
+                self.add(where, _OWN_VARIABLE)
             elif isinstance(value, (dict, list)) or "\0" in str(value):
-                self.wrong(where, "is not text", "give one line of text")
+                self.add(where, _NOT_TEXT)
             else:
                 good[name] = None if value is None else scalar(value)
         return good
@@ -382,21 +416,20 @@ class _Reader:
         for key, value in self.mapping(at, raw).items():
             where, name = f"{at}.{key}", key.replace("_", "-")
             if not _FLAG_NAME.fullmatch(name):
-                self.wrong(where, "is not a flag", "write its long name without the dashes")
+                self.add(where, _NOT_A_FLAG)
                 continue
             if not self.json(where, value):
                 continue
             flag = from_value(name, True if value is None else value)
             same = key_of(flag)
             if same in _OWN_KEY:
-                self.wrong(where, "has a key of its own", f"write it as {_OWN_KEY[same]}")
+                self.add(where, _HAS_A_KEY, key=_OWN_KEY[same])
             elif same in _DERIVED or (same == "--data-parallel-start-rank" and value != 0):
-                fix = "take it out; it follows from the node's role and rank"
-                self.wrong(where, "belongs to one node", fix)
+                self.add(where, _OF_ONE_NODE)
             elif same in good:
-                self.wrong(where, "is the same flag as an earlier key", "keep one of them")
+                self.add(where, _SAME_FLAG)
             elif isinstance(value, list) and any(is_flag(v) for v in flag.values):
-                self.wrong(where, "has a value that looks like a flag", "give it as one text")
+                self.add(where, _LIKE_A_FLAG)
             else:
                 good[same] = None if value is None else flag
         return good
@@ -421,13 +454,12 @@ class _Reader:
     def blocks(self, at: str, extra: Mapping[str, Any]) -> None:
         for side in SIDES:
             if side in extra and self.sides_given:
-                fix = f"take it out; it is made from the sizes of roles.{side}"
-                self.wrong(f"{at}.{side}", "is written by hand", fix)
+                self.add(f"{at}.{side}", _BLOCK, side=side)
 
     def json(self, at: str, raw: Any, depth: int = 0) -> bool:
-        """Whether the value can be written as JSON; a problem when not."""
+        """Whether the value can be written as JSON; reports it when not."""
         if depth > 32:
-            self.wrong(at, "is nested too deeply", "flatten it")
+            self.add(at, _TOO_DEEP)
             return False
         if isinstance(raw, dict):
             raw = self.mapping(at, raw)
@@ -438,5 +470,5 @@ class _Reader:
             return True
         if isinstance(raw, str) and "\0" not in raw:
             return True
-        self.wrong(at, f"{raw!r} has no place in JSON", "give text, numbers, lists or mappings")
+        self.add(at, _NOT_JSON, value=raw)
         return False

@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from entrypoints.problems import DATA, Problem
+from entrypoints.findings import DATA, Finding, Message
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
 
 REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
+
+_UNKNOWN = Message(
+    "refers to ${name}, which is not known here",
+    "set {name} on this node",
+    code="unknown-reference",
+    exit_code=DATA,
+)
 
 
 def names(text: str) -> set[str]:
@@ -28,30 +35,28 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
     return REFERENCE.sub(lambda m: environ.get(m[1] or m[2], ""), text)
 
 
-def fill(value: Any, facts: Mapping[str, str | None], where: str, problems: list[Problem]) -> Any:
+def fill(value: Any, facts: Mapping[str, str | None], where: str, findings: list[Finding]) -> Any:
     """A text, list or mapping with the node's facts filled in; other names stay.
 
-    A fact that is not known on this node (None) is a problem.
+    A value that is not known on this node (None) is an error.
     """
     if isinstance(value, str):
-        return _fill(value, facts, where, problems) if "$" in value else value
+        return _fill(value, facts, where, findings) if "$" in value else value
     if isinstance(value, Mapping):
-        return {key: fill(item, facts, where, problems) for key, item in value.items()}
+        return {key: fill(item, facts, where, findings) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(fill(item, facts, where, problems) for item in value)
+        return type(value)(fill(item, facts, where, findings) for item in value)
     return value
 
 
-def _fill(text: str, facts: Mapping[str, str | None], where: str, problems: list[Problem]) -> str:
+def _fill(text: str, facts: Mapping[str, str | None], where: str, findings: list[Finding]) -> str:
     def one(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in facts:
             return match[0]
         fact = facts[name]
         if fact is None:
-            fix = f"set {name} on this node"
-            message = f"refers to ${name}, which is not known here"
-            problems.append(Problem("unknown-reference", where, message, fix, exit_code=DATA))
+            findings.append(_UNKNOWN(where, name=name))
             return ""
         return fact
 

@@ -1,11 +1,11 @@
-"""The variables the operator sets, read once and checked one by one."""
+"""The variables that the operator sets, each with its check."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 
-from entrypoints.problems import Problem
+from entrypoints.findings import Finding, Message, Refused
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +14,30 @@ if TYPE_CHECKING:
 _OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
+_DASH = Message("{value!r} starts with a dash", "give a model name or a path", code="bad-value")
+_NUMBER = Message(
+    "{value!r} is not a whole number", "give one from {low} to {high}", code="bad-value"
+)
+_SERVICE_PORT = Message(
+    "{value!r} is not a port but what Kubernetes sets for a Service of that name",
+    "set enableServiceLinks: false in the pod, or rename the Service",
+    code="bad-value",
+)
+_ADDRESS = Message(
+    "{value!r} is not an IPv4 address", "give one such as 10.0.0.1", code="bad-value"
+)
+_NOT_A_HOST = Message(
+    "{value!r} is not an IPv4 address or host name", "give the leader's address", code="bad-value"
+)
+_INTERFACE = Message(
+    "{value!r} is not an interface name", "give one such as eth0", code="bad-value"
+)
+_CHOICE = Message("{value!r} is not known", "give {known}", code="bad-value")
+_SWITCH = Message("{value!r} is not a switch", "give 1 or 0", code="bad-value")
+_ENDPOINTS = Message(
+    "{value!r} is not a list of endpoints", "give host:port,host:port", code="bad-value"
+)
+
 
 def _text(value: str) -> str:
     return value
@@ -21,22 +45,19 @@ def _text(value: str) -> str:
 
 def _model(value: str) -> str:
     if value.startswith("-"):
-        raise ValueError("starts with a dash; give a model name or a path")
+        raise Refused([_DASH(value=value)])
     return value
 
 
 def _number(value: str, low: int, high: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
-        raise ValueError(f"is not a whole number; give one from {low} to {high}")
+        raise Refused([_NUMBER(value=value, low=low, high=high)])
     return int(value)
 
 
 def _port(value: str) -> int:
     if value.startswith("tcp://"):
-        raise ValueError(
-            "is not a port but what Kubernetes sets for a Service of that name;"
-            " set enableServiceLinks: false in the pod, or rename the Service"
-        )
+        raise Refused([_SERVICE_PORT(value=value)])
     return _number(value, 1, 65535)
 
 
@@ -52,26 +73,26 @@ def _address(value: str) -> str:
     """HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103)."""
     parts = value.split(".")
     if len(parts) != 4 or any(not _OCTET.fullmatch(p) or int(p) > 255 for p in parts):
-        raise ValueError("is not an IPv4 address; give one such as 10.0.0.1")
+        raise Refused([_ADDRESS(value=value)])
     return value
 
 
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
-        raise ValueError("is no IPv4 address or host name; give the leader's address")
+        raise Refused([_NOT_A_HOST(value=value)])
     return value
 
 
 def _interface(value: str) -> str:
     if not re.fullmatch(r"[^\s/]{1,15}", value):
-        raise ValueError("is no interface name; give one such as eth0")
+        raise Refused([_INTERFACE(value=value)])
     return value
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value not in words:
-            raise ValueError(f"is not known; give {' or '.join(words)}")
+            raise Refused([_CHOICE(value=value, known=" or ".join(words))])
         return value
 
     return check
@@ -79,7 +100,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 def _switch(value: str) -> bool:
     if value.lower() not in ("0", "1", "true", "false", "on", "off"):
-        raise ValueError("is no switch; give 1 or 0")
+        raise Refused([_SWITCH(value=value)])
     return value.lower() in ("1", "true", "on")
 
 
@@ -88,14 +109,14 @@ def _seconds(value: str) -> int:
 
 
 def _endpoints(value: str) -> tuple[Endpoint, ...]:
-    """`host:port` separated by commas; `http://` may stand before each."""
+    """`host:port` separated by commas, each optionally after `http://`."""
     found = []
     for word in value.split(","):
         host, _, port = word.strip().removeprefix("http://").rstrip("/").rpartition(":")
         try:
             found.append(Endpoint(_host(host), _number(port, 1, 65535)))
-        except ValueError:
-            raise ValueError("is no list of endpoints; give host:port,host:port") from None
+        except Refused:
+            raise Refused([_ENDPOINTS(value=value)]) from None
     return tuple(found)
 
 
@@ -110,9 +131,9 @@ class Endpoint(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """One variable: how it is checked, the flag that says the same, and its stand-in in a pod.
+    """One variable. `check` returns the value or raises Refused. `flag`: sets the same.
 
-    `default`: what holds without it; empty where that is nothing.
+    `stands_in`: the variable that LeaderWorkerSet sets in its place. `default`: for people.
     """
 
     name: str
@@ -196,7 +217,7 @@ VARIABLES = (
     Variable(
         "CONCURRENCY",
         _count,
-        "requests expected at once, held against max-num-seqs",
+        "requests expected at once, compared with max-num-seqs",
         default="the recipe's",
     ),
     Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
@@ -218,19 +239,19 @@ VARIABLES = (
     Variable(
         "WAIT_TIMEOUT",
         _seconds,
-        "seconds to wait for a peer before the start; 0: do not",
+        "seconds to wait for a peer before the start; 0: do not wait",
         default="1800",
     ),
     Variable(
         "SUPERVISE",
         _switch,
-        "1: keep a parent that bounds the drain and tells failures",
+        "1: add a parent that limits the drain and reports failures",
         default="0",
     ),
     Variable(
         "DRAIN_TIMEOUT",
         _seconds,
-        "seconds that open requests have after SIGTERM",
+        "seconds to finish open requests after SIGTERM",
         default="30 under SUPERVISE",
     ),
     Variable(
@@ -240,10 +261,14 @@ VARIABLES = (
         default="1, where it is installed",
     ),
     Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3, cpu"),
-    Variable("VLLM_ASCEND_RELEASE", _text, "set by the image: the release, or what has its facts"),
+    Variable(
+        "VLLM_ASCEND_RELEASE",
+        _text,
+        "set by the image: the release, or a file of env/releases",
+    ),
 )
 NAMES = frozenset(v.name for v in VARIABLES)
-# No variable of ours, but an argument of vllm-router that is checked alike.
+# Not one of our variables: an argument of vllm-router with the same check.
 METRICS = Variable("", _port, "port of the router's metrics", "--prometheus-port")
 
 
@@ -285,24 +310,23 @@ class Settings(NamedTuple):
     vllm_ascend_release: str | None
 
 
-def read(environ: Mapping[str, str], problems: list[Problem]) -> Settings:
-    """Settings from the environment. A wrong value is a problem and counts as absent."""
+def read(environ: Mapping[str, str], findings: list[Finding]) -> Settings:
+    """Settings from the environment. A wrong value is an error and counts as absent."""
     found: dict[str, Any] = {}
     for variable in VARIABLES:
         name = variable.name
         if not environ.get(name) and environ.get(variable.stands_in):
             name = variable.stands_in
-        found[variable.name.lower()] = checked(variable, environ.get(name), name, problems)
+        found[variable.name.lower()] = checked(variable, environ.get(name), name, findings)
     return Settings(**found)
 
 
-def checked(variable: Variable, value: str | None, where: str, problems: list[Problem]) -> Any:
+def checked(variable: Variable, value: str | None, where: str, findings: list[Finding]) -> Any:
     """The value after the variable's check, None when it is absent, empty or wrong."""
     if not value:
         return None
     try:
         return variable.check(value)
-    except ValueError as error:
-        message, _, fix = str(error).partition("; ")
-        problems.append(Problem("bad-value", where, f"{value!r} {message}", fix))
+    except Refused as refused:
+        findings += [finding._replace(where=where) for finding in refused.findings]
         return None

@@ -1,4 +1,4 @@
-"""What the image is made for: facts about its platform and its release, from env/.
+"""The image's platform and release: what env/ states about them.
 
 env/stack.yaml holds what is equal in every release, env/releases/<name>.yaml what differs.
 """
@@ -8,16 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from entrypoints.findings import Finding, Message, did_you_mean
 from entrypoints.inputs import data
-from entrypoints.problems import Problem, choose
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
 
+_NO_PLATFORM = Message("no facts about {name!r}", "{known}", "ASCEND_PLATFORM", "unknown-platform")
+_NO_RELEASE = Message(
+    "no facts about {name!r}", "{known}", "VLLM_ASCEND_RELEASE", "unknown-release"
+)
+
 
 class Platform(NamedTuple):
-    """env/platforms/<name>.yaml. Without NPUs `devices` is 0, and nothing is held against it."""
+    """env/platforms/<name>.yaml. `devices`: NPUs of a node; 0 on a platform without NPUs."""
 
     name: str
     description: str
@@ -44,12 +49,12 @@ class AdxlPorts(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """The form that a release has for what a recipe wants by name: a flag or a variable.
+    """The flag or the variable by which a release takes a feature that a recipe names.
 
     `arg`: flag without dashes, or one key inside a JSON flag (`hf-overrides.rope_parameters`).
     `add`: merged with the recipe's mapping, of which only `keys` are taken (empty: all).
-    `values`: those that the release takes (empty: any). `default`: what it does by itself.
-    `was`: an older variable that still speaks for the feature when the operator sets it.
+    `values`: those that the release accepts (empty: any). `default`: its own.
+    `was`: an older variable that still sets the feature when the operator gives it.
     `missing`: why the release has no form for it.
     """
 
@@ -65,7 +70,7 @@ class Feature(NamedTuple):
 
 
 class ReservedPorts(NamedTuple):
-    """Ports that something takes unasked. `when`: always, mooncake, store or ray.
+    """Ports that other software takes by default. `when`: always, mooncake, store or ray.
 
     `moved_by`: the variable that gives another first port; `unless`: the one that replaces them.
     """
@@ -112,16 +117,16 @@ class Release(NamedTuple):
     a2_expert_parallel: Mapping[str, Any]
 
 
-def platform(name: str | None, problems: list[Problem]) -> Platform | None:
-    """The platform by name; None when no name is given. An unknown one is a problem."""
-    raw = _load("platforms", "ASCEND_PLATFORM", name, problems) if name else None
+def platform(name: str | None, findings: list[Finding]) -> Platform | None:
+    """The platform by name; None when no name is given. An unknown one is an error."""
+    raw = _load("platforms", _NO_PLATFORM, name, findings) if name else None
     return Platform(name=name, **raw) if name and raw else None
 
 
-def release(name: str | None, problems: list[Problem]) -> Release | None:
-    """The release by name, else the default of env/defaults.yaml. An unknown one is a problem."""
+def release(name: str | None, findings: list[Finding]) -> Release | None:
+    """The release by name, else the default of env/defaults.yaml. An unknown one is an error."""
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
-    own = _load("releases", "VLLM_ASCEND_RELEASE", name, problems)
+    own = _load("releases", _NO_RELEASE, name, findings)
     return data.once(("release", name), lambda: _release(name, own)) if own else None
 
 
@@ -144,12 +149,9 @@ def _feature(form: Mapping[str, Any]) -> Feature:
     return Feature(**{**form, **lists})
 
 
-def _load(kind: str, variable: str, name: str, problems: list[Problem]) -> Any:
+def _load(kind: str, unknown: Message, name: str, findings: list[Finding]) -> Any:
     path = data.path_of(kind, f"{name}.yaml")
     if name.startswith(".") or "/" in name or "\0" in name or not data.is_file(path):
-        message = f"no facts about {name!r}"
-        problems.append(
-            Problem(f"unknown-{kind[:-1]}", variable, message, choose(name, data.names(kind)))
-        )
+        findings.append(unknown(name=name, known=did_you_mean(name, data.names(kind))))
         return None
     return data.read(path)

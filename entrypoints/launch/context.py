@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from entrypoints.findings import Finding, Message, Refused
 from entrypoints.inputs import arguments, catalogue, recipes, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.catalogue import Catalogue
@@ -12,15 +13,28 @@ from entrypoints.inputs.roles import Role
 from entrypoints.inputs.settings import Settings
 from entrypoints.inputs.stack import Platform, Release
 from entrypoints.launch import network, topology
-from entrypoints.problems import Problem, Refused
 from entrypoints.record import NamedTuple
+
+_NO_MODEL = Message(
+    "neither RECIPE nor MODEL is set",
+    "set RECIPE to a name from `recipes`, or MODEL",
+    "RECIPE",
+    "missing-model",
+)
+_ONE_VALUE = Message("needs one value", "write {flag} VALUE", "{flag}", "bad-argument")
+_NO_LEADER = Message(
+    "is not set", "set it to the LOCAL_IP of the group's rank 0", "LEADER_IP", "missing-leader"
+)
+_OTHER_LEADER = Message(
+    "{address} is not LOCAL_IP {local_ip}, but ROLE={role} leads",
+    "leave LEADER_IP out here, and set LEADER_IP={local_ip} on the other nodes",
+    "LEADER_IP",
+    "bad-leader",
+)
 
 
 class Context(NamedTuple):
-    """`appended` are the arguments that no variable stands for.
-
-    `catalogue` is what the release's vLLM takes.
-    """
+    """`appended`: arguments that no variable replaces. `catalogue`: what the release accepts."""
 
     environ: Mapping[str, str]
     settings: Settings
@@ -39,7 +53,7 @@ class Context(NamedTuple):
 
     @property
     def at_recipe(self) -> str:
-        """How a problem in the recipe says where it is."""
+        """The `where` of a finding in the recipe."""
         return self.recipe.name if self.recipe else "RECIPE"
 
 
@@ -47,52 +61,51 @@ def gather(
     environ: Mapping[str, str],
     tokens: Sequence[str],
     host: network.Host,
-    problems: list[Problem],
+    findings: list[Finding],
 ) -> tuple[Context, topology.Place | None]:
     """Reads variables, arguments, recipe and facts; the place is None for a proxy.
 
-    What is wrong goes to `problems`. Raises Refused with them when a launch cannot be made at all.
+    Errors go to `findings`. Raises Refused with them when no launch can be planned at all.
     """
-    given = settings.read(environ, problems)
-    role = topology.role_of(given, problems)
-    release = stack.release(given.vllm_ascend_release, problems)
+    given = settings.read(environ, findings)
+    role = topology.role_of(given, findings)
+    release = stack.release(given.vllm_ascend_release, findings)
     proxy = role is not None and role.program == "proxy"
     known = catalogue.load(release) if release else None
-    appended = arguments.parse(tokens, known.aliases if known and not proxy else {}, problems)
+    appended = arguments.parse(tokens, known.aliases if known and not proxy else {}, findings)
     if known and not proxy:
         appended = [catalogue.resolve(flag, known) for flag in appended]
-    given, appended = _arguments_win(given, appended, problems)
+    given, appended = _arguments_win(given, appended, findings)
     if known and not proxy:
         own = {variable.flag for variable in settings.VARIABLES}
         others = [flag for flag in appended if flag.name not in own]
-        catalogue.check_flags(others, "", known, problems)
+        catalogue.check_flags(others, "", known, findings)
 
     recipe = None
     if given.recipe:
         try:
             recipe = recipes.load(given.recipe)
         except Refused as refused:
-            problems += refused.problems
+            findings += refused.findings
     elif not given.model and (role is None or role.program == "vllm"):
-        fix = "set RECIPE to a name from `recipes`, or MODEL"
-        problems.append(Problem("missing-model", "RECIPE", "neither RECIPE nor MODEL is set", fix))
+        findings.append(_NO_MODEL())
 
     name = given.ascend_platform
     if not name and recipe and len(recipe.platforms) == 1:
         name = recipe.platforms[0]
-    platform = stack.platform(name, problems)
+    platform = stack.platform(name, findings)
     place = None
     if role and not proxy and (recipe or not given.recipe):
         visible = environ.get("ASCEND_RT_VISIBLE_DEVICES")
-        place = topology.find(role, given, recipe, platform, visible, problems)
-    address = network.find(given, role is not None and role.networked, host, problems)
+        place = topology.find(role, given, recipe, platform, visible, findings)
+    address = network.find(given, role is not None and role.networked, host, findings)
     if role:
-        _check_leader(given, role, problems)
+        _check_leader(given, role, findings)
     if known:
-        catalogue.check_variables(environ, known, problems)
+        catalogue.check_variables(environ, known, findings)
     placed = place is not None or proxy
     if role is None or release is None or known is None or not placed:
-        raise Refused(problems)
+        raise Refused(findings)
     context = Context(
         environ, given, recipe, platform, release, role, address, known, tuple(appended)
     )
@@ -100,7 +113,7 @@ def gather(
 
 
 def _arguments_win(
-    given: Settings, appended: list[Flag], problems: list[Problem]
+    given: Settings, appended: list[Flag], findings: list[Finding]
 ) -> tuple[Settings, list[Flag]]:
     """Settings in which an argument replaces the variable that says the same."""
     by_flag = {v.flag: v for v in settings.VARIABLES if v.flag}
@@ -109,23 +122,21 @@ def _arguments_win(
         variable = by_flag.get(flag.name)
         if variable:
             if len(flag.values) != 1 or not flag.values[0]:
-                fix = f"write {flag.name} VALUE"
-                problems.append(Problem("bad-argument", flag.name, "needs one value", fix))
+                findings.append(_ONE_VALUE(flag=flag.name))
                 continue
-            value = settings.checked(variable, flag.values[0], flag.name, problems)
+            value = settings.checked(variable, flag.values[0], flag.name, findings)
             given = given._replace(**{variable.name.lower(): value})
         if flag.name != "--model":
             kept.append(flag)
     return given, kept
 
 
-def _check_leader(given: Settings, role: Role, problems: list[Problem]) -> None:
-    told = any(p.where in ("LEADER_IP", "LWS_LEADER_ADDRESS") for p in problems)
-    if given.leader_ip or told:
+def _check_leader(given: Settings, role: Role, findings: list[Finding]) -> None:
+    reported = any(one.where in ("LEADER_IP", "LWS_LEADER_ADDRESS") for one in findings)
+    if given.leader_ip or reported:
         follows = role.follows or bool(given.dp_rank)
     elif role.follows or given.dp_rank:
-        fix = "set it to the LOCAL_IP of the group's rank 0"
-        problems.append(Problem("missing-leader", "LEADER_IP", "is not set", fix))
+        findings.append(_NO_LEADER())
         return
     else:
         return
@@ -133,6 +144,4 @@ def _check_leader(given: Settings, role: Role, problems: list[Problem]) -> None:
     numeric = address.replace(".", "").isdigit()
     leads = role.networked and not follows
     if leads and numeric and given.local_ip and address != given.local_ip:
-        message = f"{address} is not LOCAL_IP {given.local_ip}, but ROLE={role.name} leads"
-        fix = f"leave LEADER_IP out here, and set LEADER_IP={given.local_ip} on the other nodes"
-        problems.append(Problem("bad-leader", "LEADER_IP", message, fix))
+        findings.append(_OTHER_LEADER(address=address, local_ip=given.local_ip, role=role.name))

@@ -1,23 +1,23 @@
-"""The variables that are set for what runs on a node."""
+"""The environment of what runs on a node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from entrypoints.findings import Finding
 from entrypoints.inputs import data, references
 from entrypoints.launch import topology
 from entrypoints.launch.context import Context
 from entrypoints.launch.topology import Place
-from entrypoints.problems import Problem
 
-Facts = Mapping[str, "str | None"]
+References = Mapping[str, "str | None"]
 
 _ADDRESS = ("HCCL_IF_IP", "VLLM_HOST_IP")
 _INTERFACE = ("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "HCCL_SOCKET_IFNAME")
 
 
-def facts(node: Context, place: Place, port: int) -> Facts:
-    """The names that a recipe may refer to as `$NAME`; None for what is not known here."""
+def references_here(node: Context, place: Place, port: int) -> References:
+    """The values of `$NAME` in a recipe; None for what is not known on this node."""
     leader = node.settings.leader_ip or (node.address.local_ip if place.leads else None)
     return {
         "LOCAL_IP": node.address.local_ip,
@@ -30,7 +30,11 @@ def facts(node: Context, place: Place, port: int) -> Facts:
 
 
 def environment(
-    node: Context, place: Place, wanted: Mapping[str, str], known: Facts, problems: list[Problem]
+    node: Context,
+    place: Place,
+    wanted: Mapping[str, str],
+    known: References,
+    findings: list[Finding],
 ) -> tuple[dict[str, str], frozenset[str]]:
     """What to set, and which of it refers to other variables.
 
@@ -54,7 +58,7 @@ def environment(
     for name, value in ours.items():
         if value is None:
             continue
-        value = references.fill(value, known, f"{node.at_recipe}: env.{name}", problems)
+        value = references.fill(value, known, f"{node.at_recipe}: env.{name}", findings)
         refers = references.names(value)
         if name in node.environ and name not in refers and name != "LD_PRELOAD":
             env[name] = node.environ[name]
@@ -66,7 +70,7 @@ def environment(
 
 
 def _devices(node: Context, place: Place) -> dict[str, str]:
-    """Ray's workers, and the ranks of one node under external data parallel, are told theirs."""
+    """The devices of Ray's workers, and of a rank under external data parallel."""
     if place.layout == topology.RAY:
         # Ray would hide devices from its workers (vllm-ascend docs: tutorials/ray.md).
         devices = range(node.platform.devices) if node.platform else ()

@@ -1,24 +1,38 @@
-"""What a recipe wants by name, in the form that its release has for it (env/releases)."""
+"""The features that a recipe names, in the form that the release has for each (env/releases)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from entrypoints.findings import DATA, WARNING, Finding, Message, did_you_mean
 from entrypoints.inputs.arguments import Flag, compact, from_value, scalar
 from entrypoints.inputs.stack import Feature, Release
-from entrypoints.problems import DATA, Advice, Problem, choose
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
 
 
+_UNKNOWN = Message("is not a feature", "{known}", code="unknown-feature", exit_code=DATA)
+_MISSING = Message(
+    "{name} is not in {release} and is left out: {missing}",
+    "choose a release that has it, or take it out of the recipe",
+    code="feature-missing",
+    severity=WARNING,
+)
+_VALUE = Message(
+    "{value!r} is not a value that {release} accepts",
+    "give one of {known}",
+    code="bad-feature",
+    exit_code=DATA,
+)
+
+
 class Forms(NamedTuple):
-    """The features as flags and variables, and what there is to say about them."""
+    """The features as flags and variables."""
 
     flags: tuple[Flag, ...]
     env: Mapping[str, str]
-    advice: tuple[Advice, ...]
 
 
 def forms(
@@ -26,40 +40,37 @@ def forms(
     at: str,
     release: Release,
     environ: Mapping[str, str],
-    problems: list[Problem],
+    findings: list[Finding],
 ) -> Forms:
-    """The forms of every wanted feature; `at` is where they are wanted.
+    """The forms of every wanted feature; `at`: where they are requested.
 
-    An unknown name, or a value that the release does not take, is a problem. A feature that the
+    An unknown name, or a value that the release does not accept, is an error. A feature that the
     release does not have is left out, with a warning.
     """
     flags: list[Flag] = []
     env: dict[str, str] = {}
-    advice: list[Advice] = []
     for name, value in wanted.items():
         where = f"{at}.{name}"
         feature = release.features.get(name)
         if feature is None:
-            fix = choose(name, release.features)
-            problems.append(Problem("unknown-feature", where, "is no feature", fix, "", DATA))
+            findings.append(_UNKNOWN(where, known=did_you_mean(name, release.features)))
             continue
         if feature.missing:
-            message = f"{name} is not in {release.name} and is left out: {feature.missing}"
-            fix = "choose a release that has it, or take it out of the recipe"
-            advice.append(Advice("feature-missing", message, fix, feature.source))
+            named = {"name": name, "release": release.name, "missing": feature.missing}
+            findings.append(_MISSING(source=feature.source, **named))
             continue
         if feature.was and environ.get(feature.was):
             where, value = feature.was, _number(environ[feature.was])
         if feature.values and not (isinstance(value, int) and int(value) in feature.values):
-            message = f"{value!r} is not a value that {release.name} takes"
-            fix = f"give one of {', '.join(map(str, feature.values))}"
-            problems.append(Problem("bad-feature", where, message, fix, feature.source, DATA))
+            known = ", ".join(map(str, feature.values))
+            values = {"value": value, "release": release.name, "known": known}
+            findings.append(_VALUE(where, source=feature.source, **values))
             continue
         if feature.env:
             env[feature.env] = str(int(value)) if isinstance(value, bool) else scalar(value)
         else:
             flags.append(_flag(feature, value))
-    return Forms(tuple(flags), env, tuple(advice))
+    return Forms(tuple(flags), env)
 
 
 def _flag(feature: Feature, value: Any) -> Flag:

@@ -9,16 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from entrypoints.findings import Finding, Message
 from entrypoints.inputs.recipes import EXTRA, SIDES, Block, Recipe
 from entrypoints.inputs.settings import Settings
 from entrypoints.launch.topology import Place
-from entrypoints.problems import Problem
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
 
 PARTS = "connectors"
+_FLAG = "--kv-transfer-config"
+_NOT_AN_OBJECT = Message("is not a JSON object", "give a JSON object", _FLAG, "bad-argument")
+_NOT_A_PORT = Message(
+    "kv_port {port!r} is not a port", "give a port from 1 to 65535", _FLAG, "bad-argument"
+)
 
 
 def config(
@@ -102,7 +107,7 @@ def _connectors(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 class Transfer(NamedTuple):
-    """What matters of a final kv-transfer-config, whoever wrote it.
+    """The facts of a complete kv-transfer-config, whoever wrote it.
 
     Under MultiConnector these are the facts of the Mooncake connector among its parts.
     """
@@ -119,12 +124,10 @@ class Transfer(NamedTuple):
         return self.connector.startswith("Mooncake")
 
 
-def read(raw: Any, problems: list[Problem]) -> Transfer | None:
-    """Reads the final flag's JSON. A value that is not an object with a port is a problem."""
+def read(raw: Any, findings: list[Finding]) -> Transfer | None:
+    """Read the complete flag's JSON. A value other than an object with a port is an error."""
     if not isinstance(raw, dict):
-        fix = "give a JSON object"
-        message = "is not a JSON object"
-        problems.append(Problem("bad-argument", "--kv-transfer-config", message, fix))
+        findings.append(_NOT_AN_OBJECT())
         return None
     outer = raw.get(EXTRA)
     parts = outer.get(PARTS) if isinstance(outer, dict) else None
@@ -137,9 +140,7 @@ def read(raw: Any, problems: list[Problem]) -> Transfer | None:
     port = raw.get("kv_port")
     number = int(str(port)) if re.fullmatch("[0-9]{1,5}", str(port)) else None
     if port is not None and not (number and number <= 65535):
-        fix = "give a port from 1 to 65535"
-        message = f"kv_port {port!r} is not a port"
-        problems.append(Problem("bad-argument", "--kv-transfer-config", message, fix))
+        findings.append(_NOT_A_PORT(port=port))
     extra = raw.get(EXTRA)
     role = raw.get("kv_role") or whole.get("kv_role")
     return Transfer(

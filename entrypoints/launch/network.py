@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from entrypoints.findings import Finding, Message
 from entrypoints.inputs.settings import Settings
-from entrypoints.problems import Problem
 from entrypoints.record import NamedTuple
 
 _SIOCGIFCONF = 0x8912
 _IFREQ = 40
 _MOST = 128
+_NO_ADDRESS = Message(
+    "is not set and cannot be found (interfaces here: {interfaces})",
+    "set LOCAL_IP and NIC to the ones by which the nodes reach each other",
+    "{variable}",
+    "no-address",
+)
 
 
 class Address(NamedTuple):
@@ -70,9 +76,11 @@ def _source_towards(host: str) -> str | None:
 HOST = Host(_addresses, _source_towards)
 
 
-def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) -> Address:
-    """Address and interface. What is given is taken as it is; a missing one that is `needed`
-    and cannot be found is a problem. Without need, and with nothing given, nothing is looked up.
+def find(settings: Settings, needed: bool, host: Host, findings: list[Finding]) -> Address:
+    """Address and interface, as given or found from each other.
+
+    A missing one that is `needed` and cannot be found is an error. Looks nothing up when nothing
+    is needed or given.
     """
     local_ip, nic = settings.local_ip, settings.nic
     if (local_ip and nic) or not (needed or local_ip or nic):
@@ -84,11 +92,9 @@ def find(settings: Settings, needed: bool, host: Host, problems: list[Problem]) 
         local_ip = next((ip for name, ip in addresses if name == nic), None)
     elif local_ip and not nic:
         nic = next((name for name, ip in addresses if ip == local_ip), None)
-    already = {p.where for p in problems}
+    reported = {one.where for one in findings}
     for variable, value in (("LOCAL_IP", local_ip), ("NIC", nic)):
-        if needed and not value and variable not in already:
+        if needed and not value and variable not in reported:
             have = ", ".join(f"{name} {ip}" for name, ip in addresses if name != "lo") or "none"
-            message = f"is not set and cannot be found (interfaces here: {have})"
-            fix = "set LOCAL_IP and NIC to the ones the nodes reach each other by"
-            problems.append(Problem("no-address", variable, message, fix))
+            findings.append(_NO_ADDRESS(variable=variable, interfaces=have))
     return Address(local_ip, nic)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from entrypoints.findings import Finding, Message
 from entrypoints.inputs import arguments, data, settings
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.settings import Endpoint
 from entrypoints.launch import kv
 from entrypoints.launch.context import Context
-from entrypoints.launch.plan import Launch, Peer
-from entrypoints.problems import Problem
+from entrypoints.launch.model import Launch, Peer
 
 # The port of the reference deployment.
 PORT = 12347
@@ -26,26 +26,57 @@ _SIDES = (
     ("DECODE_ENDPOINTS", "a decode server"),
 )
 
+_NO_ENDPOINTS = Message(
+    "is not set", "set it to the servers' host:port,host:port", "{variable}", "missing-endpoints"
+)
+_ON_BOTH_SIDES = Message(
+    "{endpoint} is also a prefill server",
+    "list each server on one side",
+    "DECODE_ENDPOINTS",
+    "bad-endpoints",
+)
+_NO_PROTOCOL = Message(
+    "vllm-router does not speak the protocol of {connector}",
+    "set PROXY=example",
+    "PROXY",
+    "bad-proxy",
+)
+_OTHER_PROTOCOL = Message(
+    "{chosen!r} is not the protocol of {connector}",
+    "leave it out; {protocol} is the one",
+    "--kv-connector",
+    "bad-proxy",
+)
+_NO_EXAMPLE = Message(
+    "no example proxy speaks the protocol of {connector}",
+    "choose a recipe with one of {known}",
+    "PROXY",
+    "bad-proxy",
+)
+_OWN_PORT = Message(
+    "{port} is the proxy's own port",
+    "give the metrics another port",
+    settings.METRICS.flag,
+    "bad-ports",
+)
 
-def launch(node: Context, problems: list[Problem]) -> Launch:
-    """The launch of a proxy. What is wrong goes to `problems`."""
+
+def launch(node: Context, findings: list[Finding]) -> Launch:
+    """The launch of a proxy. Errors go to `findings`."""
     prefill = node.settings.prefill_endpoints or ()
     decode = node.settings.decode_endpoints or ()
     for (name, _), endpoints in zip(_SIDES, (prefill, decode), strict=True):
-        if not endpoints and name not in {problem.where for problem in problems}:
-            fix = "set it to the servers' host:port,host:port"
-            problems.append(Problem("missing-endpoints", name, "is not set", fix))
+        if not endpoints and name not in {one.where for one in findings}:
+            findings.append(_NO_ENDPOINTS(variable=name))
     both = sorted(set(prefill) & set(decode))
     if both:
-        message = f"{both[0]} is also a prefill server"
-        fix = "give each server on one side"
-        problems.append(Problem("bad-endpoints", "DECODE_ENDPOINTS", message, fix))
+        findings.append(_ON_BOTH_SIDES(endpoint=both[0]))
     connector = _connector(node)
     kind = node.settings.proxy or "vllm-router"
     proxies = data.read(data.path_of("proxies.yaml"))
     ports = {"api": node.settings.port or PORT}
     make = _router if kind == "vllm-router" else _example
-    argv = make(node, ports, prefill, decode, connector, proxies[kind], problems)
+    argv = make(node, ports, prefill, decode, connector, proxies[kind], findings)
     peers = [
         Peer(what, endpoint.host, endpoint.port, "/health")
         for (_, what), endpoints in zip(_SIDES, (prefill, decode), strict=True)
@@ -59,14 +90,13 @@ def launch(node: Context, problems: list[Problem]) -> Launch:
         expands=frozenset(),
         argv=tuple(argv),
         ports=ports,
-        warnings=(),
         context=node,
         peers=peers,
     )
 
 
 def _connector(node: Context) -> str:
-    """The connector of the recipe's prefill side; that of the reference without a recipe."""
+    """The connector of the recipe's prefill side, else that of the reference deployment."""
     block = node.recipe.groups.get("prefill") if node.recipe else None
     named = [name for name in kv.connectors(block) if name.startswith("Mooncake")] if block else []
     return named[0] if named else "MooncakeConnectorV1"
@@ -79,13 +109,11 @@ def _router(
     decode: Sequence[Endpoint],
     connector: str,
     facts: Mapping[str, Mapping[str, str]],
-    problems: list[Problem],
+    findings: list[Finding],
 ) -> list[str]:
     protocol = facts["protocols"].get(connector)
     if protocol is None:
-        fix = "set PROXY=example"
-        message = f"vllm-router does not speak the protocol of {connector}"
-        problems.append(Problem("bad-proxy", "PROXY", message, fix, facts["source"]["protocols"]))
+        findings.append(_NO_PROTOCOL(source=facts["source"]["protocols"], connector=connector))
         protocol = ""
     urls = [
         Flag(flag, (f"http://{endpoint}",))
@@ -103,17 +131,13 @@ def _router(
     repeatable = frozenset(("--prefill", "--decode"))
     flags = arguments.merge(arguments.merge({}, base, repeatable), node.appended, repeatable)
     metrics = arguments.value_of(flags, "--prometheus-port") or str(METRICS_PORT)
-    ports["metrics"] = settings.checked(settings.METRICS, metrics, settings.METRICS.flag, problems)
+    ports["metrics"] = settings.checked(settings.METRICS, metrics, settings.METRICS.flag, findings)
     if ports["metrics"] == ports["api"]:
-        message = f"{ports['api']} is the proxy's own port"
-        fix = "give the metrics another port"
-        problems.append(Problem("bad-ports", settings.METRICS.flag, message, fix))
+        findings.append(_OWN_PORT(port=ports["api"]))
     chosen = arguments.value_of(flags, "--kv-connector")
     if protocol and chosen != protocol:
-        message = f"{chosen!r} is another protocol than that of {connector}"
-        fix = f"leave it out; {protocol} is the one"
-        source = facts["source"]["protocols"]
-        problems.append(Problem("bad-proxy", "--kv-connector", message, fix, source))
+        named = {"chosen": chosen, "connector": connector, "protocol": protocol}
+        findings.append(_OTHER_PROTOCOL(source=facts["source"]["protocols"], **named))
     return ["vllm-router", *arguments.render(flags)]
 
 
@@ -124,13 +148,12 @@ def _example(
     decode: Sequence[Endpoint],
     connector: str,
     facts: Mapping[str, Mapping[str, str]],
-    problems: list[Problem],
+    findings: list[Finding],
 ) -> list[str]:
     script = facts["scripts"].get(connector)
     if script is None:
-        fix = f"choose a recipe with one of {', '.join(facts['scripts'])}"
-        message = f"no example proxy speaks the protocol of {connector}"
-        problems.append(Problem("bad-proxy", "PROXY", message, fix))
+        known = ", ".join(facts["scripts"])
+        findings.append(_NO_EXAMPLE(connector=connector, known=known))
         script = ""
     rows = (
         ("--prefiller-hosts", "--prefiller-ports", prefill),
@@ -145,6 +168,6 @@ def _example(
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Both proxies send OPENAI_API_KEY to their servers, which know it as VLLM_API_KEY."""
+    """Both proxies send OPENAI_API_KEY to their servers, which read it from VLLM_API_KEY."""
     key = environ.get("OPENAI_API_KEY") or environ.get("VLLM_API_KEY")
     return {"OPENAI_API_KEY": key} if key else {}

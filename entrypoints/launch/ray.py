@@ -1,18 +1,20 @@
-"""Ray: the cluster's commands, and the wait until it is complete."""
+"""The commands of a Ray cluster."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
+from entrypoints.findings import Finding, Message, Refused
 from entrypoints.launch.context import Context
-from entrypoints.launch.environment import environment, facts
-from entrypoints.launch.plan import Launch, Peer
+from entrypoints.launch.environment import environment, references_here
+from entrypoints.launch.model import Launch, Peer
 from entrypoints.launch.topology import Place
-from entrypoints.problems import PEER, Problem, Refused
 
 HEAD_PORT = 6379
-_NPUS = re.compile(r"^\s*[\d.]+/([\d.]+) NPU\s*$", re.MULTILINE)
+_NOT_OF_RAY = Message(
+    "a Ray worker takes no argument of `vllm serve`",
+    "give arguments of `ray start` in RAY_ARGS, those of `vllm serve` to the head",
+    code="bad-argument",
+)
+_BAD_QUOTES = Message("{error}", "quote it as for a shell", "RAY_ARGS", "bad-value")
 
 
 def port(node: Context) -> int:
@@ -26,14 +28,11 @@ def start_head(node: Context) -> list[str]:
     return ["ray", "start", "--head", "--port", str(port(node)), *own, *_further(node)]
 
 
-def worker(node: Context, place: Place, problems: list[Problem]) -> Launch:
-    """Joins the head and stays until it is gone (`--block`). What is wrong goes to `problems`."""
+def worker(node: Context, place: Place, findings: list[Finding]) -> Launch:
+    """Joins the head and stays until it is gone (`--block`). Errors go to `findings`."""
     if node.appended:
-        fix = "give arguments of `ray start` by RAY_ARGS, those of `vllm serve` to the head"
-        where = node.appended[0].name
-        message = "a Ray worker takes no argument of `vllm serve`"
-        problems.append(Problem("bad-argument", where, message, fix))
-    env, expands = environment(node, place, {}, facts(node, place, 0), problems)
+        findings.append(_NOT_OF_RAY(node.appended[0].name))
+    env, expands = environment(node, place, {}, references_here(node, place, 0), findings)
     head, own = node.settings.leader_ip or "", node.address.local_ip or ""
     return Launch(
         role=node.role.name,
@@ -45,7 +44,6 @@ def worker(node: Context, place: Place, problems: list[Problem]) -> Launch:
             *("--block", *_further(node)),
         ),
         ports={},
-        warnings=(),
         context=node,
         place=place,
         peers=(Peer("the Ray head", head, port(node)),),
@@ -61,36 +59,4 @@ def _further(node: Context) -> list[str]:
     try:
         return shlex.split(node.settings.ray_args)
     except ValueError as error:
-        fix = "quote it as for a shell"
-        raise Refused([Problem("bad-value", "RAY_ARGS", str(error), fix)]) from error
-
-
-def npus(status: str) -> int:
-    """How many NPUs the cluster has, from the text of `ray status`."""
-    return sum(int(float(number)) for number in _NPUS.findall(status))
-
-
-def wait(
-    needed: int,
-    timeout: float,
-    status: Callable[[], str],
-    say: Callable[[str], None],
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Returns once the cluster has `needed` NPUs. Raises Refused (69) after `timeout` seconds."""
-    start, have, told = clock(), -1, 0.0
-    while True:
-        now, before = clock() - start, have
-        have = npus(status())
-        if have >= needed:
-            say(f"ray: {have} NPUs are there")
-            return
-        if now >= timeout:
-            message = f"the cluster has {have} of {needed} NPUs after {timeout:.0f} s"
-            fix = "start ROLE=ray-worker on the other nodes, or raise WAIT_TIMEOUT"
-            raise Refused([Problem("ray-incomplete", "NODES", message, fix, exit_code=PEER)])
-        if have != before or now - told >= 30:
-            say(f"ray: {have} of {needed} NPUs, {timeout - now:.0f} s left")
-            told = now
-        sleep(2)
+        raise Refused([_BAD_QUOTES(error=error)]) from error

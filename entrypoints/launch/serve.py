@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from entrypoints import rules
+from entrypoints.findings import DATA, WARNING, Finding, Message
 from entrypoints.inputs import arguments, catalogue, model, references
 from entrypoints.inputs.arguments import Flag, Flags
 from entrypoints.launch import features, kv, ray, topology
 from entrypoints.launch.context import Context
-from entrypoints.launch.environment import Facts, environment, facts
-from entrypoints.launch.plan import Launch, Peer, Ports
+from entrypoints.launch.environment import References, environment, references_here
+from entrypoints.launch.facts import Facts
+from entrypoints.launch.model import Launch, Peer, Ports
 from entrypoints.launch.topology import Place
-from entrypoints.problems import DATA, Advice, Problem
-from entrypoints.rules import memory
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
 API_PORT = 8000
@@ -21,32 +20,54 @@ MASTER_PORT = 29501
 # A recipe's flags for rank 0 only: a headless node has a start rank of its own, and vLLM refuses
 # it a number of API servers (vllm: vllm/entrypoints/cli/serve.py).
 _NOT_HEADLESS = ("--api-server-count", "--data-parallel-start-rank")
-# Under external data parallel the rank says it all.
+# Under external data parallel, --data-parallel-rank replaces it.
 _NOT_EXTERNAL = ("--data-parallel-start-rank",)
 
+_NO_DRAIN = Message(
+    "DRAIN_TIMEOUT has no effect: {missing}",
+    "set SUPERVISE=1 as well",
+    code="no-drain",
+    severity=WARNING,
+)
+_NO_TRANSFER = Message(
+    "ROLE {role} needs a KV transfer",
+    "choose a recipe with kv_transfer, or append --kv-transfer-config",
+    "RECIPE",
+    "missing-kv-transfer",
+)
+_BEYOND = Message(
+    "the {name} ports {first}-{last} exceed 65535", "set a smaller one", "KV_PORT", "bad-ports"
+)
+_OVERLAP = Message(
+    "the ports for {other} ({low}) and {name} ({first}) overlap",
+    "set PORT, DP_RPC_PORT and KV_PORT further apart",
+    "PORT",
+    "bad-ports",
+)
 
-def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
+
+def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
     """The launch of a node that serves, or runs engines for one that does.
 
-    What is wrong goes to `problems`.
+    Errors and warnings go to `findings`.
     """
     recipe, release = node.recipe, node.release
-    wanted = _features(node, place, problems)
-    named = facts(node, place, api_port(node, place))
-    own = _recipe_flags(node, place, wanted.flags, named, problems)
+    wanted = _features(node, place, findings)
+    named = references_here(node, place, api_port(node, place))
+    own = _recipe_flags(node, place, wanted.flags, named, findings)
     flags = arguments.merge(_derived(node, place), own)
     made = kv.config(node.settings, recipe, place, release.kv_port)
     if made is not None:
-        made = references.fill(made, named, f"{node.at_recipe}: kv_transfer", problems)
+        made = references.fill(made, named, f"{node.at_recipe}: kv_transfer", findings)
         flags = arguments.merge(flags, [Flag("--kv-transfer-config", (arguments.compact(made),))])
     flags = arguments.merge(flags, node.appended, node.catalogue.repeatable)
-    transfer = _transfer(place, flags, problems)
+    transfer = _transfer(place, flags, findings)
 
-    env, expands = environment(node, place, wanted.env, named, problems)
+    env, expands = environment(node, place, wanted.env, named, findings)
     whole = {**node.environ, **env}
     ports = _ports(node, place, flags, transfer, whole.get("ASCEND_BASE_PORT", ""))
-    _check_ports(ports, problems)
-    seen = rules.Facts(
+    _check_ports(ports, findings)
+    seen = Facts(
         release=release,
         platform=node.platform,
         recipe=recipe,
@@ -58,7 +79,7 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
         model=model.find(node.model, flags),
         concurrency=node.settings.concurrency or place.block.concurrency,
     )
-    advice = rules.check(seen, problems)
+    findings += catalogue.unread(whole, node.catalogue)
     return Launch(
         role=place.role.name,
         title=_title(node, place),
@@ -66,34 +87,30 @@ def launch(node: Context, place: Place, problems: list[Problem]) -> Launch:
         expands=expands,
         argv=("vllm", "serve", node.model, *arguments.render(flags)),
         ports=ports,
-        warnings=(*wanted.advice, *catalogue.unread(seen.env, node.catalogue), *advice),
         before=(ray.start_head(node),) if place.layout == topology.RAY else (),
         peers=_peers(node, place, flags),
         leader=_leader(node, place),
         scheme="https" if "--ssl-certfile" in flags else "http",
         multi_node=place.nodes > 1 or transfer is not None or place.layout == topology.EXTERNAL,
         npus=_npus(node, place),
-        memory=memory.need(seen),
         context=node,
         place=place,
+        facts=seen,
     )
 
 
-def _features(node: Context, place: Place, problems: list[Problem]) -> features.Forms:
+def _features(node: Context, place: Place, findings: list[Finding]) -> features.Forms:
     """The recipe's features, with those that the node's variables and layout ask for."""
     wanted = dict(place.block.features)
     at = f"{node.at_recipe}: features"
     drain = node.settings.drain_timeout
-    advice: tuple[Advice, ...] = ()
     forms = node.release.features
     if drain is not None and not forms["shutdown_timeout"].missing:
         wanted["shutdown_timeout"] = drain
     elif drain is not None and not node.settings.supervise:
         lacks = forms["shutdown_timeout"]
-        message = f"DRAIN_TIMEOUT has no effect: {lacks.missing}"
-        advice = (Advice("no-drain", message, "set SUPERVISE=1 as well", lacks.source),)
-    made = features.forms(wanted, at, node.release, node.environ, problems)
-    return made._replace(advice=(*advice, *made.advice))
+        findings.append(_NO_DRAIN(source=lacks.source, missing=lacks.missing))
+    return features.forms(wanted, at, node.release, node.environ, findings)
 
 
 def api_port(node: Context, place: Place) -> int:
@@ -151,8 +168,8 @@ def _recipe_flags(
     node: Context,
     place: Place,
     wanted: tuple[Flag, ...],
-    named: Facts,
-    problems: list[Problem],
+    named: References,
+    findings: list[Finding],
 ) -> list[Flag]:
     """The recipe's flags with those of its features, for this node."""
     drop: tuple[str, ...] = _NOT_HEADLESS if place.role.headless else ()
@@ -162,25 +179,23 @@ def _recipe_flags(
     for flag in (*place.block.flags(), *wanted):
         if flag.name not in drop:
             where = f"{node.at_recipe}: args.{flag.name.removeprefix('--')}"
-            values = tuple(references.fill(v, named, where, problems) for v in flag.values)
+            values = tuple(references.fill(v, named, where, findings) for v in flag.values)
             flags.append(Flag(flag.name, values))
-    catalogue.check_flags(flags, f"{node.at_recipe}: args", node.catalogue, problems, DATA)
+    catalogue.check_flags(flags, f"{node.at_recipe}: args", node.catalogue, findings, DATA)
     catalogue.check_variables(
-        place.block.env, node.catalogue, problems, f"{node.at_recipe}: env", DATA
+        place.block.env, node.catalogue, findings, f"{node.at_recipe}: env", DATA
     )
     return [catalogue.resolve(flag, node.catalogue) for flag in flags]
 
 
-def _transfer(place: Place, flags: Flags, problems: list[Problem]) -> kv.Transfer | None:
+def _transfer(place: Place, flags: Flags, findings: list[Finding]) -> kv.Transfer | None:
     name = "--kv-transfer-config"
-    if any(problem.where == name for problem in problems):
+    if any(problem.where == name for problem in findings):
         return None
     if name in flags:
-        return kv.read(arguments.json_of(flags, name), problems)
+        return kv.read(arguments.json_of(flags, name), findings)
     if place.group.kv_role:
-        fix = "choose a recipe with kv_transfer, or append --kv-transfer-config"
-        message = f"ROLE {place.group.name} needs a KV transfer"
-        problems.append(Problem("missing-kv-transfer", "RECIPE", message, fix))
+        findings.append(_NO_TRANSFER(role=place.group.name))
     return None
 
 
@@ -223,8 +238,8 @@ def _ports(
     return ports
 
 
-def _check_ports(ports: Ports, problems: list[Problem]) -> None:
-    """Ports of our own must not meet; those of the transport are a matter of warnings."""
+def _check_ports(ports: Ports, findings: list[Finding]) -> None:
+    """Our own ports must not overlap. Those of the transport only cause warnings."""
     taken = [
         (name, *(port if isinstance(port, list) else (port, port)))
         for name, port in ports.items()
@@ -232,13 +247,10 @@ def _check_ports(ports: Ports, problems: list[Problem]) -> None:
     ]
     for i, (name, first, last) in enumerate(taken):
         if last > 65535:
-            message = f"the {name} ports {first}-{last} go beyond 65535"
-            problems.append(Problem("bad-ports", "KV_PORT", message, "set a smaller one"))
+            findings.append(_BEYOND(name=name, first=first, last=last))
         for other, low, high in taken[:i]:
             if first <= high and last >= low:
-                message = f"the ports for {other} ({low}) and {name} ({first}) meet"
-                fix = "set PORT, DP_RPC_PORT and KV_PORT apart"
-                problems.append(Problem("bad-ports", "PORT", message, fix))
+                findings.append(_OVERLAP(other=other, low=low, name=name, first=first))
 
 
 def _peers(node: Context, place: Place, flags: Flags) -> tuple[Peer, ...]:

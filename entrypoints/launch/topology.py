@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from entrypoints.findings import Finding, Message, did_you_mean
 from entrypoints.inputs.recipes import Block, Recipe, Sizes
 from entrypoints.inputs.roles import GROUPS, ROLES, Role
 from entrypoints.inputs.settings import Settings
 from entrypoints.inputs.stack import Platform
-from entrypoints.problems import Problem, choose
 from entrypoints.record import NamedTuple
 
 # How a group's ranks lie on its nodes.
@@ -15,6 +15,80 @@ DATA_PARALLEL = "data parallel"  # each node holds some of the data parallel ran
 EXTERNAL = "external"  # each rank is a server of its own, in a container of its own
 NODES = "nodes"  # the one rank's workers spread over the nodes (--nnodes)
 RAY = "ray"  # Ray places the workers
+
+_NO_ROLE = Message("is not set", "set it to one of {roles}", "ROLE", "missing-role")
+_UNKNOWN_ROLE = Message("{role!r} is not a role of this version", "{known}", "ROLE", "unknown-role")
+_OTHER_GROUP = Message(
+    "{group!r} contradicts ROLE={role}",
+    "leave GROUP out, or set ROLE=headless for a further node of {group}",
+    "GROUP",
+    "bad-group",
+)
+_NOT_HEADLESS = Message("{group!r} has no headless nodes", "{known}", "GROUP", "bad-group")
+_NO_GROUP = Message(
+    "is not set for a headless node", "set it to one of {groups}", "GROUP", "missing-group"
+)
+_SEVERAL_GROUPS = _NO_GROUP._replace(
+    text="is not set: this headless node can belong to several groups of the recipe"
+)
+_NOT_IN_RECIPE = Message(
+    "the recipe {recipe} has no {group}",
+    "choose another recipe, or one of its groups: {groups}",
+    "{variable}",
+    "role-not-in-recipe",
+)
+_NOT_EXTERNAL = Message(
+    "external data parallel is an option of leader, prefill and decode",
+    "leave it out, or set ROLE to leader, prefill or decode",
+    "DP_RANK",
+    "bad-dp-rank",
+)
+_NOT_A_SERVER = Message(
+    "contradicts ROLE=headless",
+    "set ROLE={role}: each rank is a server, and none is headless",
+    "DP_RANK",
+    "bad-dp-rank",
+)
+_BEYOND_DP = Message(
+    "{rank} is not below DP_SIZE {dp}",
+    "give 0 to {last}, or a larger DP_SIZE",
+    "DP_RANK",
+    "bad-dp-rank",
+)
+_RANKS = Message(
+    "{nodes} nodes with {local} ranks each do not make DP_SIZE {dp}",
+    "make NODES times DP_SIZE_LOCAL equal DP_SIZE",
+    "DP_SIZE",
+    "ranks-mismatch",
+)
+_NO_RANK = Message("is not set", "set it from 1 to {last}", "NODE_RANK", "missing-rank")
+_RANK_OF_LEADER = Message(
+    "0 is the leader's", "set ROLE={role} on this node, or 1 or higher", "NODE_RANK", "bad-rank"
+)
+_BEYOND_NODES = Message(
+    "{rank} is not below the group's number of nodes, {nodes}",
+    "number the nodes from 0, or set NODES and DP_SIZE for more nodes",
+    "NODE_RANK",
+    "bad-rank",
+)
+_NOT_RANK_0 = Message(
+    "is {rank}, but ROLE={role} is rank 0",
+    "set ROLE=headless and GROUP={group} on every further node",
+    "NODE_RANK",
+    "bad-rank",
+)
+_NODES_OF_SINGLE = Message(
+    "is {nodes}, ROLE=single is one node",
+    "set ROLE=leader here and ROLE=headless on the others, or NODES=1",
+    "NODES",
+    "bad-nodes",
+)
+_TOO_FEW = Message(
+    "{sizes} need {need} devices on a node, {owner} has {have}",
+    "make TP_SIZE, PP_SIZE or DP_SIZE_LOCAL smaller, or use more nodes",
+    "TP_SIZE",
+    "too-few-devices",
+)
 
 
 class Place(NamedTuple):
@@ -83,13 +157,13 @@ def find(
     recipe: Recipe | None,
     platform: Platform | None,
     visible: str | None,
-    problems: list[Problem],
+    findings: list[Finding],
 ) -> Place | None:
-    """This node's place, None when its group is not known. What is wrong goes to `problems`.
+    """This node's place, None when its group is not known. Errors go to `findings`.
 
-    `visible` is ASCEND_RT_VISIBLE_DEVICES: when given, it says how many devices there are.
+    `visible`: ASCEND_RT_VISIBLE_DEVICES, whose length is the number of devices when it is set.
     """
-    group = _group(settings, role, recipe, problems)
+    group = _group(settings, role, recipe, findings)
     if group is None:
         return None
     block = recipe.groups[group.name] if recipe else Block()
@@ -103,12 +177,12 @@ def find(
     sizes = own.over(block.sizes)
     dp = sizes.dp or 1
     nodes = settings.nodes or block.nodes or (dp // sizes.dp_local if sizes.dp_local else 1) or 1
-    layout = _layout(settings, group, dp, nodes, problems)
+    layout = _layout(settings, group, dp, nodes, findings)
     if layout in (NODES, RAY):
         dp_local = dp
     else:
         dp_local = sizes.dp_local or dp // nodes
-        _check_ranks(dp, dp_local, nodes, settings, problems)
+        _check_ranks(dp, dp_local, nodes, findings)
     place = Place(
         role=role,
         group=group,
@@ -119,30 +193,29 @@ def find(
         dp=dp,
         dp_local=max(dp_local, 1),
         nodes=nodes,
-        rank=_rank(settings, role, group, nodes, layout, problems),
+        rank=_rank(settings, role, group, nodes, layout, findings),
         layout=layout,
         dp_rank=settings.dp_rank if layout == EXTERNAL else None,
         visible=len(visible.split(",")) if visible else None,
         pcp=sizes.pcp or 1,
     )
-    _check_devices(place, platform, problems)
+    _check_devices(place, platform, findings)
     return place
 
 
-def role_of(settings: Settings, problems: list[Problem]) -> Role | None:
-    """The role that ROLE names. An absent or unknown one is a problem."""
+def role_of(settings: Settings, findings: list[Finding]) -> Role | None:
+    """The role that ROLE names. An absent or unknown one is an error."""
     role = ROLES.get(settings.role or "")
     if settings.role is None:
-        fix = f"set it to one of {', '.join(ROLES)}"
-        problems.append(Problem("missing-role", "ROLE", "is not set", fix))
+        findings.append(_NO_ROLE(roles=", ".join(ROLES)))
     elif role is None:
-        message = f"{settings.role!r} is not a role of this version"
-        problems.append(Problem("unknown-role", "ROLE", message, choose(settings.role, ROLES)))
+        known = did_you_mean(settings.role, ROLES)
+        findings.append(_UNKNOWN_ROLE(role=settings.role, known=known))
     return role
 
 
 def _group(
-    settings: Settings, role: Role, recipe: Recipe | None, problems: list[Problem]
+    settings: Settings, role: Role, recipe: Recipe | None, findings: list[Finding]
 ) -> Role | None:
     """The group's own role; a headless node without GROUP follows a leader, if that is clear."""
     name = settings.group
@@ -150,46 +223,35 @@ def _group(
     here = [g for g in recipe.groups if g in multi] if recipe else multi
     if role.group:
         if name not in (None, role.group):
-            fix = f"leave GROUP out, or set ROLE=headless for a further node of {name}"
-            message = f"{name!r} contradicts ROLE={role.name}"
-            problems.append(Problem("bad-group", "GROUP", message, fix))
+            findings.append(_OTHER_GROUP(group=name, role=role.name))
             return None
         name = role.group
     elif name is not None and name not in multi:
-        message = f"{name!r} has no headless nodes"
-        problems.append(Problem("bad-group", "GROUP", message, choose(name, multi)))
+        findings.append(_NOT_HEADLESS(group=name, known=did_you_mean(name, multi)))
         return None
     elif name is None and recipe and here and here != ["leader"]:
-        message = "is not set: the recipe has several groups this headless node can belong to"
-        if len(here) == 1:
-            message = "is not set for a headless node"
-        fix = f"set it to one of {', '.join(here)}"
-        problems.append(Problem("missing-group", "GROUP", message, fix))
+        message = _NO_GROUP if len(here) == 1 else _SEVERAL_GROUPS
+        findings.append(message(groups=", ".join(here)))
         return None
     name = name or "leader"
     if recipe and name not in recipe.groups:
         variable = "GROUP" if settings.group and role.headless else "ROLE"
-        message = f"the recipe {recipe.name} has no {'headless nodes' if role.headless else name}"
-        fix = f"choose another recipe, or one of its groups: {', '.join(recipe.groups)}"
-        problems.append(Problem("role-not-in-recipe", variable, message, fix))
+        lacks, groups = "headless nodes" if role.headless else name, ", ".join(recipe.groups)
+        named = {"variable": variable, "recipe": recipe.name, "group": lacks, "groups": groups}
+        findings.append(_NOT_IN_RECIPE(**named))
         return None
     return ROLES[name]
 
 
-def _layout(settings: Settings, group: Role, dp: int, nodes: int, problems: list[Problem]) -> str:
+def _layout(settings: Settings, group: Role, dp: int, nodes: int, findings: list[Finding]) -> str:
     rank = settings.dp_rank
     if rank is not None:
         if group.ray or not group.networked:
-            fix = "leave it out, or set ROLE to leader, prefill or decode"
-            message = "external data parallel is an option of leader, prefill and decode"
-            problems.append(Problem("bad-dp-rank", "DP_RANK", message, fix))
+            findings.append(_NOT_EXTERNAL())
         elif settings.role == "headless":
-            fix = f"set ROLE={group.name}: each rank is a server, and none is headless"
-            problems.append(Problem("bad-dp-rank", "DP_RANK", "contradicts ROLE=headless", fix))
+            findings.append(_NOT_A_SERVER(role=group.name))
         elif rank >= dp:
-            fix = f"give 0 to {dp - 1}, or a larger DP_SIZE"
-            message = f"{rank} is not below DP_SIZE {dp}"
-            problems.append(Problem("bad-dp-rank", "DP_RANK", message, fix))
+            findings.append(_BEYOND_DP(rank=rank, dp=dp, last=dp - 1))
         return EXTERNAL
     if group.ray:
         return RAY
@@ -198,49 +260,39 @@ def _layout(settings: Settings, group: Role, dp: int, nodes: int, problems: list
     return DATA_PARALLEL if dp > 1 and group.networked else ONE
 
 
-def _check_ranks(
-    dp: int, dp_local: int, nodes: int, settings: Settings, problems: list[Problem]
-) -> None:
+def _check_ranks(dp: int, dp_local: int, nodes: int, findings: list[Finding]) -> None:
     if dp_local * nodes != dp:
-        message = f"{nodes} nodes with {dp_local} ranks each do not make DP_SIZE {dp}"
-        fix = "make NODES times DP_SIZE_LOCAL equal DP_SIZE"
-        problems.append(Problem("ranks-mismatch", "DP_SIZE", message, fix))
+        findings.append(_RANKS(nodes=nodes, local=dp_local, dp=dp))
 
 
 def _rank(
-    settings: Settings, role: Role, group: Role, nodes: int, layout: str, problems: list[Problem]
+    settings: Settings, role: Role, group: Role, nodes: int, layout: str, findings: list[Finding]
 ) -> int:
-    def wrong(code: str, message: str, fix: str) -> None:
-        problems.append(Problem(code, "NODE_RANK", message, fix))
-
     rank = settings.node_rank
     if role.ray or layout == EXTERNAL:
         return 0  # Ray numbers its nodes itself; an external rank says where it is by DP_RANK
     if role.headless:
         if rank is None:
-            if not any(p.where in ("NODE_RANK", "LWS_WORKER_INDEX") for p in problems):
-                wrong("missing-rank", "is not set", f"set it from 1 to {max(nodes - 1, 1)}")
+            if not any(one.where in ("NODE_RANK", "LWS_WORKER_INDEX") for one in findings):
+                findings.append(_NO_RANK(last=max(nodes - 1, 1)))
         elif rank == 0:
-            wrong("bad-rank", "0 is the leader's", f"set ROLE={group.name} on this node, or 1 up")
+            findings.append(_RANK_OF_LEADER(role=group.name))
         elif rank >= nodes:
-            fix = "number the nodes from 0, or set NODES and DP_SIZE for more nodes"
-            wrong("bad-rank", f"{rank} is not below the group's number of nodes, {nodes}", fix)
+            findings.append(_BEYOND_NODES(rank=rank, nodes=nodes))
         return rank or 0
     if nodes > 1 and not role.networked:
-        fix = "set ROLE=leader here and ROLE=headless on the others, or NODES=1"
-        problems.append(Problem("bad-nodes", "NODES", f"is {nodes}, ROLE=single is one node", fix))
+        findings.append(_NODES_OF_SINGLE(nodes=nodes))
     elif rank:
-        fix = f"set ROLE=headless and GROUP={group.name} on every further node"
-        wrong("bad-rank", f"is {rank}, but ROLE={role.name} is rank 0", fix)
+        findings.append(_NOT_RANK_0(rank=rank, role=role.name, group=group.name))
     return 0
 
 
-def _check_devices(place: Place, platform: Platform | None, problems: list[Problem]) -> None:
+def _check_devices(place: Place, platform: Platform | None, findings: list[Finding]) -> None:
     """Each node holds its share: more devices than it has cannot start."""
     if place.visible:
-        have, of = place.visible, "ASCEND_RT_VISIBLE_DEVICES"
+        have, owner = place.visible, "ASCEND_RT_VISIBLE_DEVICES"
     elif platform and platform.devices:
-        have, of = platform.devices, platform.description
+        have, owner = platform.devices, platform.description
     else:
         return
     need = place.devices
@@ -254,6 +306,4 @@ def _check_devices(place: Place, platform: Platform | None, problems: list[Probl
             ranks = f"{' x dp ' + str(place.dp) if place.dp > 1 else ''} over {place.nodes} nodes"
         pcp = f" x pcp {place.pcp}" if place.pcp > 1 else ""
         sizes = f"tp {place.tp} x pp {place.pp}{pcp}{ranks}"
-        message = f"{sizes} need {need} devices on a node, {of} has {have}"
-        fix = "make TP_SIZE, PP_SIZE or DP_SIZE_LOCAL smaller, or use more nodes"
-        problems.append(Problem("too-few-devices", "TP_SIZE", message, fix))
+        findings.append(_TOO_FEW(sizes=sizes, need=need, owner=owner, have=have))

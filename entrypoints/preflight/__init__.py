@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from entrypoints.findings import Finding, Message
 from entrypoints.preflight import chips, devices, driver, fabric, host, weights
-from entrypoints.preflight.finding import FAILED, Finding
-from entrypoints.preflight.look import Check, Look, Needs, look
+from entrypoints.preflight.inspection import Check, Inspection, Needs, failed, inspect, skipped
 from entrypoints.preflight.machine import MACHINE, Machine
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from entrypoints.launch.plan import Launch
-
-__all__ = ["CHECKS", "MACHINE", "Check", "Finding", "Machine", "Needs", "examine", "needs", "run"]
+    from entrypoints.launch.model import Launch
 
 CHECKS: tuple[Check, ...] = (
-    devices.DEVICES,
-    devices.CONTROL,
-    devices.VISIBLE,
-    devices.ACCESS,
-    devices.ACCOUNT,
-    chips.PLATFORM,
-    driver.VERSION,
-    driver.LIBRARIES,
-    driver.INSTALL,
-    fabric.FILE,
-    fabric.TOOL,
-    host.NIC,
-    host.PORTS,
-    host.SHARED_MEMORY,
-    weights.WEIGHTS,
-    host.CLOCK,
-    host.NAME,
+    devices.count,
+    devices.control,
+    devices.visible_devices,
+    devices.access,
+    devices.account,
+    chips.platform,
+    driver.version,
+    driver.libraries,
+    driver.install,
+    fabric.addresses,
+    fabric.network,
+    host.nic,
+    host.ports,
+    host.shared_memory,
+    weights.weights,
+    host.clock,
+    host.name,
 )
+
+# What any check can report.
+BROKEN = failed("cannot be checked: {error}", "set PREFLIGHT=warn to start all the same")
+NO_NPU_NEEDED = skipped("this role uses no NPU")
+NO_NPU = skipped("no NPU is here")
 
 
 def needs(launch: Launch, env: Mapping[str, str]) -> Needs:
@@ -55,28 +58,27 @@ def needs(launch: Launch, env: Mapping[str, str]) -> Needs:
 
 
 def run(needs: Needs, machine: Machine = MACHINE) -> list[Finding]:
-    """Every check's findings, in order. Never raises: a check that breaks is a failed finding."""
-    return list(examine(look(needs, machine), CHECKS))
+    """Every check's findings, in order. Never raises: a check that breaks is a failed one."""
+    return list(examine(inspect(needs, machine), CHECKS))
 
 
-def examine(look: Look, checks: Sequence[Check]) -> Iterator[Finding]:
-    """What the checks find. Without NPUs those that need some are left out with the reason."""
+def examine(here: Inspection, checks: Sequence[Check]) -> Iterator[Finding]:
+    """What the checks find. Without NPUs, those that need some are skipped with the reason."""
     for check in checks:
-        why = _left_out(check, look)
-        if why:
-            yield check.skipped(why)
+        reason = _reason_to_skip(check, here)
+        if reason:
+            yield check.complete(reason(), here.facts)
             continue
         try:
-            yield from check.look(check, look)
+            yield from check.findings(here)
         except Exception as error:
             words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            fix = "set PREFLIGHT=warn to start all the same"
-            yield Finding(check.code, FAILED, check.what, f"cannot be checked: {words}", fix)
+            yield BROKEN(check.what, error=words)._replace(code=check.code)
 
 
-def _left_out(check: Check, look: Look) -> str:
-    if check.npu and not look.needs.devices:
-        return "this role uses no NPU"
-    if check.npu and not look.nodes and check.code != devices.DEVICES.code:
-        return "no NPU is here"
-    return ""
+def _reason_to_skip(check: Check, here: Inspection) -> Message | None:
+    if check.npu and not here.needs.devices:
+        return NO_NPU_NEEDED
+    if check.npu and not here.nodes and check.code != devices.count.code:
+        return NO_NPU
+    return None

@@ -1,18 +1,26 @@
-"""What npu-smi says: whether the image is for these chips, their health, who else is on them."""
+"""What npu-smi reports: whether the image is for these chips, their health, who else uses them."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
 
+from entrypoints.findings import Finding
 from entrypoints.preflight import parse
-from entrypoints.preflight.finding import Finding
-from entrypoints.preflight.look import Check, Look, several
+from entrypoints.preflight.inspection import (
+    Inspection,
+    check,
+    failed,
+    ok,
+    ranges,
+    skipped,
+    warning,
+)
 from entrypoints.record import NamedTuple
 
 
 class Chips(NamedTuple):
-    """`soc` is the chip's name in lower case, `platform` the one it belongs to, None if unknown."""
+    """`soc`: the chip's name in lower case. `platform`: the one it belongs to, None if unknown."""
 
     chips: Sequence[parse.Chip]
     processes: Sequence[parse.Process]
@@ -20,86 +28,109 @@ class Chips(NamedTuple):
     platform: str | None
 
 
-def find(look: Look) -> Chips | str:
-    """The chips by npu-smi, or why they cannot be told."""
-    tool = look.tool("npu-smi")
+_NOT_ASKED = skipped("npu-smi is not here: give docker run -v for it and for /usr/local/dcmi")
+_SMI_FAILS = warning(
+    "npu-smi info fails: {output}",
+    "mount /usr/local/dcmi and the driver's lib64, and make sure that no other container holds"
+    " the device alone",
+    "smi_source",
+)
+_UNKNOWN_CHIP = warning(
+    "{soc} is not a chip of a known platform", "compare the chip with the list of supported ones"
+)
+_OTHER_PLATFORM = failed(
+    "the image is for {image} ({image_soc}), the chips are {soc}", "use the image tagged {tag}"
+)
+_FITS = ok("{soc} is {platform}")
+_UNHEALTHY = warning(
+    "device {device} is {health}",
+    "see npu-smi info -t health -i {npu}",
+    "npu-smi info",
+    code="npu-health",
+    where="health of devices",
+)
+_HEALTHY = ok("{devices} are OK", code="npu-health", where="health of devices")
+_IN_USE = warning(
+    "process {pid} ({name}) is on device {device}",
+    "end it, or use other devices: one job on one NPU",
+    "in_use_source",
+    code="npu-in-use",
+    where="devices in use",
+)
+
+
+@check(
+    "platform",
+    "platform",
+    "platform_source",
+    *(_NOT_ASKED, _SMI_FAILS, _UNKNOWN_CHIP, _OTHER_PLATFORM, _FITS),
+    *(_UNHEALTHY, _HEALTHY, _IN_USE),
+    npu=True,
+)
+def platform(here: Inspection) -> Iterator[Finding]:
+    found = find(here)
+    if isinstance(found, Finding):
+        yield found
+        return
+    yield _fits(here, found)
+    yield from _health(here, found)
+    yield from _others(here, found)
+
+
+def find(here: Inspection) -> Chips | Finding:
+    """The chips that npu-smi lists, or why it cannot."""
+    tool = here.tool("npu-smi")
     if tool is None:
-        return "npu-smi is not here: give docker run -v for it and for /usr/local/dcmi"
-    info = look.ask(tool, "info")
+        return _NOT_ASKED()
+    info = here.ask(tool, "info")
     chips = parse.smi_chips(info.text)
     if info.code != 0 or not chips:
-        return f"npu-smi info fails: {' '.join(info.text.split())[-200:] or 'it says nothing'}"
-    board = look.ask(tool, "info", "-t", "board", "-i", str(chips[0].npu), "-c", "0")
+        return _SMI_FAILS(output=" ".join(info.text.split())[-200:] or "it prints nothing")
+    board = here.ask(tool, "info", "-t", "board", "-i", str(chips[0].npu), "-c", "0")
     soc = (parse.smi_board(board.text) if board.code == 0 else None) or chips[0].name.lower()
-    return Chips(chips, parse.smi_processes(info.text), soc, _platform(look, soc))
+    return Chips(chips, parse.smi_processes(info.text), soc, _platform_of(here, soc))
 
 
-def _platform(look: Look, soc: str) -> str | None:
+def _platform_of(here: Inspection, soc: str) -> str | None:
     name = soc.removeprefix("ascend")
-    for platform, facts in look.facts["platforms"].items():
+    for platform, facts in here.facts["platforms"].items():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in facts["chips"]):
             return str(platform)
     return None
 
 
-def _look(check: Check, look: Look) -> Iterator[Finding]:
-    found = find(look)
-    if isinstance(found, str):
-        if look.tool("npu-smi") is None:
-            yield check.skipped(found)
-        else:
-            fix = "mount /usr/local/dcmi and the driver's lib64, and see that no other container"
-            fix += " holds the device alone"
-            yield check.warning(found, fix, look.facts["smi_source"])
-        return
-    yield _fits(check, look, found)
-    yield from _health(look, found)
-    yield from _others(look, found)
-
-
-def _fits(check: Check, look: Look, found: Chips) -> Finding:
-    source, image = look.facts["platform_source"], look.needs.platform
+def _fits(here: Inspection, found: Chips) -> Finding:
+    image = here.needs.platform
     if found.platform is None:
-        fix = "compare the chip with the list of supported ones"
-        return check.warning(f"{found.soc} is no chip of a known platform", fix, source)
+        return _UNKNOWN_CHIP(soc=found.soc)
     if image and image.name != found.platform:
-        tag = image_tag(look, found.platform)
-        message = f"the image is for {image.name} ({image.soc}), the chips are {found.soc}"
-        return check.failed(message, f"use the image tagged {tag}", source)
-    return check.ok(f"{found.soc} is {found.platform}")
+        tag = image_tag(here, found.platform)
+        return _OTHER_PLATFORM(image=image.name, image_soc=image.soc, soc=found.soc, tag=tag)
+    return _FITS(soc=found.soc, platform=found.platform)
 
 
-def image_tag(look: Look, platform: str) -> str:
-    """The tag of the image for a platform: this release, this system."""
+def image_tag(here: Inspection, platform: str) -> str:
+    """The tag of the image for a platform: this release, this operating system."""
     system = ""
-    if look.machine.exists("/etc/os-release"):
-        release = parse.pairs(look.machine.text("/etc/os-release"))
+    if here.machine.exists("/etc/os-release"):
+        release = parse.pairs(here.machine.text("/etc/os-release"))
         system = "-openeuler" if release.get("ID", "").strip('"').lower() == "openeuler" else ""
-    return f"{look.needs.release.name}{look.facts['platforms'][platform]['tag']}{system}"
+    return f"{here.needs.release.name}{here.facts['platforms'][platform]['tag']}{system}"
 
 
-def _health(look: Look, found: Chips) -> Iterator[Finding]:
-    ours = [chip for chip in found.chips if chip.device in look.used]
-    for chip in ours:
-        if chip.health != "OK":
-            fix = f"see npu-smi info -t health -i {chip.npu}"
-            message = f"device {chip.device} is {chip.health}"
-            yield HEALTH.warning(message, fix, "npu-smi info")
-    if ours and all(chip.health == "OK" for chip in ours):
-        yield HEALTH.ok(f"{several(chip.device for chip in ours)} are OK")
+def _health(here: Inspection, found: Chips) -> Iterator[Finding]:
+    ours = [chip for chip in found.chips if chip.device in here.used]
+    unhealthy = [chip for chip in ours if chip.health != "OK"]
+    for chip in unhealthy:
+        yield _UNHEALTHY(device=chip.device, health=chip.health, npu=chip.npu)
+    if ours and not unhealthy:
+        yield _HEALTHY(devices=ranges(chip.device for chip in ours))
 
 
-def _others(look: Look, found: Chips) -> Iterator[Finding]:
-    """Two jobs on one NPU meet at HCCL's port 16666."""
+def _others(here: Inspection, found: Chips) -> Iterator[Finding]:
+    """Two jobs on one NPU collide at HCCL's port 16666."""
     device = {(chip.npu, chip.chip): chip.device for chip in found.chips}
     for process in found.processes:
         number = device.get((process.npu, process.chip))
-        if number in look.used:
-            message = f"process {process.pid} ({process.name}) is on device {number}"
-            fix = "end it, or use other devices: one job on one NPU"
-            yield IN_USE.warning(message, fix, look.facts["in_use_source"])
-
-
-PLATFORM = Check("platform", "platform", _look, npu=True)
-HEALTH = Check("npu-health", "health of devices", _look)
-IN_USE = Check("npu-in-use", "devices in use", _look)
+        if number in here.used:
+            yield _IN_USE(pid=process.pid, name=process.name, device=number)

@@ -1,106 +1,145 @@
-"""Device nodes: whether they are there, enough, and to be used by this process."""
+"""Device nodes: whether they exist, suffice and may be used by this process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from entrypoints.findings import Finding
 from entrypoints.preflight.docker import options
-from entrypoints.preflight.finding import Finding
-from entrypoints.preflight.look import Check, Look, several, visible
+from entrypoints.preflight.inspection import (
+    Inspection,
+    check,
+    failed,
+    ok,
+    ranges,
+    visible,
+    warning,
+)
+
+_NONE = failed("no /dev/davinci* is here", "on a host with NPUs give docker run {options}")
+_TOO_FEW = failed(
+    "{have} of the {need} needed are here: {numbers}",
+    "give the container {need} devices, or make TP_SIZE or DP_SIZE_LOCAL smaller",
+)
+_ENOUGH = ok("{have} are here ({numbers}), {need} needed")
 
 
-def _count(check: Check, look: Look) -> Iterator[Finding]:
-    """The one finding about a machine without NPUs; without them all others are left out."""
-    need, source = look.needs.devices, look.facts["device_source"]
-    if not look.nodes:
-        fix = f"on a host with NPUs give docker run {' '.join(options(look))}"
-        yield check.failed("no /dev/davinci* is here", fix, source)
+@check("devices", "devices", "device_source", _NONE, _TOO_FEW, _ENOUGH, npu=True)
+def count(here: Inspection) -> Iterator[Finding]:
+    """The only finding on a machine without NPUs, where all other checks are skipped."""
+    if not here.nodes:
+        yield _NONE(options=" ".join(options(here)))
         return
-    if len(look.nodes) < need:
-        fix = f"give the container {need} devices, or make TP_SIZE or DP_SIZE_LOCAL smaller"
-        message = f"{len(look.nodes)} of the {need} needed are here: {several(look.nodes)}"
-        yield check.failed(message, fix, source)
-    else:
-        yield check.ok(f"{len(look.nodes)} are here ({several(look.nodes)}), {need} needed")
+    have, need = len(here.nodes), here.needs.devices
+    message = _TOO_FEW if have < need else _ENOUGH
+    yield message(have=have, need=need, numbers=ranges(here.nodes))
 
 
-def _control(check: Check, look: Look) -> Iterator[Finding]:
-    missing = [n for n in look.facts["control_nodes"] if not look.machine.exists(f"/dev/{n}")]
+_NO_NODE = failed("/dev/{name} is not here", "give docker run --device /dev/{name}")
+_ALL_NODES = ok("{names}")
+
+
+@check("control-devices", "control devices", "device_source", _NO_NODE, _ALL_NODES, npu=True)
+def control(here: Inspection) -> Iterator[Finding]:
+    names = here.facts["control_nodes"]
+    missing = [name for name in names if not here.machine.exists(f"/dev/{name}")]
     for name in missing:
-        fix = f"give docker run --device /dev/{name}"
-        yield check.failed(f"/dev/{name} is not here", fix, look.facts["device_source"])
+        yield _NO_NODE(name=name)
     if not missing:
-        yield check.ok(", ".join(look.facts["control_nodes"]))
+        yield _ALL_NODES(names=", ".join(names))
 
 
-def _visible(check: Check, look: Look) -> Iterator[Finding]:
-    """A number beyond those of the container is refused by CANN; where the node of that number is
-    there, the numbers were probably meant as the host's."""
-    source = look.facts["visible_source"]
-    value, have = look.needs.visible, len(look.nodes)
-    fix = f"number the container's devices from 0: 0 to {have - 1}"
+_RENUMBER = "number the container's devices from 0: 0 to {last}"
+_ALL_VISIBLE = ok("not set: all devices are visible")
+_NOT_NUMBERS = failed(
+    "{value!r} is not a list of numbers", "give numbers from 0 to {last}, separated by commas"
+)
+_TWICE = failed("{value} names a device twice", "name each once")
+_NOT_HERE = failed(
+    "{numbers} of {value} is not here: {have} devices, {present}",
+    _RENUMBER,
+)
+_BEYOND = warning("{numbers} of {value} is beyond the container's {have} devices", _RENUMBER)
+_TOO_FEW_VISIBLE = failed(
+    "{value} are {chosen} devices, {need} are needed", "name more, or make the sizes smaller"
+)
+_VISIBLE = ok("{value}")
+
+
+@check(
+    "visible-devices",
+    "ASCEND_RT_VISIBLE_DEVICES",
+    "visible_source",
+    *(_ALL_VISIBLE, _NOT_NUMBERS, _TWICE, _NOT_HERE, _BEYOND, _TOO_FEW_VISIBLE, _VISIBLE),
+    npu=True,
+)
+def visible_devices(here: Inspection) -> Iterator[Finding]:
+    """CANN refuses a number beyond those of the container.
+
+    Where the host has a node of that number, the numbers were probably meant as the host's.
+    """
+    value, have, need = here.needs.visible, len(here.nodes), here.needs.devices
     if not value:
-        yield check.ok("not set: all devices are visible")
+        yield _ALL_VISIBLE()
         return
     chosen = visible(value)
     if chosen is None:
-        fix = f"give numbers from 0 to {have - 1}, separated by commas"
-        yield check.failed(f"{value!r} is no list of numbers", fix, source)
+        yield _NOT_NUMBERS(value=value, last=have - 1)
         return
     beyond = [n for n in chosen if n >= have]
-    absent = [n for n in beyond if n not in look.nodes]
+    absent = [n for n in beyond if n not in here.nodes]
+    values = {"value": value, "have": have, "need": need, "last": have - 1}
     if len(set(chosen)) < len(chosen):
-        yield check.failed(f"{value} names a device twice", "name each once", source)
+        yield _TWICE(value=value)
     elif absent:
-        message = f"{several(absent)} of {value} is not here: {have} devices, {several(look.nodes)}"
-        yield check.failed(message, fix, source)
+        yield _NOT_HERE(numbers=ranges(absent), present=ranges(here.nodes), **values)
     elif beyond:
-        message = f"{several(beyond)} of {value} is beyond the container's {have} devices"
-        yield check.warning(message, fix, source)
-    elif len(chosen) < look.needs.devices:
-        message = f"{value} are {len(chosen)} devices, {look.needs.devices} are needed"
-        yield check.failed(message, "name more, or make the sizes smaller", source)
+        yield _BEYOND(numbers=ranges(beyond), **values)
+    elif len(chosen) < need:
+        yield _TOO_FEW_VISIBLE(chosen=len(chosen), **values)
     else:
-        yield check.ok(value)
+        yield _VISIBLE(value=value)
 
 
-def _access(check: Check, look: Look) -> Iterator[Finding]:
+_DENIED = failed("user {uid} may not use {paths}", "give docker run {option}")
+_ALLOWED = ok("user {uid} may use them")
+
+
+@check("device-access", "access to devices", "access_source", _DENIED, _ALLOWED, npu=True)
+def access(here: Inspection) -> Iterator[Finding]:
     """The nodes belong to HwHiAiUser with mode 0660, and the container's device list counts too."""
-    paths = [f"/dev/davinci{n}" for n in look.used]
-    paths += [f"/dev/{n}" for n in look.facts["control_nodes"]]
-    user = look.machine.user()
-    refused: dict[str, list[str]] = {}
+    paths = [f"/dev/davinci{n}" for n in here.used]
+    paths += [f"/dev/{n}" for n in here.facts["control_nodes"]]
+    user = here.machine.user()
+    denied: dict[str, list[str]] = {}
     for path in paths:
-        state = look.machine.stat(path)
-        if state is None or look.machine.may_use(path):
+        state = here.machine.stat(path)
+        if state is None or here.machine.may_use(path):
             continue
-        ours = not user.uid or state.st_gid in user.groups
-        fix = f"--device {path}" if ours else f"--group-add {state.st_gid}"
-        refused.setdefault(fix, []).append(path)
-    for fix, those in refused.items():
-        rest = f" and {len(those) - 1} more" if len(those) > 1 else ""
-        message = f"user {user.uid} may not use {those[0]}{rest}"
-        yield check.failed(message, f"give docker run {fix}", look.facts["access_source"])
-    if not refused:
-        yield check.ok(f"user {user.uid} may use them")
+        in_group = not user.uid or state.st_gid in user.groups
+        option = f"--device {path}" if in_group else f"--group-add {state.st_gid}"
+        denied.setdefault(option, []).append(path)
+    for option, (first, *others) in denied.items():
+        more = f" and {len(others)} more" if others else ""
+        yield _DENIED(uid=user.uid, paths=f"{first}{more}", option=option)
+    if not denied:
+        yield _ALLOWED(uid=user.uid)
 
 
-def _account(check: Check, look: Look) -> Iterator[Finding]:
+_NAMED = ok("/etc/passwd names user {uid}")
+_UNNAMED = failed(
+    "/etc/passwd does not name user {uid}, as HCCL needs",
+    "use root or a user of the image, or mount an /etc/passwd that names it",
+)
+_UNNAMED_ALONE = ok("/etc/passwd does not name user {uid}; with one device nothing needs it")
+
+
+@check("account", "user account", "access_source", _NAMED, _UNNAMED, _UNNAMED_ALONE, npu=True)
+def account(here: Inspection) -> Iterator[Finding]:
     """HCCL fails with error 19 for a user that /etc/passwd does not name (vllm-ascend #9490)."""
-    uid = look.machine.user().uid
-    lines = look.machine.text("/etc/passwd").splitlines()
+    uid = here.machine.user().uid
+    lines = here.machine.text("/etc/passwd").splitlines()
     if any(line.split(":")[2:3] == [str(uid)] for line in lines):
-        yield check.ok(f"/etc/passwd names user {uid}")
-    elif look.needs.devices > 1:
-        fix = "use root or a user of the image, or mount an /etc/passwd that names it"
-        source = look.facts["access_source"]
-        yield check.failed(f"/etc/passwd does not name user {uid}, as HCCL needs", fix, source)
+        yield _NAMED(uid=uid)
     else:
-        yield check.ok(f"/etc/passwd does not name user {uid}; with one device nothing asks")
-
-
-DEVICES = Check("devices", "devices", _count, npu=True)
-CONTROL = Check("control-devices", "control devices", _control, npu=True)
-VISIBLE = Check("visible-devices", "ASCEND_RT_VISIBLE_DEVICES", _visible, npu=True)
-ACCESS = Check("device-access", "access to devices", _access, npu=True)
-ACCOUNT = Check("account", "user account", _account, npu=True)
+        yield (_UNNAMED if here.needs.devices > 1 else _UNNAMED_ALONE)(uid=uid)

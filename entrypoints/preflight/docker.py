@@ -1,10 +1,10 @@
-"""What a container must take from its host."""
+"""What a container needs from its host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from entrypoints.preflight.look import Look
+from entrypoints.preflight.inspection import Inspection
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Host(NamedTuple):
-    """Device nodes, and what is mounted read-only at the path that it has on the host."""
+    """Device nodes, and the paths to mount read-only at the same place as on the host."""
 
     devices: list[str]
     mounts: list[str]
@@ -21,7 +21,7 @@ class Host(NamedTuple):
 def host(facts: Mapping[str, Any], numbers: Iterable[int], multi_node: bool = True) -> Host:
     """The part of a host that the NPUs with these numbers need; `facts` is env/preflight.yaml.
 
-    `multi_node`: they talk to those of other nodes.
+    `multi_node`: they communicate with those of other nodes.
     """
     devices = [f"/dev/davinci{n}" for n in numbers]
     devices += [f"/dev/{name}" for name in facts["control_nodes"]]
@@ -29,16 +29,16 @@ def host(facts: Mapping[str, Any], numbers: Iterable[int], multi_node: bool = Tr
     return Host(devices, [mount for mount in facts["mounts"] if mount not in unneeded])
 
 
-def options(look: Look, existing: bool = False) -> list[str]:
+def options(here: Inspection, existing: bool = False) -> list[str]:
     """--device and -v options: for the platform, or for what exists on this very host."""
-    platform = look.needs.platform
+    platform = here.needs.platform
     if platform and not platform.devices:
         return []
-    count = platform.devices if platform else look.needs.devices
-    devices, mounts = host(look.facts, look.nodes if existing else range(count))
+    count = platform.devices if platform else here.needs.devices
+    devices, mounts = host(here.facts, here.nodes if existing else range(count))
     if existing:
-        devices = [node for node in devices if look.machine.exists(node)]
-        mounts = [mount for mount in mounts if look.machine.exists(mount)]
+        devices = [node for node in devices if here.machine.exists(node)]
+        mounts = [mount for mount in mounts if here.machine.exists(mount)]
     return [
         *(f"--device {node}" for node in devices),
         *(f"-v {mount}:{mount}:ro" for mount in mounts),

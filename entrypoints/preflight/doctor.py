@@ -1,17 +1,26 @@
-"""The same look at a host, outside any container."""
+"""The checks of a host, outside any container."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 
+from entrypoints.findings import ERROR, WARNING, Finding, Refused
 from entrypoints.inputs import data, stack
-from entrypoints.preflight import chips, devices, driver, examine, fabric, finding, host, weights
+from entrypoints.preflight import chips, devices, driver, examine, fabric, host, report, weights
 from entrypoints.preflight.docker import options
-from entrypoints.preflight.finding import FAILED, WARNING, Finding
-from entrypoints.preflight.look import Check, Look, Needs, look, several
+from entrypoints.preflight.inspection import (
+    Inspection,
+    Needs,
+    check,
+    failed,
+    inspect,
+    ok,
+    ranges,
+    skipped,
+    warning,
+)
 from entrypoints.preflight.machine import MACHINE, Machine
-from entrypoints.problems import Problem, Refused
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,11 +35,11 @@ class Report(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        return finding.failed(self.findings)
+        return report.failed(self.findings)
 
     def text(self) -> str:
         """The findings, then the options, one a line, to be pasted after `docker run`."""
-        findings = finding.text(self.findings).rstrip()
+        findings = report.text(self.findings).rstrip()
         if not self.options:
             return findings
         lines = " \\\n".join(f"  {option}" for option in self.options)
@@ -38,7 +47,7 @@ class Report(NamedTuple):
 
     def as_data(self) -> dict[str, Any]:
         """The same for JSON."""
-        return {**finding.as_data(self.findings), "docker_options": self.options}
+        return {**report.as_data(self.findings), "docker_options": self.options}
 
 
 def run(
@@ -47,33 +56,33 @@ def run(
     environ: Mapping[str, str] | None = None,
     machine: Machine = MACHINE,
 ) -> Report:
-    """Looks at a host that is to serve with images of the platform, by default what it has.
+    """Check a host that is to serve with images of the platform, by default its own.
 
     Raises Refused (64) for an unknown platform or release.
     """
-    problems: list[Problem] = []
-    known = stack.platform(platform, problems)
-    wanted = stack.release(release, problems)
-    if wanted is None or problems:
-        raise Refused(problems)
+    findings: list[Finding] = []
+    known = stack.platform(platform, findings)
+    wanted = stack.release(release, findings)
+    if wanted is None or findings:
+        raise Refused(findings)
     env = _environment(os.environ if environ is None else environ)
-    here = _look(known, wanted, env, machine)
+    here = _inspect(known, wanted, env, machine)
     if known is None and here.nodes:
-        here = _look(_detected(here), wanted, env, machine)
-    findings = [_as_seen_here(found) for found in examine(here, _CHECKS)]
-    findings += [check.skipped(why) for check, why in _ELSEWHERE]
+        here = _inspect(_detected(here), wanted, env, machine)
+    findings = [_graded(found) for found in examine(here, _CHECKS)]
+    findings += [one.complete(message(), here.facts) for one, message in _IN_A_CONTAINER]
     return Report(findings, _options(here) if here.nodes else [])
 
 
-def _look(
+def _inspect(
     platform: stack.Platform | None,
     release: stack.Release,
     env: Mapping[str, str],
     machine: Machine,
-) -> Look:
+) -> Inspection:
     """Every device of the host, and the network of its NPUs."""
     needs = Needs(platform, release, 1, None, True, None, None, {}, "", env)
-    here = look(needs, machine)
+    here = inspect(needs, machine)
     devices = max(len(here.nodes), 1) if platform is None or platform.devices else 0
     return here._replace(needs=needs._replace(devices=devices))
 
@@ -85,81 +94,102 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "LD_LIBRARY_PATH": ":".join(searched)}
 
 
-def _detected(look: Look) -> stack.Platform | None:
-    found = chips.find(look)
-    name = found.platform if isinstance(found, chips.Chips) else None
-    return stack.platform(name, [])
+def _detected(here: Inspection) -> stack.Platform | None:
+    found = chips.find(here)
+    return stack.platform(found.platform, []) if isinstance(found, chips.Chips) else None
 
 
-def _as_seen_here(found: Finding) -> Finding:
-    """Whether several nodes will serve together is not known here: what only they need, warns."""
-    alone = found.code not in (check.code for check in _FABRIC)
-    return found if alone or found.state != FAILED else found._replace(state=WARNING)
+def _graded(found: Finding) -> Finding:
+    """A failure that matters only when several nodes serve together is a warning here."""
+    failed = found.severity == ERROR and found.code in _SEVERAL_NODES
+    return found._replace(severity=WARNING) if failed else found
 
 
-def _count(check: Check, look: Look) -> Iterator[Finding]:
-    source, platform, have = look.facts["device_source"], look.needs.platform, len(look.nodes)
+_NONE = failed(
+    "no /dev/davinci* is here",
+    "install the driver and load it; `dmesg` says why it does not load",
+)
+_FEWER = warning(
+    "{have} are here ({numbers}), {platform} has {all}",
+    "see npu-smi info for the others, or plan with fewer",
+)
+_ALL = ok("{have} are here ({numbers})")
+
+
+@check(
+    devices.count.code,
+    devices.count.what,
+    devices.count.source,
+    *(_NONE, _FEWER, _ALL),
+    npu=True,
+)
+def _count(here: Inspection) -> Iterator[Finding]:
+    platform, have, numbers = here.needs.platform, len(here.nodes), ranges(here.nodes)
     if not have:
-        fix = "install the driver and load it; `dmesg` says why it does not load"
-        yield check.failed("no /dev/davinci* is here", fix, source)
+        yield _NONE()
     elif platform and have != platform.devices:
-        message = f"{have} are here ({several(look.nodes)}), {platform.description} has"
-        fix = "see npu-smi info for the others, or plan with fewer"
-        yield check.warning(f"{message} {platform.devices}", fix, source)
+        expected = {"platform": platform.description, "all": platform.devices}
+        yield _FEWER(have=have, numbers=numbers, **expected)
     else:
-        yield check.ok(f"{have} are here ({several(look.nodes)})")
+        yield _ALL(have=have, numbers=numbers)
 
 
-def _interfaces(check: Check, look: Look) -> Iterator[Finding]:
-    here = [f"{name} {ip}" for name, ip in look.machine.addresses() if not ip.startswith("127.")]
-    if here:
-        yield check.ok(f"choose NIC and LOCAL_IP from: {', '.join(here)}")
-    else:
-        fix = "give the interface that the nodes reach each other by an IPv4 address"
-        yield check.warning("none has an IPv4 address", fix, "vllm-ascend#4103")
+_CHOOSE = ok("choose NIC and LOCAL_IP from: {interfaces}")
+_NO_ADDRESS = warning(
+    "none has an IPv4 address",
+    "give an IPv4 address to the interface by which the nodes reach each other",
+    "vllm-ascend#4103",
+)
 
 
-def _engine(check: Check, look: Look) -> Iterator[Finding]:
-    answer = look.ask("docker", "version", "--format", "{{.Server.Version}}")
+@check(host.nic.code, host.nic.what, "", _CHOOSE, _NO_ADDRESS)
+def _interfaces(here: Inspection) -> Iterator[Finding]:
+    found = [f"{name} {ip}" for name, ip in here.machine.addresses() if not ip.startswith("127.")]
+    yield _CHOOSE(interfaces=", ".join(found)) if found else _NO_ADDRESS()
+
+
+_VERSION = ok("{answer}")
+_SILENT = warning(
+    "does not answer: {answer}",
+    "install and start it, or give this user access to its socket",
+    "docker version",
+)
+
+
+@check("docker", "Docker engine", "", _VERSION, _SILENT)
+def _docker(here: Inspection) -> Iterator[Finding]:
+    answer = here.ask("docker", "version", "--format", "{{.Server.Version}}")
     words = " ".join(answer.text.split())[-200:]
-    if answer.code == 0:
-        yield check.ok(words)
-    else:
-        fix = "install and start it, or give this user access to its socket"
-        yield check.warning(f"does not answer: {words}", fix, "docker version")
+    yield (_VERSION if answer.code == 0 else _SILENT)(answer=words)
 
 
-def _options(look: Look) -> list[str]:
+def _options(here: Inspection) -> list[str]:
     """With the group of the devices, which a user other than root needs to be in."""
-    state = look.machine.stat(f"/dev/davinci{look.nodes[0]}")
+    state = here.machine.stat(f"/dev/davinci{here.nodes[0]}")
     group = [f"--group-add {state.st_gid}"] if state and state.st_gid else []
-    return ["--net=host", "--shm-size=16g", *options(look, existing=True), *group]
+    return ["--net=host", "--shm-size=16g", *options(here, existing=True), *group]
 
 
-_FABRIC = (
-    fabric.FILE,
-    fabric.TOOL,
-    fabric.LINK,
-    fabric.NET_HEALTH,
-    fabric.TLS,
-    fabric.STALE,
-)
+_SEVERAL_NODES = {
+    *(fabric.addresses.code, fabric.network.code),
+    *(message.code for message in fabric.network.messages),
+}
 _CHECKS = (
-    Check(devices.DEVICES.code, devices.DEVICES.what, _count, npu=True),
-    devices.CONTROL,
-    chips.PLATFORM,
-    driver.VERSION,
-    driver.LIBRARIES,
-    driver.INSTALL,
-    fabric.FILE,
-    fabric.TOOL,
-    Check(host.NIC.code, host.NIC.what, _interfaces),
-    Check("docker", "Docker engine", _engine),
-    host.CLOCK,
+    _count,
+    devices.control,
+    chips.platform,
+    driver.version,
+    driver.libraries,
+    driver.install,
+    fabric.addresses,
+    fabric.network,
+    _interfaces,
+    _docker,
+    host.clock,
 )
-# What only a container has, and who looks at it there.
-_ELSEWHERE = (
-    (host.SHARED_MEMORY, "a container has its own: give docker run --shm-size=16g"),
-    (host.PORTS, "they follow from the role: `preflight` in the container looks at them"),
-    (weights.WEIGHTS, "they follow from MODEL: `preflight` in the container looks at them"),
+# What only a container has.
+_IN_A_CONTAINER = (
+    (host.shared_memory, skipped("a container has its own: give docker run --shm-size=16g")),
+    (host.ports, skipped("they follow from the role: `preflight` in the container checks them")),
+    (weights.weights, skipped("they follow from MODEL: `preflight` in the container checks them")),
 )

@@ -5,131 +5,169 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from entrypoints.preflight.finding import FAILED, WARNING, Finding
-from entrypoints.preflight.look import Check, Look, several
+from entrypoints.findings import WARNING, Finding
+from entrypoints.preflight.inspection import (
+    Inspection,
+    check,
+    failed,
+    ok,
+    ranges,
+    skipped,
+    warning,
+)
 
 _MIB = 1 << 20
 
+_CHOOSE = "give docker run --net=host, or set NIC and LOCAL_IP to one of: {interfaces}"
+_ALONE = skipped("this node communicates with no other")
+_NO_INTERFACE = failed("there is no {nic}", _CHOOSE)
+_DOWN = failed("{nic} is down", "ip link set {nic} up, or another NIC")
+_NO_ADDRESS = failed("no interface has LOCAL_IP {address}", _CHOOSE)
+_OTHER_ADDRESS = failed("{nic} does not have LOCAL_IP {address}", _CHOOSE)
+_UP = ok("{nic} is up{address}")
 
-def _nic(check: Check, look: Look) -> Iterator[Finding]:
-    nic, address = look.needs.nic, look.needs.local_ip
-    if not nic and not address:
-        yield check.skipped("this node talks to no other")
+
+@check(
+    "nic",
+    "network interface",
+    "network_source",
+    *(_ALONE, _NO_INTERFACE, _DOWN, _NO_ADDRESS, _OTHER_ADDRESS, _UP),
+)
+def nic(here: Inspection) -> Iterator[Finding]:
+    name, address = here.needs.nic, here.needs.local_ip
+    if not name and not address:
+        yield _ALONE()
         return
-    source = look.facts["network_source"]
-    addresses = look.machine.addresses()
-    here = ", ".join(f"{name} {ip}" for name, ip in addresses if name != "lo") or "none"
-    fix = f"give docker run --net=host, or set NIC and LOCAL_IP to one of: {here}"
-    state = f"/sys/class/net/{nic}/operstate"
-    if nic and not look.machine.exists(f"/sys/class/net/{nic}"):
-        yield check.failed(f"there is no {nic}", fix, source)
-    elif nic and look.machine.exists(state) and look.machine.text(state).strip() == "down":
-        yield check.failed(f"{nic} is down", f"ip link set {nic} up, or another NIC", source)
+    addresses = here.machine.addresses()
+    interfaces = ", ".join(f"{one} {ip}" for one, ip in addresses if one != "lo") or "none"
+    values = {"nic": name, "address": address, "interfaces": interfaces}
+    state = f"/sys/class/net/{name}/operstate"
+    if name and not here.machine.exists(f"/sys/class/net/{name}"):
+        yield _NO_INTERFACE(**values)
+    elif name and here.machine.exists(state) and here.machine.text(state).strip() == "down":
+        yield _DOWN(**values)
     elif address and address not in [ip for _, ip in addresses]:
-        yield check.failed(f"no interface has LOCAL_IP {address}", fix, source)
-    elif nic and address and (nic, address) not in addresses:
-        yield check.failed(f"{nic} does not have LOCAL_IP {address}", fix, source)
+        yield _NO_ADDRESS(**values)
+    elif name and address and (name, address) not in addresses:
+        yield _OTHER_ADDRESS(**values)
     else:
-        yield check.ok(f"{nic or 'an interface'} is up{f' and has {address}' if address else ''}")
+        has = f" and has {address}" if address else ""
+        yield _UP(nic=name or "an interface", address=has)
 
 
-def _ports(check: Check, look: Look) -> Iterator[Finding]:
-    source = look.facts["ports_source"]
-    ranges = {n: p if isinstance(p, list) else [p, p] for n, p in look.needs.ports.items()}
+_TAKEN = failed(
+    "{name} port {ports} is taken{holder}: {reason}",
+    "end what listens there, or set another port for {name}",
+)
+_SOME_TAKEN = _TAKEN._replace(severity=WARNING)
+_FREE = ok("free: {ports}")
+
+
+@check("ports", "ports", "ports_source", _TAKEN, _SOME_TAKEN, _FREE)
+def ports(here: Inspection) -> Iterator[Finding]:
+    spans = {n: p if isinstance(p, list) else [p, p] for n, p in here.needs.ports.items()}
     busy = False
-    for name, (first, last) in ranges.items():
+    for name, (first, last) in spans.items():
         numbers = range(max(first, 1), min(last, 65535) + 1)
-        taken = {n: why for n in numbers if (why := look.machine.taken(n))}
+        taken = {n: reason for n in numbers if (reason := here.machine.taken(n))}
         if not taken:
             continue
         busy = True
-        holder = _holder(look, min(taken))
-        message = f"{name} port {several(taken)} is taken{holder}: {taken[min(taken)]}"
-        sparse = name in look.facts["sparse_ports"]
-        fix = f"end what listens there, or set another port for {name}"
-        state = WARNING if sparse else FAILED
-        yield Finding(check.code, state, check.what, message, fix, source)
+        holder, reason = _holder(here, min(taken)), taken[min(taken)]
+        message = _SOME_TAKEN if name in here.facts["sparse_ports"] else _TAKEN
+        yield message(name=name, ports=ranges(taken), holder=holder, reason=reason)
     if not busy:
-        words = [f"{n} {a}-{b}" if b > a else f"{n} {a}" for n, (a, b) in ranges.items()]
-        yield check.ok(f"free: {', '.join(words) or 'none needed'}")
+        words = [f"{n} {a}-{b}" if b > a else f"{n} {a}" for n, (a, b) in spans.items()]
+        yield _FREE(ports=", ".join(words) or "none needed")
 
 
-def _holder(look: Look, port: int) -> str:
+def _holder(here: Inspection, port: int) -> str:
     """` by process 12 (python)`, as far as this process may see others."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not look.machine.exists(table):
+        if not here.machine.exists(table):
             continue
-        for line in look.machine.text(table).splitlines()[1:]:
+        for line in here.machine.text(table).splitlines()[1:]:
             words = line.split()
             if len(words) > 9 and words[3] == "0A" and words[1].endswith(f":{port:04X}"):
                 inodes.add(f"socket:[{words[9]}]")
-    for pid in look.machine.names("/proc") if inodes else ():
+    for pid in here.machine.names("/proc") if inodes else ():
         folder = f"/proc/{pid}/fd"
         try:
-            links = [look.machine.link(f"{folder}/{fd}") for fd in look.machine.names(folder)]
+            links = [here.machine.link(f"{folder}/{fd}") for fd in here.machine.names(folder)]
             if pid.isdigit() and inodes & set(links):
-                return f" by process {pid} ({look.machine.text(f'/proc/{pid}/comm').strip()})"
+                return f" by process {pid} ({here.machine.text(f'/proc/{pid}/comm').strip()})"
         except OSError:
             continue
     return ""
 
 
-def _shared_memory(check: Check, look: Look) -> Iterator[Finding]:
+_NO_SHM = failed("there is no /dev/shm", "give docker run --shm-size=16g")
+_LITTLE = failed(
+    "{total} MiB is too little for {workers} workers", "give docker run --shm-size={advised}g"
+)
+_LESS = warning("{total} MiB is less than {wanted} MiB", "give docker run --shm-size={advised}g")
+_MEMORY = ok("{total} MiB")
+
+
+@check("shared-memory", "/dev/shm", "shared_memory.source", _NO_SHM, _LITTLE, _LESS, _MEMORY)
+def shared_memory(here: Inspection) -> Iterator[Finding]:
     """Workers pass messages through /dev/shm; too little of it makes them hang."""
-    facts = look.facts["shared_memory"]
-    if not look.machine.exists("/dev/shm"):
-        fix = "give docker run --shm-size=16g"
-        yield check.failed("there is no /dev/shm", fix, facts["source"])
+    if not here.machine.exists("/dev/shm"):
+        yield _NO_SHM()
         return
-    total = look.machine.size_of("/dev/shm").total // _MIB
-    advised, default = facts["advised"], facts["docker_default"]
-    fix = f"give docker run --shm-size={advised // 1024}g"
-    if total <= default and look.needs.devices > 1:
-        message = f"{total} MiB is too little for {look.needs.devices} workers"
-        yield check.failed(message, fix, facts["source"])
-    elif total < advised:
-        yield check.warning(f"{total} MiB is less than {advised} MiB", fix, facts["source"])
+    facts, workers = here.facts["shared_memory"], here.needs.devices
+    total, wanted = here.machine.size_of("/dev/shm").total // _MIB, facts["advised"]
+    if total <= facts["docker_default"] and workers > 1:
+        message = _LITTLE
     else:
-        yield check.ok(f"{total} MiB")
+        message = _LESS if total < wanted else _MEMORY
+    yield message(total=total, wanted=wanted, workers=workers, advised=wanted // 1024)
 
 
-def _clock(check: Check, look: Look) -> Iterator[Finding]:
-    """No clock can be before the image was made."""
+_PAST = warning(
+    "{now} is before {earliest}, when files here were made",
+    "set the host's clock; otherwise certificates fail and logs mislead",
+    "clock",
+)
+_TIME = ok("{now}")
+
+
+@check("clock", "clock", "", _PAST, _TIME)
+def clock(here: Inspection) -> Iterator[Finding]:
+    """No clock can be earlier than the build of the image."""
     import calendar
     import time
 
-    earliest = calendar.timegm(time.strptime(look.facts["clock"]["not_before"], "%Y-%m-%d"))
-    files = [look.machine.stat(path) for path in look.facts["clock"]["files"]]
+    facts = here.facts["clock"]
+    earliest = calendar.timegm(time.strptime(facts["not_before"], "%Y-%m-%d"))
+    files = [here.machine.stat(path) for path in facts["files"]]
     earliest = max([earliest, *(int(file.st_mtime) for file in files if file)])
-    now = look.machine.now()
-    shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
-    if now < earliest - 86400:
-        day = time.strftime("%Y-%m-%d", time.gmtime(earliest))
-        fix = "set the host's clock; certificates fail and logs mislead without"
-        yield check.warning(f"{shown} is before {day}, when files here were made", fix, "clock")
-    else:
-        yield check.ok(shown)
+    now = here.machine.now()
+    message = _PAST if now < earliest - 86400 else _TIME
+    day = time.strftime("%Y-%m-%d", time.gmtime(earliest))
+    yield message(now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)), earliest=day)
 
 
-def _name(check: Check, look: Look) -> Iterator[Finding]:
+_ADD_HOST = "put a line `ADDRESS {name}` into /etc/hosts (docker run --add-host {name}:ADDRESS)"
+_UNRESOLVED = warning("{name} has no address", _ADD_HOST)
+_LOOPBACK = failed(
+    "{name} is {address}, which other nodes cannot reach",
+    f"set NIC, or {_ADD_HOST}",
+)
+_RESOLVED = ok("{name} is {address}")
+
+
+@check("host-name", "host name", "host_name_source", _UNRESOLVED, _LOOPBACK, _RESOLVED)
+def name(here: Inspection) -> Iterator[Finding]:
     """Gloo takes the address of the host's name where no interface is given."""
-    source, name = look.facts["host_name_source"], look.machine.host_name()
-    addresses = look.machine.resolve(name)
-    given = bool(look.needs.env.get("GLOO_SOCKET_IFNAME"))
-    fix = f"put a line `ADDRESS {name}` into /etc/hosts (docker run --add-host {name}:ADDRESS)"
+    own = here.machine.host_name()
+    addresses = here.machine.resolve(own)
+    given = bool(here.needs.env.get("GLOO_SOCKET_IFNAME"))
     local = [a for a in addresses if re.match(r"127\.", a)]
     if not addresses:
-        yield check.warning(f"{name} has no address", fix, source)
-    elif local and look.needs.multi_node and not given:
-        message = f"{name} is {local[0]}, which other nodes cannot reach"
-        yield check.failed(message, f"set NIC, or {fix}", source)
+        yield _UNRESOLVED(name=own)
+    elif local and here.needs.multi_node and not given:
+        yield _LOOPBACK(name=own, address=local[0])
     else:
-        yield check.ok(f"{name} is {addresses[0]}")
-
-
-NIC = Check("nic", "network interface", _nic)
-PORTS = Check("ports", "ports", _ports)
-SHARED_MEMORY = Check("shared-memory", "/dev/shm", _shared_memory)
-CLOCK = Check("clock", "clock", _clock)
-NAME = Check("host-name", "host name", _name)
+        yield _RESOLVED(name=own, address=addresses[0])

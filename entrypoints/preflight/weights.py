@@ -7,8 +7,8 @@ import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from entrypoints.preflight.finding import Finding
-from entrypoints.preflight.look import Check, Look
+from entrypoints.findings import Finding, Message
+from entrypoints.preflight.inspection import Inspection, check, failed, ok, skipped, warning
 from entrypoints.preflight.machine import Machine
 
 _GIB = 1 << 30
@@ -19,32 +19,53 @@ _HEADER_LIMIT = 100_000_000  # bytes, the format's own limit for a header
 _SHOWN = 3
 _TRUE = ("1", "true", "yes", "on")
 _SOURCE = "vllm #35547, vllm-ascend #3977"
-_FIX = "download the model again, or mount the folder that holds all of it"
+
+_NO_MODEL = skipped("no model is loaded from here")
+_REMOTE = skipped("{model} is remote")
+_OFFLINE = failed(
+    "{model} is not in {cache}; {variable} forbids a download",
+    "mount the cache, or set MODEL to a mounted folder",
+)
+_DOWNLOAD = warning(
+    "{model} is not in the cache and will be downloaded; {free:.0f} GiB are free in {cache}",
+    "mount the weights, and set MODEL to their folder",
+)
+_NO_FOLDER = failed("there is no {folder}", "give docker run -v {folder}:{folder}:ro")
+_FILE = ok("{folder} is a file")
+_INCOMPLETE = failed(
+    "{folder}: {problems}", "download the model again, or mount the folder that holds all of it"
+)
+_INCOMPLETE_COPY = failed("{folder}: {problems}", "remove this copy and download the model again")
+_COMPLETE = ok("{folder}: complete, {count} files")
 
 
-def _look(check: Check, look: Look) -> Iterator[Finding]:
-    model, machine = look.needs.model, look.machine
+@check(
+    "weights",
+    "weights",
+    _SOURCE,
+    *(_NO_MODEL, _REMOTE, _OFFLINE, _DOWNLOAD),
+    *(_NO_FOLDER, _FILE, _INCOMPLETE, _INCOMPLETE_COPY, _COMPLETE),
+)
+def weights(here: Inspection) -> Iterator[Finding]:
+    model, machine, env = here.needs.model, here.machine, here.needs.env
     if not model or "://" in model:
-        yield check.skipped("no model is loaded from here" if not model else f"{model} is remote")
+        yield _REMOTE(model=model) if model else _NO_MODEL()
         return
     if machine.exists(model) or model.startswith(("/", ".", "~")):
-        yield _folder(check, machine, model, _FIX)
+        yield _folder(machine, model, _INCOMPLETE)
         return
-    folders = _caches(look.needs.env, model)
+    folders = _caches(env, model)
     cached = next((found for folder in folders if (found := _snapshot(machine, folder))), None)
     if cached:
-        yield _folder(check, machine, cached, "remove this copy and download the model again")
+        yield _folder(machine, cached, _INCOMPLETE_COPY)
         return
-    cache = folders[0]
-    offline = [n for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _on(look.needs.env, n)]
-    if offline and not _on(look.needs.env, "VLLM_USE_MODELSCOPE"):
-        message = f"{model} is not in {os.path.dirname(cache)}; {offline[0]} forbids a download"
-        yield check.failed(message, "mount the cache, or set MODEL to a mounted folder", _SOURCE)
-        return
-    free = machine.size_of(cache).free / _GIB
-    message = f"{model} is not in the cache and will be downloaded; {free:.0f} GiB are free"
-    message += f" in {os.path.dirname(cache)}"
-    yield check.warning(message, "mount the weights, and set MODEL to their folder", _SOURCE)
+    cache = os.path.dirname(folders[0])
+    offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _on(env, name)]
+    if offline and not _on(env, "VLLM_USE_MODELSCOPE"):
+        yield _OFFLINE(model=model, cache=cache, variable=offline[0])
+    else:
+        free = machine.size_of(folders[0]).free / _GIB
+        yield _DOWNLOAD(model=model, free=free, cache=cache)
 
 
 def _on(env: Mapping[str, str], name: str) -> bool:
@@ -52,7 +73,7 @@ def _on(env: Mapping[str, str], name: str) -> bool:
 
 
 def _caches(env: Mapping[str, str], model: str) -> list[str]:
-    """Where the hub's client keeps a model; the first is where it puts a new one."""
+    """The folders where the hub's client keeps a model; it downloads to the first."""
     home = env.get("HOME") or "/root"
     user = env.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     if _on(env, "VLLM_USE_MODELSCOPE"):
@@ -66,7 +87,7 @@ def _caches(env: Mapping[str, str], model: str) -> list[str]:
 
 
 def _snapshot(machine: Machine, folder: str) -> str | None:
-    """The folder with the files: for Hugging Face's cache the snapshot that `main` names."""
+    """The folder with the files; in Hugging Face's cache, the snapshot that `main` names."""
     if machine.exists(os.path.join(folder, "config.json")):
         return folder
     snapshots = machine.names(os.path.join(folder, "snapshots"))
@@ -76,17 +97,16 @@ def _snapshot(machine: Machine, folder: str) -> str | None:
     return os.path.join(folder, "snapshots", chosen) if chosen else None
 
 
-def _folder(check: Check, machine: Machine, folder: str, fix: str) -> Finding:
+def _folder(machine: Machine, folder: str, incomplete: Message) -> Finding:
     if not machine.exists(folder):
-        message, fix = f"there is no {folder}", f"give docker run -v {folder}:{folder}:ro"
-        return check.failed(message, fix, _SOURCE)
+        return _NO_FOLDER(folder=folder)
     if not machine.is_folder(folder):
-        return check.ok(f"{folder} is a file")
+        return _FILE(folder=folder)
     problems = _problems(machine, folder)
     if problems:
-        return check.failed(f"{folder}: {'; '.join(problems)}", fix, _SOURCE)
+        return incomplete(folder=folder, problems="; ".join(problems))
     shards = [name for name in machine.names(folder) if name.endswith(_WEIGHTS)]
-    return check.ok(f"{folder}: complete, {len(shards)} files")
+    return _COMPLETE(folder=folder, count=len(shards))
 
 
 def _problems(machine: Machine, folder: str) -> list[str]:
@@ -117,9 +137,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _missing(machine: Machine, folder: str, names: Sequence[str]) -> tuple[list[str], str]:
-    """Shards that an index names, or that the numbers in the names say there are.
+    """Missing shards: those that an index names, or that the numbers in file names imply.
 
-    A folder may hold the weights in two forms, with an index for each: one of them is enough.
+    A folder may hold the weights in two forms, each with an index: one complete form is enough.
     """
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
     if not indexes:
@@ -130,7 +150,7 @@ def _missing(machine: Machine, folder: str, names: Sequence[str]) -> tuple[list[
             document = json.loads(machine.read(os.path.join(folder, index), 1 << 28))
             lists.append(sorted(set(document["weight_map"].values()) - set(names)))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            broken = f"{index} is no index of weights"
+            broken = f"{index} is not an index of weights"
     if not lists:
         return [], broken
     return min(lists, key=len), ""
@@ -167,7 +187,10 @@ def _state(machine: Machine, path: str) -> str:
 
 
 def _whole(machine: Machine, path: str, size: int) -> bool:
-    """A safetensors file says in its header how long it is: 8 bytes of length, header, tensors."""
+    """Whether a safetensors file is as long as its header says.
+
+    It consists of 8 bytes of length, the header, and the tensors.
+    """
     length = int.from_bytes(machine.read(path, 8), "little")
     if not 0 < length <= min(_HEADER_LIMIT, size - 8):
         return False
@@ -177,6 +200,3 @@ def _whole(machine: Machine, path: str, size: int) -> bool:
         return bool(8 + length + max(ends, default=0) <= size)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
-
-
-WEIGHTS = Check("weights", "weights", _look)

@@ -1,12 +1,13 @@
-"""An estimate of the memory of a device."""
+"""An estimate of a device's memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from entrypoints.findings import WARNING, Finding, Message, check
 from entrypoints.inputs.arguments import value_of
+from entrypoints.launch.facts import Facts
 from entrypoints.record import NamedTuple
-from entrypoints.rules.facts import WARNING, Check, Facts, Found
 
 _GIB = 1 << 30
 
@@ -45,17 +46,25 @@ def need(facts: Facts) -> Need | None:
     return Need(weights / _GIB, None if cache is None else cache / _GIB, tokens, have)
 
 
-def estimate(facts: Facts) -> Iterator[Found]:
-    found = need(facts)
-    if found is None or found.cache is None or facts.platform is None:
+@check(
+    "memory-estimate",
+    WARNING,
+    "weights and the KV cache of one request beyond the device's memory",
+    "vllm-ascend#11295, #3357, #9372",
+    Message(
+        "an estimate: {weights:.1f} GiB of weights and {cache:.1f} GiB of KV cache for one request"
+        " of {tokens} tokens make {total:.1f} GiB on each device, of {have:.1f} GiB ({share:g} of"
+        " {hbm})",
+        "use more devices, quantized weights or a smaller --max-model-len",
+    ),
+)
+def estimate(facts: Facts, found: Message) -> Iterator[Finding]:
+    needed, platform = need(facts), facts.platform
+    if needed is None or needed.cache is None or platform is None:
         return
-    if found.have and found.total > found.have:
-        yield Found(
-            f"an estimate: {found.weights:.1f} GiB of weights and {found.cache:.1f} GiB of KV"
-            f" cache for one request of {found.tokens} tokens make {found.total:.1f} GiB on each"
-            f" device, of {found.have:.1f} GiB ({_share(facts):g} of {facts.platform.hbm_gib})",
-            "use more devices, quantized weights or a smaller --max-model-len",
-        )
+    if needed.have and needed.total > needed.have:
+        share, hbm = _share(facts), platform.hbm_gib
+        yield found(**needed._asdict(), total=needed.total, share=share, hbm=hbm)
 
 
 def _share(facts: Facts) -> float:
@@ -65,12 +74,4 @@ def _share(facts: Facts) -> float:
         return facts.release.gpu_memory_utilization
 
 
-CHECKS = (
-    Check(
-        "memory-estimate",
-        WARNING,
-        "weights and the KV cache of one request beyond the device's memory",
-        "vllm-ascend#11295, #3357, #9372",
-        estimate,
-    ),
-)
+CHECKS = (estimate,)

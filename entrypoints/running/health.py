@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from entrypoints.launch.plan import Launch
+from entrypoints.launch.model import Launch
 from entrypoints.record import NamedTuple
 from entrypoints.running import procfs, reach, watched
 from entrypoints.running.procfs import Process
@@ -96,7 +96,7 @@ def check(noted: Watch, machine: Machine = MACHINE) -> Health:
 
 def text(found: Health) -> str:
     """`state: text` on one line."""
-    from entrypoints.problems import one_line
+    from entrypoints.findings import one_line
 
     return one_line(f"{found.state}: {found.text}") + "\n"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from entrypoints.launch.plan import Peer
+from entrypoints.launch.model import Peer
 from entrypoints.running import reach
 from entrypoints.running.reach import Answer, Target
 

@@ -1,4 +1,4 @@
-"""Becoming another program."""
+"""Executing another program in place of this one."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoints.problems import MACHINE, Problem, Refused, choose
+from entrypoints.findings import MACHINE, Message, Refused, did_you_mean
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
+_NOT_FOUND = Message("is not found in PATH", "{known}", "{command}", "cannot-run", exit_code=127)
+_NOT_RUN = Message("cannot be run: {reason}", "{known}", "{command}", "cannot-run", exit_code=126)
+_IMAGE = "use an image that contains {command}"
+_NOT_IN_IMAGE = _NOT_FOUND._replace(fix=_IMAGE, exit_code=MACHINE)
+_BROKEN_IN_IMAGE = _NOT_RUN._replace(fix=_IMAGE, exit_code=MACHINE)
 
-def become(
-    argv: Sequence[str],
-    environ: Mapping[str, str],
-    missing: int = MACHINE,
-    known: Iterable[str] = (),
+
+def execute(
+    argv: Sequence[str], environ: Mapping[str, str], known: Iterable[str] | None = None
 ) -> NoReturn:
-    """Replaces this process.
+    """Replace this process. `known`: the commands to suggest in place of one that a user gave.
 
-    Raises Refused: with `missing` when the command is not found, with 126 when it cannot be run
-    (as in a shell), or with 78 for a command of the image's own, the default.
+    Raises Refused: for a user's command with 127 when it is not found and 126 when it cannot be
+    run, as in a shell; for a command of the image's own with 78.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    reason = ""
     try:
         os.execvpe(argv[0], list(argv), dict(environ))
     except (FileNotFoundError, NotADirectoryError):
-        code, message = missing, "is not found in PATH"
+        message = _NOT_IN_IMAGE if known is None else _NOT_FOUND
     except (OSError, ValueError) as error:
-        code = missing if missing == MACHINE else 126
-        message = f"cannot be run: {getattr(error, 'strerror', None) or error}"
-    fix = f"use an image that holds {argv[0]}" if missing == MACHINE else choose(argv[0], known)
-    raise Refused([Problem("cannot-run", argv[0], message, fix, exit_code=code)])
+        message = _BROKEN_IN_IMAGE if known is None else _NOT_RUN
+        reason = getattr(error, "strerror", None) or str(error)
+    suggestion = did_you_mean(argv[0], known or ())
+    raise Refused([message(command=argv[0], reason=reason, known=suggestion)])

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from entrypoints.launch.plan import Launch
-from entrypoints.problems import MACHINE, Problem, Refused
+from entrypoints.findings import ERROR, MACHINE, WARNING, Message, Refused
+from entrypoints.launch.model import Launch
 from entrypoints.running import process
 
 # Seconds. Longer than vLLM's own wait for its engines, so that a late leader is no failure here.
 WAIT_TIMEOUT = 1800
 
 Say = Callable[[str], None]
+
+_STAND_IN = Message(
+    "this image holds a stand-in for CANN, so no server can start from it",
+    "use an image built on CANN; the proxy, `plan` and other commands do work here",
+    "image",
+    "stand-in",
+    exit_code=MACHINE,
+)
+_NOT_RUN = Message(
+    "{reason}",
+    "use an image that contains {command}",
+    "{command}",
+    "cannot-run",
+    exit_code=MACHINE,
+)
+_FAILED = Message(
+    "ended with code {code}", "see its output above", "{command}", "failed", exit_code=MACHINE
+)
 
 
 def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
@@ -20,9 +38,7 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
     Raises Refused: 78 when the machine does not fit, 69 when a peer is not there in time.
     """
     if environ.get("CANN_STANDIN") == "1" and launch.place is not None:
-        message = "this image holds a stand-in for CANN, so no server can start from it"
-        fix = "use an image built on CANN; the proxy, `plan` and other commands do work here"
-        raise Refused([Problem("stand-in", "image", message, fix, exit_code=MACHINE)])
+        raise Refused([_STAND_IN()])
     for warning in launch.warnings:
         say(f"warning: {warning.line()}")
     settings = launch.context.settings
@@ -40,7 +56,9 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
             for command in launch.before:
                 _run(command, env, say)
             if timeout:
-                _wait_for_npus(launch.npus, timeout, env, say)
+                from entrypoints.running import ray
+
+                ray.wait(launch.npus, timeout, lambda: ray.status(env), say)
     say(f"start: {launch.title}")
     from entrypoints.running import health
 
@@ -56,23 +74,21 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
             say=say,
             scheme=launch.scheme,
         )
-    process.become(launch.argv, env)
+    process.execute(launch.argv, env)
 
 
 def _preflight(launch: Launch, env: Mapping[str, str], mode: str, say: Say) -> None:
     if mode == "off":
         return
     from entrypoints import preflight
-    from entrypoints.preflight.finding import FAILED, WARNING
 
     findings = preflight.run(preflight.needs(launch, env))
-    told = (WARNING,) if mode == "enforce" else (WARNING, FAILED)
+    warned = (WARNING,) if mode == "enforce" else (WARNING, ERROR)
     for finding in findings:
-        if finding.state in told:
+        if finding.severity in warned:
             say(f"warning: {finding.line()}")
-    bad = [finding.problem() for finding in findings if finding.state == FAILED]
-    if bad and mode == "enforce":
-        raise Refused(bad)
+    if mode == "enforce" and any(finding.severity == ERROR for finding in findings):
+        raise Refused(findings)
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], say: Say) -> None:
@@ -82,21 +98,7 @@ def _run(command: Sequence[str], env: Mapping[str, str], say: Say) -> None:
     try:
         code = subprocess.run(list(command), env=dict(env), check=False).returncode
     except OSError as error:
-        message, fix = error.strerror or str(error), f"use an image that holds {command[0]}"
-        raise Refused([Problem("cannot-run", command[0], message, fix, "", MACHINE)]) from error
+        reason = error.strerror or str(error)
+        raise Refused([_NOT_RUN(command=command[0], reason=reason)]) from error
     if code:
-        message, fix = f"ended with code {code}", "its own output above says why"
-        raise Refused([Problem("failed", " ".join(command[:2]), message, fix, "", MACHINE)])
-
-
-def _wait_for_npus(needed: int, timeout: float, env: Mapping[str, str], say: Say) -> None:
-    import subprocess
-    import time
-
-    from entrypoints.launch import ray
-
-    def status() -> str:
-        done = subprocess.run(["ray", "status"], env=dict(env), capture_output=True, text=True)
-        return done.stdout
-
-    ray.wait(needed, timeout, status, say, time.monotonic, time.sleep)
+        raise Refused([_FAILED(command=" ".join(command[:2]), code=code)])

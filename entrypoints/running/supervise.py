@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
-from entrypoints.launch.plan import Peer
-from entrypoints.problems import PEER, Refused
+from entrypoints.findings import PEER, Refused
+from entrypoints.launch.model import Peer
 from entrypoints.running import process
 from entrypoints.running.leader import PATIENCE, PAUSE, Leader
 
@@ -200,11 +200,11 @@ def _spawn(
     """The PID of the server. It becomes the command just as without a parent."""
     pid = os.fork()
     if pid == 0:
-        _become(argv, env, mask, say)
+        _execute(argv, env, mask, say)
     return pid
 
 
-def _become(
+def _execute(
     argv: Sequence[str], env: Mapping[str, str], mask: Iterable[int | signal.Signals], say: Say
 ) -> NoReturn:
     code = SOFTWARE
@@ -213,11 +213,11 @@ def _become(
         for number in _HANDLED:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        process.become(argv, env)
+        process.execute(argv, env)
     except Refused as refused:
         code = refused.exit_code
-        for problem in refused.problems:
-            say(f"error: {problem.line()}")
+        for finding in refused.findings:
+            say(f"error: {finding.line()}")
     finally:
         os._exit(code)
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
-from entrypoints.launch.plan import Peer
-from entrypoints.problems import PEER, Problem, Refused
+from entrypoints.findings import PEER, Finding, Message, Refused
+from entrypoints.launch.model import Peer
 from entrypoints.running import reach, stopping
 from entrypoints.running.reach import Answer, Target
 
@@ -17,16 +17,36 @@ PAUSE = 1.0
 _GAPS = (5, 10, 20, 30)
 _LAST_GAP = 60
 
-_FIXES = {
-    reach.REFUSED: "the host is up, nothing listens there: start the server or correct the port",
-    reach.SILENT: "start that node, or check its address and the firewall between",
-    reach.NO_ROUTE: "check the address and this node's interface",
-    reach.UNKNOWN: "check the name; in Kubernetes the headless Service needs"
-    " publishNotReadyAddresses: true",
-}
-_OTHERWISE = "see that server's log"
+
+def _unreachable(fix: str) -> Message:
+    return Message(
+        "not reachable after {timeout:.0f} s and {attempts} attempts: {error}",
+        f"{fix}; a larger WAIT_TIMEOUT waits longer",
+        "{peer}",
+        "peer-unreachable",
+        exit_code=PEER,
+    )
+
+
+_NOT_LISTENING = "the host is up, nothing listens there: start the server or correct the port"
+_REFUSED = _unreachable(_NOT_LISTENING)
 # Measured: the coordinator's port closes once the group is complete.
-_REJOIN = "; when the leader serves already, restart the whole group: it takes no node back"
+_COORDINATOR_REFUSED = _unreachable(
+    f"{_NOT_LISTENING}; if the leader already serves, restart the whole group: it takes no node"
+    " back"
+)
+_NO_ANSWER = _unreachable("start that node, or check its address and the firewall between")
+_NO_ROUTE = _unreachable("check the address and this node's interface")
+_UNKNOWN_NAME = _unreachable(
+    "check the name; in Kubernetes the headless Service needs publishNotReadyAddresses: true"
+)
+_OTHER_ERROR = _unreachable("see that server's log")
+_MESSAGES = {
+    reach.REFUSED: _REFUSED,
+    reach.SILENT: _NO_ANSWER,
+    reach.NO_ROUTE: _NO_ROUTE,
+    reach.UNKNOWN: _UNKNOWN_NAME,
+}
 
 
 class _State:
@@ -46,9 +66,9 @@ def wait(
     clock: Callable[[], float] = time.monotonic,
     pause: float = PAUSE,
 ) -> None:
-    """Returns once every peer is there. For the main thread only: it handles signals.
+    """Return once every peer is reachable. For the main thread only: it handles signals.
 
-    Raises Refused (69) with one problem for each peer that is missing after `timeout` seconds,
+    Raises Refused (69) with one finding for each peer that is missing after `timeout` seconds,
     and SystemExit (128 + signal) at SIGTERM or SIGINT.
     """
     import threading
@@ -87,7 +107,7 @@ def wait(
                         continue
                 passed = clock() - start
                 if passed >= timeout:
-                    raise Refused([_problem(p, s, timeout) for p, s in missing.items()])
+                    raise Refused([_finding(p, s, timeout) for p, s in missing.items()])
                 if passed >= next_line:
                     texts = [f"{_named(p)}: {s.error}" for p, s in missing.items()]
                     say(f"wait: {timeout - passed:.0f} s left; {'; '.join(texts)}")
@@ -112,10 +132,9 @@ def _named(peer: Peer) -> str:
     return f"{peer.name} ({Target(peer.host, peer.port, peer.path)})"
 
 
-def _problem(peer: Peer, state: _State, timeout: float) -> Problem:
-    message = f"not there after {timeout:.0f} s and {state.attempts} attempts: {state.error}"
-    fix = _FIXES.get(state.error, _OTHERWISE)
+def _finding(peer: Peer, state: _State, timeout: float) -> Finding:
+    message = _MESSAGES.get(state.error, _OTHER_ERROR)
     if state.error == reach.REFUSED and not peer.path:
-        fix += _REJOIN
-    fix += "; a larger WAIT_TIMEOUT waits longer"
-    return Problem("peer-unreachable", _named(peer), message, fix, exit_code=PEER)
+        message = _COORDINATOR_REFUSED
+    values = {"timeout": timeout, "attempts": state.attempts, "error": state.error}
+    return message(peer=_named(peer), **values)

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes, stack
 from entrypoints.inputs.recipes import SIDES, Block, Recipe
 from entrypoints.inputs.roles import ROLES, Role
-from entrypoints.launch.plan import Launch, plan
+from entrypoints.launch.model import Launch
+from entrypoints.plan import plan
 from entrypoints.preflight import docker
-from entrypoints.preflight.look import Look, Needs
+from entrypoints.preflight.inspection import Inspection, Needs
 from entrypoints.preflight.machine import MACHINE
-from entrypoints.problems import Refused
 from images.inspect.model import Image
 
 FUNCTION = "ascend"
@@ -58,8 +59,8 @@ def function(image: Image) -> str:
     if release is None:
         return ""
     needs = Needs(platform, release, platform.devices, None, True, None, None, {}, "", {})
-    look = Look(needs, MACHINE, data.read(data.path_of("preflight.yaml")), ())
-    given = ["--net=host --shm-size=16g", *docker.options(look), "-v /data/weights:/weights:ro"]
+    here = Inspection(needs, MACHINE, data.read(data.path_of("preflight.yaml")), ())
+    given = ["--net=host --shm-size=16g", *docker.options(here), "-v /data/weights:/weights:ro"]
     wrapped = textwrap.wrap(
         " ".join(one.replace(" ", UNBROKEN) for one in (*given, '"$@"')),
         90,
@@ -84,7 +85,7 @@ def _deployment(image: Image, name: str, text: str) -> tuple[Deployment, tuple[s
         try:
             recipe = recipes.load(str(path))._replace(name=name)
         except Refused as refused:
-            lines = tuple(one.line().replace(str(path), name) for one in refused.problems)
+            lines = tuple(one.line().replace(str(path), name) for one in refused.findings)
             return Deployment(name, "", problems=lines), ()
         nodes = tuple(_Planner(image, recipe, path).nodes())
     return Deployment(name, recipe.description, nodes), recipe.platforms
@@ -131,7 +132,7 @@ class _Planner:
             launch = self._plan(where, given)
         except Refused as refused:
             lines = [
-                one.line().replace(str(self.path), self.recipe.name) for one in refused.problems
+                one.line().replace(str(self.path), self.recipe.name) for one in refused.findings
             ]
             return Node(role.name, where, command, {}, tuple(lines))
         return Node(role.name, where, command, launch.ports, launch=launch)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands.program import Contexts, Parser, namespace, program
-from entrypoints.launch.plan import plan
+from entrypoints.plan import plan
 from tests.docs import blocks
 from tests.docs.blocks import KNOWN, ROOT, SHIMS, Block
 

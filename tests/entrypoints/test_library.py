@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from entrypoints import library
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes
-from entrypoints.problems import Refused
 from tests import ROOT
 
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
@@ -98,9 +98,9 @@ def test_wrong_names_are_all_told_with_those_that_were_meant():
     with pytest.raises(Refused) as caught:
         library.find(["single-128k", "x", PD], platform="a9", release="v0.13")
     assert caught.value.exit_code == 64
-    assert [(one.where, one.fix.partition("?")[0]) for one in caught.value.problems] == [
+    assert [(one.where, one.fix.partition("?")[0]) for one in caught.value.findings] == [
         ("NAME", "did you mean qwen3-235b-a22b-w8a8/single-128k"),
-        ("NAME", "`recipes` lists them"),
+        ("NAME", "`recipes` lists all"),
         ("--platform", "known: a2, a3, cpu"),
         ("--release", "did you mean v0.13.0"),
     ]

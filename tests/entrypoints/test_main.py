@@ -84,7 +84,7 @@ def test_plan_takes_flags(args, capfdbinary):
     [
         (["plan", "--format", "xml"], "--format: 'xml'"),
         (["plan", "--format"], "--format: ''"),
-        (["plan", "json"], "'json' is no flag"),
+        (["plan", "json"], "'json' is not a flag"),
         (["recipes", "--x"], "'--x' is not known"),
         (["recipes", "qwen3-32b-w4a4"], "did you mean qwen3-32b-w4a4/one-npu?"),
         (["roles", "--format", "env"], "'env' is not a format"),

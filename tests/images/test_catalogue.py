@@ -12,7 +12,7 @@ from pathlib import Path
 import html5lib
 import pytest
 
-from entrypoints.launch.plan import plan
+from entrypoints.plan import plan
 from images.build.render import Base, labels
 from images.catalogue import collect, commands, picture, write
 from images.contents import kept

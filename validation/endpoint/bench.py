@@ -18,8 +18,8 @@ from common.errors import (
     UserError,
     user_error,
 )
+from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
-from entrypoints.problems import Refused
 from validation.endpoint import external_program, run_records
 from validation.endpoint.benchmarks import Benchmarks, Case
 from validation.endpoint.client import Endpoint
@@ -50,7 +50,7 @@ def load_recipe(name: str, kind: str) -> Recipe:
     try:
         read = recipes.load(name)
     except Refused as refused:
-        problems = [Finding(one.where, one.message, one.fix) for one in refused.problems]
+        problems = [Finding(one.where, one.message, one.fix) for one in refused.findings]
         raise UserError(problems, refused.exit_code) from None
     env = next(iter(read.groups.values())).env
     passed = {key: str(env[key]) for key in PASSED if env.get(key) is not None}

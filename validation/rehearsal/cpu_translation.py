@@ -13,12 +13,12 @@ from typing import Any
 from clusters.compile import deployment, recipe
 from clusters.model import Cluster, Instance, Override
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
+from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.inputs import arguments, catalogue, recipes, stack
 from entrypoints.inputs.arguments import Flag, key_of
 from entrypoints.inputs.catalogue import Catalogue
 from entrypoints.inputs.recipes import SIDES, Block, Sizes
 from entrypoints.inputs.stack import Release
-from entrypoints.problems import Problem as Refusal
 from images.matrix import CPU
 from validation.rehearsal.change_log import LEFT_OUT, LOWERED, REPLACED, SET, ChangeLog
 from validation.rehearsal.cpu_rules import Limit, Rules, VariableValue, reason
@@ -62,7 +62,7 @@ def translate(cluster: Cluster, rules: Rules, target: Target) -> tuple[Cluster, 
         )
         fix = "rehearse a part of the file, or use --engine recorded"
         raise UserError([Finding(f"{cluster.file}: nodes", what, fix)], EX_UNAVAILABLE)
-    problems: list[Refusal] = []
+    problems: list[LaunchFinding] = []
     release = stack.release(target.facts, problems)
     assert release is not None, problems
     changes = ChangeLog(cluster.instances)
@@ -188,7 +188,7 @@ class _Translator:
         """Why a variable is left out; empty if it stays."""
         if name in self._overrides():
             return ""
-        problems: list[Refusal] = []
+        problems: list[LaunchFinding] = []
         catalogue.check_variables({name: value}, self.known, problems)
         unread = f"vLLM {self.known.vllm} does not read it" if problems else ""
         return reason(name, self.rules.remove.variables) or unread
@@ -218,7 +218,7 @@ class _Translator:
     def _flag_reason(self, flag: Flag) -> str:
         """Why a flag is left out; empty if it stays."""
         why = reason(_base(flag), self.rules.remove.flags)
-        problems: list[Refusal] = []
+        problems: list[LaunchFinding] = []
         catalogue.check_flags([flag], "", self.known, problems)
         unknown = any(one.code == "unknown-flag" for one in problems)
         return why or (f"vLLM {self.known.vllm} does not know it" if unknown else "")

@@ -19,8 +19,9 @@ from clusters.compile.planning import UNKNOWN_NIC
 from clusters.deployment import Container, Deployment
 from clusters.file import read
 from clusters.render.formats import RENDERERS
+from entrypoints.launch.model import Launch
 from entrypoints.launch.network import Host
-from entrypoints.launch.plan import Launch, plan
+from entrypoints.plan import plan
 from tests import ROOT
 
 GOLDEN = ROOT / "tests/clusters" / "golden"

@@ -75,7 +75,7 @@ def cluster(a3: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 def test_head_serves_once_the_cluster_is_complete(cluster: Path) -> None:
     until(lambda: (cluster / "ray.json").exists(), 120, HEAD, WORKER)
     text = logs(HEAD)
-    assert text.index("ray: 32 NPUs are there") < text.index("start: role ray-head")
+    assert text.index("ray: 32 NPUs are available") < text.index("start: role ray-head")
     call = json.loads((cluster / "ray.json").read_text())
     argv = " ".join(call["argv"])
     assert "serve Qwen/Qwen3-235B-A22B" in argv

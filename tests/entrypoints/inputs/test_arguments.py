@@ -17,11 +17,11 @@ KNOWN = catalogue.load(RELEASE)
 
 
 def combined(base: list[str], *more: list[str]) -> list[str]:
-    problems: list = []
-    flags = merge({}, parse(base, KNOWN.aliases, problems))
+    findings: list = []
+    flags = merge({}, parse(base, KNOWN.aliases, findings))
     for tokens in more:
-        flags = merge(flags, parse(tokens, KNOWN.aliases, problems), KNOWN.repeatable)
-    assert not problems
+        flags = merge(flags, parse(tokens, KNOWN.aliases, findings), KNOWN.repeatable)
+    assert not findings
     return render(flags)
 
 
@@ -58,9 +58,9 @@ def test_values_keep_blanks_and_line_breaks():
 
 @pytest.mark.parametrize("tokens", [["x"], ["--a.b"], ["--a.b", "1", "2"], ["--a..b", "1"]])
 def test_refused(tokens):
-    problems: list = []
-    parse(tokens, KNOWN.aliases, problems)
-    assert len(problems) == 1
+    findings: list = []
+    parse(tokens, KNOWN.aliases, findings)
+    assert len(findings) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_last_wins_and_nothing_is_lost(base, over):
 @given(st.lists(flags, max_size=6))
 def test_render_and_parse_are_inverse(given_flags):
     once = merge({}, given_flags)
-    problems: list = []
-    again = merge({}, parse(render(once), KNOWN.aliases, problems))
-    assert not problems
+    findings: list = []
+    again = merge({}, parse(render(once), KNOWN.aliases, findings))
+    assert not findings
     assert again == once
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
-def test_any_tokens_are_flags_or_problems(tokens):
-    problems: list = []
-    render(merge({}, parse(tokens, KNOWN.aliases, problems), KNOWN.repeatable))
+def test_any_tokens_are_flags_or_findings(tokens):
+    findings: list = []
+    render(merge({}, parse(tokens, KNOWN.aliases, findings), KNOWN.repeatable))

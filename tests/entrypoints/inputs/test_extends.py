@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
-from entrypoints.launch.plan import draft, plan
-from entrypoints.problems import Refused
+from entrypoints.plan import draft, plan
 
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
 NODE = {"ROLE": "prefill", "LOCAL_IP": "10.0.0.11", "NIC": "eth0"}
@@ -105,9 +105,9 @@ def test_truth_in_json_is_written_as_in_yaml() -> None:
 def test_what_is_wrong_in_a_text_is_refused(text: str, where: str, message: str) -> None:
     with pytest.raises(Refused) as refused:
         recipes.load(text)
-    (problem,) = refused.value.problems
-    assert problem.where.startswith(where)
-    assert message in problem.line()
+    (finding,) = refused.value.findings
+    assert finding.where.startswith(where)
+    assert message in finding.line()
     assert refused.value.exit_code == 65
 
 
@@ -120,18 +120,18 @@ def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_draft_shows_the_command_together_with_what_speaks_against_it() -> None:
-    launch, problems = draft({**NODE, "RECIPE": PD, "TP_SIZE": "16"}, ["--no-such-flag", "1"])
+    launch, findings = draft({**NODE, "RECIPE": PD, "TP_SIZE": "16"}, ["--no-such-flag", "1"])
     assert launch is not None
     assert "16" in launch.argv
     assert "--no-such-flag" in launch.argv
-    codes = {problem.code for problem in problems}
+    codes = {finding.code for finding in findings}
     assert {"too-few-devices", "unknown-flag"} <= codes
 
 
 def test_there_is_no_draft_without_a_role() -> None:
-    launch, problems = draft({"RECIPE": PD})
+    launch, findings = draft({"RECIPE": PD})
     assert launch is None
-    assert [problem.code for problem in problems] == ["missing-role"]
+    assert [finding.code for finding in findings] == ["missing-role"]
 
 
 def test_the_recipe_below_may_be_written_there() -> None:
@@ -140,7 +140,7 @@ def test_the_recipe_below_may_be_written_there() -> None:
     assert (block.sizes.tp, block.port) == (2, 9000)
     with pytest.raises(Refused) as refused:
         recipes.load('{"extends": {"model": "m", "rolls": {}}}')
-    assert {problem.where for problem in refused.value.problems} >= {"RECIPE: extends: rolls"}
+    assert {finding.where for finding in refused.value.findings} >= {"RECIPE: extends: rolls"}
 
 
 def test_what_is_extended_must_be_a_name_or_a_recipe() -> None:

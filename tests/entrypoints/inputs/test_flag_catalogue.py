@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from entrypoints.findings import DATA, Finding
 from entrypoints.inputs import catalogue, data, settings, stack
 from entrypoints.inputs.arguments import Flag, parse
 from entrypoints.inputs.catalogue import Catalogue
-from entrypoints.problems import DATA, Problem
 from tests import ROOT
 
 RELEASES = data.names("releases")
@@ -28,16 +28,16 @@ V11, V13 = of("v0.11.0"), of("v0.13.0rc1")
 
 
 def flags_of(words: str, known: Catalogue) -> list[Flag]:
-    problems: list[Problem] = []
-    found = parse(words.split(" "), known.aliases, problems)
-    assert not problems
+    findings: list[Finding] = []
+    found = parse(words.split(" "), known.aliases, findings)
+    assert not findings
     return found
 
 
-def check(words: str, known: Catalogue = V13) -> list[Problem]:
-    problems: list[Problem] = []
-    catalogue.check_flags(flags_of(words, known), "arguments", known, problems)
-    return problems
+def check(words: str, known: Catalogue = V13) -> list[Finding]:
+    findings: list[Finding] = []
+    catalogue.check_flags(flags_of(words, known), "arguments", known, findings)
+    return findings
 
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ REFUSED = [
     ("--block-size 3", "bad-choice", "give one of 1, 8"),
     ("--all2all-backend None", "bad-choice", "allgather_reducescatter"),
     ("--headless true", "bad-argument", "is a switch and takes no value"),
-    ("--enable-prefix-caching=true", "bad-argument", "or --no-enable-prefix-caching, alone"),
+    ("--enable-prefix-caching=true", "bad-argument", "or --no-enable-prefix-caching alone"),
     ("--no-enable-prefix-caching x", "bad-argument", "is a switch"),
     ("--headless.x 1", "bad-argument", "is a switch"),
     ("--host", "bad-argument", "has no value"),
@@ -119,10 +119,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "code", "text"), REFUSED)
 def test_refused(words, code, text):
-    (problem,) = check(words)
-    assert problem.code == code
-    assert problem.where == f"arguments: {flags_of(words, V13)[0].name}"
-    assert text in problem.line()
+    (finding,) = check(words)
+    assert finding.code == code
+    assert finding.where == f"arguments: {flags_of(words, V13)[0].name}"
+    assert text in finding.line()
 
 
 def test_each_release_has_its_own_flags():
@@ -139,16 +139,16 @@ def test_every_problem_at_once():
 
 
 def test_a_recipes_problem_says_where_and_has_its_code():
-    problems: list[Problem] = []
-    catalogue.check_flags([Flag("--foo")], "my: args", V13, problems, DATA)
-    catalogue.check_flags([Flag("--foo")], "", V13, problems)
-    assert [(p.where, p.exit_code) for p in problems] == [("my: args: --foo", 65), ("--foo", 64)]
+    findings: list[Finding] = []
+    catalogue.check_flags([Flag("--foo")], "my: args", V13, findings, DATA)
+    catalogue.check_flags([Flag("--foo")], "", V13, findings)
+    assert [(p.where, p.exit_code) for p in findings] == [("my: args: --foo", 65), ("--foo", 64)]
 
 
 def test_no_json_value_is_printed():
     """It may hold what nobody should read: a header, a token."""
-    (problem,) = check("--speculative-config {secret")
-    assert "secret" not in problem.line()
+    (finding,) = check("--speculative-config {secret")
+    assert "secret" not in finding.line()
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_resolve(words, known, flag):
 
 
 def unknown(variables: dict[str, str | None], known: Catalogue = V13) -> list[str]:
-    problems: list[Problem] = []
-    catalogue.check_variables(variables, known, problems)
-    assert {p.code for p in problems} <= {"unknown-variable"}
-    return [p.line() for p in problems]
+    findings: list[Finding] = []
+    catalogue.check_variables(variables, known, findings)
+    assert {p.code for p in findings} <= {"unknown-variable"}
+    return [p.line() for p in findings]
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,9 @@ def test_unread_variables_are_advice():
 
 
 def test_a_recipes_variable_says_where():
-    problems: list[Problem] = []
-    catalogue.check_variables({"VLLM_X": None}, V13, problems, "my: env", DATA)
-    assert [(p.where, p.exit_code) for p in problems] == [("my: env.VLLM_X", 65)]
+    findings: list[Finding] = []
+    catalogue.check_variables({"VLLM_X": None}, V13, findings, "my: env", DATA)
+    assert [(p.where, p.exit_code) for p in findings] == [("my: env.VLLM_X", 65)]
 
 
 # ---- the data ------------------------------------------------------------------------------------
@@ -291,9 +291,9 @@ def test_every_default_is_accepted(name):
             continue  # argparse does not hold an empty default to the choices
         values = default if entry.get("nargs") == "+" else [default]
         texts = tuple(v if isinstance(v, str) else json.dumps(v) for v in values)
-        problems: list[Problem] = []
-        catalogue.check_flags([Flag(option, texts)], "", known, problems)
-        assert problems == []
+        findings: list[Finding] = []
+        catalogue.check_flags([Flag(option, texts)], "", known, findings)
+        assert findings == []
 
 
 def test_a_good_flag_needs_neither_difflib_nor_typing():
@@ -303,10 +303,10 @@ from collections import namedtuple
 from entrypoints.inputs import catalogue
 from entrypoints.inputs.arguments import Flag
 release = namedtuple("R", "name vllm flags_gone variables_gone")("v0.13.0", "0.13.0", {}, {})
-known, problems = catalogue.load(release), []
-catalogue.check_flags([Flag("--tensor-parallel", ("8",))], "", known, problems)
-catalogue.check_variables({"VLLM_PORT": "1"}, known, problems)
-assert not problems
+known, findings = catalogue.load(release), []
+catalogue.check_flags([Flag("--tensor-parallel", ("8",))], "", known, findings)
+catalogue.check_variables({"VLLM_PORT": "1"}, known, findings)
+assert not findings
 print(sorted({"difflib", "pathlib", "argparse", "typing"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True)

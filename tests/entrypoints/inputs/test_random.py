@@ -1,4 +1,4 @@
-"""10,000 random environments: a valid plan or a list of problems, and nothing else."""
+"""10,000 random environments: a valid plan or a list of findings, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrypoints import show
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch.model import Launch
 from entrypoints.launch.network import Host
-from entrypoints.launch.plan import Launch, plan
-from entrypoints.problems import Refused
+from entrypoints.plan import plan
 
 DEVICES = {"a2": 8, "a3": 16}
 HOST = Host(lambda: [("eth0", "10.0.0.1")], lambda _: "10.0.0.1")
@@ -166,11 +167,11 @@ def check(launch: Launch, environ: dict[str, str]) -> None:
 
 
 def check_refusal(refused: Refused) -> None:
-    assert refused.problems
+    assert refused.findings
     assert refused.exit_code in (64, 65)
-    for problem in refused.problems:
-        assert problem.fix
-        assert problem.line().isprintable()
+    for finding in refused.findings:
+        assert finding.fix
+        assert finding.line().isprintable()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +185,7 @@ def _files_are_read_once() -> Iterator[None]:
     max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 @given(environments(), st.lists(TOKENS, max_size=2))
-def test_a_plan_or_problems(environ: dict[str, str], tokens: list[tuple[str, ...]]) -> None:
+def test_a_plan_or_findings(environ: dict[str, str], tokens: list[tuple[str, ...]]) -> None:
     try:
         launch = plan(environ, [token for group in tokens for token in group], HOST)
     except Refused as refused:

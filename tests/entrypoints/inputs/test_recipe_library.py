@@ -12,7 +12,9 @@ import yaml
 
 from entrypoints.inputs import catalogue, data, recipes, stack
 from entrypoints.inputs.arguments import is_flag
-from entrypoints.launch.plan import Launch, draft
+from entrypoints.launch.model import Launch
+from entrypoints.plan import draft
+from entrypoints.rules.memory import need
 from tests import ROOT
 
 CASES = yaml.safe_load((ROOT / "tests" / "cases/recipes.yaml").read_text())
@@ -39,8 +41,8 @@ def expanded() -> Iterator[Any]:
 
 def launched(recipe: str, platform: str, release: str, inputs: Mapping[str, str]) -> Launch:
     environ = {"RECIPE": recipe, "ASCEND_PLATFORM": platform, "VLLM_ASCEND_RELEASE": release}
-    launch, problems = draft({**environ, "JEMALLOC": "0", **inputs})
-    assert not problems
+    launch, findings = draft({**environ, "JEMALLOC": "0", **inputs})
+    assert not findings
     assert launch
     return launch
 
@@ -165,8 +167,9 @@ def test_a_recipe_holds_wherever_it_claims(name):
                 assert not {warning.code for warning in launch.warnings} & UNFIT
                 for flag in flags_of(list(launch.argv[3:])):
                     assert flag in known.options or flag in known.negatives, flag
-                assert launch.memory
-                assert launch.memory.total < launch.memory.have
+                needed = launch.facts and need(launch.facts)
+                assert needed
+                assert needed.total < needed.have
 
 
 def test_a_release_that_is_not_claimed_is_told():

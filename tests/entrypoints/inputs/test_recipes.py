@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes, stack
-from entrypoints.problems import Refused
 
 GOOD = "model: m\nroles: {single: }\n"
 
@@ -24,7 +24,7 @@ WRONG = [
     (GOOD + "platforms: [a2, a9]", "platforms", "'a9' is unknown"),
     (GOOD + "releases: [v0.13]", "releases", "'v0.13' is unknown"),
     (GOOD + "source: {args: [1]}", "source.args", "is not a name"),
-    (GOOD + "env: {VLLM-X: 1}", "env.VLLM-X", "silently ignored"),
+    (GOOD + "env: {VLLM-X: 1}", "env.VLLM-X", "names are ignored"),
     (GOOD + "env: {PORT: 1}", "env.PORT", "variable of the entrypoint"),
     (GOOD + "env: {X: [1]}", "env.X", "not text"),
     (GOOD + "env: []", "env", "not a mapping"),
@@ -70,9 +70,9 @@ def load(tmp_path, content: str | bytes) -> recipes.Recipe:
 def test_wrong(content, key, part, tmp_path):
     with pytest.raises(Refused) as caught:
         load(tmp_path, content)
-    (problem,) = caught.value.problems
-    assert problem.where == f"{tmp_path / 'recipe.yaml'}: {key}"
-    assert part in problem.line()
+    (finding,) = caught.value.findings
+    assert finding.where == f"{tmp_path / 'recipe.yaml'}: {key}"
+    assert part in finding.line()
     assert caught.value.exit_code == 65
 
 
@@ -81,13 +81,13 @@ def test_unreadable(content, part, tmp_path):
     with pytest.raises(Refused) as caught:
         load(tmp_path, content)
     assert caught.value.exit_code == 65
-    assert part in caught.value.problems[0].line()
+    assert part in caught.value.findings[0].line()
 
 
 def test_all_problems_at_once(tmp_path):
     with pytest.raises(Refused) as caught:
         load(tmp_path, "a: 1\nport: x\nenv: {A-B: 1}\nroles: {single: {b: 1}}\n")
-    keys = [p.where.rpartition(": ")[2] for p in caught.value.problems]
+    keys = [p.where.rpartition(": ")[2] for p in caught.value.findings]
     assert keys == ["a", "model", "port", "env.A-B", "roles.single.b"]
 
 
@@ -119,9 +119,9 @@ def test_every_recipe_loads(name):
 
 @pytest.mark.parametrize("name", data.names("releases"))
 def test_every_release_has_facts_with_sources(name):
-    problems: list = []
-    release = stack.release(name, problems)
-    assert not problems
+    findings: list = []
+    release = stack.release(name, findings)
+    assert not findings
     assert release.adxl_ports.source
     assert all(release.kv_extra_config_unread.values())
 

@@ -15,10 +15,10 @@ ENV = Path(data.ENV_DIR)
 
 @pytest.fixture(params=RELEASES)
 def release(request) -> stack.Release:
-    problems: list = []
-    found = stack.release(request.param, problems)
+    findings: list = []
+    found = stack.release(request.param, findings)
     assert found is not None
-    assert not problems
+    assert not findings
     return found
 
 
@@ -78,12 +78,12 @@ def test_a_variable_that_became_a_key():
     assert before.values == after.values == (0, 1, 2)
 
 
-def test_unknown_names_are_problems():
-    problems: list = []
-    assert stack.release("v9", problems) is None
-    assert stack.platform("../a2", problems) is None
-    assert [p.code for p in problems] == ["unknown-release", "unknown-platform"]
-    assert "v0.23.0" in problems[0].fix
+def test_unknown_names_are_findings():
+    findings: list = []
+    assert stack.release("v9", findings) is None
+    assert stack.platform("../a2", findings) is None
+    assert [p.code for p in findings] == ["unknown-release", "unknown-platform"]
+    assert "v0.23.0" in findings[0].fix
 
 
 @pytest.mark.parametrize("path", sorted(ENV.rglob("*.yaml")), ids=lambda p: str(p.relative_to(ENV)))

@@ -10,7 +10,7 @@ import pytest
 
 from entrypoints import show
 from entrypoints.inputs.arguments import is_flag
-from entrypoints.launch.plan import plan
+from entrypoints.plan import plan
 from tests import ROOT
 
 CASES = json.loads((ROOT / "tests/cases/serve.json").read_text())

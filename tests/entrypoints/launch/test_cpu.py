@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from entrypoints import preflight
+from entrypoints.findings import Refused
 from entrypoints.inputs import stack
-from entrypoints.launch.plan import Launch, plan
+from entrypoints.launch.model import Launch
+from entrypoints.plan import plan
 from entrypoints.preflight import doctor
-from entrypoints.problems import Refused
 
 IMAGE = {"ASCEND_PLATFORM": "cpu", "VLLM_ASCEND_RELEASE": "cpu-0.32.0", "MODEL": "/weights/m"}
 LEADER = {**IMAGE, "ROLE": "leader", "LOCAL_IP": "10.0.0.1", "NIC": "eth0"}
@@ -38,13 +39,13 @@ def test_no_check_asks_for_an_npu() -> None:
     found = {one.code: one for one in preflight.run(needs)}
     for check in preflight.CHECKS:
         if check.npu:
-            assert found[check.code].state == "skipped"
+            assert found[check.code].severity == "skipped"
             assert found[check.code].message == "this role uses no NPU"
 
 
 def test_the_doctor_of_such_a_host() -> None:
     found = {one.code: one for one in doctor.run("cpu", "cpu-0.32.0", {}).findings}
-    assert found["devices"].state == "skipped"
+    assert found["devices"].severity == "skipped"
     assert {one.message for one in found.values() if one.code.startswith("driver")} == {
         "this role uses no NPU"
     }

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from entrypoints.findings import WARNING, Finding
 from entrypoints.inputs import data, stack
 from entrypoints.launch.features import Forms, forms
-from entrypoints.launch.plan import plan
-from entrypoints.problems import Problem
+from entrypoints.plan import plan
 
 # Of vllm-ascend; the others are a vLLM alone.
 RELEASES = [name for name in data.names("releases") if not name.startswith("cpu-")]
@@ -17,22 +17,30 @@ YARN = {"rope_theta": 1000000, "factor": 4, "original_max_position_embeddings": 
 
 
 def made(release: str, wanted: dict, environ: dict | None = None) -> Forms:
+    found, warnings = made_with_warnings(release, wanted, environ)
+    assert not warnings
+    return found
+
+
+def made_with_warnings(
+    release: str, wanted: dict, environ: dict | None = None
+) -> tuple[Forms, list[Finding]]:
     known = stack.release(release, [])
     assert known
-    problems: list[Problem] = []
-    found = forms(wanted, "features", known, environ or {}, problems)
-    assert not problems
-    return found
+    findings: list[Finding] = []
+    found = forms(wanted, "features", known, environ or {}, findings)
+    assert {one.severity for one in findings} <= {WARNING}
+    return found, findings
 
 
 def wrong(release: str, wanted: dict, environ: dict | None = None) -> str:
     known = stack.release(release, [])
     assert known
-    problems: list[Problem] = []
-    forms(wanted, "r: features", known, environ or {}, problems)
-    (problem,) = problems
-    assert problem.exit_code == 65
-    return problem.line()
+    findings: list[Finding] = []
+    forms(wanted, "r: features", known, environ or {}, findings)
+    (finding,) = findings
+    assert finding.exit_code == 65
+    return finding.line()
 
 
 def test_there_are_six_releases_and_each_has_a_form_for_every_feature() -> None:
@@ -66,7 +74,7 @@ def test_yarn(release: str) -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_flashcomm1_and_fused_mc2(release: str) -> None:
-    found = made(release, {"flashcomm1": True, "fused_mc2": 1})
+    found, warnings = made_with_warnings(release, {"flashcomm1": True, "fused_mc2": 1})
     if release == "v0.23.0":
         assert [(flag.name, flag.values) for flag in found.flags] == [
             ("--additional-config.enable_flashcomm1", ("true",)),
@@ -76,10 +84,11 @@ def test_flashcomm1_and_fused_mc2(release: str) -> None:
         return
     assert found.env["VLLM_ASCEND_ENABLE_FLASHCOMM1"] == "1"
     if release == "v0.11.0":
-        (advice,) = found.advice
-        assert advice.code == "feature-missing"
-        assert "v0.13.0rc1" in advice.message
+        (warning,) = warnings
+        assert warning.code == "feature-missing"
+        assert "v0.13.0rc1" in warning.message
     else:
+        assert not warnings
         assert found.env["VLLM_ASCEND_ENABLE_FUSED_MC2"] == "1"
 
 

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoints import show
+from entrypoints.findings import Refused
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.inputs.recipes import names
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
+from entrypoints.launch.model import Launch
 from entrypoints.launch.network import Host
-from entrypoints.launch.plan import Launch, plan
-from entrypoints.problems import Refused
+from entrypoints.plan import plan
 
 MULTI = {"RECIPE": "qwen3-235b-a22b/multi-node"}
 PD = {"RECIPE": "qwen3-235b-a22b-w8a8/pd-3node-a3"}
@@ -259,7 +260,7 @@ REFUSED = [
     ({**SINGLE, "RECIPE": "single-128"}, "", "RECIPE", "did you mean"),
     ({**SINGLE, "RECIPE": "qwen3-235b-a22b/multinode"}, "", "RECIPE", "did you mean"),
     ({**SINGLE, "RECIPE": "../platforms/a2"}, "", "RECIPE", "not a recipe"),
-    ({**SINGLE, "RECIPE": "/nowhere/x.yaml"}, "", "RECIPE", "is no file"),
+    ({**SINGLE, "RECIPE": "/nowhere/x.yaml"}, "", "RECIPE", "is not a file"),
     ({**LEADER, "ROLE": "single"}, "", "ROLE", "has no single"),
     ({**PLAIN, "PORT": "http"}, "", "PORT", "from 1 to 65535"),
     ({**PLAIN, "PORT": "0"}, "", "PORT", "from 1 to 65535"),
@@ -292,13 +293,13 @@ REFUSED = [
     ({**FOLLOWER, **PD, "GROUP": "decoder"}, "", "GROUP", "did you mean decode?"),
     ({**FOLLOWER, "LWS_WORKER_INDEX": "x", "NODE_RANK": ""}, "", "LWS_WORKER_INDEX", "number"),
     ({**PREFILL, "RECIPE": "", "MODEL": "m"}, "", "RECIPE", "needs a KV transfer"),
-    ({**PREFILL, "KV_PORT": "65535"}, "", "KV_PORT", "beyond 65535"),
-    ({**PREFILL, "KV_PORT": "7995"}, "", "PORT", "meet"),
+    ({**PREFILL, "KV_PORT": "65535"}, "", "KV_PORT", "exceed 65535"),
+    ({**PREFILL, "KV_PORT": "7995"}, "", "PORT", "overlap"),
     (PREFILL, "--kv-transfer-config x", "--kv-transfer-config", "JSON object"),
     (PREFILL, "--kv-transfer-config.kv_port x", "--kv-transfer-config", "not a port"),
     (PLAIN, "--port x", "--port", "not a whole number"),
     (PLAIN, "-tp", "--tensor-parallel-size", "needs one value"),
-    (PLAIN, "m --x", "arguments", "is no flag"),
+    (PLAIN, "m --x", "arguments", "is not a flag"),
 ]
 
 
@@ -306,15 +307,15 @@ REFUSED = [
 def test_refused(environ, tokens, where, part):
     error = refused(environ, *tokens.split())
     assert error.exit_code == 64
-    lines = [p.line() for p in error.problems if p.where == where]
-    assert any(part in line for line in lines), [p.line() for p in error.problems]
+    lines = [p.line() for p in error.findings if p.where == where]
+    assert any(part in line for line in lines), [p.line() for p in error.findings]
     assert len(lines) == 1
 
 
 def test_address_that_cannot_be_found(host):
     error = refused({"ROLE": "leader", **MULTI, "LOCAL_IP": "10.9.9.9"}, host=host)
-    assert [p.where for p in error.problems] == ["NIC"]
-    assert "eth1 192.168.0.1" in error.problems[0].line()
+    assert [p.where for p in error.findings] == ["NIC"]
+    assert "eth1 192.168.0.1" in error.findings[0].line()
 
 
 def test_everything_at_once():
@@ -329,10 +330,10 @@ def test_everything_at_once():
         },
         "z",
     )
-    assert sorted(p.where for p in error.problems) == sorted(
+    assert sorted(p.where for p in error.findings) == sorted(
         ["PORT", "TP_SIZE", "arguments", "RECIPE", "ASCEND_PLATFORM", "VLLM_ASCEND_RELEASE", "ROLE"]
     )
-    assert all("\n" not in p.line() for p in error.problems)
+    assert all("\n" not in p.line() for p in error.findings)
 
 
 # Values that mean something somewhere, mixed with anything else.
@@ -353,19 +354,19 @@ TOKEN = st.one_of(
 )
 
 
-def check_problems(error: Refused) -> None:
-    assert error.problems
+def check_findings(error: Refused) -> None:
+    assert error.findings
     assert error.exit_code in (64, 65)
-    assert all(p.line() and p.fix and p.line().isprintable() for p in error.problems)
+    assert all(p.line() and p.fix and p.line().isprintable() for p in error.findings)
 
 
 @given(START, st.dictionaries(NAME, VALUE, max_size=6), st.lists(TOKEN, max_size=4))
-def test_any_environment_is_a_plan_or_problems(start, change, tokens):
+def test_any_environment_is_a_plan_or_findings(start, change, tokens):
     host = Host(lambda: [("eth0", "10.0.0.1")], lambda _: "10.0.0.1")
     try:
         launch = plan({**start, **change}, tokens, host)
     except Refused as error:
-        check_problems(error)
+        check_findings(error)
         return
     assert list(launch.argv[:2]) == ["vllm", "serve"]
     assert not is_flag(launch.argv[2])

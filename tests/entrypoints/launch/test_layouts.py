@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import pytest
 
+from entrypoints.findings import Refused
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import is_flag
-from entrypoints.launch.plan import Launch, plan
-from entrypoints.problems import Refused
+from entrypoints.launch.model import Launch
+from entrypoints.plan import plan
 
 HERE = {"LOCAL_IP": "10.0.0.22", "NIC": "eth0"}
 DECODE = {"ROLE": "decode", "RECIPE": "qwen3-235b-a22b-w8a8/pd-3node-a3", **HERE}

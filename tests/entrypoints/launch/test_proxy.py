@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from entrypoints import show
-from entrypoints.launch.plan import plan
-from entrypoints.problems import Refused
+from entrypoints.findings import Refused
+from entrypoints.plan import plan
 
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
 PROXY = {
@@ -25,7 +25,7 @@ def refused(environ: dict[str, str], *tokens: str) -> list[str]:
     with pytest.raises(Refused) as caught:
         plan(environ, tokens)
     assert caught.value.exit_code == 64
-    return [problem.line() for problem in caught.value.problems]
+    return [finding.line() for finding in caught.value.findings]
 
 
 def test_router() -> None:
@@ -92,7 +92,7 @@ def test_the_recipe_says_which_protocol(tmp_path) -> None:
 
 def test_the_other_protocol_is_refused() -> None:
     (line,) = refused(PROXY, "--kv-connector", "mooncake")
-    assert line.startswith("--kv-connector: 'mooncake' is another protocol")
+    assert line.startswith("--kv-connector: 'mooncake' is not the protocol")
     assert "vllm-router 0.1.17" in line
     assert plan(PROXY, ["--kv_connector=nixl"]).argv.count("--kv-connector") == 1
 
@@ -107,7 +107,7 @@ def test_missing_and_doubled_endpoints() -> None:
 @pytest.mark.parametrize("text", ["10.0.0.1", "10.0.0.1:0", ":8000", "a:b", "h:1,", "h:70000"])
 def test_wrong_endpoints(text: str) -> None:
     (line,) = refused({**PROXY, "DECODE_ENDPOINTS": text})
-    assert "is no list of endpoints; give host:port" in line
+    assert "is not a list of endpoints; give host:port" in line
 
 
 def test_peers_are_in_the_plan() -> None:

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from entrypoints import show
-from entrypoints.launch import ray
-from entrypoints.launch.plan import plan
-from entrypoints.problems import Refused
+from entrypoints.findings import Refused
+from entrypoints.plan import plan
+from entrypoints.running import ray
 
 HEAD = {
     "ROLE": "ray-head",
@@ -98,7 +98,7 @@ def test_worker_needs_no_recipe() -> None:
 def test_worker_refuses(change, tokens, where) -> None:
     with pytest.raises(Refused) as caught:
         plan({**WORKER, **change}, tokens)
-    assert where in [p.where for p in caught.value.problems]
+    assert where in [p.where for p in caught.value.findings]
     assert caught.value.exit_code == 64
 
 
@@ -136,7 +136,7 @@ def test_wait_until_the_cluster_is_complete() -> None:
     assert said == [
         "ray: 0 of 16 NPUs, 60 s left",
         "ray: 8 of 16 NPUs, 58 s left",
-        "ray: 16 NPUs are there",
+        "ray: 16 NPUs are available",
     ]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from entrypoints.findings import Finding
 from entrypoints.inputs import stack
-from entrypoints.preflight import CHECKS, Finding, Machine, Needs, examine
-from entrypoints.preflight.look import look
+from entrypoints.preflight import CHECKS, Machine, Needs, examine
+from entrypoints.preflight.inspection import inspect
 from entrypoints.preflight.machine import Output, Space, User
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -154,7 +155,7 @@ def check() -> Check:
     """`check(fake, "code")`: what the one check finds, with changed needs if any are given."""
 
     def run_one(fake: FakeMachine, code: str, **changes: Any) -> list[Finding]:
-        here = look(needs_of(fake, **changes), fake.machine())
+        here = inspect(needs_of(fake, **changes), fake.machine())
         (one,) = [check for check in CHECKS if check.code == code]
         return list(examine(here, [one]))
 

@@ -13,15 +13,15 @@ def by_code(findings):
 def test_the_image_fits(kind, tmp_path, check, request):
     fake = request.getfixturevalue({"a2": "a2", "a3": "fake"}[kind])
     found = by_code(check(fake, "platform"))
-    assert found["platform"].state == "ok"
-    assert found["npu-health"].state == "ok"
-    assert found["npu-in-use"].state == "warning"
+    assert found["platform"].severity == "ok"
+    assert found["npu-health"].severity == "ok"
+    assert found["npu-in-use"].severity == "warning"
     assert "4711 (python3) is on device " in found["npu-in-use"].message
 
 
 def test_a2_image_on_a3(fake, check):
     found = by_code(check(fake, "platform", image="a2"))["platform"]
-    assert found.state == "failed"
+    assert found.severity == "error"
     assert found.message == "the image is for a2 (ascend910b1), the chips are ascend910_9392"
     assert found.fix == "use the image tagged v0.13.0rc1-a3"
 
@@ -29,7 +29,7 @@ def test_a2_image_on_a3(fake, check):
 def test_a3_image_on_a2_under_openeuler(a2, check):
     a2.write("/etc/os-release", 'NAME="openEuler"\nID="openEuler"\n')
     found = by_code(check(a2, "platform", image="a3"))["platform"]
-    assert (found.state, found.fix) == ("failed", "use the image tagged v0.13.0rc1-openeuler")
+    assert (found.severity, found.fix) == ("error", "use the image tagged v0.13.0rc1-openeuler")
 
 
 def test_the_table_is_enough_without_the_board(fake, check):
@@ -41,15 +41,15 @@ def test_another_chip(fake, check):
     board = "Chip Type : Ascend\nChip Name : 310P3\n"
     fake.says("npu-smi", "info", "-t", "board", "-i", "0", "-c", "0", text=board)
     found = by_code(check(fake, "platform"))["platform"]
-    assert (found.state, found.fix) == ("failed", "use the image tagged v0.13.0rc1-310p")
+    assert (found.severity, found.fix) == ("error", "use the image tagged v0.13.0rc1-310p")
     fake.says("npu-smi", "info", "-t", "board", "-i", "0", "-c", "0", text="Chip Name : X1")
-    assert by_code(check(fake, "platform"))["platform"].state == "warning"
+    assert by_code(check(fake, "platform"))["platform"].severity == "warning"
 
 
 def test_without_npu_smi(fake, check):
     fake.remove("/usr/local/bin/npu-smi")
     (found,) = check(fake, "platform")
-    assert found.state == "skipped"
+    assert found.severity == "skipped"
     assert "npu-smi is not here" in found.message
 
 
@@ -57,7 +57,7 @@ def test_without_npu_smi(fake, check):
 def test_npu_smi_fails(fake, check, code):
     fake.says("npu-smi", "info", text="dcmi module initialize failed. ret is -8005", code=code)
     (found,) = check(fake, "platform")
-    assert found.state == "warning"
+    assert found.severity == "warning"
     assert "-8005" in found.message
 
 
@@ -67,8 +67,8 @@ def test_sick_chips_that_are_used(fake, check):
     assert row in text
     fake.says("npu-smi", "info", text=text.replace(row, row.replace("OK ", "Critical "), 1))
     found = by_code(check(fake, "platform"))["npu-health"]
-    assert (found.state, found.message) == ("warning", "device 2 is Critical")
-    assert by_code(check(fake, "platform", devices=2))["npu-health"].state == "ok"
+    assert (found.severity, found.message) == ("warning", "device 2 is Critical")
+    assert by_code(check(fake, "platform", devices=2))["npu-health"].severity == "ok"
 
 
 def test_others_on_devices_not_used(fake, check):

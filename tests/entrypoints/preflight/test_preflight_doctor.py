@@ -8,8 +8,8 @@ import pytest
 from invoke.exceptions import Exit
 
 from commands import launch
+from entrypoints.findings import Refused
 from entrypoints.preflight import doctor
-from entrypoints.problems import Refused
 
 
 def run(fake, platform=None, **changes):
@@ -30,7 +30,7 @@ def test_a_host_is_recognised(kind, request):
     assert found["platform"].message.endswith(f" is {fake.kind}")
     assert found["devices"].message.startswith(f"{fake.devices} are here")
     assert found["docker"].message == "27.0.1"
-    assert {c for c, f in found.items() if f.state == "skipped"} == {
+    assert {c for c, f in found.items() if f.severity == "skipped"} == {
         "ports",
         "shared-memory",
         "weights",
@@ -52,14 +52,14 @@ def test_options_are_what_exists(fake):
 def test_fewer_devices_than_the_platform_has(fake):
     fake.remove("/dev/davinci7")
     found = by_code(run(fake))["devices"]
-    assert found.state == "warning"
+    assert found.severity == "warning"
     assert found.message == "15 are here (0-6, 8-15), Atlas 800 A3 has 16"
 
 
 def test_what_only_several_nodes_need_is_a_warning(fake):
     fake.remove("/etc/hccn.conf")
     report = run(fake)
-    assert by_code(report)["hccn-conf"].state == "warning"
+    assert by_code(report)["hccn-conf"].severity == "warning"
     assert not report.failed
 
 
@@ -73,14 +73,14 @@ def test_no_npus(fake):
     for n in range(16):
         fake.remove(f"/dev/davinci{n}")
     report = run(fake)
-    assert [f.code for f in report.findings if f.state == "failed"] == ["devices"]
+    assert [f.code for f in report.findings if f.severity == "error"] == ["devices"]
     assert report.options == []
 
 
 def test_no_network_and_no_engine(fake):
     fake.addresses = [("lo", "127.0.0.1")]
     found = by_code(run(fake))
-    assert found["nic"].state == found["docker"].state == "warning"
+    assert found["nic"].severity == found["docker"].severity == "warning"
 
 
 def test_text_and_json(fake):
@@ -92,7 +92,7 @@ def test_text_and_json(fake):
 def test_unknown_names():
     with pytest.raises(Refused) as refused:
         doctor.run("a9", "v9", {})
-    assert [p.where for p in refused.value.problems] == ["ASCEND_PLATFORM", "VLLM_ASCEND_RELEASE"]
+    assert [p.where for p in refused.value.findings] == ["ASCEND_PLATFORM", "VLLM_ASCEND_RELEASE"]
 
 
 def test_the_task(monkeypatch, fake, capsys):

@@ -23,7 +23,7 @@ LIB64 = "/usr/local/Ascend/driver/lib64/driver"
 def test_version(fake, check, have, release, state):
     fake.write("/usr/local/Ascend/driver/version.info", f"Version={have}\n")
     (found,) = check(fake, "driver-version", release=release)
-    assert found.state == state
+    assert found.severity == state
     if state == "warning":
         assert found.source.startswith(f"vllm-ascend {release}:")
 
@@ -36,14 +36,14 @@ def test_files_that_are_not_mounted(fake, check):
         ("driver-install", "/etc/ascend_install.info"),
     ):
         (found,) = check(fake, code)
-        assert (found.state, found.fix) == ("warning", f"give docker run -v {path}:{path}:ro")
+        assert (found.severity, found.fix) == ("warning", f"give docker run -v {path}:{path}:ro")
 
 
 def test_install_info_says_where(fake, check):
     (found,) = check(fake, "driver-install")
-    assert found.message == "/etc/ascend_install.info says /usr/local/Ascend"
+    assert found.message == "/etc/ascend_install.info names /usr/local/Ascend"
     fake.write("/etc/ascend_install.info", "UserName=x\n")
-    assert [f.state for f in check(fake, "driver-install")] == ["warning"]
+    assert [f.severity for f in check(fake, "driver-install")] == ["warning"]
 
 
 def test_libraries(fake, check):
@@ -51,11 +51,11 @@ def test_libraries(fake, check):
         f"libascend_hal.so is in {LIB64}"
     ]
     (found,) = check(fake, "driver-libraries", env={"LD_LIBRARY_PATH": "/opt/lib"})
-    assert found.state == "failed"
+    assert found.severity == "error"
     assert "LD_LIBRARY_PATH leaves out" in found.message
     fake.remove(f"{LIB64}/libascend_hal.so")
     (found,) = check(fake, "driver-libraries")
-    assert found.state == "failed"
+    assert found.severity == "error"
     assert found.fix.startswith("give docker run -v /usr/local/Ascend/driver/lib64:")
 
 
@@ -64,4 +64,4 @@ def test_a_stub_is_no_driver(fake, check):
     fake.remove(f"{LIB64}/libascend_hal.so")
     fake.write(f"{stub}/libascend_hal.so")
     (found,) = check(fake, "driver-libraries", env={"LD_LIBRARY_PATH": stub})
-    assert found.state == "failed"
+    assert found.severity == "error"

@@ -18,8 +18,8 @@ def one(findings):
 
 
 def test_nic(fake, check):
-    assert one(check(fake, "nic")).state == "ok"
-    assert one(check(fake, "nic", nic=None, local_ip=None)).state == "skipped"
+    assert one(check(fake, "nic")).severity == "ok"
+    assert one(check(fake, "nic", nic=None, local_ip=None)).severity == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_nic_is_wrong(fake, check, changes, message):
     fake.write("/sys/class/net/eth1/operstate", "unknown\n")
     fake.write("/sys/class/net/eth2/operstate", "down\n")
     found = one(check(fake, "nic", **changes))
-    assert (found.state, found.message) == ("failed", message)
+    assert (found.severity, found.message) == ("error", message)
     if "down" not in message:
         assert "eth0 192.0.2.1" in found.fix
 
@@ -46,8 +46,11 @@ def test_ports(fake, check):
     assert found.message == "free: api 8000, kv 36000-36015, adxl 20000-20099"
     fake.taken = {8000: "Address already in use", 20007: "Address already in use"}
     api, adxl = check(fake, "ports")
-    assert (api.state, api.message) == ("failed", "api port 8000 is taken: Address already in use")
-    assert (adxl.state, "20007" in adxl.message) == ("warning", True)
+    assert (api.severity, api.message) == (
+        "error",
+        "api port 8000 is taken: Address already in use",
+    )
+    assert (adxl.severity, "20007" in adxl.message) == ("warning", True)
 
 
 def test_who_holds_a_port(fake, check):
@@ -74,12 +77,12 @@ def test_a_real_port():
 
 @pytest.mark.parametrize(
     ("size", "devices", "state"),
-    [(64, 16, "failed"), (64, 1, "warning"), (1024, 16, "warning"), (16384, 16, "ok")],
+    [(64, 16, "error"), (64, 1, "warning"), (1024, 16, "warning"), (16384, 16, "ok")],
 )
 def test_shared_memory(fake, check, size, devices, state):
     fake.space["/dev/shm"] = Space(size * MIB, size * MIB)
     found = one(check(fake, "shared-memory", devices=devices))
-    assert found.state == state
+    assert found.severity == state
     assert str(size) in found.message
     if state != "ok":
         assert found.fix == "give docker run --shm-size=16g"
@@ -89,7 +92,7 @@ def test_clock(fake, check):
     assert one(check(fake, "clock")).message == "2026-03-01 12:00 UTC"
     fake.now = 0
     found = one(check(fake, "clock"))
-    assert found.state == "warning"
+    assert found.severity == "warning"
     assert found.message.startswith("1970-01-01 00:00 UTC is before 2025-12-17")
 
 
@@ -97,14 +100,14 @@ def test_clock_before_the_image(fake, check):
     import os
 
     os.utime(fake.write("/etc/ld.so.cache"), (fake.now + 10 * 86400,) * 2)
-    assert one(check(fake, "clock")).state == "warning"
+    assert one(check(fake, "clock")).severity == "warning"
 
 
 def test_host_name(fake, check):
-    assert one(check(fake, "host-name")).state == "ok"
+    assert one(check(fake, "host-name")).severity == "ok"
     fake.names["node"] = ["127.0.1.1"]
-    assert one(check(fake, "host-name")).state == "failed"
-    assert one(check(fake, "host-name", env={"GLOO_SOCKET_IFNAME": "eth0"})).state == "ok"
-    assert one(check(fake, "host-name", multi_node=False)).state == "ok"
+    assert one(check(fake, "host-name")).severity == "error"
+    assert one(check(fake, "host-name", env={"GLOO_SOCKET_IFNAME": "eth0"})).severity == "ok"
+    assert one(check(fake, "host-name", multi_node=False)).severity == "ok"
     del fake.names["node"]
-    assert one(check(fake, "host-name")).state == "warning"
+    assert one(check(fake, "host-name")).severity == "warning"

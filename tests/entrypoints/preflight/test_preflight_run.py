@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 import pytest
 
+from entrypoints import plan as launch
 from entrypoints import preflight
-from entrypoints.launch import plan as launch
+from entrypoints.findings import MACHINE as CODE
 from entrypoints.launch.network import Host
-from entrypoints.preflight import finding
+from entrypoints.preflight import report
 from entrypoints.preflight.machine import MACHINE
-from entrypoints.problems import MACHINE as CODE
 
 
 def test_a_machine_that_fits(fake, needs):
     found = preflight.run(needs(fake), fake.machine())
-    assert not finding.failed(found)
-    assert {f.code for f in found if f.state != "ok"} == {"npu-in-use"}
+    assert not report.failed(found)
+    assert {f.code for f in found if f.severity != "ok"} == {"npu-in-use"}
     assert {check.code for check in preflight.CHECKS} - {f.code for f in found} == {"fabric"}
 
 
@@ -32,8 +32,8 @@ def test_without_npus_one_thing_is_said(fake, needs):
     for n in range(16):
         fake.remove(f"/dev/davinci{n}")
     found = preflight.run(needs(fake), fake.machine())
-    assert [f.code for f in found if f.state == "failed"] == ["devices"]
-    skipped = {f.code for f in found if f.state == "skipped"}
+    assert [f.code for f in found if f.severity == "error"] == ["devices"]
+    skipped = {f.code for f in found if f.severity == "skipped"}
     assert skipped == {c.code for c in preflight.CHECKS if c.npu} - {"devices"}
     assert fake.asked == []
 
@@ -43,7 +43,7 @@ def test_a_role_without_npus(fake, needs):
     assert {f.message for f in found if f.code in ("devices", "fabric")} == {
         "this role uses no NPU"
     }
-    assert not finding.failed(found)
+    assert not report.failed(found)
 
 
 BREAKS = ["run", "taken", "addresses", "resolve", "user", "now", "space", "accessible"]
@@ -57,7 +57,7 @@ def test_a_check_that_breaks_hides_no_other(fake, needs, question):
             raise PermissionError(13, "no")
 
     found = preflight.run(needs(fake), fake.machine()._replace(**{question: Broken()}))
-    broken = [f for f in found if f.state == "failed"]
+    broken = [f for f in found if f.severity == "error"]
     assert broken
     assert {f.message for f in broken} == {"cannot be checked: PermissionError: [Errno 13] no"}
     codes = {f.code for f in found}
@@ -67,13 +67,12 @@ def test_a_check_that_breaks_hides_no_other(fake, needs, question):
 def test_findings_as_problems_text_and_json(fake, needs):
     fake.remove("/etc/hccn.conf")
     found = preflight.run(needs(fake), fake.machine())
-    (bad,) = [f for f in found if f.state == "failed"]
-    assert bad.problem().exit_code == CODE
-    assert bad.problem().line() == bad.line()
-    lines = finding.text(found).splitlines()
+    (bad,) = [f for f in found if f.severity == "error"]
+    assert bad.exit_code == CODE
+    lines = report.text(found).splitlines()
     assert f"failed   {bad.line()}" in lines
     assert lines[-1] == f"{len(found) - 2} ok, 1 warning, 1 failed, 0 skipped"
-    document = json.loads(json.dumps(finding.as_data(found)))
+    document = json.loads(json.dumps(report.as_data(found)))
     assert document["failed"] is True
     assert document["findings"][found.index(bad)]["fix"] == bad.fix
 
@@ -81,7 +80,7 @@ def test_findings_as_problems_text_and_json(fake, needs):
 def test_control_characters_stay_out_of_the_text(fake, needs):
     fake.names["node"] = ["127.0.0.1\x1b[31m\n"]
     found = preflight.run(needs(fake, env={"GLOO_SOCKET_IFNAME": "x"}), fake.machine())
-    text = finding.text(found)
+    text = report.text(found)
     assert "\x1b" not in text
     assert len(text.splitlines()) == len(found) + 1
 
@@ -108,7 +107,7 @@ def test_this_very_machine(tmp_path):
     environ = {"ROLE": "single", "MODEL": str(tmp_path), "PATH": os.environ["PATH"]}
     planned = launch.plan(environ)
     found = preflight.run(preflight.needs(planned, environ))
-    assert next(f for f in found if f.code == "weights").state == "failed"
+    assert next(f for f in found if f.code == "weights").severity == "error"
     assert not [f for f in found if f.message.startswith("cannot be checked")]
 
 

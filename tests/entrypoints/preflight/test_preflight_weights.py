@@ -16,12 +16,12 @@ def one(findings):
 
 def test_complete(fake, check):
     found = one(check(fake, "weights"))
-    assert (found.state, found.message) == ("ok", "/weights: complete, 2 files")
+    assert (found.severity, found.message) == ("ok", "/weights: complete, 2 files")
 
 
 def test_not_there(fake, check):
     found = one(check(fake, "weights", model="/data/none"))
-    assert (found.state, found.fix) == ("failed", "give docker run -v /data/none:/data/none:ro")
+    assert (found.severity, found.fix) == ("error", "give docker run -v /data/none:/data/none:ro")
 
 
 def test_missing_shards_are_named(fake, check):
@@ -35,13 +35,13 @@ def test_missing_shards_are_named(fake, check):
 def test_one_of_two_forms_is_enough(fake, check):
     index = {"weight_map": {"w": "consolidated-00001-of-00001.safetensors"}}
     fake.write("/weights/consolidated.safetensors.index.json", json.dumps(index))
-    assert one(check(fake, "weights")).state == "ok"
+    assert one(check(fake, "weights")).severity == "ok"
 
 
 def test_pointers_of_git_lfs(fake, check):
     fake.write(SHARD, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
     found = one(check(fake, "weights"))
-    assert found.state == "failed"
+    assert found.severity == "error"
     assert "git-lfs instead of files: model-00002" in found.message
 
 
@@ -64,7 +64,7 @@ def test_several_problems_at_once(fake, check):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 1}', "\xff", "[" * 100000])
 def test_a_broken_index(fake, check, text):
     fake.write("/weights/model.safetensors.index.json", text)
-    assert "is no index" in one(check(fake, "weights")).message
+    assert "is not an index" in one(check(fake, "weights")).message
 
 
 def test_no_weights(fake, check):
@@ -93,25 +93,25 @@ def test_a_link_to_nothing_in_the_cache(fake, check):
 
 def test_to_be_downloaded(fake, check):
     found = one(check(fake, "weights", model="org/name"))
-    assert found.state == "warning"
+    assert found.severity == "warning"
     assert "50 GiB are free in /root/.cache/huggingface/hub" in found.message
 
 
 def test_offline(fake, check):
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/cache"}
     found = one(check(fake, "weights", model="org/name", env=env))
-    assert found.state == "failed"
+    assert found.severity == "error"
     assert "not in /cache/hub; HF_HUB_OFFLINE forbids" in found.message
 
 
 @pytest.mark.parametrize("folder", ["models/org/na___me", "org/na___me", "hub/org/na.me"])
 def test_modelscope(fake, check, folder):
     env = {"VLLM_USE_MODELSCOPE": "true", "MODELSCOPE_CACHE": "/ms", "HF_HUB_OFFLINE": "1"}
-    assert one(check(fake, "weights", model="org/na.me", env=env)).state == "warning"
+    assert one(check(fake, "weights", model="org/na.me", env=env)).severity == "warning"
     fake.weights(f"/ms/{folder}", 1)
-    assert one(check(fake, "weights", model="org/na.me", env=env)).state == "ok"
+    assert one(check(fake, "weights", model="org/na.me", env=env)).severity == "ok"
 
 
 def test_nothing_to_look_at(fake, check):
-    assert one(check(fake, "weights", model="")).state == "skipped"
-    assert one(check(fake, "weights", model="s3://bucket/model")).state == "skipped"
+    assert one(check(fake, "weights", model="")).severity == "skipped"
+    assert one(check(fake, "weights", model="s3://bucket/model")).severity == "skipped"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from entrypoints import rules
 from entrypoints.inputs import arguments, model, recipes, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.launch import kv, topology
+from entrypoints.launch.facts import Facts
 
 Setup = dict[str, Any]
 
@@ -35,19 +35,19 @@ def _model(raw: Any, flags: arguments.Flags, folder: Path) -> model.Model | None
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> Callable[[Setup], rules.Facts]:
+def facts(tmp_path: Path) -> Callable[[Setup], Facts]:
     """Setup -> Facts, through the same steps as a launch."""
 
-    def make(setup: Setup) -> rules.Facts:
-        problems: list = []
+    def make(setup: Setup) -> Facts:
+        findings: list = []
         variables = {key: str(value) for key, value in setup.get("set", {}).items()}
-        given = settings.read({"ROLE": "single", **variables}, problems)
-        role = topology.role_of(given, problems)
-        release = stack.release(setup.get("release"), problems)
-        platform = stack.platform(setup.get("platform", "a3"), problems)
+        given = settings.read({"ROLE": "single", **variables}, findings)
+        role = topology.role_of(given, findings)
+        release = stack.release(setup.get("release"), findings)
+        platform = stack.platform(setup.get("platform", "a3"), findings)
         recipe = _recipe(setup.get("recipe"), tmp_path)
-        place = topology.find(role, given, recipe, platform, None, problems)
-        assert not problems
+        place = topology.find(role, given, recipe, platform, None, findings)
+        assert not findings
         flags = arguments.merge({}, place.block.flags())
         config = setup.get("kv") or kv.config(given, recipe, place, release.kv_port)
         if config:
@@ -56,13 +56,13 @@ def facts(tmp_path: Path) -> Callable[[Setup], rules.Facts]:
         if place.role.headless:
             flags = arguments.merge(flags, [Flag("--headless")])
         tokens = shlex.split(setup.get("args", ""))
-        flags = arguments.merge(flags, arguments.parse(tokens, {}, problems))
-        transfer = kv.read(json.loads(json.dumps(config)), problems) if config else None
-        assert not problems
+        flags = arguments.merge(flags, arguments.parse(tokens, {}, findings))
+        transfer = kv.read(json.loads(json.dumps(config)), findings) if config else None
+        assert not findings
         ports = dict(setup.get("ports", {}))
         if transfer and transfer.mooncake:
             ports["adxl"] = list(release.adxl_ports.of(platform))
-        return rules.Facts(
+        return Facts(
             release,
             platform,
             recipe,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import string
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,15 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from entrypoints import rules
+from entrypoints.findings import ERROR, WARNING, Finding, Message, Refused, errors
 from entrypoints.inputs import arguments, data, model, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.launch import kv, topology
-from entrypoints.launch.plan import plan
-from entrypoints.problems import Refused
-from entrypoints.rules.facts import ERROR, WARNING, number
+from entrypoints.launch.facts import Facts, number
+from entrypoints.plan import plan
 from tests import ROOT
 
+CHECKS = {one.code: one for one in rules.CHECKS}
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 KEY = st.sampled_from(
     (
@@ -40,10 +43,23 @@ def setups(kind: str) -> list:
     ]
 
 
-def found(code: str, facts: rules.Facts) -> list:
-    problems: list = []
-    advice = rules.check(facts, problems)
-    return [one for one in (*problems, *advice) if one.code == code]
+def found(code: str, facts: Facts) -> list:
+    return [one for one in rules.check(facts) if one.code == code]
+
+
+def pattern(template: str) -> str:
+    """A template as a regular expression, with anything in place of a value."""
+    parts = string.Formatter().parse(template)
+    return "".join(
+        re.escape(text) + ("(.*)" if name is not None else "") for text, name, *_ in parts
+    )
+
+
+def is_made_by(finding: Finding, message: Message) -> bool:
+    texts = zip(message[:3], (finding.message, finding.fix, finding.where), strict=True)
+    return (message.code, message.severity) == (finding.code, finding.severity) and all(
+        re.fullmatch(pattern(template), text, re.DOTALL) for template, text in texts
+    )
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("fires"))
@@ -54,12 +70,22 @@ def test_fires(code, setup, facts):
         assert each.message
         assert each.fix
         assert each.source
-        assert getattr(each, "where", "warning")  # an error says where
+        assert each.where or each.severity == WARNING
+        assert any(is_made_by(each, message) for message in CHECKS[code].messages)
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("silent"))
 def test_silent(code, setup, facts):
     assert found(code, facts(setup)) == []
+
+
+def test_every_check_has_messages():
+    for one in rules.CHECKS:
+        assert one.messages
+        for message in one.messages:
+            assert all((message.text, message.fix, message.source))
+            assert (message.code, message.severity) == (one.code, one.severity)
+            assert message.where or one.severity == WARNING
 
 
 def test_every_check_has_cases():
@@ -88,7 +114,7 @@ def test_the_reference_is_allowed(case, release):
     try:
         launch = plan({**case["inputs"], "VLLM_ASCEND_RELEASE": release})
     except Refused as error:
-        refused = {p.code for p in error.problems}
+        refused = {p.code for p in error.findings}
     else:
         refused = set()
     if refused:
@@ -99,22 +125,19 @@ def test_the_reference_is_allowed(case, release):
     assert place is not None
     flags = arguments.merge({}, arguments.parse(launch.argv[3:], {}, seen))
     config = arguments.json_of(flags, "--kv-transfer-config")
-    rules.check(
-        rules.Facts(
-            node.release,
-            node.platform,
-            node.recipe,
-            place,
-            kv.read(config, seen) if config else None,
-            launch.ports,
-            flags,
-            launch.env,
-            model.find(node.model, flags),
-            place.block.concurrency,
-        ),
-        seen,
+    facts = Facts(
+        node.release,
+        node.platform,
+        node.recipe,
+        place,
+        kv.read(config, seen) if config else None,
+        launch.ports,
+        flags,
+        launch.env,
+        model.find(node.model, flags),
+        place.block.concurrency,
     )
-    assert seen == []
+    assert errors([*seen, *rules.check(facts)]) == ()
 
 
 JSON = st.recursive(
@@ -128,12 +151,12 @@ JSON = st.recursive(
 @hypothesis(max_examples=300, deadline=None)
 def test_strange_values_are_survived(raw, config, text):
     """Whatever a flag's JSON holds, a rule looks away from what it does not understand."""
-    problems: list = []
-    variables = settings.read({"ROLE": "prefill", "TP_SIZE": "8"}, problems)
-    release = stack.release("v0.23.0", problems)
-    platform = stack.platform("a3", problems)
-    role = topology.role_of(variables, problems)
-    place = topology.find(role, variables, None, platform, None, problems)
+    findings: list = []
+    variables = settings.read({"ROLE": "prefill", "TP_SIZE": "8"}, findings)
+    release = stack.release("v0.23.0", findings)
+    platform = stack.platform("a3", findings)
+    role = topology.role_of(variables, findings)
+    place = topology.find(role, variables, None, platform, None, findings)
     numbers = ("--max-num-seqs", "--max-model-len", "--gpu-memory-utilization")
     documents = ("--kv-transfer-config", "--additional-config", "--hf-overrides")
     flags = {name: (Flag(name, (text,)),) for name in numbers}
@@ -142,6 +165,4 @@ def test_strange_values_are_survived(raw, config, text):
     transfer = kv.Transfer("MooncakeConnectorV1", True, 1, extra, "kv_producer", ("", "x"))
     env = {"HCCL_IF_BASE_PORT": text, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": text}
     known = model._model(config, extra, 16, "test")
-    rules.check(
-        rules.Facts(release, platform, None, place, transfer, {}, flags, env, known), problems
-    )
+    rules.check(Facts(release, platform, None, place, transfer, {}, flags, env, known))

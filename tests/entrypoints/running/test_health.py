@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from entrypoints.launch.plan import plan
+from entrypoints.plan import plan
 from entrypoints.running import health, procfs, reach, watched
 from entrypoints.running.health import Machine
 from entrypoints.running.procfs import Process

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from entrypoints.findings import Refused
 from entrypoints.inputs import catalogue, data, recipes, stack
-from entrypoints.problems import Refused
 
 RECIPE = "model: m\nroles: {single: {}}\n"
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.launch.plan import Peer
+from entrypoints.launch.model import Peer
 from entrypoints.running.leader import Leader
 from entrypoints.running.reach import Answer
 from tests.entrypoints.servers import serving
 
 PARENT = """
 import json, sys
-from entrypoints.launch.plan import Peer
+from entrypoints.launch.model import Peer
 from entrypoints.running.supervise import run
 options = json.loads(sys.argv[1])
 if "leader" in options:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.launch.plan import Peer
-from entrypoints.problems import Refused
+from entrypoints.findings import Refused
+from entrypoints.launch.model import Peer
 from entrypoints.running import wait
 from entrypoints.running.reach import Answer, Target
 from tests.entrypoints.servers import closed_port, listening, serving
@@ -94,7 +94,7 @@ def test_countdown():
         assert due - 5 <= seconds <= due
 
 
-def test_every_missing_peer_is_a_problem():
+def test_every_missing_peer_is_a_finding():
     peers = [LEADER, Peer("a", "10.0.0.2", 1), Peer("b", "10.0.0.3", 1), Peer("c", "10.0.0.4", 1)]
     errors = {
         "10.0.0.1": "connection refused",
@@ -105,10 +105,10 @@ def test_every_missing_peer_is_a_problem():
     said: list[str] = []
     refused = waited(peers, 10, lambda target, _: Answer(0, errors[target.host]), said)
     assert refused.exit_code == 69
-    assert [p.code for p in refused.problems] == ["peer-unreachable"] * 3
-    assert [p.where.split(" (")[0] for p in refused.problems] == ["the leader", "a", "b"]
-    first, second, third = (p.line() for p in refused.problems)
-    assert "the leader (10.0.0.1:13389): not there after 10 s and " in first
+    assert [p.code for p in refused.findings] == ["peer-unreachable"] * 3
+    assert [p.where.split(" (")[0] for p in refused.findings] == ["the leader", "a", "b"]
+    first, second, third = (p.line() for p in refused.findings)
+    assert "the leader (10.0.0.1:13389): not reachable after 10 s and " in first
     assert "attempts: connection refused; the host is up" in first
     assert "restart the whole group" in first
     assert "firewall" in second
@@ -131,7 +131,7 @@ def test_a_dead_host_does_not_delay_the_others():
     said: list[str] = []
     refused = waited([Peer("d", "dead", 1), Peer("l", "live", 1)], 30, attempt, said)
     over.set()
-    assert [p.where for p in refused.problems] == ["d (dead:1)"]
+    assert [p.where for p in refused.findings] == ["d (dead:1)"]
     assert "0 attempts: no answer" in str(refused)
     assert any("l (live:1) is there" in line for line in said)
 
@@ -152,7 +152,7 @@ def test_nothing_is_asked_after_the_end():
 
 SCRIPT = """
 import sys
-from entrypoints.launch.plan import Peer
+from entrypoints.launch.model import Peer
 from entrypoints.running.wait import wait
 wait([Peer("the leader", "127.0.0.1", {port})], 60, lambda line: print(line, flush=True))
 """

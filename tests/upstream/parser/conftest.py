@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
+from entrypoints import plan as launch
+from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.recipes import Block
 from entrypoints.inputs.roles import ROLES
-from entrypoints.launch import plan as launch
-from entrypoints.problems import Problem, Refused
 from images.locking.index import Wheels
 from upstream.catalogues import flags
 
@@ -33,7 +33,7 @@ class Command(NamedTuple):
 
     node: str
     argv: tuple[str, ...]
-    refused: tuple[Problem, ...] = ()
+    refused: tuple[Finding, ...] = ()
 
 
 def commands(release: str) -> list[Command]:
@@ -67,7 +67,7 @@ def command(node: str, environ: dict[str, str]) -> Command:
     try:
         return Command(node, tuple(launch.plan(environ).argv))
     except Refused as refused:
-        return Command(node, (), refused.problems)
+        return Command(node, (), refused.findings)
 
 
 def verdicts(version: str, argvs: Sequence[Sequence[str]]) -> list[str | None]:

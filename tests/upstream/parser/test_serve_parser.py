@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from entrypoints.findings import Finding
 from entrypoints.inputs import catalogue, stack
 from entrypoints.inputs.arguments import parse
 from entrypoints.inputs.catalogue import Catalogue
-from entrypoints.problems import Problem
 from tests.upstream.parser.conftest import ALWAYS, DEFAULT, RELEASES, VERSIONS, commands, verdicts
 
 pytestmark = pytest.mark.parser
@@ -132,7 +132,7 @@ def test_the_catalogue_refuses_what_the_parser_refuses(version):
         said = answered[argv] or ""
         if "validation error" in said and "JSON" not in said:
             continue  # of a key inside a configuration, which the catalogue does not know
-        problems: list[Problem] = []
+        problems: list[Finding] = []
         catalogue.check_flags(parse(line, known.aliases, problems), "", known, problems)
         if bool(problems) != said.startswith("exit 2"):
             differ[" ".join(line)] = (said, [p.line() for p in problems])

@@ -13,8 +13,8 @@ from typing import Any
 
 from engine import api, group, on_ray
 from engine.state import State
+from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, catalogue, stack
-from entrypoints.problems import Problem
 
 USAGE = 2  # argparse's
 
@@ -54,7 +54,7 @@ class Options:
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if argv[:1] != ["serve"] or argv[1:2] == [] or argv[1].startswith("-"):
         return _refuse("the recorded engine knows `vllm serve MODEL [flags]` only")
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     release = stack.release(environ.get("VLLM_ASCEND_RELEASE"), problems)
     if release is None:
         return _refuse(problems[0].line())

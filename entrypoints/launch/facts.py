@@ -1,9 +1,9 @@
-"""What a rule looks at, and what it says."""
+"""What the rules examine: one server's flags, environment and place, and what is known of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from entrypoints.inputs.arguments import Flags, json_of, value_of
 from entrypoints.inputs.model import Model
@@ -16,9 +16,6 @@ from entrypoints.record import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Any
 
-ERROR = "error"
-WARNING = "warning"
-
 # vllm: vllm/utils/argparse_utils.py, human_readable_int.
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kKmMgGtT]?)")
 _UNITS = "kmgt"
@@ -26,10 +23,10 @@ _NO_FLAGS: Flags = {}
 
 
 class Facts(NamedTuple):
-    """Everything that a rule may look at.
+    """Everything that a rule may examine.
 
-    `env`: the server's environment. `model`: None when nothing is known of it.
-    `concurrency`: requests expected at once. `executor`: empty for the one of the flags.
+    `env`: the server's environment. `model`: None when it is unknown.
+    `concurrency`: requests expected at once. `executor`: empty for the one that the flags name.
     """
 
     release: Release
@@ -49,7 +46,7 @@ class Facts(NamedTuple):
         return self.flags[flag][-1].name == flag if flag in self.flags else None
 
     def number(self, flag: str) -> int | None:
-        """The whole number that a flag says, with the units that vLLM knows."""
+        """The whole number that a flag is set to, with the units that vLLM knows."""
         return number(value_of(self.flags, flag) or "")
 
     def json(self, flag: str) -> Mapping[str, Any]:
@@ -87,35 +84,13 @@ class Facts(NamedTuple):
 
     @property
     def external(self) -> bool:
-        """Whether each rank is a server of its own behind someone else's load balancer."""
+        """Whether each rank is a server behind an external load balancer."""
         by_flag = self.on("--data-parallel-external-lb") or "--data-parallel-rank" in self.flags
         return self.place.layout == EXTERNAL or bool(by_flag)
 
 
-class Found(NamedTuple):
-    """What a rule says. `source` in place of the check's own, `where` for an error."""
-
-    message: str
-    fix: str
-    where: str = ""
-    source: str = ""
-
-
-Rule = Callable[[Facts], Iterator[Found]]
-
-
-class Check(NamedTuple):
-    """One check; docs/reference/checks.md shows all."""
-
-    code: str
-    severity: str
-    what: str
-    source: str
-    rule: Rule
-
-
 def number(text: str) -> int | None:
-    """`32k` is 32000 and `32K` 32768; None for anything else than a number."""
+    """A number with an optional unit: `32k` is 32000, `32K` 32768. None for anything else."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
         return None
