@@ -39,15 +39,14 @@ def bump(
     """
     from common.errors import EX_UNAVAILABLE, Finding, UserError
     from images.locking.index import Wheels
-    from upstream import index
-    from upstream.bump import bump as bumps
-    from upstream.bump import show
+    from upstream import package_index
+    from upstream.bump import bump_release, bump_report
 
     found = Wheels.of(environ(), wheels, torch_index)
-    name = bumps.named(release, lambda: index.versions("vllm-ascend"))
-    ours = bumps.Bump.of_project(found, tuple(words(wheels)), say)
-    done = bumps.run(ours, name, lock, dry_run, say)
-    output(format, show.data(done), lambda: show.text(done))
+    name = bump_release.resolve_release(release, lambda: package_index.versions("vllm-ascend"))
+    project = bump_release.Project.checkout(found, tuple(words(wheels)), say)
+    done = bump_release.run(project, name, lock, dry_run, say)
+    output(format, bump_report.data(done), lambda: bump_report.text(done))
     if done.failed:
         failed = [one for one in done.steps if one.outcome == "failed"]
         problems = [Finding(one.name, one.detail, one.command) for one in failed]
@@ -73,13 +72,13 @@ def audit(
     """
     from images.locking.index import Wheels
     from upstream import audit as audits
-    from upstream.audit import show
+    from upstream.audit import audit_report
 
     found = Wheels.of(environ(), wheels, torch_index)
-    ours = audits.Audit.of_project(found if flags else None, say)
-    statements = audits.run(ours, release or None, say)
-    output(format, show.data(statements), lambda: show.text(statements, confirmed))
-    audits.enforce(statements)
+    checkout = audits.Audit.checkout(found if flags else None, say)
+    results = audits.run(checkout, release or None, say)
+    output(format, audit_report.data(results), lambda: audit_report.text(results, confirmed))
+    audits.enforce(results)
 
 
 @command(checkout=True)
@@ -151,15 +150,15 @@ def flags(
     from common.errors import EX_DATAERR, UserError
     from images.locking.index import Wheels
     from images.matrix import load
-    from upstream.catalogues import flags as catalogues
+    from upstream.catalogues import catalogue_files
 
-    chosen = catalogues.chosen(load(), release, all)
+    chosen = catalogue_files.select(load(), release, all)
     found = Wheels.of(environ(), wheels, torch_index)
     changed: list[Path] = []
     if check:
-        if problems := catalogues.check(chosen, found, say):
+        if problems := catalogue_files.check(chosen, found, say):
             raise UserError(problems, EX_DATAERR)
     else:
-        changed = catalogues.update(chosen, found, say)
-    rows = catalogues.summary(chosen, changed)
-    output(format, rows, lambda: catalogues.summary_text(rows))
+        changed = catalogue_files.update(chosen, found, say)
+    rows = catalogue_files.summary(chosen, changed)
+    output(format, rows, lambda: catalogue_files.summary_text(rows))

@@ -1,4 +1,4 @@
-"""What a Dockerfile of upstream says: its base, its arguments, and what its commands install."""
+"""Parse upstream's Dockerfiles: base image, arguments, and what the commands install."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 
 from upstream.sources import Tree
 
-# Dockerfile, Dockerfile.a3, Dockerfile.310p.openEuler: the platform (a2 has no part), the OS.
+# Dockerfile, Dockerfile.a3, Dockerfile.310p.openEuler: the platform (a2 has no suffix), the OS.
 NAME = re.compile(r"Dockerfile(?:\.(?!openEuler$)(?P<platform>[^.]+))?(?P<openeuler>\.openEuler)?")
 FIRST_PLATFORM = "a2"
 PACKAGERS = {"apt": "apt", "apt-get": "apt", "yum": "dnf", "dnf": "dnf"}
@@ -20,7 +20,7 @@ REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a RUN instruction. `line`: where it starts, from 1."""
+    """A command of a RUN instruction. `line`: its first line, from 1."""
 
     line: int
     words: tuple[str, ...]
@@ -49,7 +49,7 @@ class Dockerfile:
 
     @cached_property
     def arguments(self) -> dict[str, tuple[str, int]]:
-        """ARG name -> (default, line); the first of a name holds."""
+        """ARG name → (default, line); the first definition counts."""
         found: dict[str, tuple[str, int]] = {}
         for number, line in enumerate(self.lines, 1):
             match = re.fullmatch(r"ARG (\w+)=(.*?)\s*", line)
@@ -59,15 +59,15 @@ class Dockerfile:
 
     @property
     def base(self) -> tuple[str, int] | None:
-        """The image of the last FROM with its arguments filled in, and its line."""
+        """The image of the last FROM with its arguments expanded, and its line."""
         found = None
         for number, line in enumerate(self.lines, 1):
             if line.startswith("FROM "):
-                found = self.filled(line.split()[1]), number
+                found = self.expand(line.split()[1]), number
         return found
 
-    def filled(self, text: str) -> str:
-        """A text in which arguments stand for their defaults; other variables stay."""
+    def expand(self, text: str) -> str:
+        """Replace arguments with their defaults; other variables stay."""
 
         def default(match: re.Match[str]) -> str:
             name = match[1] or match[2]
@@ -80,27 +80,27 @@ class Dockerfile:
         return tuple(self._commands())
 
     def _commands(self) -> Iterator[Command]:
-        inside = False
-        open_at, text = 0, ""
+        in_run = False
+        first_line, text = 0, ""
         for number, line in enumerate(self.lines, 1):
-            if not inside and not line.startswith("RUN "):
+            if not in_run and not line.startswith("RUN "):
                 continue
-            body = line.removeprefix("RUN ") if not inside else line
+            body = line.removeprefix("RUN ") if not in_run else line
             if body.lstrip().startswith("#"):  # a comment between continued lines
                 continue
-            inside = body.rstrip().endswith("\\")
+            in_run = body.rstrip().endswith("\\")
             text += body.rstrip().removesuffix("\\") + " "
-            open_at = open_at or number
-            # A command ends at an operator, or where the instruction does.
-            if not inside or re.search(r"(&&|;|\|\|)\s*$", text):
+            first_line = first_line or number
+            # A command ends at an operator, or with the instruction.
+            if not in_run or re.search(r"(&&|;|\|\|)\s*$", text):
                 for part in re.split(r"&&|;|\|\|", text):
-                    words = _words(self.filled(part))
+                    words = _words(self.expand(part))
                     if words:
-                        yield Command(open_at, words)
-                open_at, text = 0, ""
+                        yield Command(first_line, words)
+                first_line, text = 0, ""
 
     def installed(self, packager: str) -> Iterator[tuple[str, int]]:
-        """(package of the OS, line), in order."""
+        """(OS package, line) of every installation, in order."""
         for command in self.commands:
             first, *rest = command.words
             if PACKAGERS.get(first) == packager and "install" in rest:
@@ -108,12 +108,12 @@ class Dockerfile:
                 yield from ((word, command.line) for word in rest if not word.startswith("-"))
 
     def required(self) -> Iterator[tuple[str, int]]:
-        """(requirement or address that pip installs, line), in order."""
+        """(requirement or URL, line) of every pip installation, in order."""
         for command in self.commands:
             words = list(command.words)
             if "pip" not in words or "install" not in words[words.index("pip") :]:
                 continue
-            if "-e" in words or "--editable" in words:  # the release itself, or its vLLM
+            if "-e" in words or "--editable" in words:  # vllm-ascend itself, or its vLLM
                 continue
             rest = words[words.index("install") + 1 :]
             skip = False
@@ -123,7 +123,7 @@ class Dockerfile:
                 skip = word in OPTIONS_WITH_VALUE
 
     def downloads(self) -> Iterator[tuple[str, int]]:
-        """(address that wget or curl fetches, line)."""
+        """(URL, line) of every download with wget or curl."""
         variables: dict[str, str] = {}
         for command in self.commands:
             for word in command.words:
@@ -139,7 +139,7 @@ class Dockerfile:
 
 
 def dockerfiles(tree: Tree) -> tuple[Dockerfile, ...]:
-    """Those of the release's images, the first platform's first."""
+    """The Dockerfiles of a release; those of the first platform come first."""
     found = [Dockerfile(tree, path) for path in tree.files if NAME.fullmatch(path)]
     return tuple(sorted(found, key=lambda one: (one.platform != FIRST_PLATFORM, one.path)))
 
@@ -147,7 +147,7 @@ def dockerfiles(tree: Tree) -> tuple[Dockerfile, ...]:
 def _words(text: str) -> tuple[str, ...]:
     try:
         words = shlex.split(text)
-    except ValueError:  # a quote that a split at an operator cut through
+    except ValueError:  # an operator inside quotes
         words = text.split()
     while words and (words[0] in {"if", "then", "else", "elif", "fi", "do", "{", "}", "("}):
         words.pop(0)

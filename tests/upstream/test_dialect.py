@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from common.errors import EX_DATAERR, UserError
-from tests.upstream.made_sources import ASCEND, FACTORY, NAME, VLLM, made, without
+from tests.upstream.sample_sources import ASCEND, FACTORY, NAME, VLLM, made, without
 from upstream.dialect import derive
-from upstream.model import Derived
+from upstream.facts import Derived
 from upstream.sources import Sources, Tree
 
 
@@ -111,8 +111,8 @@ def test_ports_of_mooncake_are_asked_when_it_is_new_and_documents_may_differ() -
     assert asked(derived)["adxl_ports"] == {"base": 20000, "step": 100}
     (said,) = derived.contradictions
     assert (said.key, said.taken) == ("adxl_ports.step", 100)
-    assert [value for value, _ in said.said] == [100, 1000]  # what holds comes first
-    assert said.said[1][1] == "vllm-ascend v1.0.0: docs/source/guide.md:1"
+    assert [value for value, _ in said.claims] == [100, 1000]  # what holds comes first
+    assert said.claims[1][1] == "vllm-ascend v1.0.0: docs/source/guide.md:1"
     assert "adxl_ports" not in asked(derive(made(), {"mooncake": "v0.3.9"}))
 
 

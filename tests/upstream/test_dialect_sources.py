@@ -10,8 +10,8 @@ import yaml
 
 from tests import ROOT
 from upstream.audit import Audit
-from upstream.audit.statement import flat
-from upstream.dialect import derive, write
+from upstream.audit.audit_result import flat
+from upstream.dialect import derive, dialect_file
 from upstream.sources import Sources
 
 pytestmark = pytest.mark.index
@@ -30,7 +30,7 @@ def document(release: str) -> dict[str, Any]:
 def test_a_file_is_what_its_sources_say(release: str) -> None:
     text = (ENV / f"{release}.yaml").read_text()
     derived = derive(Sources.of(release), document(release))
-    assert write.render(write.document(derived)) == text
+    assert dialect_file.render(dialect_file.document(derived)) == text
     assert derived.decisions == ()
 
 

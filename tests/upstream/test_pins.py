@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from images.locking.lock import compatible
-from tests.upstream.made_releases import LATER, REQUIREMENTS, WHEELS, sources, vllm_ascend
-from upstream.bump import claims, pins
+from tests.upstream.sample_releases import LATER, REQUIREMENTS, WHEELS, sources, vllm_ascend
+from upstream.bump import fact_collector, pins
 from upstream.dockerfile import Dockerfile, dockerfiles
-from upstream.model import Derived
+from upstream.facts import Derived
 from upstream.sources import Tree
 
 
@@ -26,7 +26,7 @@ def cited(derived: Derived) -> dict[str, str]:
 
 
 def said(derived: Derived, key: str) -> list[tuple[object, str]]:
-    return [one for found in derived.contradictions if found.key == key for one in found.said]
+    return [one for found in derived.contradictions if found.key == key for one in found.claims]
 
 
 def test_the_entry() -> None:
@@ -205,5 +205,7 @@ def test_any_lines_are_read(lines: list[str]) -> None:
 
 def test_citations_in_one() -> None:
     places = ["vllm-ascend v1: a:1", "vllm-ascend v1: b:2", "vllm v2: c:3", "vllm-ascend v1: a:4"]
-    assert claims.lines(places) == "vllm-ascend v1: a:1, 4, b:2; vllm v2: c:3"
-    assert claims.lines([claims.lines(places)]) == claims.lines(places)
+    assert fact_collector.join_citations(places) == "vllm-ascend v1: a:1, 4, b:2; vllm v2: c:3"
+    assert fact_collector.join_citations(
+        [fact_collector.join_citations(places)]
+    ) == fact_collector.join_citations(places)

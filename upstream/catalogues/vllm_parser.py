@@ -1,12 +1,12 @@
-"""Asks the real `vllm serve` parser: `python vllm_parser.py options|verdicts`.
+"""Query the real `vllm serve` parser: `python vllm_parser.py options|verdicts`.
 
-Runs in the environment that flags.py makes, with that environment's interpreter; the answer is
-JSON on stdout, whatever vLLM itself prints goes to stderr.
+Runs in the environment of parser_environment.py. The answer is JSON on stdout; vLLM's own output
+goes to stderr.
 
-options: {"options": {name: {...}}, "variables": [...], "read": [...]}, the options as env/flags
-    keeps them, the variables of vllm.envs, and those that any of vLLM's sources reads.
+options: {"options": {name: {...}}, "variables": [...], "read": [...]}: the options as in env/flags,
+    the variables of vllm.envs, and those that vLLM's sources read.
 verdicts: a JSON list of command lines (`["serve", MODEL, ...]`) on stdin; for each, in order, null
-    when vLLM would go on to load the model, or the reason why not.
+    if vLLM would load the model, else the reason.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ READS = re.compile(
     r"""(?:getenv|environ(?:\.get|\.pop|\.setdefault)?)\s*[(\[]\s*["'](VLLM_[A-Z0-9_]+)["']"""
     r"""|["'](VLLM_[A-Z0-9_]+)["']\s+(?:not\s+)?in\s+os\.environ"""
 )
-# What converters are called (vllm/engine/arg_utils.py), and what they take.
+# Names of converters (vllm/engine/arg_utils.py) → types.
 TYPES = {
     "loads": "json",
     "parse_dataclass": "json:dataclass",
     "union_dict_and_str": "json|str",
-    "bool": "str",  # any text will do, and an option that is a switch has no converter
+    "bool": "str",  # accepts any text; switches have no converter
     "<lambda>": "str",
 }
 _PARSE = {"_parse_type", "parse_type"}
 _OPTIONAL = {"_optional_type", "optional_type"}
 
 
-def let_old_names_be() -> None:
-    """vLLM up to 0.17 asks torch._C._cpu for what a later torch has in torch.cpu alone."""
+def keep_old_names() -> None:
+    """Provide in torch._C._cpu, for vLLM up to 0.17, what later torch has only in torch.cpu."""
     torch = importlib.import_module("torch")
     for name, function in vars(torch.cpu).items():
         if name.startswith("_is_") and not hasattr(torch._C._cpu, name):
@@ -51,7 +51,7 @@ def let_old_names_be() -> None:
 
 def parsers() -> tuple[Any, Any, Any]:
     """The `vllm` parser, its `serve` parser, and the command behind it."""
-    let_old_names_be()
+    keep_old_names()
     try:
         utils = importlib.import_module("vllm.utils.argparse_utils")  # 0.12 and later
     except ModuleNotFoundError:
@@ -71,13 +71,13 @@ def options(serve: Any) -> dict[str, dict[str, Any]]:
     found = {}
     for action in serve._actions:
         if action.option_strings and not isinstance(action, argparse._HelpAction):
-            name, entry = described(action)
+            name, entry = describe(action)
             found[name] = entry
     return dict(sorted(found.items()))
 
 
-def described(action: Any) -> tuple[str, dict[str, Any]]:
-    """Name and entry of one option; keys that say nothing are left out."""
+def describe(action: Any) -> tuple[str, dict[str, Any]]:
+    """The name and entry of an option; empty keys are left out."""
     names = list(action.option_strings)
     negative = None
     if isinstance(action, argparse.BooleanOptionalAction):
@@ -89,57 +89,57 @@ def described(action: Any) -> tuple[str, dict[str, Any]]:
         "default": default_of(action),
         "aliases": sorted(one for one in names if one != name),
         "negative": negative,
-        "choices": spelled(action) if action.choices else None,
+        "choices": spell_choices(action) if action.choices else None,
         "nargs": None if action.nargs == 0 else action.nargs,
         "action": "append" if isinstance(action, argparse._AppendAction) else None,
     }
     return name, {key: value for key, value in entry.items() if value not in (None, [])}
 
 
-def spelled(action: Any) -> list[str]:
-    """The choices as they are written: argparse looks for the converted text among them."""
+def spell_choices(action: Any) -> list[str]:
+    """The choices as texts: argparse compares the converted text with them."""
     convert = action.type or str
     texts = (str(choice) for choice in action.choices)
     return [text for text in texts if convert(text) in action.choices]
 
 
 def type_of(action: Any) -> str:
-    """`flag` and `bool` take no value; `optional:` also takes None and an empty text."""
+    """The type: `flag` and `bool` take no value; `optional:` also accepts None and ""."""
     if isinstance(action, argparse.BooleanOptionalAction):
         return "bool"
     if action.nargs == 0:
         return "flag"
-    return "str" if action.type is None else named(action.type)
+    return "str" if action.type is None else converter_name(action.type)
 
 
-def named(convert: Callable[[str], Any]) -> str:
-    """The name of a converter, seen through vLLM's wrappers."""
+def converter_name(convert: Callable[[str], Any]) -> str:
+    """The name of a converter, inside vLLM's wrappers."""
     name = convert.__name__
     if name in _PARSE or name in _OPTIONAL:
         (inner,) = (
             cell.cell_contents for cell in convert.__closure__ or () if callable(cell.cell_contents)
         )
-        return ("optional:" if name in _OPTIONAL else "") + named(inner)
+        return ("optional:" if name in _OPTIONAL else "") + converter_name(inner)
     return TYPES.get(name, name)
 
 
 def default_of(action: Any) -> Any:
-    """The default where JSON can hold it; a config object is an object of its own, and left out."""
+    """The default if it is JSON data; config objects are left out."""
     value = action.default
-    if value is None or value is False or value is argparse.SUPPRESS or not plain(value):
+    if value is None or value is False or value is argparse.SUPPRESS or not is_json(value):
         return None
     return sorted(value) if isinstance(value, set) else value
 
 
-def plain(value: Any) -> bool:
+def is_json(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(isinstance(k, str) and plain(v) for k, v in value.items())
+        return all(isinstance(k, str) and is_json(v) for k, v in value.items())
     if isinstance(value, (list, tuple, set)):
-        return all(map(plain, value))
+        return all(map(is_json, value))
     return isinstance(value, (str, int, float)) and not dataclasses.is_dataclass(value)
 
 
-def read_anywhere() -> list[str]:
+def variables_read() -> list[str]:
     """The VLLM_* variables that any Python source of vLLM reads."""
     found = set()
     for path in Path(importlib.import_module("vllm").__file__ or "").parent.rglob("*.py"):
@@ -151,19 +151,19 @@ def read_anywhere() -> list[str]:
 # ---- verdicts ------------------------------------------------------------------------------------
 
 
-class Reached(Exception):
+class ModelLoad(Exception):
     """The command would load its model now."""
 
 
 def verdict(parse: Callable[[list[str]], Any], command: Any, argv: list[str]) -> str | None:
-    """None, or the last line of what vLLM says before it gives up."""
+    """None, or vLLM's last line before it gives up."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             args = parse(argv)
             command.validate(args)
             command.cmd(args)
-    except Reached:
+    except ModelLoad:
         return None
     except SystemExit as end:
         lines = said.getvalue().split("error: ", 1)[-1].split("\n")
@@ -174,10 +174,10 @@ def verdict(parse: Callable[[list[str]], Any], command: Any, argv: list[str]) ->
 
 
 def stop_before_loading() -> None:
-    """Cut `vllm serve` short once its arguments are an engine's: no socket, no model, no process.
+    """Stop `vllm serve` after it has built its engine arguments: no socket, no model, no process.
 
-    What stays is everything that vLLM checks before: combinations of flags, names of tool and
-    reasoning parsers, the engine's own arguments.
+    vLLM's earlier checks stay: combinations of flags, names of tool and reasoning parsers, and the
+    engine's own arguments.
     """
     serve = importlib.import_module("vllm.entrypoints.cli.serve")
     server = importlib.import_module("vllm.entrypoints.openai.api_server")
@@ -186,7 +186,7 @@ def stop_before_loading() -> None:
 
     def reached(args: Any) -> NoReturn:
         make(args)
-        raise Reached
+        raise ModelLoad
 
     def check(args: Any, **_: Any) -> tuple[str, None]:
         server.validate_api_server_args(args)
@@ -211,8 +211,8 @@ def stop_before_loading() -> None:
 
 
 @contextlib.contextmanager
-def stdout_of_our_own() -> Iterator[Any]:
-    """A stream to the real stdout, while everything else that is printed goes to stderr."""
+def separate_stdout() -> Iterator[Any]:
+    """A stream to the real stdout; everything else that is printed goes to stderr."""
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as own:
         os.dup2(2, 1)
@@ -220,7 +220,7 @@ def stdout_of_our_own() -> Iterator[Any]:
 
 
 def main(what: str) -> None:
-    with stdout_of_our_own() as out:
+    with separate_stdout() as out:
         top, serve, command = parsers()
         answer: Any
         if what == "options":
@@ -228,7 +228,7 @@ def main(what: str) -> None:
             answer = {
                 "options": options(serve),
                 "variables": sorted(variables),
-                "read": read_anywhere(),
+                "read": variables_read(),
             }
         else:
             stop_before_loading()

@@ -1,4 +1,4 @@
-"""A release's dialect: what env/releases states of it, derived from its sources."""
+"""A release's dialect: the content of env/releases, derived from its sources."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError
-from upstream.dialect import forms, gone, limits, python
-from upstream.dialect.known import ENVS, alone, trees
-from upstream.model import Contradiction, Decision, Derived, Fact
+from upstream.dialect import feature_forms, limits, python_source, removed_names
+from upstream.dialect.upstream_names import ENVS, package_trees, vllm_only
+from upstream.facts import Contradiction, Decision, Derived, Fact
 from upstream.sources import Sources
 
 __all__ = ["DERIVATIONS", "derive"]
@@ -16,16 +16,16 @@ __all__ = ["DERIVATIONS", "derive"]
 Found = Fact | Decision | Contradiction
 Derivation = Callable[[Sources, Mapping[str, Any]], Iterator[Found]]
 
-# Keys of env/releases in their order -> what derives them. `vllm`: whether vLLM's sources suffice.
+# Keys of env/releases in order → (their derivation, whether vLLM's sources suffice for it).
 DERIVATIONS: dict[str, tuple[Derivation, bool]] = {
     "vllm": (limits.vllm, False),
     "mooncake": (limits.mooncake, False),
     "kv_port": (limits.kv_port, True),
     "adxl_ports": (limits.adxl_ports, False),
-    "kv_extra_config_unread": (gone.extra_config, False),
-    "features": (forms.features, True),
-    "connectors": (gone.connectors, True),
-    "flags_gone": (gone.flags, True),
+    "kv_extra_config_unread": (removed_names.extra_config, False),
+    "features": (feature_forms.features, True),
+    "connectors": (removed_names.connectors, True),
+    "flags_gone": (removed_names.flags, True),
     "headless_api_servers": (limits.headless_api_servers, True),
     "async_scheduling_refused": (limits.async_scheduling_refused, True),
     "kv_blocks_checked": (limits.kv_blocks_checked, False),
@@ -41,20 +41,20 @@ DERIVATIONS: dict[str, tuple[Derivation, bool]] = {
 def derive(
     sources: Sources, previous: Mapping[str, Any], variables: Mapping[str, str] | None = None
 ) -> Derived:
-    """What the sources say of each key, dotted; the words of people come from `previous`.
+    """Derive a fact for each dotted key; texts written by people come from `previous`.
 
-    `previous`: the document of the release before, or of the same one, to see what is still so.
-    `variables`: names that vllm-ascend defined in earlier releases -> the last that did. Without
-    vllm-ascend, only what vLLM's own sources say is derived. Raises UserError (65) where variables
-    or flags are not found at all: then upstream has moved them, and not taken them out.
+    `previous`: the document of the previous release, or of the same one to check it. `variables`:
+    names that vllm-ascend defined in earlier releases → the last one that did. Without vllm-ascend,
+    derives only what vLLM's own sources state. Raises UserError (65) if the sources have no table
+    of variables or no flags at all: upstream has then moved them, not removed them.
     """
-    _landmarks(sources)
+    _check_landmarks(sources)
     found: list[Found] = []
-    for derivation, of_vllm in DERIVATIONS.values():
-        if of_vllm or not alone(sources):
+    for derivation, from_vllm in DERIVATIONS.values():
+        if from_vllm or not vllm_only(sources):
             found += derivation(sources, previous)
     stated = {one.key for one in found if isinstance(one, Fact)}
-    found += gone.variables(sources, previous, variables or {}, stated)
+    found += removed_names.variables(sources, previous, variables or {}, stated)
     return Derived(
         tuple(one for one in found if isinstance(one, Fact)),
         contradictions=tuple(one for one in found if isinstance(one, Contradiction)),
@@ -62,13 +62,13 @@ def derive(
     )
 
 
-def _landmarks(sources: Sources) -> None:
+def _check_landmarks(sources: Sources) -> None:
     problems = [
-        Finding(tree.cite(ENVS[package]), "has no table of variables that can be read")
-        for package, tree in trees(sources).items()
-        if tree.files and not python.variables(tree, ENVS[package])
+        Finding(tree.cite(ENVS[package]), "has no readable table of variables")
+        for package, tree in package_trees(sources).items()
+        if tree.files and not python_source.variables(tree, ENVS[package])
     ]
-    if not python.flags(trees(sources)["vllm"]):
-        problems.append(Finding(str(sources.vllm), "adds no flag that can be read"))
+    if not python_source.flags(package_trees(sources)["vllm"]):
+        problems.append(Finding(str(sources.vllm), "adds no readable flag"))
     if problems:
         raise UserError(problems, EX_DATAERR)

@@ -1,4 +1,4 @@
-"""What a release refuses, takes for granted or has as a default: one function for one key."""
+"""What a release refuses, asserts, or has as default: one function for each key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from packaging.version import InvalidVersion, Version
 
 from common.paths import ENV
-from upstream.dialect import python
-from upstream.dialect.known import ARGS, ENVS, known, trees
-from upstream.model import Contradiction, Decision, Fact
+from common.yaml import document
+from upstream.dialect import python_source
+from upstream.dialect.upstream_names import ARGS, ENVS, package_trees, upstream_names
+from upstream.facts import Contradiction, Decision, Fact
 from upstream.sources import Sources, Tree, vllm_version
 
 Found = Iterator[Fact | Decision | Contradiction]
@@ -39,8 +39,8 @@ def vllm(sources: Sources, previous: Mapping[str, Any]) -> Found:
 
 
 def mooncake(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """As the release's first Dockerfile that has one names it: a tag, or a wheel's version."""
-    found = next(_everywhere(sources.vllm_ascend, r"Dockerfile[^/]*", MOONCAKE), None)
+    """The tag or version in the first Dockerfile that has one."""
+    found = next(_find_all(sources.vllm_ascend, r"Dockerfile[^/]*", MOONCAKE), None)
     if found:
         yield Fact("mooncake", found[0][1], found[1])
     else:
@@ -49,43 +49,45 @@ def mooncake(sources: Sources, previous: Mapping[str, Any]) -> Found:
 
 
 def adxl_ports(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """By the version of Mooncake: the ports stand in its C++ alone."""
+    """By the version of Mooncake, since only its C++ code has the ports."""
     version = _mooncake(sources, previous)
     if version is None:
-        question = "which ports does Mooncake's ascend transport take? See its adxl base port"
+        question = "which ports does Mooncake's ascend transport use? See its adxl base port"
         yield Decision("adxl_ports", question, previous.get("adxl_ports"))
         return
     rule = _ports(version)
     yield Fact("adxl_ports.base", rule["base"], rule["source"])
     yield Fact("adxl_ports.step", rule["step"], rule["source"])
-    documented = next(_everywhere(sources.vllm_ascend, DOCUMENTS, RANGE), None)
-    for name, said in zip(
+    documented = next(_find_all(sources.vllm_ascend, DOCUMENTS, RANGE), None)
+    for name, text in zip(
         ("base", "step"), documented[0].groups() if documented else (), strict=False
     ):
-        if documented and int(said) != rule[name]:
-            claims = ((rule[name], rule["source"]), (int(said), documented[1]))
+        if documented and int(text) != rule[name]:
+            claims = ((rule[name], rule["source"]), (int(text), documented[1]))
             yield Contradiction(f"adxl_ports.{name}", claims, rule[name])
     before = _version(str(previous.get("mooncake", "")))
     if before is None or before.release[:2] != version.release[:2]:
         question = (
-            f"Mooncake {version} is new here: do its ascend transport's ports still begin at"
-            f" {rule['base']} and take {rule['step']} a device? They stand in its C++"
-            " (mooncake-transfer-engine/src/transport/ascend_transport), in no Python package"
+            f"Mooncake {version} is new: do the ports of its ascend transport still start at"
+            f" {rule['base']}, with {rule['step']} for each device? Only its C++ code has them"
+            " (mooncake-transfer-engine/src/transport/ascend_transport)"
         )
         yield Decision("adxl_ports", question, {"base": rule["base"], "step": rule["step"]})
 
 
 def kv_port(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """vLLM's own default; where Mooncake takes 1,000 ports a device, beyond those of an A3 node."""
-    default = python.field(trees(sources)["vllm"], TRANSFER, "KVTransferConfig", "kv_port")
+    """vLLM's default, or above an A3 node's ports if Mooncake uses 1,000 for each device."""
+    default = python_source.field(
+        package_trees(sources)["vllm"], TRANSFER, "KVTransferConfig", "kv_port"
+    )
     if default is None:
-        question = f"{TRANSFER} has no default of kv_port: which port is the first?"
+        question = f"{TRANSFER} has no default kv_port: which is the first port?"
         yield Decision("kv_port", question, previous.get("kv_port"))
         return
     version = _mooncake(sources, previous)
     rule = _ports(version) if version else None
     if rule and rule["step"] >= 1000:
-        devices = yaml.safe_load((ENV / "platforms" / "a3.yaml").read_text("utf-8"))["devices"]
+        devices = document(ENV / "platforms" / "a3.yaml")["devices"]
         yield Fact("kv_port", rule["base"] + rule["step"] * devices, rule["source"])
     else:
         yield Fact("kv_port", default.value, default.source)
@@ -93,16 +95,16 @@ def kv_port(sources: Sources, previous: Mapping[str, Any]) -> Found:
 
 def gpu_memory_utilization(sources: Sources, previous: Mapping[str, Any]) -> Found:
     name = "gpu_memory_utilization"
-    default = python.field(trees(sources)["vllm"], CACHE, "CacheConfig", name)
+    default = python_source.field(package_trees(sources)["vllm"], CACHE, "CacheConfig", name)
     if default:
         yield Fact(name, default.value, default.source)
     else:
-        yield Decision(name, f"{CACHE} has no default of it: what is it?", previous.get(name))
+        yield Decision(name, f"{CACHE} has no default: what is it?", previous.get(name))
 
 
 def headless_api_servers(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """A headless node refuses --api-server-count above 1; later releases refuse any."""
-    key, tree = "headless_api_servers.most", trees(sources)["vllm"]
+    """Early releases refuse --api-server-count above 1 on a headless node, later ones any."""
+    key, tree = "headless_api_servers.most", package_trees(sources)["vllm"]
     none = next(tree.find(SERVE, r"if args\.api_server_count is not None and .* > 0:"), None)
     one = next(tree.find(SERVE, r"if args\.api_server_count > 1:\n\s+raise .*headless"), None)
     if none:
@@ -110,28 +112,28 @@ def headless_api_servers(sources: Sources, previous: Mapping[str, Any]) -> Found
     elif one:
         yield Fact(key, 1, one[1])
     else:
-        question = f"{SERVE} compares no api_server_count: how many may a headless node have?"
-        yield Decision(key, question, _at(previous, key))
+        question = f"{SERVE} does not check api_server_count: how many may a headless node have?"
+        yield Decision(key, question, _lookup(previous, key))
 
 
 def async_scheduling_refused(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """What the branch for an explicit --async-scheduling raises on."""
-    key, tree = "async_scheduling_refused", trees(sources)["vllm"]
+    """The conditions under which an explicit --async-scheduling raises."""
+    key, tree = "async_scheduling_refused", package_trees(sources)["vllm"]
     for path, test in (
         (CONFIG, "self.scheduler_config.async_scheduling"),
         (ARGS, "self.async_scheduling"),
     ):
-        for branch in python.conditions(tree, path, test):
-            if any(map(python.raises, branch.body)):
+        for branch in python_source.conditions(tree, path, test):
+            if any(map(python_source.raises, branch.body)):
                 yield from _refusals(tree, path, branch)
                 return
-    question = "no file of vLLM refuses --async-scheduling as before: where is it refused?"
+    question = "vLLM no longer refuses --async-scheduling in the known files: where does it?"
     yield Decision(key, question, previous.get(key))
 
 
 def _refusals(tree: Tree, path: str, branch: ast.If) -> Found:
     inner = [one for node in branch.body for one in ast.walk(node) if isinstance(one, ast.If)]
-    tests = [ast.unparse(one.test) for one in inner if any(map(python.raises, one.body))]
+    tests = [ast.unparse(one.test) for one in inner if any(map(python_source.raises, one.body))]
     source = tree.cite(path, branch.lineno)
     executors: list[str] = []
     if any("executor_supports" in test for test in tests):
@@ -147,8 +149,8 @@ def _refusals(tree: Tree, path: str, branch: ast.If) -> Found:
 
 
 def _ray(tree: Tree) -> tuple[bool, str]:
-    """Whether Ray's executor, as it is by default, refuses; and where it says otherwise."""
-    switch = python.variables(tree, ENVS["vllm"]).get("VLLM_USE_RAY_V2_EXECUTOR_BACKEND")
+    """Whether the default Ray executor refuses; and the citation if it does not."""
+    switch = python_source.variables(tree, ENVS["vllm"]).get("VLLM_USE_RAY_V2_EXECUTOR_BACKEND")
     path = "vllm/v1/executor/ray_executor.py"
     if switch and switch.default == "1":
         path = "vllm/v1/executor/ray_executor_v2.py"
@@ -160,43 +162,43 @@ def _ray(tree: Tree) -> tuple[bool, str]:
 
 def kv_blocks_checked(sources: Sources, previous: Mapping[str, Any]) -> Found:
     place = next(sources.vllm_ascend.find(UTILS, r"def check_kv_extra_config\b"), None)
-    yield _whether("kv_blocks_checked.by_release", sources, place, UTILS)
+    yield _presence("kv_blocks_checked.by_release", sources, place, UTILS)
 
 
 def prefill_over_nodes(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """PR #5961: a decode node knows the host of each prefill rank that is to free its blocks."""
+    """PR #5961: a decode node knows the host of every prefill rank that must free blocks."""
     pattern = r"remote_port_send_num\[.*(\['host'\]|\"host\")"
-    place = next(_everywhere(sources.vllm_ascend, P2P, pattern), None)
+    place = next(_find_all(sources.vllm_ascend, P2P, pattern), None)
     path = next(sources.vllm_ascend.matching(P2P), "vllm_ascend/distributed")
-    yield _whether("prefill_over_nodes.works", sources, place, path)
+    yield _presence("prefill_over_nodes.works", sources, place, path)
 
 
 def flashcomm1_asserted(sources: Sources, previous: Mapping[str, Any]) -> Found:
     pattern = r"assert .*tensor_parallel_size > 1,[ \\(]*\n\s*\"Flash Comm v1"
     found = (next(sources.vllm_ascend.find(path, pattern), None) for path in (OURS, UTILS))
     place = next(filter(None, found), None)
-    yield _whether("flashcomm1_asserted.by_release", sources, place, UTILS)
+    yield _presence("flashcomm1_asserted.by_release", sources, place, UTILS)
 
 
 def fused_mc2_largest_ep(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """The value 1 of fused_mc2 has an effect up to this size; without FUSED_MC2 nothing is said."""
+    """Value 1 of fused_mc2 has an effect up to this size; no fact without FUSED_MC2."""
     tree = sources.vllm_ascend
     if not next(tree.find(FORWARD, r"\bFUSED_MC2 ="), None):
         return
     key = "fused_mc2_largest_ep"
     size = next(tree.find(FORWARD, r"get_ep_group\(\s*\)\.world_size <= (\d+)"), None)
     if size is None:
-        yield Decision(key, f"{FORWARD} bounds no size for FUSED_MC2: is there one elsewhere?")
+        yield Decision(key, f"{FORWARD} has no size limit for FUSED_MC2: is there one elsewhere?")
         return
     yield Fact(f"{key}.value", 1, size[1])
     yield Fact(f"{key}.size", int(size[0][1]), size[1])
 
 
 def dense_external_dp(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    tree = trees(sources)["vllm"]
+    tree = package_trees(sources)["vllm"]
     place = None
-    for node in ast.walk(python.parsed(tree.files.get(ARGS, ""))):
-        if isinstance(node, ast.If) and any(map(python.raises, node.body)):
+    for node in ast.walk(python_source.parsed(tree.files.get(ARGS, ""))):
+        if isinstance(node, ast.If) and any(map(python_source.raises, node.body)):
             test = ast.unparse(node.test)
             if "data_parallel_external_lb" in test and "not model_config.is_moe" in test:
                 place = tree.cite(ARGS, node.lineno)
@@ -206,14 +208,14 @@ def dense_external_dp(sources: Sources, previous: Mapping[str, Any]) -> Found:
 def kv_engine_id_suffixed(sources: Sources, previous: Mapping[str, Any]) -> Found:
     pattern = r"kv_transfer_config\.engine_id = f\".*engine_id\}-\{uuid4"
     place = next(sources.vllm_ascend.find(OURS, pattern), None)
-    yield _whether("kv_engine_id_suffixed.by_release", sources, place, OURS)
+    yield _presence("kv_engine_id_suffixed.by_release", sources, place, OURS)
 
 
-def _whether(key: str, sources: Sources, place: tuple[Any, str] | None, path: str) -> Fact:
+def _presence(key: str, sources: Sources, place: tuple[Any, str] | None, path: str) -> Fact:
     return Fact(key, place is not None, place[1] if place else sources.vllm_ascend.cite(path))
 
 
-def _everywhere(tree: Tree, paths: str, pattern: str) -> Iterator[tuple[re.Match[str], str]]:
+def _find_all(tree: Tree, paths: str, pattern: str) -> Iterator[tuple[re.Match[str], str]]:
     for path in tree.matching(paths):
         yield from tree.find(path, pattern)
 
@@ -232,11 +234,11 @@ def _version(text: str) -> Version | None:
 
 
 def _ports(version: Version) -> Mapping[str, Any]:
-    rules: list[Mapping[str, Any]] = known()["adxl_ports"]
+    rules: list[Mapping[str, Any]] = upstream_names()["adxl_ports"]
     return next(rule for rule in rules if version >= Version(rule["from"]))
 
 
-def _at(document: Mapping[str, Any], key: str) -> Any:
+def _lookup(document: Mapping[str, Any], key: str) -> Any:
     value: Any = document
     for part in key.split("."):
         value = value.get(part, {}) if isinstance(value, Mapping) else {}

@@ -15,7 +15,7 @@ from entrypoints.inputs import data, recipes
 from entrypoints.inputs.recipes import Block
 from entrypoints.inputs.roles import ROLES
 from images.locking.index import Wheels
-from upstream.catalogues import flags
+from upstream.catalogues import parser_environment
 
 ALWAYS = "0.13.0"  # the reference release's; the others where their environment is there
 DEFAULT = data.read(data.path_of("defaults.yaml"))["release"]
@@ -77,10 +77,10 @@ def verdicts(version: str, argvs: Sequence[Sequence[str]]) -> list[str | None]:
     ALWAYS, and with PARSER_RELEASES=all of any.
     """
     wanted = version == ALWAYS or os.environ.get("PARSER_RELEASES") == "all"
-    if not wanted and not flags.is_ready(version):
+    if not wanted and not parser_environment.is_ready(version):
         pytest.skip(f"no build/flags/{version}: PARSER_RELEASES=all, or invoke flags, makes it")
-    python = flags.environment(version, Wheels.of(os.environ), print)
+    python = parser_environment.environment(version, Wheels.of(os.environ), print)
     asked = json.dumps([argv[argv.index("serve") :] for argv in argvs])
-    answers = json.loads(flags.ask(python, "verdicts", asked))
+    answers = json.loads(parser_environment.ask(python, "verdicts", asked))
     assert len(answers) == len(argvs)
     return answers

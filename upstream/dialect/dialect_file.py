@@ -1,4 +1,4 @@
-"""A file of env/releases, written so that the same facts are the same bytes."""
+"""Write a file of env/releases; equal facts give equal bytes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 import yaml
 
-from upstream.dialect.known import known
-from upstream.model import Decision, Derived
+from upstream.dialect.upstream_names import upstream_names
+from upstream.facts import Decision, Derived
 
 WIDTH = 100  # columns
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-# Groups whose members stand for themselves, without one source for all.
+# Groups whose members have their own sources.
 GROUPS = ("kv_extra_config_unread", "features", "connectors")
 
 
 def document(derived: Derived) -> dict[str, Any]:
-    """The facts, nested, each group with the source of its first one.
+    """Nest the facts; each group has the source of its first one.
 
-    What a person must decide has the value that was taken; where nothing was, the entry is left
-    out, as a name that is gone has to say what is there instead.
+    Open decisions have the value taken so far. A removed name without a replacement is left out,
+    since its entry must state one.
     """
-    made: dict[str, Any] = {str(entry["key"]): {} for entry in known()["document"]}
+    nested: dict[str, Any] = {str(entry["key"]): {} for entry in upstream_names()["document"]}
     for fact in derived.facts:
         *path, leaf = fact.key.split(".")
-        group = made
+        group = nested
         for part in path:
             group = group.setdefault(part, {})
         if leaf != "gone":
@@ -36,35 +36,35 @@ def document(derived: Derived) -> dict[str, Any]:
         if path and path[-1] not in GROUPS:
             group.setdefault("source", fact.source)
     for decision in derived.decisions:
-        _take(made, decision)
+        _take(nested, decision)
     for key in ("connectors_gone", "flags_gone", "variables_gone"):
-        said = "fix" if key == "variables_gone" else "instead"
-        made[key] = {name: entry for name, entry in made[key].items() if said in entry}
-    return {key: _last(value) for key, value in made.items()}
+        field = "fix" if key == "variables_gone" else "instead"
+        nested[key] = {name: entry for name, entry in nested[key].items() if field in entry}
+    return {key: _source_last(value) for key, value in nested.items()}
 
 
-def _take(made: dict[str, Any], decision: Decision) -> None:
-    """The value that a decision left to stand, where no fact does."""
+def _take(nested: dict[str, Any], decision: Decision) -> None:
+    """Insert the value taken for a decision, unless there is a fact."""
     *path, leaf = decision.key.split(".")
-    group = made
+    group = nested
     for part in path:
         group = group.setdefault(part, {})
     if decision.taken is not None and group.get(leaf) in (None, {}):
         group[leaf] = decision.taken
 
 
-def _last(value: Any) -> Any:
-    """The source after what it is the source of."""
+def _source_last(value: Any) -> Any:
+    """Move `source` to the end of each mapping."""
     if not isinstance(value, dict):
         return value
-    rest = {key: _last(one) for key, one in value.items() if key != "source"}
+    rest = {key: _source_last(one) for key, one in value.items() if key != "source"}
     return {**rest, "source": value["source"]} if "source" in value else rest
 
 
 def render(document: Mapping[str, Any], head: str = "") -> str:
-    """The text of the file; `head`: a comment above it. Keys that are not known come last."""
+    """The text of the file; `head`: a comment above it. Unknown keys come last."""
     out = [f"# {line}" for line in textwrap.wrap(head, WIDTH - 2)]
-    entries = {str(entry["key"]): entry for entry in known()["document"]}
+    entries = {str(entry["key"]): entry for entry in upstream_names()["document"]}
     for key in (*entries, *(key for key in document if key not in entries)):
         if key not in document:
             continue
@@ -76,7 +76,7 @@ def render(document: Mapping[str, Any], head: str = "") -> str:
 
 
 def _block(key: str, value: Any, indent: int) -> Iterator[str]:
-    """`key: value` on one line where it fits; a mapping of mappings never is."""
+    """`key: value` on one line if it fits; a mapping of mappings never does."""
     start = " " * indent + f"{_scalar(key)}:"
     line = f"{start} {_flow(value)}"
     nested = isinstance(value, Mapping) and any(isinstance(one, Mapping) for one in value.values())
@@ -90,7 +90,7 @@ def _block(key: str, value: Any, indent: int) -> Iterator[str]:
         yield start
         yield from _wrapped([_flow(one) for one in value], indent + 2)
     else:
-        yield line  # a text is never broken
+        yield line  # texts are not wrapped
 
 
 def _wrapped(words: Iterable[str], indent: int) -> list[str]:

@@ -1,6 +1,6 @@
-"""The file of a release's pins, images/releases/{release}.yaml: read, merged and written whole.
+"""Read, merge and write the pins of a release: images/releases/{release}.yaml.
 
-A line whose comment starts with `by hand` is a person's, and outlives every bump.
+A bump keeps every line whose comment starts with `by hand`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from common.yaml import document
-from upstream.bump import claims
-from upstream.model import Fact
+from upstream.bump import fact_collector
+from upstream.facts import Fact
 
 ORDER = (
     "published",
@@ -40,13 +40,13 @@ BY_HAND = "by hand"
 HAND_LINE = re.compile(rf"^(?P<indent> *)(?P<key>[\w-]+):.*# (?P<note>{BY_HAND}.*)$")
 HEADER = """\
 # vllm-ascend {release}, written by `invoke bump {release}`: each pin, and where upstream states it.
-# What is marked "{by_hand}" is a person's and stays; the rest is written anew.
+# A bump keeps lines marked "{by_hand}" and rewrites all others.
 """
 
 
 @dataclass(frozen=True)
-class Line:
-    """A pin. `note`: its comment; a dotted key has a line of its own below its parent."""
+class Pin:
+    """A line of the file. `note`: its comment. A dotted key is a line below its parent."""
 
     key: str
     value: Any
@@ -57,11 +57,11 @@ class Line:
         return self.note.startswith(BY_HAND)
 
 
-Entry = Mapping[str, Line]
+Pins = Mapping[str, Pin]
 
 
-def read(path: Path) -> dict[str, Line]:
-    """Key -> line of a file; empty where there is none. Raises UserError (65)."""
+def read(path: Path) -> dict[str, Pin]:
+    """Read a file: key → pin; empty if it does not exist. Raises UserError (65)."""
     if not path.is_file():
         return {}
     plain = document(path)
@@ -77,12 +77,12 @@ def read(path: Path) -> dict[str, Line]:
         hand = HAND_LINE.match(text)
         if hand:
             notes[key] = hand["note"]
-    return {key: Line(key, value, notes.get(key, "")) for key, value in values.items()}
+    return {key: Pin(key, value, notes.get(key, "")) for key, value in values.items()}
 
 
-def of(facts: Iterable[Fact]) -> dict[str, Line]:
-    """The lines that facts make. `mooncake.version` and `mooncake.from` share one."""
-    lines: dict[str, Line] = {}
+def from_facts(facts: Iterable[Fact]) -> dict[str, Pin]:
+    """Convert facts to pins; facts such as `mooncake.version` and `mooncake.from` share one."""
+    lines: dict[str, Pin] = {}
     sources: dict[str, list[str]] = {}
     for fact in facts:
         parent, _, child = fact.key.partition(".")
@@ -90,17 +90,17 @@ def of(facts: Iterable[Fact]) -> dict[str, Line]:
         if child and parent not in NESTED:
             key, value = parent, {**(lines[parent].value if parent in lines else {}), child: value}
         sources.setdefault(key, []).append(fact.source)
-        lines[key] = Line(key, value, cited(claims.lines(sources[key])))
+        lines[key] = Pin(key, value, short_citation(fact_collector.join_citations(sources[key])))
     return lines
 
 
-def merged(fresh: Entry, kept: Entry) -> dict[str, Line]:
-    """What is written: upstream's, and over it what a person has marked as their own."""
-    return {**fresh, **{key: line for key, line in kept.items() if line.by_hand}}
+def merge(fresh: Pins, old: Pins) -> dict[str, Pin]:
+    """Upstream's pins, overridden by those set by hand in the old file."""
+    return {**fresh, **{key: line for key, line in old.items() if line.by_hand}}
 
 
-def plain(entry: Entry) -> dict[str, Any]:
-    """As the matrix reads it."""
+def plain(entry: Pins) -> dict[str, Any]:
+    """The pins as plain YAML data, as the matrix reads them."""
     result: dict[str, Any] = {}
     for key, line in _ordered(entry):
         parent, _, child = key.partition(".")
@@ -111,7 +111,8 @@ def plain(entry: Entry) -> dict[str, Any]:
     return result
 
 
-def render(release: str, entry: Entry) -> str:
+def render(release: str, entry: Pins) -> str:
+    """The text of the file."""
     parts = [HEADER.format(release=release, by_hand=BY_HAND)]
     parents: set[str] = set()
     for key, line in _ordered(entry):
@@ -121,12 +122,12 @@ def render(release: str, entry: Entry) -> str:
             parts.append(f"{parent}:\n")
         comment = f"  # {line.note}" if line.note else ""
         name = f"  {child}" if child else key
-        parts.append(f"{name}: {_written(line.value)}{comment}\n")
+        parts.append(f"{name}: {_yaml_text(line.value)}{comment}\n")
     return "".join(parts)
 
 
-def cited(source: str) -> str:
-    """`vllm-ascend v0.18.0: Dockerfile:18` as a comment, `v0.18.0:Dockerfile:18`."""
+def short_citation(source: str) -> str:
+    """Shorten `vllm-ascend v0.18.0: Dockerfile:18` to `v0.18.0:Dockerfile:18`."""
     return re.sub(r"\b(vllm-ascend )?((?:[\w-]+ )?v\d\S*): ", r"\2:", source)
 
 
@@ -138,7 +139,7 @@ def _flat(plain: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield str(key), value
 
 
-def _ordered(entry: Entry) -> list[tuple[str, Line]]:
+def _ordered(entry: Pins) -> list[tuple[str, Pin]]:
     def place(key: str) -> int:
         parent = key.partition(".")[0]
         return ORDER.index(parent) if parent in ORDER else len(ORDER)
@@ -146,10 +147,10 @@ def _ordered(entry: Entry) -> list[tuple[str, Line]]:
     return sorted(entry.items(), key=lambda item: place(item[0]))
 
 
-def _written(value: Any) -> str:
+def _yaml_text(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(map(_yaml_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_written(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {_yaml_text(item)}' for key, item in value.items())}}}"
     text = str(value)
     return text if yaml.safe_load(f"[{text}]") == [value] else json.dumps(text)

@@ -7,15 +7,15 @@ import ast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.upstream.made_sources import FACTORY, made
-from upstream.dialect import python
+from tests.upstream.sample_sources import FACTORY, made
+from upstream.dialect import python_source
 from upstream.sources import Tree
 
 ENVS = "vllm_ascend/envs.py"
 
 
 def test_variables_have_a_default_values_and_a_line() -> None:
-    found = python.variables(made().vllm_ascend, ENVS)
+    found = python_source.variables(made().vllm_ascend, ENVS)
     assert {name: (one.default, one.values) for name, one in found.items()} == {
         "VLLM_ASCEND_ENABLE_FLASHCOMM1": ("0", (0, 1)),
         "VLLM_ASCEND_ENABLE_NZ": ("1", (0, 1, 2)),
@@ -37,7 +37,7 @@ def test_any_table_of_variables_is_read(table: dict[str, tuple[str, str]]) -> No
         for name, (kind, default) in table.items()
     ]
     text = "\n".join(["env_variables: dict[str, Any] = {", *lines, "}"])
-    found = python.variables(Tree("vllm-ascend", "1", {ENVS: text}), ENVS)
+    found = python_source.variables(Tree("vllm-ascend", "1", {ENVS: text}), ENVS)
     assert {name: one.default for name, one in found.items()} == {
         name: default for name, (_, default) in table.items()
     }
@@ -49,13 +49,13 @@ def test_any_table_of_variables_is_read(table: dict[str, tuple[str, str]]) -> No
 @given(st.text(max_size=60))
 def test_a_file_that_is_no_python_says_nothing(text: str) -> None:
     tree = Tree("vllm", "1", {"vllm/envs.py": text, "vllm/engine/arg_utils.py": text})
-    python.variables(tree, "vllm/envs.py")
-    python.flags(tree)
-    assert python.defaults(tree) == {}
+    python_source.variables(tree, "vllm/envs.py")
+    python_source.flags(tree)
+    assert python_source.defaults(tree) == {}
 
 
 def test_flags_of_calls_of_loops_and_of_the_frontend() -> None:
-    found = python.flags(made().vllm)
+    found = python_source.flags(made().vllm)
     assert set(found) == {
         "model",
         "nnodes",
@@ -69,7 +69,7 @@ def test_flags_of_calls_of_loops_and_of_the_frontend() -> None:
 
 
 def test_the_default_of_an_argument_is_that_of_the_configuration_it_names() -> None:
-    found = python.defaults(made().vllm)
+    found = python_source.defaults(made().vllm)
     assert {name: said.value for name, said in found.items()} == {
         "nnodes": 1,
         "gpu_memory_utilization": 0.9,
@@ -83,18 +83,21 @@ def test_the_default_of_a_field() -> None:
         ("vllm/config/cache.py", "CacheConfig", "gpu_memory_utilization", 0.9),
         ("vllm/config/kv_transfer.py", "KVTransferConfig", "kv_port", 14579),
     ):
-        said = python.field(tree, path, cls, name)
+        said = python_source.field(tree, path, cls, name)
         assert said is not None
         assert said.value == value
-    assert python.field(tree, "vllm/config/cache.py", "CacheConfig", "other") is None
-    assert python.field(tree, "vllm/config/none.py", "CacheConfig", "other") is None
+    assert python_source.field(tree, "vllm/config/cache.py", "CacheConfig", "other") is None
+    assert python_source.field(tree, "vllm/config/none.py", "CacheConfig", "other") is None
 
 
 def test_connectors_and_keys_of_additional_config() -> None:
     sources = made()
-    assert list(python.connectors(sources.vllm, FACTORY)) == ["NixlConnector", "MultiConnector"]
+    assert list(python_source.connectors(sources.vllm, FACTORY)) == [
+        "NixlConnector",
+        "MultiConnector",
+    ]
     path = "vllm_ascend/ascend_config.py"
-    assert python.config_keys(sources.vllm_ascend, path) == {
+    assert python_source.config_keys(sources.vllm_ascend, path) == {
         "VLLM_ASCEND_ENABLE_NZ": ("weight_nz_mode", f"vllm-ascend v1.0.0: {path}:4")
     }
 
@@ -115,7 +118,7 @@ class Config:
         elif self.fused == 2:
             raise ValueError
 """
-    found = python.config_fields(Tree("vllm-ascend", "1", {"c.py": text}), "c.py")
+    found = python_source.config_fields(Tree("vllm-ascend", "1", {"c.py": text}), "c.py")
     assert {name: (one.default, one.values) for name, one in found.items()} == {
         "enable_mlapo": ("1", (0, 1)),
         "fused": ("0", (0, 1, 2)),
@@ -126,15 +129,15 @@ class Config:
 
 
 def test_who_reads_a_variable() -> None:
-    assert python.reads(made().vllm, ["VLLM_HIDDEN", "VLLM_NOBODY"]) == {
+    assert python_source.reads(made().vllm, ["VLLM_HIDDEN", "VLLM_NOBODY"]) == {
         "VLLM_HIDDEN": "vllm v1.0.0: vllm/v1/engine/core_client.py:1"
     }
 
 
 def test_conditions_and_what_raises() -> None:
-    found = python.conditions(
+    found = python_source.conditions(
         made().vllm, "vllm/config/vllm.py", "self.scheduler_config.async_scheduling"
     )
     (branch,) = found
-    assert python.raises(branch)
-    assert not python.raises(ast.parse("x = 1"))
+    assert python_source.raises(branch)
+    assert not python_source.raises(ast.parse("x = 1"))

@@ -1,4 +1,4 @@
-"""The other files of env/, and of the rooms beside it, against the sources of every release."""
+"""Audit the other files of env/, and data elsewhere with sources, against every release."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from common import yaml as reading
-from upstream.audit.citations import Library, check
-from upstream.audit.statement import (
+from upstream.audit.audit_result import (
     CONFIRMED,
     CONTRADICTED,
-    Statement,
+    AuditResult,
     confirmed,
     contradicted,
     unchecked,
     unsourced,
 )
+from upstream.audit.citations import Library, check
 from upstream.bump import pins
-from upstream.dialect import python
-from upstream.dialect.known import CONFIG, ENVS
+from upstream.dialect import python_source
+from upstream.dialect.upstream_names import CONFIG, ENVS
 from upstream.sources import Sources, Tree
 
-# Files in which `source` and `…_source` are looked for at any depth.
+# Files whose `source` and `…_source` keys are audited at any depth.
 SOURCED = (
     "env/stack.yaml",
     "env/models.yaml",
@@ -33,23 +33,23 @@ SOURCED = (
     "validation/endpoint/accuracy.yaml",
     "validation/endpoint/benchmarks.yaml",
 )
-# Lists and mappings of which every entry has a source: a dotted key of a file.
+# Lists and mappings whose every entry must have a source.
 EACH = {
     "env/stack.yaml": ("features", "reserved_ports"),
     "env/models.yaml": ("models",),
 }
 
 
-def statements(
+def audit(
     root: Path, default: str, sources: Mapping[str, Sources], library: Library
-) -> Iterator[Statement]:
-    """`default`: the matrix's default release."""
+) -> Iterator[AuditResult]:
+    """Audit all files. `default`: the matrix's default release."""
     for file in SOURCED:
         if (root / file).is_file():
-            told = _load(root / file)
-            yield from cited(file, told, library)
+            document = _load(root / file)
+            yield from cited(file, document, library)
             for key in EACH.get(file, ()):
-                yield from _each(file, key, told.get(key, ()))
+                yield from _each(file, key, document.get(key, ()))
     trees = list(sources.values())
     yield from _features(root, trees)
     yield from _timeouts(root, trees)
@@ -62,8 +62,8 @@ def statements(
     yield from recipes(root, library)
 
 
-def cited(file: str, document: Any, library: Library, at: str = "") -> Iterator[Statement]:
-    """One for each source at any depth."""
+def cited(file: str, document: Any, library: Library, at: str = "") -> Iterator[AuditResult]:
+    """Audit each source at any depth."""
     if isinstance(document, list):
         for number, one in enumerate(document):
             yield from cited(file, one, library, _name(at, one, number))
@@ -74,15 +74,17 @@ def cited(file: str, document: Any, library: Library, at: str = "") -> Iterator[
         if str(name) == "source" or str(name).endswith("_source"):
             sources = value.items() if isinstance(value, Mapping) else ((None, value),)
             for part, one in sources:
-                yield judged(file, key if part is None else f"{key}.{part}", str(one), library)
+                yield audit_citation(
+                    file, key if part is None else f"{key}.{part}", str(one), library
+                )
         else:
             yield from cited(file, value, library, key)
 
 
-def judged(
+def audit_citation(
     file: str, key: str, source: str, library: Library, words: Iterable[str] = ()
-) -> Statement:
-    """A source as a statement of its own."""
+) -> AuditResult:
+    """Audit a citation itself."""
     if not source.strip():
         return unsourced(file, key, source)
     outcome = check(source, library, words)
@@ -93,8 +95,8 @@ def judged(
     return unchecked(file, key, source, outcome.why)
 
 
-def recipes(root: Path, library: Library) -> Iterator[Statement]:
-    """Every recipe says where its facts come from."""
+def recipes(root: Path, library: Library) -> Iterator[AuditResult]:
+    """Audit the sources of every recipe."""
     for path in sorted((root / "env" / "recipes").rglob("*.yaml")):
         file = str(path.relative_to(root))
         document = _load(path) or {}
@@ -102,10 +104,10 @@ def recipes(root: Path, library: Library) -> Iterator[Statement]:
         if not source:
             yield unsourced(file, "source", None)
         for part, one in source.items() if isinstance(source, Mapping) else ((None, source),):
-            yield judged(file, f"source.{part}" if part else "source", str(one), library)
+            yield audit_citation(file, f"source.{part}" if part else "source", str(one), library)
 
 
-def _each(file: str, key: str, entries: Any) -> Iterator[Statement]:
+def _each(file: str, key: str, entries: Any) -> Iterator[AuditResult]:
     named = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
     for name, entry in named:
         if not str(entry.get("source") or "").strip():
@@ -118,19 +120,19 @@ def _name(at: str, entry: Any, number: object) -> str:
     return f"{at}.{named}" if at else str(named)
 
 
-# ---- what the files say besides ------------------------------------------------------------------
+# ---- values of these files -----------------------------------------------------------------------
 
 
-def _features(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
-    """env/stack.yaml has the features that every release takes in one form."""
+def _features(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
+    """env/stack.yaml has the features that every release has in the same form."""
     file = "env/stack.yaml"
     for name, form in _load(root / file)["features"].items():
         key, arg = f"features.{name}.arg", form["arg"]
         flag, _, inner = arg.partition(".")
         for one in sources:
-            place = python.flags(one.vllm).get(flag)
+            place = python_source.flags(one.vllm).get(flag)
             if place and inner:
-                place = _words(one.vllm_ascend, CONFIG, inner.split("."))
+                place = _find_words(one.vllm_ascend, CONFIG, inner.split("."))
             if place is None:
                 yield contradicted(file, key, arg, str(one.vllm_ascend), "has no such key or flag")
                 break
@@ -138,26 +140,26 @@ def _features(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
             yield confirmed(file, key, arg, place or "")
 
 
-def _words(tree: Tree, path: str, words: Iterable[str]) -> str | None:
+def _find_words(tree: Tree, path: str, words: Iterable[str]) -> str | None:
     places = [next(tree.find(path, rf"[\"']{word}[\"']"), None) for word in words]
     return places[0][1] if places and all(places) and places[0] else None
 
 
-def _timeouts(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
+def _timeouts(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
     file, key = "env/stack.yaml", "timeouts.execute_model"
     value = _load(root / file)["timeouts"]["execute_model"]
     name = "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"
-    said = [python.variables(one.vllm, ENVS["vllm"]).get(name) for one in sources]
-    for one in said:
+    found = [python_source.variables(one.vllm, ENVS["vllm"]).get(name) for one in sources]
+    for one in found:
         if one is None or one.default != str(value):
             why = f"{name} is {one.default} there" if one else f"vLLM has no {name}"
             yield contradicted(file, key, value, one.source if one else "", why)
             return
-    yield confirmed(file, key, value, ", ".join(one.source for one in said[-1:] if one))
+    yield confirmed(file, key, value, ", ".join(one.source for one in found[-1:] if one))
 
 
-def _proxies(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
-    """The example proxies are in every release."""
+def _proxies(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
+    """Every release must have the example proxies."""
     file = "env/proxies.yaml"
     for connector, script in _load(root / file)["example"]["scripts"].items():
         key, place = f"example.scripts.{connector}", ""
@@ -172,8 +174,8 @@ def _proxies(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
             yield confirmed(file, key, script, place)
 
 
-def _models(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
-    """The architectures are those that the newest release's vLLM serves."""
+def _models(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
+    """The newest release's vLLM must serve every architecture."""
     file, path = "env/models.yaml", "vllm/model_executor/models/registry.py"
     *_, newest = sources
     for entry in _load(root / file)["models"]:
@@ -186,8 +188,8 @@ def _models(root: Path, sources: Iterable[Sources]) -> Iterator[Statement]:
                 yield contradicted(file, key, name, newest.vllm.cite(path), "has no such model")
 
 
-def _drivers(root: Path, library: Library) -> Iterator[Statement]:
-    """The lowest driver that a release's documents name is in the document that is cited."""
+def _drivers(root: Path, library: Library) -> Iterator[AuditResult]:
+    """The cited document must name the lowest driver of a release."""
     file = "env/preflight.yaml"
     for name, entry in _load(root / file)["driver"]["releases"].items():
         key, value = f"driver.releases.{name}.version", entry["version"]
@@ -204,13 +206,13 @@ def _drivers(root: Path, library: Library) -> Iterator[Statement]:
             yield contradicted(file, key, value, outcome.source, "does not name it")
 
 
-def _platforms(root: Path, sources: list[Sources]) -> Iterator[Statement]:
-    said = {fact.key: fact for one in sources for fact in pins.soc_versions(one)}
+def _platforms(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:
+    facts = {fact.key: fact for one in sources for fact in pins.soc_versions(one)}
     for path in sorted((root / "env" / "platforms").glob("*.yaml")):
         file, document = f"env/platforms/{path.name}", _load(path)
-        fact = said.get(path.stem)
+        fact = facts.get(path.stem)
         if not fact:
-            why = "no Dockerfile of these releases is for it"
+            why = "these releases have no Dockerfile for it"
             yield unchecked(file, "soc", document["soc"], why)
             continue
         if fact.value == document["soc"]:
@@ -221,8 +223,10 @@ def _platforms(root: Path, sources: list[Sources]) -> Iterator[Statement]:
         yield from _servers(file, document, sources)
 
 
-def _servers(file: str, document: Mapping[str, Any], sources: list[Sources]) -> Iterator[Statement]:
-    """`Atlas 800 A3(64G*16)` of the documents: the memory of a device, and how many it has."""
+def _servers(
+    file: str, document: Mapping[str, Any], sources: list[Sources]
+) -> Iterator[AuditResult]:
+    """Parse `Atlas 800 A3(64G*16)` in documents: the memory of a device, and their number."""
     title = re.escape(document["description"])
     size = rf"{title} ?\((\d+)G ?\W ?(\d+)\)"
     for one in reversed(sources):
@@ -230,21 +234,21 @@ def _servers(file: str, document: Mapping[str, Any], sources: list[Sources]) -> 
         for path in tree.matching(r"docs/source/(?!locale).*\.md"):
             for match, source in tree.find(path, size):
                 memory, devices = int(match[1]), int(match[2])
-                for key, value, said in (
+                for key, value, upstream in (
                     ("hbm_gib", document["hbm_gib"], memory),
                     ("devices", document["devices"], devices),
                 ):
-                    if value == said:
+                    if value == upstream:
                         yield confirmed(file, key, value, source)
                     else:
-                        yield contradicted(file, key, value, source, f"is {said} there")
+                        yield contradicted(file, key, value, source, f"is {upstream} there")
                 return
     for key in ("hbm_gib", "devices"):
         yield unchecked(file, key, document[key], "no document of these releases names the server")
 
 
-def _host(root: Path, sources: list[Sources]) -> Iterator[Statement]:
-    """What containers take from the host, as some document of vllm-ascend has it."""
+def _host(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:
+    """Some document of vllm-ascend must name what containers need from the host."""
     file = "env/preflight.yaml"
     document = _load(root / file)
     for key in ("control_nodes", "mounts"):
@@ -255,7 +259,7 @@ def _host(root: Path, sources: list[Sources]) -> Iterator[Statement]:
                 yield unchecked(file, key, path, "no document of these releases names it")
 
 
-def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[Statement]:
+def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[AuditResult]:
     file = "env/defaults.yaml"
     document = _load(root / file)
     release = document["release"]
@@ -282,5 +286,5 @@ def _first(sources: list[Sources], pattern: str) -> str:
 
 
 def _load(path: Path) -> Any:
-    """Raises UserError (65) when it is no YAML."""
+    """Raises UserError (65) if the file is not YAML."""
     return reading.document(path) or {}

@@ -1,4 +1,4 @@
-"""What the package index has of a distribution: its files, their days, its versions."""
+"""Query the package index about a distribution: its versions, files and upload dates."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from common.errors import EX_UNAVAILABLE, user_error
 from images.locking.index import DOWNLOADS, download
 from images.locking.uv import uv
 
-# Files of a release come within this time of its first; what comes later is another story.
-TOGETHER = datetime.timedelta(days=2)
-# Wheels of every Python and platform, and not only this machine's.
-EVERYWHERE = ("--universal", "--python-version", "3.10")
+# Files of a release are uploaded within this time of the first; later ones do not count.
+WINDOW = datetime.timedelta(days=2)
+# Wheels for every Python and platform, not just this machine's.
+UNIVERSAL = ("--universal", "--python-version", "3.10")
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class File:
 
 @cache
 def files(package: str, version: str) -> tuple[File, ...]:
-    """Every file of a version. Raises UserError (69) when the index has none of it."""
+    """The files of a version. Raises UserError (69) if the index lacks it."""
     answer = uv(
         *("pip", "compile", "--quiet", "--no-deps", "--format=pylock.toml", "--no-header"),
-        *(*EVERYWHERE, "--index-strategy", "unsafe-best-match", "-"),
+        *(*UNIVERSAL, "--index-strategy", "unsafe-best-match", "-"),
         stdin=f"{package}=={version}",
     )
     (found,) = tomli.loads(answer)["packages"]
@@ -55,28 +55,28 @@ def files(package: str, version: str) -> tuple[File, ...]:
 
 
 def day_after(uploads: Iterable[File]) -> datetime.date | None:
-    """The day as of which all of these are there, None when there are none."""
+    """The first day on which all of these files exist; None without files."""
     times = sorted(one.uploaded for one in uploads)
     if not times:
         return None
-    last = max(time for time in times if time - times[0] <= TOGETHER)
+    last = max(time for time in times if time - times[0] <= WINDOW)
     return (last + datetime.timedelta(days=1)).date()
 
 
 def wheel(package: str, version: str) -> Path:
-    """One of its wheels, kept in build/. Raises UserError (69)."""
+    """Download one of its wheels to build/, unless it is there. Raises UserError (69)."""
     where = f"{package} {version}"
-    kept = DOWNLOADS / f"{package}-{version}.whl"
-    if kept.is_file():
-        return kept
+    target = DOWNLOADS / f"{package}-{version}.whl"
+    if target.is_file():
+        return target
     wheels = [one for one in files(package, version) if one.name.endswith(".whl")]
     if not wheels:
         raise user_error(where, "the index has no wheel of it", exit_code=EX_UNAVAILABLE)
-    return download(where, wheels[0].url, wheels[0].sha256, kept)
+    return download(where, wheels[0].url, wheels[0].sha256, target)
 
 
 def versions(package: str) -> list[str]:
-    """Newest first; empty when the index does not answer. uv has no command for it; pip has."""
+    """All versions, newest first; empty if the index does not answer. Uses pip: uv cannot list."""
     command = [sys.executable, "-m", "pip", "index", "versions", "--pre", package]
     answer = subprocess.run(command, capture_output=True, text=True)
     match = re.search(r"^Available versions: (.*)$", answer.stdout, re.MULTILINE)
@@ -84,7 +84,7 @@ def versions(package: str) -> list[str]:
 
 
 def near(version: str, known: Iterable[str], count: int = 6) -> list[str]:
-    """The versions beside one that is not there, in their order."""
+    """The versions around a missing one, in order."""
     try:
         wanted = Version(version)
     except InvalidVersion:
@@ -96,8 +96,8 @@ def near(version: str, known: Iterable[str], count: int = 6) -> list[str]:
 
 
 def newest(known: Iterable[str]) -> str:
-    """The newest that is no candidate. Raises UserError (69) when there is none."""
+    """The newest final version. Raises UserError (69) without one."""
     final = [one for one in map(Version, known) if not one.is_prerelease]
     if not final:
-        raise user_error("the package index", "names no release", "name one", EX_UNAVAILABLE)
+        raise user_error("the package index", "lists no release", "give a version", EX_UNAVAILABLE)
     return str(max(final))

@@ -1,4 +1,4 @@
-"""What the package index says of a release: its day, and the pins that came later or never."""
+"""When the package index got a release and its pins, and which pins it lacks."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common.errors import UserError
-from upstream.bump.claims import Findings
-from upstream.index import File, day_after, files
-from upstream.model import Derived, Fact
+from upstream.bump.fact_collector import FactCollector
+from upstream.facts import Derived, Fact
+from upstream.package_index import File, day_after, files
 
 
 @dataclass(frozen=True)
-class Uploads:
-    """`absent`: package → version that the index does not have."""
+class UploadDates:
+    """`absent`: package → version that the index lacks."""
 
     derived: Derived
     absent: Mapping[str, str]
 
 
-def derive(vllm_ascend: str, pins: Mapping[str, str]) -> Uploads:
-    """`published` and `later` of a release; `pins`: package → the version it is pinned to.
+def derive(vllm_ascend: str, pins: Mapping[str, str]) -> UploadDates:
+    """Derive `published` and `later` of a release. `pins`: package → pinned version.
 
-    Packages are resolved as of the day after the release's upload: that day is over everywhere
-    when images are built from it.
+    Packages are resolved as of the day after the upload, when the day of the upload is over in
+    every time zone.
     """
-    found = Findings()
+    found = FactCollector()
     absent: dict[str, str] = {}
     own = files("vllm-ascend", vllm_ascend)
     published = day_after(own)
     if published is None:
-        found.ask("published", "the index does not say when it was uploaded: which day?")
-        return Uploads(found.derived(), absent)
+        found.ask("published", "the index states no upload date: which day was it?")
+        return UploadDates(found.derived(), absent)
     note = "the day after its upload, as of which packages are resolved"
     found.facts.append(Fact("published", published, note))
     later: dict[str, datetime.date] = {}
@@ -47,7 +47,7 @@ def derive(vllm_ascend: str, pins: Mapping[str, str]) -> Uploads:
     if later:
         note = "the day after an upload that came after the release"
         found.facts.append(Fact("later", later, note))
-    return Uploads(found.derived(), absent)
+    return UploadDates(found.derived(), absent)
 
 
 def _files(package: str, version: str) -> Iterable[File]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from images import matrix as matrices
 from tests import ROOT
-from tests.upstream import made_sources
-from upstream.bump.bump import Bump
-from upstream.bump.uploads import Uploads
-from upstream.model import Derived, Fact
+from tests.upstream import sample_sources
+from upstream.bump.bump_release import Project
+from upstream.bump.upload_dates import UploadDates
+from upstream.facts import Derived, Fact
 from upstream.sources import Sources, Tree
 
 APT = """\
@@ -108,7 +108,7 @@ def vllm_ascend(version: str = "0.18.0", **changed: str) -> Tree:
     a3 = {"cann": "8.5.1", "part": "a3", "python": "3.11", "soc": "ascend910_9391"}
     p310 = {**a3, "part": "310p", "soc": "ascend310p1"}
     more = {"packages": "libjemalloc2", "more": WHEELS}
-    python = {path: text for path, text in made_sources.ASCEND.items() if path.endswith(".py")}
+    python = {path: text for path, text in sample_sources.ASCEND.items() if path.endswith(".py")}
     files = {
         **python,
         "Dockerfile.a3": APT.format(**a3, **more),
@@ -127,17 +127,17 @@ def vllm_ascend(version: str = "0.18.0", **changed: str) -> Tree:
 
 
 def sources(release: str = "v0.18.0", **changed: str) -> Sources:
-    files = {**made_sources.VLLM, "requirements/common.txt": OF_VLLM}
+    files = {**sample_sources.VLLM, "requirements/common.txt": OF_VLLM}
     theirs = Tree("vllm", "0.18.0", files)
     return Sources(release, vllm_ascend(release.removeprefix("v"), **changed), theirs)
 
 
-def uploads(vllm_ascend: str, pins: Mapping[str, str]) -> Uploads:
+def uploads(vllm_ascend: str, pins: Mapping[str, str]) -> UploadDates:
     day = Fact("published", datetime.date(2026, 5, 1), "a day")
-    return Uploads(Derived((day,)), {})
+    return UploadDates(Derived((day,)), {})
 
 
-def bump(root: Path, given: Sources) -> Bump:
+def bump(root: Path, given: Sources) -> Project:
     """In a copy of what a bump reads; its catalogue and its lock fail the test that asks them."""
     for path in (matrices.PATH, *matrices.RELEASES.glob("*.yaml")):
         target = root / path.relative_to(ROOT)
@@ -149,6 +149,6 @@ def bump(root: Path, given: Sources) -> Bump:
     def never(*_: object) -> Path:
         raise AssertionError("nothing was to be asked")
 
-    return Bump(
+    return Project(
         root, lambda _: given, uploads, lambda _: True, lambda _: [never()], never, lambda _: {}
     )

@@ -1,4 +1,4 @@
-"""The checks of the entrypoint and of a cluster file: each names its source."""
+"""Audit the sources of the checks of the entrypoint and of cluster files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from upstream.audit.audit_env import audit_citation
+from upstream.audit.audit_result import AuditResult, unsourced
 from upstream.audit.citations import Library
-from upstream.audit.documents import judged
-from upstream.audit.statement import Statement, unsourced
 
 NAMED = re.compile(r"--[a-z][a-z-]+|\b(?:VLLM|HCCL|ASCEND)_[A-Z0-9_]+")
 
 
 class Rule(Protocol):
-    """What both kinds of checks have."""
+    """A check of either kind."""
 
     @property
     def code(self) -> str: ...
@@ -24,18 +24,18 @@ class Rule(Protocol):
     def source(self) -> str: ...
 
 
-def statements(file: str, rules: Iterable[Rule], library: Library) -> Iterator[Statement]:
-    """One for each rule; the flags and variables that it names stand near the line it cites."""
+def audit(file: str, rules: Iterable[Rule], library: Library) -> Iterator[AuditResult]:
+    """Audit each rule: its citation must be near the flags and variables that it names."""
     for rule in rules:
         if not rule.source.strip():
             yield unsourced(file, rule.code, rule.what)
         else:
             words = NAMED.findall(rule.what)
-            yield judged(file, rule.code, rule.source, library, words)
+            yield audit_citation(file, rule.code, rule.source, library, words)
 
 
 def every() -> dict[str, tuple[Rule, ...]]:
-    """The rules by the place where they are defined."""
+    """The checks, by the package that defines them."""
     from clusters.checks import CHECKS as OF_CLUSTERS
     from entrypoints.rules import CHECKS as OF_SERVERS
 

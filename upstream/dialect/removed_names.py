@@ -1,4 +1,4 @@
-"""Names of earlier releases that this one does not know: connectors, flags, variables."""
+"""Names of earlier releases that this one lacks: connectors, flags, variables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from packaging.version import Version
 
 from common.paths import ENV
-from upstream.dialect import python
-from upstream.dialect.known import ARGS, ENVS, known, trees
-from upstream.model import Decision, Fact
+from upstream.dialect import python_source
+from upstream.dialect.upstream_names import ARGS, ENVS, package_trees, upstream_names
+from upstream.facts import Decision, Fact
 from upstream.sources import Sources
 
 Found = Iterator[Fact | Decision]
@@ -21,19 +21,19 @@ REGISTERED = r"vllm_ascend/distributed/(kv_transfer/)?__init__\.py"
 
 
 def registered(sources: Sources) -> dict[str, dict[str, str]]:
-    """Package -> names that it registers -> their places; vllm-ascend's overrides are vLLM's."""
-    vllm, ours = trees(sources)["vllm"], sources.vllm_ascend
-    base = python.connectors(vllm, FACTORY)
+    """Package → name → citation of each registration; vllm-ascend's overrides count as vLLM's."""
+    vllm, ours = package_trees(sources)["vllm"], sources.vllm_ascend
+    base = python_source.connectors(vllm, FACTORY)
     added: dict[str, str] = {}
     for path in ours.matching(REGISTERED):
-        for name, source in python.connectors(ours, path).items():
+        for name, source in python_source.connectors(ours, path).items():
             if name not in base:
                 added.setdefault(name, source)
     return {"vllm": base, "vllm-ascend": added}
 
 
 def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """Which names there are, and which of the previous release's there are no more."""
+    """Derive the names of the connectors, and which of the previous release's are gone."""
     found = registered(sources)
     now: dict[str, str] = {}
     for package, names in found.items():
@@ -42,10 +42,12 @@ def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
         if names:
             file = next(iter(names.values())).rpartition(":")[0]
             yield Fact(key, list(names), file)
-        elif trees(sources)[package].files:
-            question = f"{package} registers no connector where it did: which has it?"
-            yield Decision(key, question, _of(previous, package))
-            now |= dict.fromkeys(_of(previous, package), "")
+        elif package_trees(sources)[package].files:
+            question = (
+                f"{package} no longer registers connectors in that file: which ones does it have?"
+            )
+            yield Decision(key, question, _names_of(previous, package))
+            now |= dict.fromkeys(_names_of(previous, package), "")
     gone = dict(previous.get("connectors_gone", {}))
     for package, group in previous.get("connectors", {}).items():
         for name in group["names"]:
@@ -53,7 +55,9 @@ def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
     for name, entry in sorted(gone.items()):
         if name in now:
             continue
-        ours = name in _of(previous, "vllm-ascend") or "vllm-ascend" in entry.get("source", "")
+        ours = name in _names_of(previous, "vllm-ascend") or "vllm-ascend" in entry.get(
+            "source", ""
+        )
         places = found["vllm-ascend"] if ours and found["vllm-ascend"] else found["vllm"]
         source = next(iter(places.values()), "").rpartition(":")[0]
         instead = entry.get("instead")
@@ -61,18 +65,18 @@ def connectors(sources: Sources, previous: Mapping[str, Any]) -> Found:
         if instead in now:
             yield Fact(f"connectors_gone.{name}.instead", instead, source)
         else:
-            question = f"{name} is registered no more: which connector stands in its place?"
+            question = f"{name} is no longer registered: which connector replaces it?"
             yield Decision(f"connectors_gone.{name}.instead", question, instead)
 
 
-def _of(previous: Mapping[str, Any], package: str) -> list[str]:
+def _names_of(previous: Mapping[str, Any], package: str) -> list[str]:
     return list(previous.get("connectors", {}).get(package, {}).get("names", ()))
 
 
 def flags(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """Flags that an earlier release had: those of the previous vLLM's catalogue, and older ones."""
-    vllm = trees(sources)["vllm"]
-    now = python.flags(vllm)
+    """Derive which flags are gone: of the previous vLLM's catalogue, and of earlier releases."""
+    vllm = package_trees(sources)["vllm"]
+    now = python_source.flags(vllm)
     before = dict(previous.get("flags_gone", {}))
     for name in dict.fromkeys((*before, *catalogued(str(previous.get("vllm", ""))))):
         if name in now:
@@ -83,11 +87,11 @@ def flags(sources: Sources, previous: Mapping[str, Any]) -> Found:
         if name in before:
             yield Fact(f"{key}.instead", before[name]["instead"], source)
         else:
-            yield Decision(f"{key}.instead", f"--{name} is gone: what says the same now?")
+            yield Decision(f"{key}.instead", f"--{name} is gone: what replaces it?")
 
 
 def catalogued(vllm: str) -> list[str]:
-    """The flags of a vLLM whose catalogue is in env/flags, without dashes."""
+    """The flags, without dashes, in a vLLM's catalogue (env/flags)."""
     path = ENV / "flags" / f"{vllm}.json"
     if not path.is_file():
         return []
@@ -97,10 +101,10 @@ def catalogued(vllm: str) -> list[str]:
 def variables(
     sources: Sources, previous: Mapping[str, Any], names: Mapping[str, str], stated: Collection[str]
 ) -> Found:
-    """`names`: variables that earlier releases of vllm-ascend defined -> the last that did.
-    `stated`: the keys of what is derived of this release.
+    """Derive which variables are gone.
 
-    Of these, those that the newest had: what went before was decided then.
+    `names`: variables that earlier releases of vllm-ascend defined → the last that did; only those
+    of the newest count, since earlier removals are settled. `stated`: keys derived so far.
     """
     if not sources.vllm_ascend.files:
         return
@@ -117,10 +121,14 @@ def variables(
     wanted = dict.fromkeys((*before, *features, *latest))
     defined = {
         name
-        for package, tree in trees(sources).items()
-        for name in python.variables(tree, ENVS[package])
+        for package, tree in package_trees(sources).items()
+        for name in python_source.variables(tree, ENVS[package])
     }
-    read = {name for tree in trees(sources).values() for name in python.reads(tree, wanted)}
+    read = {
+        name
+        for tree in package_trees(sources).values()
+        for name in python_source.reads(tree, wanted)
+    }
     for name in wanted:
         if name in defined or name in read:
             continue
@@ -134,16 +142,16 @@ def variables(
         yield Fact(f"{key}.since", sources.release, source)
         if f"features.{features.get(name)}.arg" in stated:
             yield Fact(f"{key}.fix", f"write the feature {features[name]}", source)
-        elif name in features:  # which is asked for by itself
+        elif name in features:  # a decision about the feature exists
             yield Fact(f"{key}.fix", f"take it out: the feature {features[name]} is gone", source)
         else:
-            question = f"nothing reads {name} any more: what is an operator who sets it to do?"
+            question = f"nothing reads {name} any more: what should an operator who sets it do?"
             yield Decision(f"{key}.fix", question, "take it out")
 
 
 def extra_config(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """Keys of kv_connector_extra_config that nothing of this release reads."""
-    for name, words in known()["kv_extra_config"].items():
+    """Derive which keys of kv_connector_extra_config the release does not read."""
+    for name, words in upstream_names()["kv_extra_config"].items():
         pattern = rf"get_from_extra_config\(\s*['\"]{name}['\"]"
         tree = sources.vllm_ascend
         paths = tree.matching(r"vllm_ascend/distributed/.*\.py")

@@ -1,4 +1,4 @@
-"""What changed from one release to the next, in the operator's words."""
+"""The differences between two releases: pins, OS packages, flags, variables and features."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.requirements import Requirement
 
 from common.paths import ENV
-from upstream.bump.entry import Entry
+from common.yaml import document
+from upstream.bump.pins_file import Pins
 
-# How alike names must be for one to be told as the other's new name (difflib's ratio).
-ALIKE = 0.8
-# Of the environment, only names of vLLM and vllm-ascend: what else vLLM reads is no option of it.
-OURS = "VLLM_"
+# How similar two names must be to count as renamed (difflib's ratio).
+SIMILARITY = 0.8
+# Only variables of vLLM and vllm-ascend: others that vLLM reads are not its options.
+PREFIX = "VLLM_"
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Section:
     changes: tuple[Change, ...]
 
 
-def between(
-    before: Entry, after: Entry, names: tuple[str, str], vllms: tuple[str, str], env: Path = ENV
+def compare(
+    before: Pins, after: Pins, names: tuple[str, str], vllms: tuple[str, str], env: Path = ENV
 ) -> list[Section]:
-    """Every section of what changed; a section whose files are not there yet is left out."""
+    """The sections of the comparison; skips a section if one of its files is missing."""
     sections = [
         Section("pins", tuple(pins(before, after))),
         Section("packages of the OS", tuple(os_packages(before, after))),
@@ -61,8 +61,8 @@ def between(
     return sections
 
 
-def pins(before: Entry, after: Entry) -> Iterator[Change]:
-    """Every pin, and each requirement and compiled package under its own name."""
+def pins(before: Pins, after: Pins) -> Iterator[Change]:
+    """Compare pins; each requirement and compiled package counts as one."""
     old, new = _flat(before), _flat(after)
     for key in dict.fromkeys((*old, *new)):
         (was, _), (now, source) = old.get(key, (None, "")), new.get(key, (None, ""))
@@ -71,7 +71,7 @@ def pins(before: Entry, after: Entry) -> Iterator[Change]:
             yield Change(how, key, was, now, source)
 
 
-def os_packages(before: Entry, after: Entry) -> Iterator[Change]:
+def os_packages(before: Pins, after: Pins) -> Iterator[Change]:
     for key in dict.fromkeys((*before, *after)):
         if not key.startswith("os_packages."):
             continue
@@ -89,19 +89,23 @@ def os_packages(before: Entry, after: Entry) -> Iterator[Change]:
 def named(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
-    alike: Callable[[Any, Any], bool] | None = None,
+    may_rename: Callable[[Any, Any], bool] | None = None,
 ) -> Iterator[Change]:
-    """New, gone, renamed and other defaults of options or variables.
+    """Compare options or variables: new, gone, renamed, or with another default.
 
-    `alike`: whether what is gone and what is new may be one thing under two names.
+    `may_rename`: whether an old entry may be the same as a new one with another name.
     """
     gone = [name for name in before if name not in after]
     new = [name for name in after if name not in before]
     renamed: dict[str, str] = {}
     for name in gone:
-        near = difflib.get_close_matches(name, new, n=3, cutoff=ALIKE)
+        near = difflib.get_close_matches(name, new, n=3, cutoff=SIMILARITY)
         for other in [*(n for n in new if name in _aliases(after[n])), *near]:
-            if alike and alike(before[name], after[other]) and other not in renamed.values():
+            if (
+                may_rename
+                and may_rename(before[name], after[other])
+                and other not in renamed.values()
+            ):
                 renamed[name] = other
                 break
     for name in new:
@@ -118,7 +122,7 @@ def named(
 
 
 def features(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    """Where a feature is written in another way, is gone, or is there at last."""
+    """Compare features: new, gone, or with another form."""
     for name in dict.fromkeys((*before, *after)):
         was, now = _form(before.get(name)), _form(after.get(name))
         if was != now:
@@ -127,8 +131,8 @@ def features(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ch
             yield Change(how, name, was, now, source)
 
 
-def _flat(entry: Entry) -> dict[str, tuple[Any, str]]:
-    """Pin -> value, comment; less the packages of the OS, which have a section of their own."""
+def _flat(entry: Pins) -> dict[str, tuple[Any, str]]:
+    """Pin → (value, comment), without OS packages, which have their own section."""
     flat: dict[str, tuple[Any, str]] = {}
     for key, line in entry.items():
         if key == "requirements":
@@ -145,13 +149,13 @@ def _flat(entry: Entry) -> dict[str, tuple[Any, str]]:
 
 
 def _variables(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> what is known of it, of those that an operator may set."""
-    plain: dict[str, Any] = {name: {} for name in document["vllm"] if name.startswith(OURS)}
+    """Variables that an operator may set → their entries."""
+    plain: dict[str, Any] = {name: {} for name in document["vllm"] if name.startswith(PREFIX)}
     return {**plain, **{n: {"default": d} for n, d in document["vllm_ascend"].items()}}
 
 
 def _form(feature: Mapping[str, Any] | None) -> str | None:
-    """How a feature is written, in a few words; None when the release has it not."""
+    """The form of a feature, for people; None if the release lacks it."""
     if not feature or feature.get("missing"):
         return None
     for key, words in (("env", "{}"), ("arg", "--{}"), ("was", "{}")):
@@ -178,4 +182,4 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(document(path)) if path.is_file() else {}

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from common.errors import EX_UNAVAILABLE, UserError, user_error
-from upstream import index
-from upstream.bump import uploads
-from upstream.index import File
+from upstream import package_index
+from upstream.bump import upload_dates
+from upstream.package_index import File
 
 PYLOCK = """\
 lock-version = "1.0"
@@ -26,9 +26,9 @@ wheels = [{ url = "https://x/p-1.0-py3-none-any.whl", upload-time = 2026-05-01T0
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> Iterator[None]:
-    index.files.cache_clear()
+    package_index.files.cache_clear()
     yield
-    index.files.cache_clear()
+    package_index.files.cache_clear()
 
 
 def file(day: str) -> File:
@@ -36,17 +36,17 @@ def file(day: str) -> File:
 
 
 def test_the_files_of_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "uv", lambda *_, stdin: PYLOCK if stdin == "p==1.0" else "")
-    source, wheel = index.files("p", "1.0")
+    monkeypatch.setattr(package_index, "uv", lambda *_, stdin: PYLOCK if stdin == "p==1.0" else "")
+    source, wheel = package_index.files("p", "1.0")
     assert (source.name, source.sha256) == ("p-1.0.tar.gz", "aa")
     assert wheel.name == "p-1.0-py3-none-any.whl"
-    assert index.day_after((source, wheel)) == datetime.date(2026, 5, 2)
+    assert package_index.day_after((source, wheel)) == datetime.date(2026, 5, 2)
 
 
 def test_a_wheel_that_came_much_later_moves_no_day() -> None:
     early, late = file("2026-05-01"), file("2026-06-01")
-    assert index.day_after((late, early)) == datetime.date(2026, 5, 2)
-    assert index.day_after(()) is None
+    assert package_index.day_after((late, early)) == datetime.date(2026, 5, 2)
+    assert package_index.day_after(()) is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_wheel_that_came_much_later_moves_no_day() -> None:
     [("2.5", ["1.0", "2.0", "3.0", "4.0"]), ("9", ["2.0", "3.0", "4.0"]), ("x", ["4.0"])],
 )
 def test_versions_near_one(version: str, expected: list[str]) -> None:
-    assert index.near(version, ["4.0", "3.0", "2.0", "1.0"], 6)[: len(expected)] == expected
+    assert package_index.near(version, ["4.0", "3.0", "2.0", "1.0"], 6)[: len(expected)] == expected
 
 
 def test_pins_that_came_later_or_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_pins_that_came_later_or_are_not_there(monkeypatch: pytest.MonkeyPatch) 
             raise user_error(package, "no version", exit_code=EX_UNAVAILABLE)
         return (file(days[package]),)
 
-    monkeypatch.setattr(uploads, "files", files)
+    monkeypatch.setattr(upload_dates, "files", files)
     pins = {"torch": "2.8.0", "triton-ascend": "3.2.0", "torch-npu": "2.9.0.post1"}
-    found = uploads.derive("0.13.0rc1", pins)
+    found = upload_dates.derive("0.13.0rc1", pins)
     assert {fact.key: fact.value for fact in found.derived.facts} == {
         "published": datetime.date(2025, 12, 28),
         "later": {"triton-ascend": datetime.date(2026, 1, 22)},
@@ -79,6 +79,6 @@ def test_a_release_that_the_index_has_not(monkeypatch: pytest.MonkeyPatch) -> No
     def files(package: str, version: str) -> tuple[File, ...]:
         raise user_error(package, "no version", exit_code=EX_UNAVAILABLE)
 
-    monkeypatch.setattr(uploads, "files", files)
+    monkeypatch.setattr(upload_dates, "files", files)
     with pytest.raises(UserError):
-        uploads.derive("9", {})
+        upload_dates.derive("9", {})

@@ -1,4 +1,4 @@
-"""env/releases against what a release's sources say."""
+"""Audit env/releases against a release's sources."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from upstream.audit.citations import OF, Library, check, places
-from upstream.audit.statement import (
+from upstream.audit.audit_result import (
     CONFIRMED,
     CONTRADICTED,
-    Statement,
+    AuditResult,
     confirmed,
     contradicted,
     flat,
     unchecked,
     unsourced,
 )
-from upstream.dialect import derive, python
-from upstream.dialect.known import alone
-from upstream.model import Contradiction, Fact
+from upstream.audit.citations import OF, Library, check, places
+from upstream.dialect import derive, python_source
+from upstream.dialect.upstream_names import vllm_only
+from upstream.facts import Contradiction, Fact
 from upstream.sources import Sources
 
 GONE = ("connectors_gone", "flags_gone", "variables_gone")
-EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep")  # may be: there is nothing to state
+MAY_BE_EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep")
 FLAG = re.compile(r"--([a-z][a-z-]+)")
 WORDS = ("instead", "fix", "since")
-FAR = 5  # lines that a source may be away from what it is the source of
-OURS = "without vllm-ascend there is nothing to hold it against"
+TOLERANCE = 5  # lines between a citation and the derived fact
+NO_SOURCES = "cannot be checked without vllm-ascend"
 
 
-def statements(
+def audit(
     file: str,
     document: Mapping[str, Any],
     earlier: Mapping[str, Mapping[str, Any]],
     sources: Sources,
     library: Library,
-) -> Iterator[Statement]:
-    """One for each leaf of the file, and for each that the sources have and the file lacks.
+) -> Iterator[AuditResult]:
+    """Audit each leaf of the file, and report what the sources have and the file lacks.
 
-    `earlier`: the documents of the releases before, by name.
+    `earlier`: the documents of earlier releases, by name.
     """
     derived = derive(sources, _before(document, earlier))
     facts = {fact.key: fact for fact in derived.facts}
     questions = {one.key: one.question for one in derived.decisions}
-    said = {one.key: _said(one) for one in derived.contradictions}
+    disputes = {one.key: _dispute(one) for one in derived.contradictions}
     stated = flat(document)
     for key, value in stated.items():
         if key.rpartition(".")[2] == "source":
@@ -56,23 +56,23 @@ def statements(
             yield from _gone(file, key, value, facts, sources)
         else:
             leaf = _leaf(file, key, value, facts, questions, sources)
-            yield replace(leaf, why=f"{leaf.why}; {said[key]}") if key in said else leaf
-    yield from _lacking(file, stated, facts)
+            yield replace(leaf, why=f"{leaf.why}; {disputes[key]}") if key in disputes else leaf
+    yield from _missing(file, stated, facts)
     for group, entry in _groups(document):
         if isinstance(entry, Mapping) and entry and not str(entry.get("source", "")).strip():
             yield unsourced(file, group, entry)
 
 
-def _said(contradiction: Contradiction) -> str:
-    """Who says otherwise, where what was taken is no upstream file's."""
-    claims = [f"{source} says {value!r}" for value, source in contradiction.said]
-    return f"but {claims[0]}"
+def _dispute(contradiction: Contradiction) -> str:
+    """The first claim of a contradiction, for people."""
+    value, source = contradiction.claims[0]
+    return f"but {source} says {value!r}"
 
 
 def _before(
     document: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The document itself, and the names that earlier releases had."""
+    """The document with the connectors of all earlier releases."""
     connectors = {
         package: {"names": list(dict.fromkeys(names))}
         for package, names in _registered(earlier, document).items()
@@ -97,7 +97,7 @@ def _leaf(
     facts: Mapping[str, Fact],
     questions: Mapping[str, str],
     sources: Sources,
-) -> Statement:
+) -> AuditResult:
     fact = facts.get(key)
     if fact and not _same(fact.value, value):
         return contradicted(file, key, value, fact.source, f"is {fact.value!r} there")
@@ -105,29 +105,29 @@ def _leaf(
         return unchecked(file, key, value, _reason(key), fact.source)
     if fact:
         return confirmed(file, key, value, fact.source)
-    if key == "vllm" and alone(sources):
+    if key == "vllm" and vllm_only(sources):
         if value == sources.vllm.version:
             return confirmed(file, key, value, str(sources.vllm))
         return contradicted(file, key, value, str(sources.vllm), "is another version")
     group = key.rpartition(".")[0]
     beside = [one for name, one in facts.items() if group and name.startswith(f"{group}.")]
     if beside:
-        said = ", ".join(f"{one.key.rpartition('.')[2]} {one.value!r}" for one in beside)
-        return contradicted(file, key, value, beside[0].source, f"has {said} instead")
+        found = ", ".join(f"{one.key.rpartition('.')[2]} {one.value!r}" for one in beside)
+        return contradicted(file, key, value, beside[0].source, f"has {found} instead")
     for asked, question in questions.items():
         if key == asked or key.startswith(f"{asked}."):
             return unchecked(file, key, value, question)
-    if alone(sources):
-        return unchecked(file, key, value, OURS)
-    if key in EMPTY and not value:
+    if vllm_only(sources):
+        return unchecked(file, key, value, NO_SOURCES)
+    if key in MAY_BE_EMPTY and not value:
         return confirmed(file, key, value, str(sources.vllm_ascend))
-    return unchecked(file, key, value, "nothing derives it from the sources")
+    return unchecked(file, key, value, "cannot be derived from the sources")
 
 
 def _reason(key: str) -> str:
     if key.startswith("kv_extra_config_unread."):
-        return "the sources read it nowhere; what the entry says besides is a person's"
-    return "Mooncake's ports stand in its C++, which is in no Python package"
+        return "the sources do not read it; a person wrote the rest of the entry"
+    return "only Mooncake's C++ code has its ports, which no Python package contains"
 
 
 def _gone(
@@ -136,8 +136,8 @@ def _gone(
     value: Any,
     facts: Mapping[str, Fact],
     sources: Sources,
-) -> Iterator[Statement]:
-    """A name that is gone: it must be; what is there instead is a connector, or words."""
+) -> Iterator[AuditResult]:
+    """Audit a removed name: the sources must lack it, and have the connector that replaces it."""
     kind, _, rest = key.partition(".")
     if not rest:  # an empty mapping
         yield confirmed(file, key, value, str(sources.vllm_ascend))
@@ -145,20 +145,20 @@ def _gone(
     name, _, leaf = rest.rpartition(".")
     fact = facts.get(f"{kind}.{name}.gone")
     if fact is None:
-        if alone(sources) and kind == "variables_gone":
-            yield unchecked(file, key, value, OURS)
+        if vllm_only(sources) and kind == "variables_gone":
+            yield unchecked(file, key, value, NO_SOURCES)
         else:
             tree = sources.vllm_ascend if kind == "variables_gone" else sources.vllm
-            yield contradicted(file, key, value, str(tree), f"{name} is there, and not gone")
+            yield contradicted(file, key, value, str(tree), f"{name} still exists")
     elif leaf == "instead" and kind == "connectors_gone":
         if f"{kind}.{name}.instead" in facts:
             yield confirmed(file, key, value, fact.source)
         else:
-            yield contradicted(file, key, value, fact.source, f"{value} is registered nowhere")
+            yield contradicted(file, key, value, fact.source, f"{value} is not registered")
     elif leaf == "since" and _later(str(value), sources.release):
-        yield contradicted(file, key, value, fact.source, f"is gone in {sources.release} already")
+        yield contradicted(file, key, value, fact.source, f"is already gone in {sources.release}")
     elif kind == "flags_gone" and (unknown := _unknown_flags(str(value), sources)):
-        yield contradicted(file, key, value, fact.source, f"there is no --{unknown[0]}")
+        yield contradicted(file, key, value, fact.source, f"--{unknown[0]} does not exist")
     elif leaf in WORDS:
         yield confirmed(file, key, value, fact.source)
     else:
@@ -166,21 +166,21 @@ def _gone(
 
 
 def _unknown_flags(words: str, sources: Sources) -> list[str]:
-    there = python.flags(sources.vllm)
+    there = python_source.flags(sources.vllm)
     return [name for name in FLAG.findall(words) if name not in there]
 
 
 def _later(since: str, release: str) -> bool:
-    """Whether `since` is no release, or one after this."""
+    """Whether `since` is a later release, or not a release."""
     try:
         return Version(since.removeprefix("v")) > Version(release.removeprefix("v"))
     except InvalidVersion:
         return True
 
 
-def _lacking(
+def _missing(
     file: str, stated: Mapping[str, Any], facts: Mapping[str, Fact]
-) -> Iterator[Statement]:
+) -> Iterator[AuditResult]:
     for key, fact in facts.items():
         kind, _, rest = key.partition(".")
         if kind in GONE:
@@ -192,28 +192,28 @@ def _lacking(
             group = key.rpartition(".")[0]
             siblings = [one for one in stated if group and one.startswith(f"{group}.")]
             if any(one not in facts for one in siblings if not one.endswith(".source")):
-                continue  # said of the sibling that the sources do not have
+                continue  # reported for the sibling that the sources lack
             yield contradicted(file, key, None, fact.source, f"is {fact.value!r} there")
 
 
 def _cited(
     file: str, key: str, value: Any, facts: Mapping[str, Fact], library: Library
-) -> Statement:
-    """The place must be there, and, where its fact is derived from a line, be that line."""
+) -> AuditResult:
+    """Audit a citation: the place must exist, near the line that its fact is derived from."""
     group = key.rpartition(".")[0]
     outcome = check(str(value), library)
     wanted = next((one for name, one in facts.items() if name.startswith(f"{group}.")), None)
     if outcome.verdict == CONTRADICTED:
         return contradicted(file, key, value, outcome.source, outcome.why)
-    if wanted and OF.match(str(value)) and not _meet(str(value), wanted.source):
-        return contradicted(file, key, value, wanted.source, "it stands there, and not here")
+    if wanted and OF.match(str(value)) and not _agree(str(value), wanted.source):
+        return contradicted(file, key, value, wanted.source, "the source is there, not here")
     if outcome.verdict == CONFIRMED:
         return confirmed(file, key, value, outcome.source)
     return unchecked(file, key, value, outcome.why)
 
 
-def _meet(source: str, other: str) -> bool:
-    """Whether `source` has the file of a derived one and, with lines in both, nearly its line."""
+def _agree(source: str, other: str) -> bool:
+    """Whether both citations name the same file and, if both have lines, nearby ones."""
     theirs = next(places(other), None)
     if theirs is None:
         return True
@@ -222,13 +222,13 @@ def _meet(source: str, other: str) -> bool:
             line = theirs.lines[0][0] if theirs.lines else None
             if not one.lines or line is None:
                 return True
-            if any(first - FAR <= line <= last + FAR for first, last in one.lines):
+            if any(first - TOLERANCE <= line <= last + TOLERANCE for first, last in one.lines):
                 return True
     return False
 
 
 def _groups(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The entries that must name a source, with their dotted keys."""
+    """The entries that must have a source, with their dotted keys."""
     for key, value in document.items():
         if not isinstance(value, Mapping) or key == "kv_extra_config_unread":
             continue

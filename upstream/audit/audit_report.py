@@ -1,4 +1,4 @@
-"""An audit's statements as data, and for people: what is wrong first."""
+"""Print an audit: as JSON data, and as text with the errors first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from upstream.audit.statement import CONFIRMED, FAILING, UNCHECKED, VERDICTS, Statement
+from upstream.audit.audit_result import CONFIRMED, FAILING, UNCHECKED, VERDICTS, AuditResult
 
-SHOWN = 6  # keys of one reason, unless all are asked for
+SHOWN = 6  # keys to list for a reason
 
 
-def data(statements: Iterable[Statement]) -> dict[str, Any]:
-    ordered = _ordered(statements)
+def data(results: Iterable[AuditResult]) -> dict[str, Any]:
+    """The results as JSON data."""
+    ordered = _ordered(results)
     counts = Counter(one.verdict for one in ordered)
     return {
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
@@ -23,13 +24,13 @@ def data(statements: Iterable[Statement]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it; a day is a text."""
+    """The value as JSON data; dates become texts."""
     return json.loads(json.dumps(value, default=str))
 
 
-def text(statements: Iterable[Statement], every: bool = False) -> str:
-    """`every`: each confirmed statement with its place, not their number alone."""
-    ordered = _ordered(statements)
+def text(results: Iterable[AuditResult], every: bool = False) -> str:
+    """The results for people. `every`: list each confirmed value, not just their number."""
+    ordered = _ordered(results)
     counts = Counter(one.verdict for one in ordered)
     lines = [", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)]
     for verdict in VERDICTS:
@@ -40,7 +41,7 @@ def text(statements: Iterable[Statement], every: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _group(verdict: str, those: list[Statement], every: bool) -> Iterator[str]:
+def _group(verdict: str, those: list[AuditResult], every: bool) -> Iterator[str]:
     if verdict in FAILING:
         for one in those:
             yield f"  {one.file}: {one.key}" + ("" if one.value is None else f" is {one.value!r}")
@@ -59,5 +60,5 @@ def _group(verdict: str, those: list[Statement], every: bool) -> Iterator[str]:
             yield f"  {file}: {number}"
 
 
-def _ordered(statements: Iterable[Statement]) -> list[Statement]:
-    return sorted(statements, key=lambda one: (VERDICTS.index(one.verdict), one.file))
+def _ordered(results: Iterable[AuditResult]) -> list[AuditResult]:
+    return sorted(results, key=lambda one: (VERDICTS.index(one.verdict), one.file))

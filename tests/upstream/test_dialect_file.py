@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import ROOT
-from tests.upstream.made_sources import made
-from upstream.dialect import derive, write
-from upstream.model import Decision, Derived, Fact
+from tests.upstream.sample_sources import made
+from upstream.dialect import derive, dialect_file
+from upstream.facts import Decision, Derived, Fact
 
 ENV = ROOT / "env" / "releases"
 FILES = sorted(ENV.glob("*.yaml"))
@@ -23,13 +23,13 @@ RELEASES = [path for path in FILES if path.stem.startswith("v")]
 @pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)
 def test_a_file_that_is_there_is_as_it_would_be_written(path: Path) -> None:
     text = path.read_text()
-    assert write.render(yaml.safe_load(text)) == text
+    assert dialect_file.render(yaml.safe_load(text)) == text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_is_written_is_what_was_meant(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
-    text = write.render(document, "Facts about something. " * 8)
+    text = dialect_file.render(document, "Facts about something. " * 8)
     assert yaml.safe_load(text) == document
     assert list(yaml.safe_load(text)) == list(document)
     assert text.startswith("# Facts about something.")
@@ -37,8 +37,8 @@ def test_what_is_written_is_what_was_meant(path: Path) -> None:
 
 def test_a_draft_has_every_key_sources_and_what_was_taken() -> None:
     derived = derive(made(), {"mooncake": "v0.2.0"})
-    document = write.document(derived)
-    assert write.render(document) == write.render(write.document(derived))
+    document = dialect_file.document(derived)
+    assert dialect_file.render(document) == dialect_file.render(dialect_file.document(derived))
     assert list(document) == list(yaml.safe_load(RELEASES[0].read_text()))
     assert document["features"]["flashcomm1"] == {
         "env": "VLLM_ASCEND_ENABLE_FLASHCOMM1",
@@ -60,7 +60,7 @@ def test_a_decision_stands_where_no_fact_does() -> None:
             Decision("adxl_ports", "?", {"base": 1, "step": 2}),
         ),
     )
-    document = write.document(derived)
+    document = dialect_file.document(derived)
     assert document["flags_gone"] == {"known": {"instead": "--new", "source": "s"}}
     assert document["kv_port"] == 7
     assert document["adxl_ports"] == {"base": 1, "step": 2}
@@ -78,4 +78,4 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(KEYS, VALUES, max_size=5))
 def test_any_document_reads_back(document: dict[str, Any]) -> None:
-    assert yaml.safe_load(write.render(document)) == (document or None)
+    assert yaml.safe_load(dialect_file.render(document)) == (document or None)

@@ -1,4 +1,4 @@
-"""env/flags and env/variables against a release's argument files and variables."""
+"""Audit env/flags and env/variables against a release's argument files and variables."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Finding
-from upstream.audit.statement import Statement, confirmed, contradicted, unchecked
-from upstream.catalogues.flags import PUBLISHED, SETS, SOURCES
+from upstream.audit.audit_result import AuditResult, confirmed, contradicted, unchecked
+from upstream.catalogues.variables import PUBLISHED, SETS, SOURCES
 from upstream.catalogues.vllm_parser import READS
-from upstream.dialect import python
-from upstream.dialect.known import ARGS, ENVS, trees
+from upstream.dialect import python_source
+from upstream.dialect.upstream_names import ARGS, ENVS, package_trees
 from upstream.sources import Sources, Tree
 
-# Why a name should not be in a list of env/variables.
-LACKING = {
+# Why a name must not be in a list of env/variables.
+WRONG_LIST = {
     "vllm": "vllm/envs.py has no such variable",
     "read": "no source reads it, or envs.py has it",
     "unread": "no document sets it, or a source reads it",
 }
-KINDS = "what its value may be is vLLM's parser's to say: invoke audit --flags"
+TYPES_UNCHECKED = "only vLLM's parser knows the types: invoke audit --flags"
 
 
 def flags(
@@ -29,34 +29,34 @@ def flags(
     document: Mapping[str, Any],
     sources: Sources,
     parser: Iterable[Finding] | None = None,
-) -> Iterator[Statement]:
-    """One for each name that the file has or lacks, and for each default that is a plain value.
+) -> Iterator[AuditResult]:
+    """Audit the flags, and the defaults that are constants.
 
-    `parser`: what vLLM's own parser has against the file; None where it was not asked.
+    `parser`: findings of vLLM's own parser; None if it was not queried.
     """
-    vllm = trees(sources)["vllm"]
-    there = python.flags(vllm)
-    defaults = python.defaults(vllm)
+    vllm = package_trees(sources)["vllm"]
+    there = python_source.flags(vllm)
+    defaults = python_source.defaults(vllm)
     named: set[str] = set()
     for option, entry in document["options"].items():
         key, name = f"options.{option}", option.removeprefix("--")
         named |= {name, *(one.removeprefix("--") for one in entry.get("aliases", ()))}
         if name not in there:
-            yield contradicted(file, key, option, vllm.cite(ARGS), "is no flag there")
+            yield contradicted(file, key, option, vllm.cite(ARGS), "is not a flag there")
             continue
         yield confirmed(file, key, option, there[name])
-        said = defaults.get(name.replace("-", "_"))
-        if said and "default" in entry and isinstance(said.value, (bool, int, float, str)):
+        default = defaults.get(name.replace("-", "_"))
+        if default and "default" in entry and isinstance(default.value, (bool, int, float, str)):
             at, value = f"{key}.default", entry["default"]
-            if value == said.value or str(value) == str(said.value):
-                yield confirmed(file, at, value, said.source)
+            if value == default.value or str(value) == str(default.value):
+                yield confirmed(file, at, value, default.source)
             else:
-                yield contradicted(file, at, value, said.source, f"is {said.value!r} there")
+                yield contradicted(file, at, value, default.source, f"is {default.value!r} there")
     for name in sorted(set(there) - named):
         yield contradicted(file, f"options.--{name}", None, there[name], "is a flag there")
     kinds = f"{len(document['options'])} types and choices"
     if parser is None:
-        yield unchecked(file, "options", kinds, KINDS)
+        yield unchecked(file, "options", kinds, TYPES_UNCHECKED)
         return
     problems = list(parser)
     for one in problems:
@@ -70,21 +70,21 @@ def variables(
     document: Mapping[str, Any],
     sources: Sources,
     members: Callable[[Tree], Iterable[tuple[str, str]]],
-) -> Iterator[Statement]:
-    """One for each name that the file has or lacks, and each default of vllm-ascend.
+) -> Iterator[AuditResult]:
+    """Audit the variables, and the defaults of vllm-ascend.
 
-    `members`: the files of vllm-ascend, its C++ too, as (path, text).
+    `members`: the files of vllm-ascend, including C++, as (path, text).
     """
-    both = trees(sources)
+    both = package_trees(sources)
     vllm, ours = both["vllm"], both["vllm-ascend"]
-    theirs = python.variables(vllm, ENVS["vllm"])
-    own = python.variables(ours, ENVS["vllm-ascend"])
+    theirs = python_source.variables(vllm, ENVS["vllm"])
+    own = python_source.variables(ours, ENVS["vllm-ascend"])
     read, published = _read(vllm, ours, members)
     for name, default in document["vllm_ascend"].items():
         key, found = f"vllm_ascend.{name}", own.get(name)
         if found is None:
             where = ours.cite(ENVS["vllm-ascend"])
-            yield contradicted(file, key, default, where, "is no variable there")
+            yield contradicted(file, key, default, where, "is not a variable there")
         elif found.default != default:
             yield contradicted(file, key, default, found.source, f"is {found.default!r} there")
         else:
@@ -102,18 +102,18 @@ def variables(
             if name in there:
                 yield confirmed(file, f"{kind}.{name}", name, there[name])
             else:
-                yield contradicted(file, f"{kind}.{name}", name, "", LACKING[kind])
+                yield contradicted(file, f"{kind}.{name}", name, "", WRONG_LIST[kind])
         for name in sorted(set(there) - set(listed)):
-            yield contradicted(file, f"{kind}.{name}", None, there[name], "is there, and missing")
+            yield contradicted(file, f"{kind}.{name}", None, there[name], "is missing in the file")
     for name in sorted(set(defined) - set(document["vllm_ascend"])):
         key = f"vllm_ascend.{name}"
-        yield contradicted(file, key, None, defined[name], "is there, and missing")
+        yield contradicted(file, key, None, defined[name], "is missing in the file")
 
 
 def _read(
     vllm: Tree, ours: Tree, members: Callable[[Tree], Iterable[tuple[str, str]]]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Names that a source reads, and names that vllm-ascend's documents set; with a place each."""
+    """Names that a source reads, and names that vllm-ascend's documents set; each → citation."""
     read: dict[str, str] = {}
     published: dict[str, str] = {}
     for path in vllm.matching(r"vllm/.*\.py"):

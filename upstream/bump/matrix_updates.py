@@ -1,4 +1,4 @@
-"""How a release fits what releases share: platforms, pairs, and what every image has."""
+"""Compare a release with what all releases share in matrix.yaml, and add its pair of versions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from images.matrix import Matrix
-from upstream.bump.entry import Entry, Line
 from upstream.bump.pins import cann_tags, soc_versions
+from upstream.bump.pins_file import Pin, Pins
 from upstream.dockerfile import dockerfiles
-from upstream.model import Decision
+from upstream.facts import Decision
 from upstream.sources import Sources
 
 
-def known_platforms(matrix: Matrix, line: Line) -> tuple[Line, list[Decision]]:
-    """The platforms that the matrix has; each other one is a decision."""
+def known_platforms(matrix: Matrix, line: Pin) -> tuple[Pin, list[Decision]]:
+    """Keep the platforms that the matrix has; each other one becomes a decision."""
     there = [name for name in line.value if name in matrix.platforms]
     questions = [
         Decision(
@@ -29,14 +29,14 @@ def known_platforms(matrix: Matrix, line: Line) -> tuple[Line, list[Decision]]:
         for name in line.value
         if name not in there
     ]
-    return Line(line.key, there, line.note), questions
+    return Pin(line.key, there, line.note), questions
 
 
-def decisions(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
-    """Where the Dockerfiles have something else than the matrix says of every release."""
-    for part, facts, theirs, ours in (
-        ("soc_version", soc_versions(sources), "compiles for", "for"),
-        ("cann_tag", cann_tags(sources), "stands on a CANN image for", "on one for"),
+def conflicts(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
+    """Where the Dockerfiles differ from what the matrix states for every release."""
+    for part, facts, what in (
+        ("soc_version", soc_versions(sources), "compiles for"),
+        ("cann_tag", cann_tags(sources), "uses a CANN image for"),
     ):
         for fact in facts:
             platform = matrix.platforms.get(fact.key)
@@ -44,7 +44,7 @@ def decisions(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
             if stated != fact.value:
                 yield Decision(
                     f"platforms.{fact.key}.{part}",
-                    f"{fact.source} {theirs} {fact.value}, images/matrix.yaml {ours} {stated}:"
+                    f"{fact.source} {what} {fact.value}, images/matrix.yaml has {stated}:"
                     " which is right for every release?",
                     stated,
                 )
@@ -52,28 +52,32 @@ def decisions(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
 
 
 def _common(matrix: Matrix, sources: Sources) -> Iterator[Decision]:
-    """common_requirements against what the first Dockerfile that names one installs."""
-    said: dict[str, tuple[Requirement, str]] = {}
+    """Compare common_requirements with the first Dockerfile that installs each."""
+    installed: dict[str, tuple[Requirement, str]] = {}
     for one in dockerfiles(sources.vllm_ascend):
         for text, line in one.required():
             if "://" not in text and not text.startswith(("/", ".")):
                 requirement = Requirement(text)
-                said.setdefault(canonicalize_name(requirement.name), (requirement, one.cite(line)))
+                installed.setdefault(
+                    canonicalize_name(requirement.name), (requirement, one.cite(line))
+                )
     for wanted in map(Requirement, matrix.common_requirements):
         name = canonicalize_name(wanted.name)
-        if name not in said:
+        if name not in installed:
             question = f"no Dockerfile installs {wanted.name} any more: does the image need it?"
             yield Decision(f"common_requirements.{name}", question, str(wanted))
-        elif said[name][0].specifier != wanted.specifier:
-            theirs, source = said[name]
-            question = f"{source} has {theirs}, images/matrix.yaml {wanted}: which holds for all?"
+        elif installed[name][0].specifier != wanted.specifier:
+            theirs, source = installed[name]
+            question = (
+                f"{source} has {theirs}, images/matrix.yaml {wanted}: which is right for all?"
+            )
             yield Decision(f"common_requirements.{name}", question, str(wanted))
 
 
-def paired(text: str, entry: Entry, release: str) -> tuple[str, Decision | None]:
-    """images/matrix.yaml with the release's torch, torch_npu and CANN among its pairs.
+def add_pair(text: str, entry: Pins, release: str) -> tuple[str, Decision | None]:
+    """Add the release's torch, torch_npu and CANN to the pairs in the text of matrix.yaml.
 
-    The line of a pair that is there gets one more CANN; a new pair is a line below the last one.
+    An existing pair gets one more CANN; a new pair becomes a line below the last one.
     """
     torch, npu, cann = (str(entry[key].value) for key in ("torch", "torch_npu", "cann"))
     start = f"  - {{torch: {torch}, torch_npu: {npu}, cann: ["
@@ -82,8 +86,9 @@ def paired(text: str, entry: Entry, release: str) -> tuple[str, Decision | None]
     if match and cann in re.split(r",\s*", match[2]):
         return text, None
     question = (
-        f"torch {torch}, torch_npu {npu} and CANN {cann} are a new pair, by {entry['cann'].note}"
-        f" and {entry['torch_npu'].note} alone: does the vendor's table of versions say so too?"
+        f"torch {torch}, torch_npu {npu} and CANN {cann} are a new pair, known only from"
+        f" {entry['cann'].note} and {entry['torch_npu'].note}: does the vendor's table of versions"
+        " confirm it?"
     )
     decision = Decision("pairs", question, f"added to pairs in images/matrix.yaml, for {release}")
     if match:

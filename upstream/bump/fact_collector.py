@@ -1,4 +1,4 @@
-"""What several places say of one thing: the first that speaks holds, the others may contradict."""
+"""Collect facts from several places: the first claim is taken, later ones may contradict it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from upstream.model import Contradiction, Decision, Derived, Fact
+from upstream.facts import Contradiction, Decision, Derived, Fact
 
-Claim = tuple[Any, str]  # a value, and where it stands
+Claim = tuple[Any, str]  # a value and its source
 
 
 @dataclass
-class Findings:
-    """A file's worth of facts while it is gathered."""
+class FactCollector:
+    """Collects the facts, contradictions and decisions of a file."""
 
     facts: list[Fact] = field(default_factory=list)
     contradictions: list[Contradiction] = field(default_factory=list)
@@ -22,39 +22,40 @@ class Findings:
     def settle(
         self, key: str, claims: Iterable[Claim], same: Callable[[Any, Any], bool] | None = None
     ) -> Any:
-        """Note the first claim as a fact, and who says otherwise; None where nobody speaks."""
-        said = list(claims)
-        if not said:
+        """Record the first claim as a fact, and others as contradictions; None without claims."""
+        given = list(claims)
+        if not given:
             return None
-        taken, source = said[0]
+        taken, source = given[0]
         self.facts.append(Fact(key, taken, source))
-        self.dispute(key, taken, said, same)
+        self.dispute(key, taken, given, same)
         return taken
 
     def dispute(
         self,
         key: str,
         taken: Any,
-        said: Iterable[Claim],
+        claims: Iterable[Claim],
         same: Callable[[Any, Any], bool] | None = None,
     ) -> None:
-        """Note a contradiction where some claim is not what was taken."""
+        """Record a contradiction if a claim differs from the value taken."""
         agree = same or (lambda one, other: bool(one == other))
-        claims = tuple(said)
-        others = tuple(claim for claim in claims if not agree(claim[0], taken))
+        given = tuple(claims)
+        others = tuple(claim for claim in given if not agree(claim[0], taken))
         if others:
-            who = tuple(claim for claim in claims if agree(claim[0], taken))[:1]
-            self.contradictions.append(Contradiction(key, (*who, *others), taken))
+            agreeing = tuple(claim for claim in given if agree(claim[0], taken))[:1]
+            self.contradictions.append(Contradiction(key, (*agreeing, *others), taken))
 
     def ask(self, key: str, question: str, taken: Any = None) -> None:
+        """Record a decision that a person must make."""
         self.decisions.append(Decision(key, question, taken))
 
     def derived(self) -> Derived:
         return Derived(tuple(self.facts), tuple(self.contradictions), tuple(self.decisions))
 
 
-def merged(parts: Iterable[Derived]) -> Derived:
-    """Several into one, in order."""
+def merge(parts: Iterable[Derived]) -> Derived:
+    """Concatenate the parts."""
     every = list(parts)
     return Derived(
         tuple(fact for part in every for fact in part.facts),
@@ -63,8 +64,8 @@ def merged(parts: Iterable[Derived]) -> Derived:
     )
 
 
-def lines(sources: Iterable[str]) -> str:
-    """Citations in one: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5; vllm …`."""
+def join_citations(sources: Iterable[str]) -> str:
+    """Join citations: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5; vllm …`."""
     trees: dict[str, dict[str, list[str]]] = {}
     for source in (one for cited in sources for one in cited.split("; ")):
         tree, _, place = source.partition(": ")
@@ -72,10 +73,10 @@ def lines(sources: Iterable[str]) -> str:
         numbers = trees.setdefault(tree, {}).setdefault(file if colon else place, [])
         if colon and line not in numbers:
             numbers.append(line)
-    return "; ".join(_cited(tree, files) for tree, files in trees.items())
+    return "; ".join(_citation(tree, files) for tree, files in trees.items())
 
 
-def _cited(tree: str, files: dict[str, list[str]]) -> str:
+def _citation(tree: str, files: dict[str, list[str]]) -> str:
     places = [
         f"{file}:{', '.join(numbers)}" if numbers else file for file, numbers in files.items()
     ]

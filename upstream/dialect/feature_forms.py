@@ -1,24 +1,31 @@
-"""The form that a release has for each feature: a flag, a key of additional_config, a variable."""
+"""The form of each feature in a release: a flag, a key of additional_config, or a variable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from upstream.dialect import python
-from upstream.dialect.known import ARGS, CONFIG, ENVS, alone, known, trees
-from upstream.model import Decision, Fact
+from upstream.dialect import python_source
+from upstream.dialect.upstream_names import (
+    ARGS,
+    CONFIG,
+    ENVS,
+    package_trees,
+    upstream_names,
+    vllm_only,
+)
+from upstream.facts import Decision, Fact
 from upstream.sources import Sources
 
 Found = Iterator[Fact | Decision]
 
 
 def features(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """Facts about every feature that is known by name or that the previous release had."""
+    """Derive the form of every feature that is known by name or that the previous release had."""
     before = previous.get("features", {})
-    for name in dict.fromkeys((*known()["features"], *before)):
+    for name in dict.fromkeys((*upstream_names()["features"], *before)):
         words = before.get(name, {})
-        own = known()["features"].get(name, [])
+        own = upstream_names()["features"].get(name, [])
         names = [*own, *(one for one in _names(words) if not own or one.get("key"))]
         facts = next(filter(None, (_form(sources, name, one) for one in names)), None)
         if facts is None:
@@ -27,19 +34,20 @@ def features(sources: Sources, previous: Mapping[str, Any]) -> Found:
         yield from facts
         there = {fact.key: fact.value for fact in facts}
         if f"features.{name}.arg" in there:
-            yield from _kept(sources, name, words, there)
+            yield from _replaced_variable(sources, name, words, there)
 
 
-def _kept(sources: Sources, name: str, words: Mapping[str, Any], there: Mapping[str, Any]) -> Found:
-    """What a variable said of the feature, now that it is gone: the field of the configuration
-    says it, or a person."""
+def _replaced_variable(
+    sources: Sources, name: str, words: Mapping[str, Any], there: Mapping[str, Any]
+) -> Found:
+    """The values and default of a removed variable: from the configuration's field, or asked."""
     word = str(there[f"features.{name}.arg"]).rpartition(".")[2]
-    field = python.config_fields(sources.vllm_ascend, CONFIG).get(word)
-    said = {
+    field = python_source.config_fields(sources.vllm_ascend, CONFIG).get(word)
+    found = {
         "values": list(field.values) if field else None,
         "default": int(field.default or 0) if field else None,
     }
-    for part, value in said.items():
+    for part, value in found.items():
         key = f"features.{name}.{part}"
         if part not in words or key in there:
             continue
@@ -51,7 +59,7 @@ def _kept(sources: Sources, name: str, words: Mapping[str, Any], there: Mapping[
 
 
 def _names(form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """How the previous release wrote a feature, as known.yaml would say it."""
+    """The previous release's form of a feature, as in upstream_names.yaml."""
     if form.get("was") or form.get("env"):
         yield {"variable": form.get("was") or form["env"]}
     if form.get("arg"):
@@ -60,21 +68,21 @@ def _names(form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _form(sources: Sources, name: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
-    """The facts, when this release has it under that name."""
+    """The facts if this release has the feature under that name, else None."""
     made = _flag if "flag" in one else _variable if "variable" in one else _fixed
     return made(sources, f"features.{name}", one)
 
 
 def _flag(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
-    vllm = trees(sources)["vllm"]
-    source = python.flags(vllm).get(one["flag"])
+    vllm = package_trees(sources)["vllm"]
+    source = python_source.flags(vllm).get(one["flag"])
     if source is None:
         return None
     arg, key = one["flag"], one.get("key")
     if key:
         arg = f"{arg}.{key}"
         path, word = (one["read"], key) if one.get("read") else (CONFIG, key.rpartition(".")[2])
-        tree = trees(sources)["vllm" if one.get("read") else "vllm-ascend"]
+        tree = package_trees(sources)["vllm" if one.get("read") else "vllm-ascend"]
         place = next(tree.find(path, rf"[\"'.]{word}\b"), None)
         if place is None:
             return None
@@ -88,10 +96,12 @@ def _flag(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...]
 
 def _variable(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
     package = one.get("of", "vllm-ascend")
-    variable = python.variables(trees(sources)[package], ENVS[package]).get(one["variable"])
+    variable = python_source.variables(package_trees(sources)[package], ENVS[package]).get(
+        one["variable"]
+    )
     if variable is None:
         return None
-    replaced = python.config_keys(sources.vllm_ascend, CONFIG).get(variable.name)
+    replaced = python_source.config_keys(sources.vllm_ascend, CONFIG).get(variable.name)
     facts = [Fact(f"{at}.env", variable.name, variable.source)]
     if replaced:
         key, source = replaced
@@ -107,7 +117,7 @@ def _variable(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, 
 
 
 def _fixed(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
-    vllm = trees(sources)["vllm"]
+    vllm = package_trees(sources)["vllm"]
     place = next(vllm.find(one["read"], one["pattern"]), None)
     if place is None:
         return None
@@ -117,26 +127,26 @@ def _fixed(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...
 def _missing(
     sources: Sources, name: str, names: list[Mapping[str, Any]], words: Mapping[str, Any]
 ) -> Found:
-    """That it is missing is a fact, why it is and what is there instead are a person's words."""
+    """That it is missing is a fact; why, and what replaces it, is for a person to decide."""
     at = f"features.{name}"
     named = [one for one in names if "missing" not in one]
     last = named[-1] if named else {}
     package = "vllm" if "flag" in last else last.get("of", "vllm-ascend")
-    if alone(sources) and package == "vllm-ascend":
-        source = trees(sources)["vllm"].cite("vllm/config")
+    if vllm_only(sources) and package == "vllm-ascend":
+        source = package_trees(sources)["vllm"].cite("vllm/config")
         yield Fact(f"{at}.missing", "it is vllm-ascend's", source)
         return
-    tree = trees(sources)[package]
+    tree = package_trees(sources)[package]
     source = tree.cite(ARGS if "flag" in last else ENVS[package])
     if "flag" in last and not last.get("key"):
-        said = f"vLLM {tree.version} has no --{last['flag']}"
-        yield Fact(f"{at}.missing", said, source)
+        reason = f"vLLM {tree.version} has no --{last['flag']}"
+        yield Fact(f"{at}.missing", reason, source)
         return
     if words.get("missing"):
         yield Fact(f"{at}.missing", words["missing"], source)
         return
     what = last.get("variable") or last.get("flag", name)
-    said = f"{tree} has no {what}"
-    yield Fact(f"{at}.missing", said, source)
-    question = f"{said}: is there another form of the feature, or does another one cover it?"
-    yield Decision(at, question, said)
+    reason = f"{tree} has no {what}"
+    yield Fact(f"{at}.missing", reason, source)
+    question = f"{reason}: does the feature have another form, or does another feature cover it?"
+    yield Decision(at, question, reason)

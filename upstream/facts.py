@@ -1,4 +1,4 @@
-"""What is read from a release's sources, each with the place where it stands."""
+"""Facts derived from a release's sources, each with its source."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Fact:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Places that disagree. `said`: (value, source) of each, what holds first; `taken`: that."""
+    """Places that disagree. `claims`: (value, source) of each. `taken`: the first value."""
 
     key: str
-    said: tuple[tuple[Any, str], ...]
+    claims: tuple[tuple[Any, str], ...]
     taken: Any
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What sources do not settle. `taken`: what stands there until a person has decided."""
+    """A question that sources do not answer. `taken`: the value until a person decides."""
 
     key: str
     question: str
@@ -38,7 +38,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Derived:
-    """A file's worth of facts, what contradicts itself, and what is left to a person."""
+    """The facts of a file, with contradictions and the decisions that people must make."""
 
     facts: tuple[Fact, ...]
     contradictions: tuple[Contradiction, ...] = ()

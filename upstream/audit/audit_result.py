@@ -1,0 +1,57 @@
+"""The result of comparing a value of the project with upstream's sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CONFIRMED = "confirmed"
+CONTRADICTED = "contradicted"
+UNSOURCED = "without a source"
+UNCHECKED = "not checkable"
+FAILING = (CONTRADICTED, UNSOURCED)
+VERDICTS = (CONTRADICTED, UNSOURCED, UNCHECKED, CONFIRMED)
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """`file`, `key`: where the project states the value. `source`: file:line that decides.
+
+    `why`: what the source says instead, or why it cannot be checked. The field names are the keys
+    of `--format json`.
+    """
+
+    file: str
+    key: str
+    value: Any
+    verdict: str
+    source: str = ""
+    why: str = ""
+
+
+def confirmed(file: str, key: str, value: Any, source: str) -> AuditResult:
+    return AuditResult(file, key, value, CONFIRMED, source)
+
+
+def contradicted(file: str, key: str, value: Any, source: str, why: str) -> AuditResult:
+    return AuditResult(file, key, value, CONTRADICTED, source, why)
+
+
+def unchecked(file: str, key: str, value: Any, why: str, source: str = "") -> AuditResult:
+    return AuditResult(file, key, value, UNCHECKED, source, why)
+
+
+def unsourced(file: str, key: str, value: Any) -> AuditResult:
+    return AuditResult(file, key, value, UNSOURCED, why="has no `source`")
+
+
+def flat(document: Mapping[str, Any], whole: tuple[str, ...] = ("add",)) -> dict[str, Any]:
+    """Dotted key → value of each leaf; lists, empty mappings and mappings in `whole` are leaves."""
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value and name not in whole:
+            found |= {f"{name}.{key}": one for key, one in flat(value, whole).items()}
+        else:
+            found[str(name)] = value
+    return found
