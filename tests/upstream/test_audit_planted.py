@@ -77,7 +77,7 @@ def test_what_was_not_planted_is_not_found(planted: list[AuditResult]) -> None:
 
 
 def test_the_real_data_is_right() -> None:
-    found = audit.run(audit.Audit.of_project(None, print), None, print)
+    found = audit.run(audit.Audit.checkout(None, print), None, print)
     assert [one for one in found if one.verdict in FAILING] == []
     assert sum(one.verdict == CONFIRMED for one in found) > 4000
     without_place = [one for one in found if one.verdict == CONFIRMED and not one.source]

@@ -17,7 +17,7 @@ from upstream.sources import Sources
 pytestmark = pytest.mark.index
 
 ENV = ROOT / "env" / "releases"
-RELEASES = Audit.of_project(None, print).names()[0]
+RELEASES = Audit.checkout(None, print).names()[0]
 # What a person says of a name: no source has it.
 WORDS = (".instead", ".fix", ".since", ".missing")
 
