@@ -18,7 +18,7 @@ from clusters.live.table import Progress, Row
 from clusters.live.up import Options, up
 from clusters.model import Secret
 from common.errors import UserError
-from entrypoints import problems
+from entrypoints import findings
 from entrypoints.running import supervise
 from tests.clusters.hand_made_clusters import IMAGE, cluster, container, deployment, node, pd
 from tests.clusters.live.live_fakes import HEALTHY, FakeClock, FakeEngine, interrupt
@@ -445,7 +445,7 @@ def test_what_an_exit_code_means(code: int, words: str) -> None:
 
 
 def test_every_exit_code_of_ours_has_a_meaning() -> None:
-    ours = (problems.USAGE, problems.DATA, problems.PEER, problems.MACHINE, supervise.SOFTWARE)
+    ours = (findings.USAGE, findings.DATA, findings.PEER, findings.MACHINE, supervise.SOFTWARE)
     assert {*ours, 0, 126, 127, 137} == set(failure.exit_codes())
 
 
