@@ -8,7 +8,7 @@ from pathlib import Path
 from common.errors import EX_DATAERR, Finding, UserError
 from common.files import write_output
 from common.paths import ROOT
-from docs.render import checks, compatibility, recipes, releases, roles
+from docs.render import checks, compatibility, readme, recipes, releases, roles
 from docs.render.page import MARK, Page
 from entrypoints.inputs.data import Keeping
 from images.matrix import Matrix
@@ -26,6 +26,7 @@ def pages(matrix: Matrix) -> list[Page]:
             checks.made(),
             *recipes.made(matrix),
             *releases.made(matrix),
+            *readme.made(matrix),
         ]
 
 
@@ -33,7 +34,7 @@ def states(made: Iterable[Page], out: Path = OUT) -> dict[Path, str]:
     """Path → same, missing, drifted, or stale: a generated page that nothing makes any more."""
     found = {}
     for one in made:
-        path = out / one.path
+        path = (out / one.path).resolve()
         there = path.read_text(encoding="utf-8") if path.is_file() else None
         found[path] = "missing" if there is None else "same" if there == one.text else "drifted"
     for path in sorted(out.rglob("*.md")):
@@ -46,7 +47,7 @@ def write(made: list[Page], out: Path = OUT) -> dict[Path, str]:
     """Put every page in place and take stale ones away; returns what they were before."""
     found = states(made, out)
     for one in made:
-        if found[out / one.path] != "same":
+        if found[(out / one.path).resolve()] != "same":
             write_output(out / one.path, one.text, parents=True)
     for path, state in found.items():
         if state == "stale":

@@ -30,6 +30,14 @@ def test_every_block_says_its_language_and_its_kind() -> None:
     assert wrong == [], "write ```bash, and before it <!-- run: KIND -->, of blocks.yaml"
 
 
+def test_the_chinese_readme_has_the_same_commands() -> None:
+    english, chinese = (
+        [re.sub(r" *#.*", "", one.text) for one in blocks.blocks(ROOT / name)]
+        for name in ("README.md", "README.zh.md")
+    )
+    assert chinese == english
+
+
 @pytest.mark.parametrize("kind", ["never", "elsewhere"])
 def test_what_is_not_run_here_is_told(kind: str) -> None:
     there = Counter(one.page for one in ALL if one.kind == kind)

@@ -14,7 +14,10 @@ from markdown_it.token import Token
 from docs.render.page import anchor
 from tests.docs.blocks import PAGES, ROOT, parsed
 
-OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", ".github/SECURITY.md")]
+OTHERS = [
+    ROOT / name
+    for name in ("README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md", ".github/SECURITY.md")
+]
 
 
 def links(tokens: list[Token]) -> Iterator[str]:

@@ -30,7 +30,7 @@ def made() -> dict[str, str]:
 
 def test_the_same_data_give_the_same_bytes(made: dict[str, str]) -> None:
     assert {one.path: one.text for one in pages.pages(load())} == made
-    assert all(text.startswith(MARK) for text in made.values())
+    assert all(text.startswith(MARK) for path, text in made.items() if path[0] != ".")
 
 
 def test_nothing_is_left_out(made: dict[str, str]) -> None:
