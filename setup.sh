@@ -65,7 +65,6 @@ each() {
         "\"features\": {\"containerd-snapshotter\": true} in $DAEMON_CONFIG, then restart Docker"
     "$1" want "mmdebstrap (for --base stand-in)" mmdebstrap_ready "mmdebstrap debian-archive-keyring" \
         "$package, and debian-archive-keyring"
-    "$1" want "oras (for --push)" "have oras" oras "https://github.com/oras-project/oras/releases"
     "$1" want "cosign (optional, for signatures)" "have cosign" cosign "https://github.com/sigstore/cosign/releases"
     $dev || return 0
     "$1" dev "packages for tests and lint in .venv" dev_venv_ready - "see the output of pip above"
@@ -148,7 +147,7 @@ Package: *
 Pin: release n=trixie
 Pin-Priority: 100
 
-Package: docker.io docker-cli docker-buildx docker-compose containerd oras cosign
+Package: docker.io docker-cli docker-buildx docker-compose containerd cosign
 Pin: release n=trixie
 Pin-Priority: 990
 PIN
@@ -181,7 +180,7 @@ apt_install() {
     say doing "read the package lists"
     apt_get update || say warning "apt-get update failed"
     case "$*" in
-        *docker* | *oras* | *cosign*) ! offer_debian_13 || apt_get update || say warning "apt-get update failed" ;;
+        *docker* | *cosign*) ! offer_debian_13 || apt_get update || say warning "apt-get update failed" ;;
     esac
     # One call for all: each takes a second to open the cache.
     names=$(printf '%s\n' "$@" | tr -s ' |' '\n' | grep -v '^-$')

@@ -103,11 +103,10 @@ def machine(tmp_path: Path) -> Machine:
 def test_what_the_distribution_lacks_is_named_with_where_to_get_it(machine: Machine) -> None:
     code, out, missing = machine.setup("--dev")
     assert code == 0, "an image can be built without"
-    assert missing[:2] == [
-        "oras (for --push): https://github.com/oras-project/oras/releases",
+    assert missing[:1] == [
         "cosign (optional, for signatures): https://github.com/sigstore/cosign/releases",
     ]
-    assert [line.partition(" (")[0] for line in missing[2:]] == ["docker compose", "actionlint"]
+    assert [line.partition(" (")[0] for line in missing[1:]] == ["docker compose", "actionlint"]
     assert "warning   no package here: cosign" in machine.errors
     assert "no package here: docker-compose-v2 or docker-compose" in machine.errors
     assert "ok        skopeo (for tests)" in out
@@ -116,38 +115,38 @@ def test_what_the_distribution_lacks_is_named_with_where_to_get_it(machine: Mach
 def test_building_needs_less_than_the_tests(machine: Machine) -> None:
     code, out, missing = machine.setup()
     assert code == 0
-    assert [line.partition(" (")[0] for line in missing] == ["oras", "cosign"]
+    assert [line.partition(" (")[0] for line in missing] == ["cosign"]
     assert "skopeo" not in out
 
 
 def test_a_package_that_cannot_be_installed_does_not_stop_it(machine: Machine) -> None:
-    machine.packages(has=("oras", "cosign", "docker-compose"))
+    machine.packages(has=("cosign", "docker-compose"))
     code, out, missing = machine.setup("--dev")
     assert code == 0
     assert "warning   apt-get cannot install cosign" in out
-    assert len(missing) == 4
+    assert len(missing) == 3
 
 
 def test_one_call_installs_all_packages(machine: Machine) -> None:
     for name in ("skopeo", "chromium"):
         (machine.path / name).unlink()
-    has = ("oras", "cosign", "docker-compose", "docker-compose-v2", "skopeo", "chromium",
+    has = ("cosign", "docker-compose", "docker-compose-v2", "skopeo", "chromium",
            "fonts-dejavu-core")  # fmt: skip
     machine.packages(has, install="exit 0")
     machine.setup("--dev")
     installs = [call for call in machine.asked() if "install" in call]
     assert [call.partition("--no-install-recommends ")[2] for call in installs] == [
-        "oras cosign docker-compose-v2 chromium fonts-dejavu-core skopeo"
+        "cosign docker-compose-v2 chromium fonts-dejavu-core skopeo"
     ]
 
 
 def test_it_waits_while_apt_is_locked(machine: Machine) -> None:
     """Once for the package lists, then for the installation."""
-    machine.packages(("oras", "cosign"))
+    machine.packages(["cosign"])
     once = '[ -e {0} ] || {{ touch {0}; printf "%s" "$LOCKED" >&2; exit 100; }}'
     machine.command("touch", 'exec /usr/bin/env -i /usr/bin/touch "$@"')
     first, second = (once.format(machine.directory / name) for name in ("lists", "dpkg"))
-    have = " ".join(f"ln -s /bin/true {machine.path}/{name};" for name in ("oras", "cosign"))
+    have = f"ln -s /bin/true {machine.path}/cosign;"
     machine.command("ln", 'exec /usr/bin/env -i /usr/bin/ln "$@"')
     machine.command("apt-get", f'case "$*" in *update*) {first} ;; *) {second}; {have} ;; esac')
     code, out, missing = machine.setup(LOCKED=LOCKED)
@@ -185,6 +184,6 @@ def test_check_changes_nothing(machine: Machine) -> None:
     assert code == 1
     assert "missing   cosign (optional, for signatures)" in out
     assert machine.asked() == []
-    assert machine.errors == "2 missing: run ./setup.sh\n"
+    assert machine.errors == "1 missing: run ./setup.sh\n"
     assert machine.setup("--check", "--dev")[0] == 1
     assert machine.errors == "4 missing: run ./setup.sh --dev\n"

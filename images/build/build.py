@@ -54,7 +54,7 @@ def build(targets: list[BuildTarget], say: Say) -> list[Built]:
             enforce_budgets({target: done[target].sizes for target in todo})
             for target, digest in digests.items():
                 say(f"pushing {target.tag}")
-                push.push(digest, target.tag)
+                push.push(digest, target.tag, options.mirrors.certificates, say)
             push.keep(list(digests.values()))
         for target in todo:
             records.remember(target, target.latest.fingerprints, done[target])

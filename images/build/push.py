@@ -1,4 +1,4 @@
-"""Push without loading: BuildKit writes an OCI layout, oras copies what the registry lacks.
+"""Push without loading: BuildKit writes an OCI layout, and the registry gets what it lacks of it.
 
 The engine's own push would unpack every image first, which for a second platform or a new base
 takes longer than everything else together.
@@ -6,14 +6,16 @@ takes longer than everything else together.
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from common.errors import EX_UNAVAILABLE, user_error
+from common.errors import UserError
 from common.paths import WORK
+from images.registry.oci import Layout
+
+if TYPE_CHECKING:
+    from images.registry.client import Reference, Repository
+    from images.registry.transfer import Say
 
 LAYOUT = WORK / "oci"
 
@@ -31,48 +33,45 @@ def output(compression: str, force: bool) -> str:
     return f"type=oci,tar=false,dest={LAYOUT},{options}"
 
 
-def push(digest: str, tag: str) -> None:
+def push(digest: str, tag: str, certificates: str, say: Say) -> None:
     """Copy an image of the layout to its registry under `tag`, which moves when all of it is there.
 
-    Raises UserError (69) with the registry's answer.
+    Raises UserError (65, 69).
     """
-    if shutil.which("oras") is None:
-        raise user_error("oras", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
-    command = ["oras", "cp", "--no-tty", "--from-oci-layout", f"{LAYOUT}@{digest}", tag]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        words = " ".join(answer.stderr.split()).removeprefix("Error: ")
-        raise user_error(
-            tag, f"cannot be pushed: {words}", "docker login, or --registry", EX_UNAVAILABLE
-        )
+    from images.registry.transfer import push_image
+
+    repository, at = _repository(tag, certificates)
+    push_image(Layout(LAYOUT), digest, repository, at.tag, say)
 
 
-def resolve(tag: str) -> str:
+def resolve(tag: str, certificates: str) -> str:
     """The digest that a tag has in its registry; empty when there is none, or no answer."""
-    if shutil.which("oras") is None:
+    try:
+        repository, at = _repository(tag, certificates)
+        return repository.digest(at.tag) or ""
+    except UserError:
         return ""
-    answer = subprocess.run(["oras", "resolve", tag], capture_output=True, text=True)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def keep(digests: list[str], layout: Path | None = None) -> None:
+def _repository(tag: str, certificates: str) -> tuple[Repository, Reference]:
+    """Raises UserError (64) for a tag without a registry."""
+    # Here: a build that pushes nothing should not wait for the import.
+    from images.registry.client import HttpRepository, Reference
+
+    at = Reference.parse(tag, "--registry")
+    return HttpRepository(at.repository, certificates=certificates), at
+
+
+def keep(digests: list[str], directory: Path | None = None) -> None:
     """Drop from a layout what none of `digests` is made of: it serves the next build, no more."""
-    layout = layout or LAYOUT
-    blobs = layout / "blobs" / "sha256"
-    kept = {name for digest in digests for name in _reachable(blobs, digest)}
-    for blob in blobs.iterdir():
-        if blob.name not in kept:
-            blob.unlink()
-    (layout / "index.json").unlink(missing_ok=True)
-
-
-def _reachable(blobs: Path, digest: str) -> set[str]:
-    name = digest.removeprefix("sha256:")
-    found = {name}
-    document: dict[str, Any] = json.loads((blobs / name).read_text())
-    for part in document.get("manifests", []):
-        found |= _reachable(blobs, part["digest"])
-    for part in (document.get("config"), *document.get("layers", [])):
-        if part:
-            found.add(part["digest"].removeprefix("sha256:"))
-    return found
+    layout = Layout(directory or LAYOUT)
+    kept = {
+        one
+        for digest in digests
+        for manifest in layout.family(digest)
+        for one in (manifest.digest, *(blob.digest for blob in manifest.blobs))
+    }
+    for path in (layout.directory / "blobs" / "sha256").iterdir():
+        if f"sha256:{path.name}" not in kept:
+            path.unlink()
+    (layout.directory / "index.json").unlink(missing_ok=True)

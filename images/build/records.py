@@ -138,7 +138,11 @@ def up_to_date(target: BuildTarget, fingerprint: str) -> Built | None:
     if record.get("image") != fingerprint or not record.get("digest"):
         return None
     local = ("image", "inspect", "--format", "{{.Id}}", target.tag)
-    found = push.resolve(target.tag) if options.push else docker.output(*local)
+    found = (
+        push.resolve(target.tag, options.mirrors.certificates)
+        if options.push
+        else docker.output(*local)
+    )
     if found != record["digest"]:
         return None
     return Built(target.tag, record["digest"], record["layers"], record["sizes"], up_to_date=True)

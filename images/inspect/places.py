@@ -70,13 +70,7 @@ class LayoutStore:
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        path = self.layout.path(digest)
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            what = f"cannot be read: {error.strerror}"
-            raise user_error(str(path), what, "", EX_DATAERR) from None
-        with file:
+        with self.layout.open(digest) as file:
             yield file
 
     def referrers(self, digest: str) -> list[Descriptor]:

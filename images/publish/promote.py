@@ -9,13 +9,12 @@ without one, and by cosign's tags `sha256-….sig`, `.att` and `.sbom`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from functools import partial
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
-from images.registry.client import Reference, Repository, Source
-from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
+from images.registry.client import Reference, Repository
+from images.registry.oci import MEDIA_TYPES, Manifest
 from images.registry.transfer import Blobs, Say, each, verify
 
 COSIGN = (".sig", ".att", ".sbom")
@@ -69,7 +68,7 @@ def promote(
     blobs = Blobs(target, say)
     for manifest in family.order.values():
         for blob in manifest.blobs:
-            blobs.add(blob, _from(source, blob))
+            blobs.add(blob, partial(source.open_blob, blob.digest))
     same_host = source.name.partition("/")[0] == target.name.partition("/")[0]
     sent = blobs.push(source.name.partition("/")[2] if same_host else "")
     accounted = {
@@ -99,13 +98,6 @@ def promote(
         sent,
         moved,
     )
-
-
-def _from(source: Repository, blob: Descriptor) -> Source:
-    def open_blob() -> AbstractContextManager[BinaryIO]:
-        return source.open_blob(blob.digest)
-
-    return open_blob
 
 
 def _collect(source: Repository, waiting: Iterable[Manifest], family: _Family) -> None:

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import BinaryIO
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
-from images.registry.oci import Descriptor, Layout, Manifest, MediaTypes, index, published
+from images.registry.oci import Layout, Manifest, MediaTypes, index, published
 from images.registry.transfer import Blobs, Say, each, verify
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
@@ -313,7 +311,7 @@ def _push(
             annotations = {LABEL: image.inputs.digest}
             manifest = published(layout, step.local[arch], arch, types, annotations)
             for blob in manifest.blobs:
-                blobs.add(blob, _file(layout, blob))
+                blobs.add(blob, partial(layout.open, blob.digest))
             lacking.append((image, arch, manifest))
             digests[arch] = manifest.digest
         parts[image.tag] = {arch: digests[arch] for arch in image.arches}
@@ -329,10 +327,6 @@ def _push(
 
     each(lacking, push, repository.stop)
     return parts
-
-
-def _file(layout: Layout, blob: Descriptor) -> Callable[[], AbstractContextManager[BinaryIO]]:
-    return lambda: layout.path(blob.digest).open("rb")
 
 
 def _index(

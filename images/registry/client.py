@@ -1,6 +1,6 @@
 """One repository of a registry, over the distribution protocol.
 
-Plain HTTP through `requests` rather than oras: every answer is a status to act on, a killed client
+Plain HTTP rather than a program such as oras: every answer is a status to act on, a killed client
 leaves no child behind that still moves a tag, and one connection serves hundreds of look-ups.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from common.errors import EX_DATAERR, one_line, user_error
 from images.registry import limits
@@ -167,6 +167,21 @@ class Layout:
 
     def has(self, digest: str) -> bool:
         return bool(DIGEST.fullmatch(digest)) and self.path(digest).is_file()
+
+    def open(self, digest: str) -> BinaryIO:
+        """Raises UserError (65) for what is not there."""
+        path = self.path(digest)
+        try:
+            return path.open("rb")
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+            raise user_error(str(path), what, exit_code=EX_DATAERR) from None
+
+    def family(self, digest: str) -> list[Manifest]:
+        """A manifest after all that it leads to. Raises UserError (65)."""
+        root = self.manifest(digest)
+        below = [one for child in root.children for one in self.family(child.digest)]
+        return list(dict.fromkeys([*below, root]))
 
     def manifest(self, digest: str) -> Manifest:
         """Raises UserError (65) for what is not there or no manifest."""

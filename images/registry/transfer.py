@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from common.errors import EX_SOFTWARE, Finding, UserError
 from common.text import megabytes
 from images.registry.client import Repository, Source, Stopped
-from images.registry.oci import Descriptor, Manifest
+from images.registry.oci import Descriptor, Layout, Manifest
 from images.registry.transport import CONNECTIONS
 
 Say = Callable[[str], None]
@@ -78,6 +79,22 @@ class Blobs:
 
         each(missing, upload, repository.stop)
         return meter.total
+
+
+def push_image(layout: Layout, digest: str, repository: Repository, tag: str, say: Say) -> None:
+    """Copy an image of a layout: the blobs that the repository lacks, the manifests, then the tag.
+
+    Raises UserError: 65 for a layout that is not whole, 69 for a registry that refuses.
+    """
+    *children, root = layout.family(digest)
+    blobs = Blobs(repository, say)
+    for manifest in (*children, root):
+        for blob in manifest.blobs:
+            blobs.add(blob, partial(layout.open, blob.digest))
+    blobs.push()
+    for manifest in children:
+        repository.push_manifest(manifest.digest, manifest)
+    repository.push_manifest(tag, root)
 
 
 class _Meter:

@@ -16,6 +16,7 @@ from images.attestations.sign import Signer
 from images.contents.image import manifests
 from images.registry.client import HttpRepository
 from tests.e2e.conftest import invoke
+from tests.e2e.images.artifacts import push
 from tests.e2e.images.test_publish import Registry
 from tests.images.hand_made import Layout
 from tests.images.small_images import A2, A3, MATRIX, Small, index, pair
@@ -43,9 +44,9 @@ class Shop:
         """Push an image; returns its name with the tag."""
         directory = self.scratch / f"layout-{team}-{len(list(self.scratch.iterdir()))}"
         layout = Layout(directory)
-        layout.tag("made", index(layout, smalls, provenance))
+        made = index(layout, smalls, provenance)
         name = f"{self.registry.host}/{team}/vllm-ascend:{tag}"
-        run("oras", "cp", "--no-tty", "--from-oci-layout", f"{directory}:made", name)
+        push(directory, made["digest"], name)
         return name
 
     def sign(self, image: str, whose: str = "ours") -> None:
@@ -97,7 +98,7 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    for tool in ("cosign", "docker-registry", "oras"):
+    for tool in ("cosign", "docker-registry"):
         assert shutil.which(tool), "./setup.sh --dev installs it"
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.start()

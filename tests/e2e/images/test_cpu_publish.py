@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.cpu]
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    for tool in ("cosign", "docker-registry", "oras"):
+    for tool in ("cosign", "docker-registry"):
         assert shutil.which(tool), "./setup.sh --dev installs it"
     made = Registry(tmp_path / "registry")
     made.start()

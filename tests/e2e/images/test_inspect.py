@@ -13,8 +13,11 @@ import pytest
 from playwright.sync_api import Browser
 
 from images.build import engine
+from images.inspect.places import LayoutStore
+from images.registry import oci
 from tests.e2e.conftest import NATIVE, Image, docker, invoke
 from tests.e2e.images import test_push
+from tests.e2e.images.artifacts import attach, push
 from tests.images import hand_made
 
 registry = test_push.registry
@@ -42,17 +45,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> hand_made.Layout:
 def repository(registry: str, layout: hand_made.Layout) -> str:
     """The same in a registry; an SBOM is attached to one, which the registry lists as a tag."""
     name = f"{registry}/team/vllm-ascend"
+    store = LayoutStore(oci.Layout(layout.directory))
     for tag in TAGS.values():
-        command = ["oras", "cp", "--from-oci-layout", f"{layout.directory}:{tag}"]
-        subprocess.run([*command, f"{name}:{tag}"], check=True, capture_output=True)
-    (layout.directory / "sbom.json").write_bytes(SBOM)
-    attach = ["oras", "attach", "--artifact-type", SPDX, "--platform", "linux/amd64"]
-    subprocess.run(
-        [*attach, f"{name}:{TAGS['a3']}", f"sbom.json:{SPDX}"],
-        cwd=layout.directory,
-        check=True,
-        capture_output=True,
-    )
+        root = store.manifest(tag)
+        assert root
+        push(layout.directory, root.digest, f"{name}:{tag}")
+        if tag == TAGS["a3"]:
+            attach(name, root.arches["amd64"], SPDX, SBOM)
     return name
 
 

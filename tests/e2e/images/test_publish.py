@@ -32,6 +32,7 @@ from images.publish import publish
 from images.registry.client import HttpRepository
 from images.registry.oci import MEDIA_TYPES, Layout
 from tests.e2e.conftest import NATIVE, ROOT, docker, invoke
+from tests.e2e.images.artifacts import attach, attached, push_artifact
 from tests.images.publish.publish_fakes import small_release
 
 SIZE = 700_000  # of a layer, in bytes: large enough to be killed in the middle of
@@ -368,12 +369,6 @@ def test_credentials_of_the_docker_configuration(small: Path, tmp_path: Path) ->
 # ---- promote -------------------------------------------------------------------------------------
 
 
-def _oras(*arguments: str) -> str:
-    answer = subprocess.run(["oras", *arguments], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
-
-
 def test_promote_takes_everything_that_belongs_to_the_tag(
     registry: Registry, small: Path, tmp_path: Path
 ) -> None:
@@ -384,14 +379,11 @@ def test_promote_takes_everything_that_belongs_to_the_tag(
         target = f"{other.host}/team/vllm-ascend"
         digest = {one["tag"]: one["digest"] for one in _publish(source, small)}["v1-a3"]
         arm = registry.manifest("staging/vllm-ascend", digest)[1]["manifests"][0]["digest"]
-        document = tmp_path / "sbom.json"
-        document.write_text('{"spdxVersion": "SPDX-2.3"}')
+        document = b'{"spdxVersion": "SPDX-2.3"}'
         for subject, kind in ((digest, "example/signature"), (arm, "application/spdx+json")):
-            _oras("attach", "--no-tty", "--disable-path-validation", f"--artifact-type={kind}",
-                  f"{source}@{subject}", f"{document}:{kind}")  # fmt: skip
+            attach(source, subject, kind, document)
         cosign = f"{digest.replace(':', '-')}.sig"
-        _oras("push", "--no-tty", "--disable-path-validation", f"{source}:{cosign}",
-              f"{document}:text/plain")  # fmt: skip
+        push_artifact(f"{source}:{cosign}", "text/plain", document)
 
         answer = invoke("promote", f"{source}:v1-a3", target, "--format", "json")
         assert answer.returncode == 0, answer.stderr
@@ -403,7 +395,7 @@ def test_promote_takes_everything_that_belongs_to_the_tag(
         for there in other.tags("team/vllm-ascend").values():
             other.whole("team/vllm-ascend", there)
         for subject, kind in ((digest, "example/signature"), (arm, "application/spdx+json")):
-            assert kind in _oras("discover", "--format", "json", f"{target}@{subject}")
+            assert attached(target, subject) == [kind]
 
         since = len(other.log())
         again = invoke("promote", f"{source}:v1-a3", target, "--format", "json")
@@ -464,8 +456,7 @@ def test_prune_leaves_what_people_use(registry: Registry, small: Path, final: An
         )
     )
     for tag in (young, old):
-        _oras("push", "--no-tty", f"{where}:{tag}", "--annotation", f"of={tag}",
-              "--artifact-type", "example/part")  # fmt: skip
+        push_artifact(f"{where}:{tag}", "example/part", annotations={"of": tag})
     shown = invoke("prune", "--registry", where, "--dry-run", "--format", "json")
     assert {one["tag"]: one["delete"] for one in json.loads(shown.stdout)} == {
         **{tag: True for tag in before if tag.startswith("tmp-")}, young: False, old: True

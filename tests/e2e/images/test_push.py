@@ -91,6 +91,5 @@ def test_a_registry_that_does_not_answer(a3: Image) -> None:
             *("build", "--platform=a3", "--base=stand-in", "--push", "--registry=localhost:1")
         )
     assert answer.returncode == 69
-    assert "localhost:1/vllm-ascend:v0.13.0rc1-a3-standin: cannot be pushed" in answer.stderr
-    assert "connection refused" in answer.stderr
+    assert "localhost:1/vllm-ascend: does not answer: connection refused" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -84,7 +84,7 @@ def image(layout: Layout, name: str, platforms: list[str]) -> str:
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tags that were pushed."""
     tags: list[str] = []
-    monkeypatch.setattr(push, "push", lambda digest, tag: tags.append(tag))
+    monkeypatch.setattr(push, "push", lambda digest, tag, *_: tags.append(tag))
     return tags
 
 
