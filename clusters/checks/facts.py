@@ -9,7 +9,7 @@ from typing import Any
 
 from clusters.compile import locate
 from clusters.deployment import Container, Deployment, Group
-from clusters.model import Cluster, Path
+from clusters.model import Cluster, Node, Path
 from clusters.ranges import Span
 from entrypoints import show
 from entrypoints.findings import Finding
@@ -53,6 +53,10 @@ class Server:
         """The kv-transfer-config; empty without one."""
         raw = arguments.json_of(self.flags, KV_TRANSFER)
         return raw if isinstance(raw, dict) else {}
+
+    @property
+    def node(self) -> Node:
+        return self.container.node
 
     @property
     def model(self) -> str:

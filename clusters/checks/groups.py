@@ -42,9 +42,9 @@ _REMOVE_RANK = "remove {flag}: it follows from the node's place"
     ERROR,
     "ranks of a server that no node has, or two nodes have",
     "vllm v0.13.0: vllm/v1/engine/utils.py",
-    Message("no node has rank {rank}: {node} starts at {first}", _REMOVE_RANK),
-    Message("{node} starts at rank {first}, which another node has", _REMOVE_RANK),
-    Message("{node} has rank {last}, but there are only {total} ranks", _REMOVE_RANK),
+    Message("no node has rank {rank}: {one.node.name} starts at {first}", _REMOVE_RANK),
+    Message("{one.node.name} starts at rank {first}, which another node has", _REMOVE_RANK),
+    Message("{one.node.name} has rank {last}, but there are only {total} ranks", _REMOVE_RANK),
 )
 def ranks(facts: Facts, gap: Message, twice: Message, beyond: Message) -> Found:
     for serving in facts.serving:
@@ -54,18 +54,10 @@ def ranks(facts: Facts, gap: Message, twice: Message, beyond: Message) -> Found:
             if first == rank and first + count <= total:
                 rank += count
                 continue
+            one, last = server.container, first + count - 1
             message = gap if first > rank else twice if first < rank else beyond
-            yield (
-                facts.path_of(flag, server.container),
-                message(
-                    flag=flag,
-                    rank=rank,
-                    node=server.container.node.name,
-                    first=first,
-                    last=first + count - 1,
-                    total=total,
-                ),
-            )
+            found = message(flag=flag, rank=rank, one=one, first=first, last=last, total=total)
+            yield facts.path_of(flag, one), found
             break
 
 
@@ -124,17 +116,14 @@ def _differing(facts: Facts) -> Iterator[tuple[str, Server, Server]]:
 
 def _report(values: Message, transfer: Message, name: str, one: Server, other: Server) -> Finding:
     """The finding about a flag in which two nodes differ; of a KV transfer without its value."""
-    return (transfer if name == KV_TRANSFER else values)(
-        flag=name,
-        here=one.shown(name),
-        node=one.container.node.name,
-        there=other.shown(name),
-        other=other.container.node.name,
-    )
+    message = transfer if name == KV_TRANSFER else values
+    here, there = one.shown(name), other.shown(name)
+    return message(flag=name, one=one.node, here=here, other=other.node, there=there)
 
 
-_VALUES = "{flag} is {here} on {node}, but {there} on {other}"
-_TRANSFERS = "{flag} differs between {node} and {other}"
+_VALUES = "{flag} is {here} on {one.name}, but {there} on {other.name}"
+_TRANSFERS = "{flag} differs between {one.name} and {other.name}"
+_EQUAL = "give all nodes the same {flag}"
 
 
 @check(
@@ -142,14 +131,12 @@ _TRANSFERS = "{flag} differs between {node} and {other}"
     ERROR,
     "nodes of one server that differ in what must be equal: clusters/checks/agree.yaml",
     "vllm v0.13.0: vllm/v1/engine/utils.py",
+    Message(f"{_VALUES}: it must be the same on all nodes of a server", _EQUAL),
+    Message(f"{_TRANSFERS}: it must be the same on all nodes of a server", _EQUAL),
     Message(
-        f"{_VALUES}: it must be the same on all nodes of a server", "give all nodes the same {flag}"
+        "{one.node.name} serves {one.model}, but {other.node.name} serves {other.model}",
+        "give all nodes the same model",
     ),
-    Message(
-        f"{_TRANSFERS}: it must be the same on all nodes of a server",
-        "give all nodes the same {flag}",
-    ),
-    Message("{node} serves {here}, but {other} serves {there}", "give all nodes the same model"),
 )
 def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -> Found:
     rules = agree_rules()["group"]
@@ -165,15 +152,8 @@ def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -
             yield path, finding._replace(source=sources[name])
     for server, typical in _pairs(facts):
         if server.model != typical.model:
-            yield (
-                facts.path_of("--model", server.container, typical.container),
-                model(
-                    node=server.container.node.name,
-                    here=server.model,
-                    other=typical.container.node.name,
-                    there=typical.model,
-                ),
-            )
+            path = facts.path_of("--model", server.container, typical.container)
+            yield path, model(one=server, other=typical)
 
 
 @check(
@@ -182,21 +162,19 @@ def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -
     "an address of the first node that belongs to another node",
     "vllm v0.13.0: vllm/engine/arg_utils.py",
     Message(
-        "{flag} is {address}, but the first node, {node}, has {own}",
+        "{flag} is {address}, but the first node, {node.name}, has {node.address}",
         "remove {flag}: it follows from the first node",
     ),
 )
 def leader(facts: Facts, message: Message) -> Found:
     """All nodes can agree on a wrong address."""
     for serving in facts.serving:
-        first = serving.first.container.node
+        first = serving.first.node
         for flag in ("--data-parallel-address", "--master-addr"):
             address = serving.first.value(flag)
             if address and first.address and address != first.address:
-                yield (
-                    facts.path_of(flag, serving.first.container),
-                    message(flag=flag, address=address, node=first.name, own=first.address),
-                )
+                path = facts.path_of(flag, serving.first.container)
+                yield path, message(flag=flag, address=address, node=first)
 
 
 @check(
@@ -205,18 +183,16 @@ def leader(facts: Facts, message: Message) -> Found:
     "one rank over several nodes that cannot share its workers equally",
     "vllm v0.13.0: vllm/config/parallel.py, local_world_size",
     Message(
-        "tp {tp} x pp {pp} makes {world} workers, which {nodes} nodes cannot share equally",
-        "make tp times pp a multiple of {nodes}, or use dp",
+        "tp {at.tp} x pp {at.pp} makes {at.world} workers, which {at.nodes} nodes cannot share"
+        " equally",
+        "make tp times pp a multiple of {at.nodes}, or use dp",
     ),
 )
 def uneven_spread(facts: Facts, message: Message) -> Found:
     for serving in facts.serving:
         place = serving.first.place
         if place.layout == NODES and place.world % place.nodes:
-            yield (
-                facts.path_of("TP_SIZE", serving.first.container),
-                message(tp=place.tp, pp=place.pp, world=place.world, nodes=place.nodes),
-            )
+            yield facts.path_of("TP_SIZE", serving.first.container), message(at=place)
 
 
 @check(
@@ -225,7 +201,7 @@ def uneven_spread(facts: Facts, message: Message) -> Found:
     "an instance whose role is not in the recipe",
     "docs/run.md",
     Message(
-        "the recipe has no role {role}: all settings of {group} come from this file",
+        "the recipe has no role {group.role}: all settings of {group.name} come from this file",
         "choose another recipe, or one of its roles: {roles}",
     ),
 )
@@ -234,12 +210,9 @@ def role_not_in_recipe(facts: Facts, message: Message) -> Found:
     roles = recipe.groups(facts.cluster) if facts.serving else ()
     for group in (serving.group for serving in facts.serving):
         if roles and group.role not in roles:
-            yield (
-                facts.first_given(
-                    ("instances", group.instance, "role"), ("instances", group.instance)
-                ),
-                message(role=group.role, group=group.name, roles=", ".join(roles)),
-            )
+            at = ("instances", group.instance)
+            found = message(group=group, roles=", ".join(roles))
+            yield facts.first_given((*at, "role"), at), found
 
 
 @check(
@@ -247,13 +220,9 @@ def role_not_in_recipe(facts: Facts, message: Message) -> Found:
     WARNING,
     "nodes of one server that differ in another flag",
     "vllm v0.13.0: vllm/v1/engine/utils.py",
+    Message(f"{_VALUES}: the nodes of a server rarely differ in it", f"{_EQUAL}, unless intended"),
     Message(
-        f"{_VALUES}: the nodes of a server rarely differ in this flag",
-        "give all nodes the same {flag}, unless the difference is intended",
-    ),
-    Message(
-        f"{_TRANSFERS}: the nodes of a server rarely differ in this flag",
-        "give all nodes the same {flag}, unless the difference is intended",
+        f"{_TRANSFERS}: the nodes of a server rarely differ in it", f"{_EQUAL}, unless intended"
     ),
 )
 def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
@@ -265,10 +234,8 @@ def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
     }
     for name, server, typical in _differing(facts):
         if name not in known:
-            yield (
-                facts.path_of(name, server.container, typical.container),
-                _report(values, transfer, name, server, typical),
-            )
+            path = facts.path_of(name, server.container, typical.container)
+            yield path, _report(values, transfer, name, server, typical)
 
 
 @check(
@@ -277,7 +244,7 @@ def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
     "nodes of one server with different HCCL_ or VLLM_ASCEND_ variables",
     "vllm-ascend#486, #9447, #12461",
     Message(
-        "{name} is {here} on {node}, but {there} on {other}",
+        "{name} is {here} on {one.name}, but {there} on {other.name}",
         "give all nodes of the server the same value",
     ),
 )
@@ -293,16 +260,9 @@ def variables(facts: Facts, message: Message) -> Found:
                 matters = (name.startswith(prefixes) or name in names) and name not in own
                 here, there = ours.get(name, "not set"), theirs.get(name, "not set")
                 if matters and here != there:
-                    yield (
-                        facts.path_of(name, container, typical),
-                        message(
-                            name=name,
-                            here=here,
-                            node=container.node.name,
-                            there=there,
-                            other=typical.node.name,
-                        ),
-                    )
+                    one, other = container.node, typical.node
+                    found = message(name=name, one=one, here=here, other=other, there=there)
+                    yield facts.path_of(name, container, typical), found
 
 
 @check(
@@ -311,7 +271,8 @@ def variables(facts: Facts, message: Message) -> Found:
     "nodes of several platforms in one server",
     "vllm-ascend docs: tutorials are for nodes of one platform",
     Message(
-        "server {group} mixes platforms: {node} is {here}, {other} is {there}",
+        "server {group.name} mixes platforms: {one.name} is {one.platform}, {other.name} is"
+        " {other.platform}",
         "give each instance nodes of one platform",
     ),
 )
@@ -320,16 +281,9 @@ def platforms(facts: Facts, message: Message) -> Found:
         first = group.containers[0].node
         for node in (container.node for container in group.containers):
             if node.platform != first.platform:
-                yield (
-                    facts.first_given(("nodes", node.name, "platform"), ("nodes", node.name)),
-                    message(
-                        group=group.name,
-                        node=node.name,
-                        here=node.platform,
-                        other=first.name,
-                        there=first.platform,
-                    ),
-                )
+                at = ("nodes", node.name)
+                found = message(group=group, one=node, other=first)
+                yield facts.first_given((*at, "platform"), at), found
 
 
 CHECKS = (

@@ -26,8 +26,8 @@ _RELEASE = re.compile(r"v\d+\.\d+\.\d+(rc\d+|\.post\d+)?")
     "nodes of a Ray cluster that get no worker",
     "vllm v0.13.0: vllm/v1/executor/ray_utils.py:431",
     Message(
-        "{workers} workers fill {used} of {nodes} nodes with {each} NPUs each: Ray packs them, and"
-        " the other nodes stay idle",
+        "{at.world} workers fill {used} of {at.nodes} nodes with {each} NPUs each: Ray packs them,"
+        " and the other nodes stay idle",
         "raise tensor or pipeline parallel, or give the instance {used} of the nodes",
     ),
 )
@@ -40,10 +40,8 @@ def idle(facts: Facts, message: Message) -> Found:
         used = -(-place.world // each)
         if used < place.nodes:
             at = owner(serving.first.container)
-            yield (
-                facts.first_given((*at, "sizes"), at),
-                message(workers=place.world, used=used, nodes=place.nodes, each=each),
-            )
+            found = message(at=place, used=used, each=each)
+            yield facts.first_given((*at, "sizes"), at), found
 
 
 @check(
@@ -52,7 +50,7 @@ def idle(facts: Facts, message: Message) -> Found:
     "two containers with one name",
     "Docker and Kubernetes: names are unique",
     Message(
-        "its container {name} has the name of one of {other}",
+        "its container {one.name} has the name of one of {one.instance}",
         "give one of the two instances another name",
     ),
 )
@@ -62,7 +60,7 @@ def names(facts: Facts, message: Message) -> Found:
     for container in facts.deployment.containers:
         other = seen.setdefault(container.name, container)
         if other is not container:
-            yield owner(container), message(name=container.name, other=other.instance)
+            yield owner(container), message(one=other)
 
 
 @check(
@@ -71,7 +69,7 @@ def names(facts: Facts, message: Message) -> Found:
     "containers on one node that need more devices than are left",
     "vllm-ascend#4725, #405",
     Message(
-        "{name} needs {needed} devices of {node} and gets {given}: {taken}",
+        "{name} needs {needed} devices of {node} and gets {count}: {taken}",
         "give the instances their own devices, smaller sizes or another node",
     ),
 )
@@ -88,17 +86,15 @@ def devices(facts: Facts, message: Message) -> Found:
                 if other is not container and other.devices
             ]
             if taken:
-                at = owner(container)
-                yield (
-                    facts.first_given((*at, "devices"), (*at, "nodes")),
-                    message(
-                        name=container.name,
-                        needed=place.devices,
-                        node=node,
-                        given=len(container.devices),
-                        taken=", ".join(taken),
-                    ),
+                at, count = owner(container), len(container.devices)
+                found = message(
+                    name=container.name,
+                    needed=place.devices,
+                    node=node,
+                    count=count,
+                    taken=", ".join(taken),
                 )
+                yield facts.first_given((*at, "devices"), (*at, "nodes")), found
 
 
 @check(
@@ -107,14 +103,14 @@ def devices(facts: Facts, message: Message) -> Found:
     "an address at which other nodes cannot reach a node",
     "vllm#42023",
     Message(
-        "other nodes cannot reach {node} at {address}",
+        "other nodes cannot reach {node.name} at {node.address}",
         "give the address that `ip addr` shows for its interface",
     ),
 )
 def addresses(facts: Facts, message: Message) -> Found:
     for node in _nodes(facts):
         if not _reachable(node, facts):
-            yield _address_path(facts, node), message(node=node.name, address=node.address)
+            yield _address_path(facts, node), message(node=node)
 
 
 def _nodes(facts: Facts) -> list[Node]:
@@ -219,7 +215,7 @@ def image_release(facts: Facts, message: Message) -> Found:
     "an image whose tag is for another platform",
     "vllm-ascend#5599, #6676, #11160",
     Message(
-        "the image's tag {tag} is for {meant}, but {node} is {platform}",
+        "the image's tag {tag} is for {meant}, but {node.name} is {node.platform}",
         "give the image for the node's platform, or a repository without a tag",
     ),
 )
@@ -232,9 +228,8 @@ def image_platform(facts: Facts, message: Message) -> Found:
         known = {one.tag_suffix: name for name, one in matrix.load().platforms.items()}
         words = tag[release.end() :].split("-")[1:]
         meant = next((known[f"-{word}"] for word in words if f"-{word}" in known), known.get(""))
-        node = container.node
-        if meant and meant != node.platform:
-            yield path, message(tag=tag, meant=meant, node=node.name, platform=node.platform)
+        if meant and meant != container.node.platform:
+            yield path, message(tag=tag, meant=meant, node=container.node)
 
 
 def _first_by_platform(facts: Facts) -> list[Container]:

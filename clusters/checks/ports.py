@@ -28,7 +28,7 @@ _HCCL_BASE = "HCCL_IF_BASE_PORT"
     "a port that two containers on one host have",
     "Linux: one listener for a port",
     Message(
-        "{one} and {other} both listen on {host}:{port} ({ports})",
+        "{one.name} and {other.name} both listen on {host}:{port} ({ports})",
         "give one of them another port",
     ),
 )
@@ -44,16 +44,10 @@ def taken(facts: Facts, message: Message) -> Found:
         for one, before in zip(listeners[1:], accumulate(listeners, _later_end), strict=False):
             (span, name, container), (last, other, holder) = one, before
             if overlap(span, last) and holder is not container:
-                yield (
-                    facts.path_of_any((_SET_BY[name], container), (_SET_BY[other], holder)),
-                    message(
-                        one=container.name,
-                        other=holder.name,
-                        host=host,
-                        port=span[0],
-                        ports=", ".join(dict.fromkeys((name, other))),
-                    ),
-                )
+                path = facts.path_of_any((_SET_BY[name], container), (_SET_BY[other], holder))
+                ports = ", ".join(dict.fromkeys((name, other)))
+                found = message(one=container, other=holder, host=host, port=span[0], ports=ports)
+                yield path, found
 
 
 def _later_end(one: _Listener, other: _Listener) -> _Listener:
@@ -66,8 +60,8 @@ def _later_end(one: _Listener, other: _Listener) -> _Listener:
     "a port in a range from which another container on the host takes ports",
     "vllm-ascend PR #6455, #8938, #14263; env/stack.yaml",
     Message(
-        "the {name} port {port} of {one} is in {range}, from which {what} of {other} takes ports"
-        " on {host}",
+        "the {name} port {port} of {one.name} is in {range}, from which {what} of {other.name}"
+        " takes ports on {host}",
         "give it a port outside of that range",
     ),
 )
@@ -88,19 +82,17 @@ def in_range(facts: Facts, message: Message) -> Found:
                     continue  # the entrypoint reports it
                 for name, port in listens(container).items():
                     if overlap(port, span):
-                        yield (
-                            facts.path_of(_SET_BY[name], container),
-                            message(
-                                name=name,
-                                port=port[0],
-                                one=container.name,
-                                range=span_text(span),
-                                what=what,
-                                other=holder.name,
-                                host=host,
-                                source=source,
-                            ),
+                        found = message(
+                            name=name,
+                            port=port[0],
+                            one=container,
+                            range=span_text(span),
+                            what=what,
+                            other=holder,
+                            host=host,
+                            source=source,
                         )
+                        yield facts.path_of(_SET_BY[name], container), found
 
 
 def _ranges(facts: Facts, server: Server) -> Iterator[tuple[str, Span, str]]:
@@ -143,7 +135,8 @@ def _shared_hosts(facts: Facts) -> Iterator[tuple[str, list[Server]]]:
 
 
 _SHARED = Message(
-    "{what} of {one} listens in {range} on {host}, as that of {other} does: the start can fail",
+    "{what} of {one.name} listens in {range} on {host}, as that of {other.name} does: the start"
+    " can fail",
     "set {variable} to {free} in its env:",
 )
 
@@ -199,19 +192,17 @@ def _shared(
                 continue
             other = next((one for there, one in spans if overlap(span, there)), None)
             if other:
-                yield (
-                    facts.path_of(variable, server.container),
-                    message(
-                        what=what,
-                        one=server.container.name,
-                        range=span_text(span),
-                        host=host,
-                        other=other.container.name,
-                        variable=variable,
-                        free=max(last for (_, last), _ in spans) + 1,
-                        source=source,
-                    ),
+                found = message(
+                    what=what,
+                    one=server.container,
+                    range=span_text(span),
+                    host=host,
+                    other=other.container,
+                    variable=variable,
+                    free=max(last for (_, last), _ in spans) + 1,
+                    source=source,
                 )
+                yield facts.path_of(variable, server.container), found
             spans.append((span, server))
 
 

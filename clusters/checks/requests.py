@@ -72,10 +72,8 @@ def uncovered(facts: Facts, message: Message) -> Found:
         for group in facts.sides()[side]:
             for endpoint in (f"{host}:{port}" for host, port in group.endpoints):
                 if endpoint not in named:
-                    yield (
-                        facts.path_of_any(*((flag, proxy) for flag in (router, hosts, ports))),
-                        message(endpoint=endpoint, group=group.name),
-                    )
+                    path = facts.path_of_any(*((flag, proxy) for flag in (router, hosts, ports)))
+                    yield path, message(endpoint=endpoint, group=group.name)
 
 
 def _values(flags: arguments.Flags, name: str) -> tuple[str, ...]:
@@ -124,7 +122,7 @@ def unbalanced(facts: Facts, message: Message) -> Found:
     f"{_REQUESTS} of all servers together below the expected concurrency",
     "vllm-ascend docs Qwen3-235B-A22B",
     Message(
-        f"{_REQUESTS} over {{ranks}} data parallel rank{{s}} allows {{have}} concurrent requests,"
+        f"{_REQUESTS} on {{ranks}} data parallel rank(s) allows {{have}} concurrent requests,"
         " fewer than the {wanted} expected: the others wait",
         f"set {_REQUESTS} to {{each}} or more, or add servers",
     ),
@@ -147,16 +145,9 @@ def concurrency(facts: Facts, message: Message) -> Found:
         have = sum((each or 0) * dp for each, dp in room)
         ranks = sum(dp for _, dp in room)
         if have < wanted:
-            yield (
-                facts.path_of("CONCURRENCY", servers[0].container),
-                message(
-                    ranks=ranks,
-                    s="" if ranks == 1 else "s",
-                    have=have,
-                    wanted=wanted,
-                    each=-(-wanted // ranks),
-                ),
-            )
+            each = -(-wanted // ranks)
+            found = message(ranks=ranks, have=have, wanted=wanted, each=each)
+            yield facts.path_of("CONCURRENCY", servers[0].container), found
 
 
 @check(

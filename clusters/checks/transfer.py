@@ -37,25 +37,19 @@ def one_sided(facts: Facts, message: Message) -> Found:
     "instances of one side with different sizes",
     "vllm-ascend#8344, #8345, #8442",
     Message(
-        "{one} has {here}, but {other} has {there}: the other side can know only one size of"
-        " {side}",
+        "{one.group.name} has {here}, but {other.group.name} has {there}: the other side can know"
+        " only one size of {side}",
         "give all {side} instances the same sizes",
     ),
 )
 def several_sizes(facts: Facts, message: Message) -> Found:
     for side, those in _sides(facts).items():
-        for serving in those[1:]:
-            if _sizes(serving.first.place) != _sizes(those[0].first.place):
-                yield (
-                    facts.path_of("TP_SIZE", serving.first.container, those[0].first.container),
-                    message(
-                        one=serving.group.name,
-                        here=_sizes_text(serving.first.place),
-                        other=those[0].group.name,
-                        there=_sizes_text(those[0].first.place),
-                        side=side,
-                    ),
-                )
+        for one in those[1:]:
+            other = those[0]
+            here, there = (_sizes_text(each.first.place) for each in (one, other))
+            if here != there:
+                path = facts.path_of("TP_SIZE", one.first.container, other.first.container)
+                yield path, message(one=one, here=here, other=other, there=there, side=side)
 
 
 @check(
@@ -81,20 +75,14 @@ def blocks(facts: Facts, message: Message) -> Found:
                 continue
             for key, size in real.items():
                 if (given := block.get(key, 1)) != size:
-                    yield (
-                        facts.path_of(KV_TRANSFER, server.container),
-                        message(
-                            server=server.container.name,
-                            key=key,
-                            given=given,
-                            other=other,
-                            size=size,
-                        ),
-                    )
+                    name = server.container.name
+                    found = message(server=name, key=key, given=given, other=other, size=size)
+                    yield facts.path_of(KV_TRANSFER, server.container), found
 
 
 _DIFFERS = Message(
-    "{flag} is {here} for {one}, but {there} for {other}", "give prefill and decode the same {flag}"
+    "{flag} is {here} for {one.name}, but {there} for {other.name}",
+    "give prefill and decode the same {flag}",
 )
 
 
@@ -104,8 +92,14 @@ _DIFFERS = Message(
     "prefill and decode that cannot read each other's KV cache: clusters/checks/agree.yaml",
     "vllm-ascend v0.13.0rc1: vllm_ascend/distributed/mooncake_connector.py",
     _DIFFERS,
-    Message("{one} serves {here}, but {other} serves {there}", "give prefill and decode one model"),
-    Message("{one} uses {here}, but {other} uses {there}", "give prefill and decode one connector"),
+    Message(
+        "{one.name} serves {here}, but {other.name} serves {there}",
+        "give prefill and decode one model",
+    ),
+    Message(
+        "{one.name} uses {here}, but {other.name} uses {there}",
+        "give prefill and decode one connector",
+    ),
 )
 def disagree(facts: Facts, flag: Message, model: Message, connector: Message) -> Found:
     yield from _differing(facts, flag, "refused")
@@ -121,10 +115,8 @@ def disagree(facts: Facts, flag: Message, model: Message, connector: Message) ->
             ),
         ):
             if here != there:
-                yield (
-                    facts.path_of(name, two.container, one.container),
-                    message(one=first.group.name, here=here, other=second.group.name, there=there),
-                )
+                path = facts.path_of(name, two.container, one.container)
+                yield path, message(one=first.group, here=here, other=second.group, there=there)
 
 
 @check(
@@ -133,7 +125,7 @@ def disagree(facts: Facts, flag: Message, model: Message, connector: Message) ->
     "one engine_id for two servers, in v0.11.0",
     "vllm-ascend v0.11.0: vllm_ascend/distributed/mooncake_connector.py:522",
     Message(
-        "{one} has the same engine_id as {other}: {id}",
+        "{one.name} has the same engine_id as {other.name}: {id}",
         "remove engine_id: each server then gets its own",
     ),
 )
@@ -148,15 +140,9 @@ def engine_ids(facts: Facts, message: Message) -> Found:
             continue
         other = seen.setdefault(str(identity), serving)
         if other is not serving:
-            yield (
-                facts.path_of(KV_TRANSFER, serving.first.container, other.first.container),
-                message(
-                    one=serving.group.name,
-                    other=other.group.name,
-                    id=identity,
-                    source=rule["source"],
-                ),
-            )
+            path = facts.path_of(KV_TRANSFER, serving.first.container, other.first.container)
+            one, two, source = serving.group, other.group, rule["source"]
+            yield path, message(one=one, other=two, id=identity, source=source)
 
 
 @check(
@@ -176,17 +162,15 @@ def _differing(facts: Facts, message: Message, kind: str) -> Found:
         one, two = first.first, second.first
         for name in (f"--{flag}" for flag in rules["flags"]):
             if one.flags.get(name) != two.flags.get(name):
-                yield (
-                    facts.path_of(name, two.container, one.container),
-                    message(
-                        flag=name,
-                        here=one.shown(name),
-                        one=first.group.name,
-                        there=two.shown(name),
-                        other=second.group.name,
-                        source=rules["source"],
-                    ),
+                found = message(
+                    flag=name,
+                    here=one.shown(name),
+                    one=first.group,
+                    there=two.shown(name),
+                    other=second.group,
+                    source=rules["source"],
                 )
+                yield facts.path_of(name, two.container, one.container), found
 
 
 def _sides(facts: Facts) -> dict[str, list[Serving]]:
