@@ -1,1 +1,1 @@
-"""One file for all nodes: read, compiled for each container, checked, rendered, started."""
+"""One file for all nodes of a cluster: read, compile, check, show, render and start it."""

@@ -1,4 +1,4 @@
-"""What a cluster file comes to: containers, and the groups in which they serve."""
+"""A compiled cluster file: containers, and the groups in which they serve."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from entrypoints.launch.model import Launch
 class Container:
     """One container on one node.
 
-    `env` are the entrypoint's variables and the operator's own, `arguments` what follows the image.
-    `command`: replaces role and arguments. `devices`: the NPUs it gets, by number.
-    `whole`: it has all of its node's devices. `secrets`: names of variables given by reference.
-    `rank`: its place in its group. `after`: names of containers that have to be there first.
-    `origins`: where in the file a variable, or an argument by its flag, comes from.
-    `launch`: what its entrypoint will run, None where it refuses.
+    `env`: variables of the entrypoint and of the operator. `arguments`: follow the image.
+    `command`: replaces role and arguments. `devices`: numbers of its NPUs.
+    `whole`: it has all devices of its node. `secrets`: names of variables given by reference.
+    `rank`: its number in its group. `after`: names of containers that must start first.
+    `origins`: the path in the file that a variable comes from.
+    `launch`: what its entrypoint will run, None when it refuses.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Container:
 
 @dataclass(frozen=True)
 class Group:
-    """One replica of an instance: the containers that together are one server.
+    """One replica of an instance: the containers that form one server.
 
-    Under external data parallel each container is a server. `endpoints`: host and port of each API.
+    With external data parallel, each container is a server. `endpoints`: host and port of each API.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A compiled cluster. `findings` are those of the compiler and of every node's entrypoint."""
+    """A compiled cluster. `findings`: of the compiler and of every container's entrypoint."""
 
     cluster: Cluster
     groups: tuple[Group, ...]
@@ -72,6 +72,6 @@ class Deployment:
 
     @property
     def containers(self) -> tuple[Container, ...]:
-        """All containers, in the order in which they start: the proxy last."""
+        """All containers, the proxy last."""
         served = tuple(one for group in self.groups for one in group.containers)
         return (*served, self.proxy) if self.proxy else served

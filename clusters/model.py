@@ -1,6 +1,6 @@
-"""What a cluster file says, as records. Format: docs/clusters.md and clusters/file/schema.json.
+"""The contents of a cluster file as records. Format: docs/clusters.md, clusters/file/schema.json.
 
-Nothing is derived here: that is clusters/compile.py.
+Nothing is derived here: see clusters/compile.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Where something is said in the file: ("instances", "decode", "args", "seed").
+# A place in the file: ("instances", "decode", "args", "seed").
 Path = tuple["str | int", ...]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine. `address` is None, and `placed` is true, where Kubernetes chooses it.
+    """A machine. `placed`: Kubernetes chooses it; `address` is None then.
 
-    `nic` is None where the file names none: the entrypoint finds it by the address.
+    `nic`: None unless the file names it; the entrypoint then finds it by the address.
     `devices`: those that may be used, None for all of the platform.
-    `context`: the Docker context or ssh:// address by which its engine is reached; empty: local.
+    `context`: the Docker context or ssh:// address of its engine; empty for the local one.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Override:
-    """What one node of an instance gets beside the others: variables, and arguments at the end."""
+    """Settings of one node of an instance: variables, and arguments after those of the instance."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -43,12 +43,12 @@ class Override:
 class Instance:
     """A server over one or more nodes, `replicas` times.
 
-    `role`: a group of a recipe (single, leader, prefill, decode, ray-head), or `serve`: the one of
-    single, leader and ray-head that the recipe and the number of nodes come to.
-    `nodes`: names, over all replicas in order; all have equally many. `each`: nodes of one replica.
+    `role`: a role of a recipe (single, leader, prefill, decode, ray-head), or `serve`: single,
+    leader or ray-head, as the recipe and the number of nodes require.
+    `nodes`: names for all replicas in order, equally many for each. `each`: nodes of one replica.
     `settings`: keys of a recipe's role (sizes, concurrency, features, env, args, kv_transfer).
     `external`: external data parallel, one container a rank.
-    `arguments`: of vllm serve, put at the end as they stand. `command`: runs in place of all that.
+    `arguments`: of vllm serve, appended unchanged. `command`: runs instead of vllm serve.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Proxy:
-    """The proxy before prefill and decode. `replicas`: under Kubernetes, which has no `node`."""
+    """The proxy of prefill and decode. `replicas`: for Kubernetes, where `node` is empty."""
 
     node: str
     kind: str = "vllm-router"  # or example
@@ -89,7 +89,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Secret:
-    """A variable by reference: to a variable here, a file on the host, a Kubernetes Secret."""
+    """A variable given by reference: to a variable or a file here, or to a Kubernetes Secret."""
 
     variable: str
     env: str = ""
@@ -100,7 +100,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Run:
-    """How containers run. `shm_gib`: shared memory in GiB. Timeouts in seconds, or defaults."""
+    """How containers run. `shm_gib`: shared memory. Timeouts: seconds, None for the default."""
 
     restart: str = "on-failure"
     shm_gib: int = 16
@@ -112,10 +112,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """What the manifests of this cluster's Kubernetes need beside the rest.
+    """Settings for Kubernetes manifests only.
 
-    `resource`: name of the NPU resource. `host_network`: pods have the network of their node.
-    `pod`: merged into every pod's spec as it stands.
+    `resource`: name of the NPU resource. `host_network`: pods use the network of their node.
+    `pod`: merged into every pod's spec unchanged.
     """
 
     namespace: str = ""
@@ -128,13 +128,13 @@ class Kubernetes:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster file. `lines`: the line (from 1) of every key and item in it.
+    """A cluster file. `lines`: the line (from 1) of every key and item.
 
-    `image`: a repository whose tag follows from release, platform and OS, or by platform
-    a whole reference. `recipe`: a name in the image, or a recipe's own content (from a file beside
-    the cluster file, or written in it), or None where `model` and `sizes` say it all.
-    `settings`: as an instance's, for all of them.
-    `options`: arguments of docker run that nothing here stands for, as they stand.
+    `image`: a repository, whose tag follows from release, platform and OS, or a complete reference
+    for each platform. `recipe`: a name in the image, the content of a recipe (from another file or
+    from this one), or None when `model` and `sizes` describe everything.
+    `settings`: for all instances, with the keys of an instance's.
+    `options`: further arguments of docker run, unchanged.
     """
 
     file: str
@@ -158,7 +158,7 @@ class Cluster:
     lines: Mapping[Path, int]
 
     def line(self, path: Path) -> int:
-        """The line of what is said at `path`, or of the nearest thing around it."""
+        """The line of `path`, or of the nearest path around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)

@@ -1,4 +1,4 @@
-"""A cluster file, read and compiled."""
+"""Reads, compiles and checks a cluster file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from common.errors import EX_DATAERR, UserError
 
 
 def load_deployment(path: str | Path) -> Deployment:
-    """The deployment that a file comes to, with every finding about it.
+    """The deployment that a file describes, with all findings about it.
 
-    Raises UserError (65) where the file itself cannot be used.
+    Raises UserError (65) when the file has errors.
     """
     return checked(read.read(path))
 
 
 def checked(found: read.Reading) -> Deployment:
-    """The same of a file that is read already."""
+    """The same for a file that was read before."""
     if found.cluster is None:
         raise UserError(found.findings, EX_DATAERR)
     made = compile.deployment(found.cluster)

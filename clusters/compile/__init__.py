@@ -1,7 +1,7 @@
-"""From a cluster file to what each container gets, and what its entrypoint makes of it.
+"""Compiles a cluster file: what each container gets, and what its entrypoint plans from that.
 
-Everything that nodes must agree in is derived here: ranks, leaders, devices, ports, the sizes of
-both sides of a transfer, the proxy's endpoints. The command itself is the entrypoint's alone.
+Everything that nodes must agree on is derived here: ranks, leaders, devices, ports, the sizes of
+both sides of a KV transfer, the proxy's endpoints. Only the entrypoint makes the command itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from entrypoints.inputs import data
 
 
 def deployment(cluster: Cluster) -> Deployment:
-    """The compiled cluster. What is wrong or risky is in its findings; nothing is raised."""
+    """The compiled cluster. All errors and warnings are in its findings; nothing is raised."""
     with data.Keeping():
         return _deployment(cluster)
 
@@ -35,12 +35,12 @@ def _deployment(cluster: Cluster) -> Deployment:
     roles = recipe.roles(cluster, problems)
     texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
     findings = [finding(cluster, None, problem, ERROR) for problem in problems]
-    taken = PortAllocator()
+    allocator = PortAllocator()
     groups = [
-        _group(cluster, those, texts[those[0].instance.name], taken, findings)
+        _group(cluster, those, texts[those[0].instance.name], allocator, findings)
         for those in placements(cluster, roles, texts)
     ]
-    proxy = _proxy(cluster, groups, texts, taken, findings) if cluster.proxy else None
+    proxy = _proxy(cluster, groups, texts, allocator, findings) if cluster.proxy else None
     return Deployment(cluster, tuple(groups), proxy, tuple(sorted(set(findings))))
 
 
@@ -48,16 +48,19 @@ def _group(
     cluster: Cluster,
     those: Sequence[Placement],
     text: str,
-    taken: PortAllocator,
+    allocator: PortAllocator,
     findings: list[Finding],
 ) -> Group:
-    """One replica, with ports that those before it on the same hosts have left."""
+    """One replica, with ports that earlier replicas on the same hosts do not use."""
     instance = those[0].instance
-    planned = [plan(cluster, serving_container(cluster, seat, text)) for seat in those]
-    moves = taken.moves(planned, instance.ports)
-    if moves:
-        planned = [plan(cluster, serving_container(cluster, seat, text, moves)) for seat in those]
-    taken.add(planned)
+
+    def plan_all(ports: Mapping[str, int] | None = None) -> list[Planned]:
+        return [plan(cluster, serving_container(cluster, one, text, ports)) for one in those]
+
+    planned = plan_all()
+    if moves := allocator.reassign(planned, instance.ports):
+        planned = plan_all(moves)
+    allocator.add(planned)
     findings += _found(cluster, planned)
     first = planned[0].container
     served = planned if instance.external else planned[:1]
@@ -75,16 +78,15 @@ def _proxy(
     cluster: Cluster,
     groups: Sequence[Group],
     texts: Mapping[str, str],
-    taken: PortAllocator,
+    allocator: PortAllocator,
     findings: list[Finding],
 ) -> Container:
-    """The proxy, before the servers of every prefill and decode group."""
+    """The proxy of all prefill and decode groups."""
     planned = plan(cluster, proxy_container(cluster, groups, texts))
     fixed = ("api",) if cluster.proxy and cluster.proxy.port else ()
-    moves = taken.moves([planned], fixed)
-    if moves:
+    if moves := allocator.reassign([planned], fixed):
         planned = plan(cluster, proxy_container(cluster, groups, texts, moves))
-    taken.add([planned])
+    allocator.add([planned])
     findings += _found(cluster, [planned])
     return planned.container
 

@@ -1,4 +1,4 @@
-"""The variables and arguments of each container, and where in the file each comes from."""
+"""The containers with their variables and arguments, and the path each variable comes from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from images.names import REPOSITORY
 
 
 class _Variables:
-    """Variables with where they come from; the first to name one wins."""
+    """Variables with the paths they come from; the first value of a name wins."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -30,37 +30,37 @@ class _Variables:
 
 
 def serving_container(
-    cluster: Cluster, seat: Placement, text: str, ports: Mapping[str, int] | None = None
+    cluster: Cluster, placement: Placement, text: str, ports: Mapping[str, int] | None = None
 ) -> Container:
-    """A serving container that is not planned yet. `ports`: those that had to move, by name."""
-    instance, node = seat.instance, seat.node
+    """A container of an instance, not planned yet. `ports`: reassigned ones, by name."""
+    instance, node = placement.instance, placement.node
     at: Path = ("instances", instance.name)
     override = instance.overrides.get(node.name)
-    made = _Variables()
+    variables = _Variables()
     if override:
         for name, value in override.env.items():
-            made.set(name, value, (*at, "overrides", node.name, "env", name))
-    follows = seat.rank > 0 and not instance.external
-    ray = seat.role == "ray-head"
-    role = ("ray-worker" if ray else "headless") if follows else seat.role
-    made.set("ROLE", role, (*at, "role"))
-    made.set("RECIPE", text, ("recipe",))
-    made.set("MODEL", cluster.model if cluster.recipe is not None else "", ("model",))
-    made.set("SERVED_MODEL_NAME", cluster.served_model_name, ("served_model_name",))
-    if ROLES[seat.role].networked:
-        made.set("LOCAL_IP", node.address, ("nodes", node.name))
-        made.set("NIC", node.nic, ("nodes", node.name, "nic"))
-        made.set("NODES", instance.each, (*at, "nodes"))
-    if follows:
-        made.set("LEADER_IP", seat.leader.address, ("nodes", seat.leader.name))
+            variables.set(name, value, (*at, "overrides", node.name, "env", name))
+    worker = placement.rank > 0 and not instance.external
+    ray = placement.role == "ray-head"
+    role = ("ray-worker" if ray else "headless") if worker else placement.role
+    variables.set("ROLE", role, (*at, "role"))
+    variables.set("RECIPE", text, ("recipe",))
+    variables.set("MODEL", cluster.model if cluster.recipe is not None else "", ("model",))
+    variables.set("SERVED_MODEL_NAME", cluster.served_model_name, ("served_model_name",))
+    if ROLES[placement.role].networked:
+        variables.set("LOCAL_IP", node.address, ("nodes", node.name))
+        variables.set("NIC", node.nic, ("nodes", node.name, "nic"))
+        variables.set("NODES", instance.each, (*at, "nodes"))
+    if worker:
+        variables.set("LEADER_IP", placement.leader.address, ("nodes", placement.leader.name))
         if not ray:
-            made.set("NODE_RANK", seat.rank, (*at, "nodes"))
-            made.set("GROUP", seat.role, (*at, "role"))
+            variables.set("NODE_RANK", placement.rank, (*at, "nodes"))
+            variables.set("GROUP", placement.role, (*at, "role"))
     if instance.external:
-        made.set("DP_RANK", seat.rank, (*at, "external"))
-        if seat.rank:
-            made.set("LEADER_IP", seat.leader.address, ("nodes", seat.leader.name))
-    made.origins["ASCEND_PLATFORM"] = ("nodes", node.name, "platform")
+        variables.set("DP_RANK", placement.rank, (*at, "external"))
+        if placement.rank:
+            variables.set("LEADER_IP", placement.leader.address, ("nodes", placement.leader.name))
+    variables.origins["ASCEND_PLATFORM"] = ("nodes", node.name, "platform")
     for name, variable in VARIABLES.items():
         if ports and name in ports:
             port, origin = ports[name], (*at, "nodes")
@@ -70,14 +70,14 @@ def serving_container(
             port, origin = cluster.ports[name], ("ports", name)
         else:
             continue
-        made.set(variable, port + seat.local if name == "api" else port, origin)
-    if seat.groups > 1 and seat.role in SIDES:
-        made.set("ENGINE_ID", f"{instance.name}-{seat.replica}", at)
-    if not seat.whole and seat.devices:
-        numbers = ",".join(map(str, range(len(seat.devices))))
-        made.set("ASCEND_RT_VISIBLE_DEVICES", numbers, (*at, "devices"))
-    _set_run_options(cluster, made)
-    suffix = f"-{seat.replica}" if instance.replicas > 1 else ""
+        variables.set(variable, port + placement.local if name == "api" else port, origin)
+    if placement.groups > 1 and placement.role in SIDES:
+        variables.set("ENGINE_ID", f"{instance.name}-{placement.replica}", at)
+    if not placement.whole and placement.devices:
+        numbers = ",".join(map(str, range(len(placement.devices))))
+        variables.set("ASCEND_RT_VISIBLE_DEVICES", numbers, (*at, "devices"))
+    _set_run_options(cluster, variables)
+    suffix = f"-{placement.replica}" if instance.replicas > 1 else ""
     base = f"{cluster.name}-{instance.name}{suffix}"
     own = override.arguments if override else ()
     master = instance.ports.get("master") or cluster.ports.get("master")
@@ -85,21 +85,21 @@ def serving_container(
     first = ("--master-port", str(master)) if master and spread else ()
     arguments = (*first, *instance.arguments, *own)
     return Container(
-        name=f"{base}-{seat.rank}",
+        name=f"{base}-{placement.rank}",
         node=node,
         instance=instance.name,
-        replica=seat.replica,
-        rank=seat.rank,
+        replica=placement.replica,
+        rank=placement.rank,
         role=role,
         image=image(cluster, node),
-        env=made.values,
-        arguments=() if ray and follows else arguments,
+        env=variables.values,
+        arguments=() if ray and worker else arguments,
         command=instance.command,
-        devices=seat.devices,
-        whole=seat.whole,
+        devices=placement.devices,
+        whole=placement.whole,
         secrets=tuple(secret.variable for secret in cluster.secrets),
-        after=(f"{base}-0",) if follows else (),
-        origins=made.origins,
+        after=(f"{base}-0",) if worker else (),
+        origins=variables.origins,
     )
 
 
@@ -112,20 +112,20 @@ def proxy_container(
     """The proxy's container, not planned yet."""
     proxy = cluster.proxy
     assert proxy is not None
-    made = _Variables()
+    variables = _Variables()
     for name, value in proxy.env.items():
-        made.set(name, value, ("proxy", "env", name))
-    made.set("ROLE", "proxy", ("proxy",))
+        variables.set(name, value, ("proxy", "env", name))
+    variables.set("ROLE", "proxy", ("proxy",))
     sides = {side: [group for group in groups if group.role == side] for side in SIDES}
     for side, those in sides.items():
-        ends = ",".join(f"{host}:{port}" for group in those for host, port in group.endpoints)
-        made.set(f"{side.upper()}_ENDPOINTS", ends, ("instances",))
+        endpoints = ",".join(f"{host}:{port}" for group in those for host, port in group.endpoints)
+        variables.set(f"{side.upper()}_ENDPOINTS", endpoints, ("instances",))
     if sides["prefill"]:
-        made.set("RECIPE", texts[sides["prefill"][0].instance], ("recipe",))
-    made.set("PROXY", proxy.kind if proxy.kind != "vllm-router" else "", ("proxy", "kind"))
+        variables.set("RECIPE", texts[sides["prefill"][0].instance], ("recipe",))
+    variables.set("PROXY", proxy.kind if proxy.kind != "vllm-router" else "", ("proxy", "kind"))
     port = (ports or {}).get("api") or proxy.port or cluster.ports.get("proxy")
-    made.set("PORT", port if port != PROXY_PORT else "", ("proxy", "port"))
-    _set_run_options(cluster, made)
+    variables.set("PORT", port if port != PROXY_PORT else "", ("proxy", "port"))
+    _set_run_options(cluster, variables)
     metrics = cluster.ports.get("metrics") if proxy.kind == "vllm-router" else None
     first = ("--prometheus-port", str(metrics)) if metrics else ()
     node = cluster.nodes.get(proxy.node) or Node(proxy.node, None, None, "", placed=True)
@@ -137,25 +137,25 @@ def proxy_container(
         rank=0,
         role="proxy",
         image=image(cluster, node if node.platform else next(iter(cluster.nodes.values()))),
-        env=made.values,
+        env=variables.values,
         arguments=(*first, *proxy.arguments),
         whole=False,
         secrets=tuple(secret.variable for secret in cluster.secrets),
         after=tuple(group.containers[0].name for those in sides.values() for group in those),
-        origins=made.origins,
+        origins=variables.origins,
     )
 
 
-def _set_run_options(cluster: Cluster, made: _Variables) -> None:
+def _set_run_options(cluster: Cluster, variables: _Variables) -> None:
     run = cluster.run
-    made.set("PREFLIGHT", run.preflight, ("run", "preflight"))
-    made.set("SUPERVISE", "1" if run.supervise else "", ("run", "supervise"))
-    made.set("DRAIN_TIMEOUT", run.drain_timeout, ("run", "drain_timeout"))
-    made.set("WAIT_TIMEOUT", run.wait_timeout, ("run", "wait_timeout"))
+    variables.set("PREFLIGHT", run.preflight, ("run", "preflight"))
+    variables.set("SUPERVISE", "1" if run.supervise else "", ("run", "supervise"))
+    variables.set("DRAIN_TIMEOUT", run.drain_timeout, ("run", "drain_timeout"))
+    variables.set("WAIT_TIMEOUT", run.wait_timeout, ("run", "wait_timeout"))
 
 
 def image(cluster: Cluster, node: Node) -> str:
-    """The image of a node: as written, or the repository with the tag of its platform."""
+    """The image of a node: as the file gives it, or the repository with the tag of its platform."""
     if not isinstance(cluster.image, str):
         return cluster.image.get(node.platform, "")
     repository = cluster.image or REPOSITORY
@@ -166,7 +166,7 @@ def image(cluster: Cluster, node: Node) -> str:
 
 @cache
 def _tag_suffix(platform: str, os: str) -> str:
-    """The end of the tag that images of a platform and an OS have."""
-    made = matrix.load()
-    suffixes = (made.platforms.get(platform), made.oses.get(os))
+    """The suffix of image tags for a platform and an OS."""
+    variables = matrix.load()
+    suffixes = (variables.platforms.get(platform), variables.oses.get(os))
     return "".join(one.tag_suffix for one in suffixes if one)

@@ -145,7 +145,7 @@ def _candidates(
 def _flag_paths(
     cluster: Cluster, container: Container, word: str, scopes: tuple[Path, ...]
 ) -> Iterator[Path]:
-    """The paths of a flag: `arguments`, which win, before `args`."""
+    """The paths of a flag: `arguments`, which take precedence, before `args`."""
     instance = cluster.instances.get(container.instance)
     if container.role == "proxy" and cluster.proxy:
         given: dict[Path, Sequence[str]] = {("proxy", "arguments"): cluster.proxy.arguments}

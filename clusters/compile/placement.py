@@ -1,4 +1,4 @@
-"""Who is where: every replica of every instance, and its containers' nodes, ranks and devices."""
+"""Places the containers of every replica: their nodes, ranks and devices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from entrypoints.inputs.recipes import Block
 
 @dataclass(frozen=True)
 class Placement:
-    """A container's place. `rank`: in its group. `leader`: the node of rank 0.
+    """The place of a container. `rank`: in its group. `leader`: the node of rank 0.
 
-    `local`: among the containers of its group on its node.
-    `devices`: the NPUs it gets, `whole` when they are all of its node's.
-    `groups`: how many replicas, over all instances, have the role.
+    `local`: its number among the containers of its group on its node.
+    `devices`: its NPUs; `whole`: all devices of its node.
+    `groups`: the number of replicas with this role, over all instances.
     """
 
     instance: Instance
@@ -36,7 +36,7 @@ class Placement:
 def placements(
     cluster: Cluster, roles: Mapping[str, str], texts: Mapping[str, str]
 ) -> Iterator[list[Placement]]:
-    """The seats of one replica after the other, in the file's order."""
+    """The placements of each replica, in the order of the file."""
     blocks = {name: _block(texts[name], role) for name, role in roles.items()}
     groups = Counter(
         roles[one.name] for one in cluster.instances.values() for _ in range(one.replicas)
@@ -50,7 +50,7 @@ def placements(
             made = []
             for rank, node in enumerate(nodes):
                 devices = pools.take(node, instance)
-                seat = Placement(
+                placement = Placement(
                     instance=instance,
                     role=roles[instance.name],
                     replica=replica,
@@ -62,12 +62,12 @@ def placements(
                     whole=len(devices) == len(_platform_devices(node)),
                     groups=groups[roles[instance.name]],
                 )
-                made.append(seat)
+                made.append(placement)
             yield made
 
 
 class _DevicePools:
-    """The NPUs of every node: whoever has a node alone gets all, others what they need in turn."""
+    """The free NPUs of every node; a container alone on its node gets all of them."""
 
     def __init__(self, cluster: Cluster, blocks: Mapping[str, Block]) -> None:
         self._blocks = blocks
@@ -80,18 +80,18 @@ class _DevicePools:
         )
 
     def take(self, node: Node, instance: Instance) -> tuple[int, ...]:
-        wanted = instance.devices or _usable_devices(node)
+        allowed = instance.devices or _usable_devices(node)
         if self._shares[node.name] == 1:
-            return wanted
+            return allowed
         free = self._free[node.name]
-        need = _devices_per_container(self._blocks[instance.name], instance)
-        own = tuple(one for one in free if one in wanted)[:need]
-        self._free[node.name] = tuple(one for one in free if one not in own)
-        return own
+        count = _devices_per_container(self._blocks[instance.name], instance)
+        taken = tuple(one for one in free if one in allowed)[:count]
+        self._free[node.name] = tuple(one for one in free if one not in taken)
+        return taken
 
 
 def _block(text: str, role: str) -> Block:
-    """The role's settings in a recipe that other places have found right or wrong."""
+    """The role's settings in a recipe; errors in it are reported elsewhere."""
     try:
         return recipes.load(text).groups.get(role, Block())
     except Refused:
@@ -99,17 +99,17 @@ def _block(text: str, role: str) -> Block:
 
 
 def _local_ranks(block: Block, nodes: int) -> int:
-    """Data parallel ranks on one node."""
+    """The number of data parallel ranks on one node."""
     return block.sizes.dp_local or max((block.sizes.dp or 1) // nodes, 1)
 
 
 def _containers_per_node(instance: Instance, block: Block) -> int:
-    """How many containers of a replica are on each of its nodes."""
+    """The number of containers of a replica on each of its nodes."""
     return _local_ranks(block, instance.each) if instance.external else 1
 
 
 def _devices_per_container(block: Block, instance: Instance) -> int:
-    """Devices of one container."""
+    """The number of devices of one container."""
     sizes = block.sizes
     each = (sizes.tp or 1) * (sizes.pp or 1) * (sizes.pcp or 1)
     if instance.external:

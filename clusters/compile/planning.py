@@ -1,4 +1,4 @@
-"""What a container's entrypoint will make of its variables, asked here without the node."""
+"""Plans a container as its entrypoint will on the node."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.launch.network import Host
 from entrypoints.plan import draft
 
-# Stands for an interface that the entrypoint finds by the node's address.
+# In place of an interface that the entrypoint finds by the node's address.
 UNKNOWN_NIC = "nic-of-the-node"
 SECRET = "***"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A container with its launch, what its entrypoint says against it, and its ports by name."""
+    """A container with its launch, the errors of its entrypoint, and its ports by name."""
 
     container: Container
     address: str
@@ -29,12 +29,12 @@ class Planned:
 
     @property
     def host(self) -> str:
-        """What it shares its ports with."""
+        """The host whose ports it uses."""
         return self.container.node.name or self.container.name
 
 
 def plan(cluster: Cluster, container: Container) -> Planned:
-    """Ask the entrypoint. A container with a command of its own is not asked."""
+    """Run the entrypoint's planning; a container with its own command has none."""
     address = container.node.address or ""
     if container.command:
         stated = {name: int(container.env.get(one, 0)) for name, one in VARIABLES.items()}
@@ -43,7 +43,7 @@ def plan(cluster: Cluster, container: Container) -> Planned:
     environ = {
         **container.env,
         **{name: SECRET for name in container.secrets},
-        "JEMALLOC": "0",  # whether there is one, the image says and not this machine
+        "JEMALLOC": "0",  # the image has it or not, whatever this machine has
         "VLLM_ASCEND_RELEASE": cluster.release,
         **({"ASCEND_PLATFORM": container.node.platform} if container.node.platform else {}),
     }

@@ -1,4 +1,4 @@
-"""Ports that follow by themselves: where groups share a host, the later ones move up."""
+"""Assigns ports: when groups share a host, the ports of later groups move up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VARIABLES = {"api": "PORT", "dp_rpc": "DP_RPC_PORT", "kv": "KV_PORT", "ray": "RA
 
 
 class Listener(Protocol):
-    """A planned container, as far as its ports go."""
+    """The host and the ports of a planned container."""
 
     @property
     def host(self) -> str: ...
@@ -22,13 +22,13 @@ class Listener(Protocol):
 
 
 class PortAllocator:
-    """The ports of every host, as one group after the other takes them."""
+    """The ports in use on every host, group by group."""
 
     def __init__(self) -> None:
         self._taken: dict[str, list[Span]] = {}
 
-    def moves(self, group: Sequence[Listener], fixed: Container[str]) -> dict[str, int]:
-        """The first ports that a group takes in place of its own, by name; never a `fixed` one."""
+    def reassign(self, group: Sequence[Listener], fixed: Container[str]) -> dict[str, int]:
+        """Name -> the first port that a group gets instead of its own; never for `fixed` names."""
         moves = {}
         own: dict[str, list[Span]] = {}
         for name in VARIABLES:
@@ -41,12 +41,12 @@ class PortAllocator:
         return moves
 
     def add(self, group: Sequence[Listener]) -> None:
-        """The group has its ports."""
+        """Mark the ports of a group as in use."""
         for one in group:
             self._taken.setdefault(one.host, []).extend(one.ports.values())
 
     def _step(self, places: Sequence[tuple[str, Span]], own: Mapping[str, Sequence[Span]]) -> int:
-        """How far the places have to move until none meets what is taken on its host."""
+        """How far the places have to move until none overlaps a port in use on its host."""
         step = 0
         while beyond := [
             other[1] - span[0] - step + 1

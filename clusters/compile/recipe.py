@@ -1,4 +1,4 @@
-"""What a container gets as RECIPE: a recipe's name, or what the cluster file lays over it."""
+"""The value of RECIPE: a recipe's name, or a recipe with the settings of the cluster file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import SIDES
 
-# What a single name stands for, by preference: for one node, and for several.
+# The roles that `serve` stands for, by preference: on one node, and on several.
 _SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head", "single")}
 
 
 def roles(cluster: Cluster, problems: list[LaunchFinding]) -> dict[str, str]:
-    """The recipe's role of every instance: `serve` is the one that recipe and nodes come to."""
+    """Instance -> role; `serve` becomes the role that fits the recipe and the number of nodes."""
     try:
         have = groups(cluster)
     except Refused as refused:
@@ -27,7 +27,7 @@ def roles(cluster: Cluster, problems: list[LaunchFinding]) -> dict[str, str]:
 
 
 def groups(cluster: Cluster) -> tuple[str, ...]:
-    """The roles that the recipe describes. Raises Refused when it is wrong."""
+    """The roles of the recipe. Raises Refused when it has errors."""
     recipe = cluster.recipe
     return () if recipe is None else tuple(recipes.load(_written(recipe)).groups)
 
@@ -42,7 +42,7 @@ def _role(instance: Instance, have: tuple[str, ...]) -> str:
 def text(cluster: Cluster, instance: Instance, roles: Mapping[str, str]) -> str:
     """The value of RECIPE for an instance.
 
-    Prefill and decode get the sizes of both sides, of which their kv-transfer-config is made
+    Prefill and decode get the sizes of both sides, which their kv-transfer-config contains
     (vllm-ascend#8344, #8345, #8442).
     """
     role = roles[instance.name]

@@ -1,1 +1,1 @@
-"""Reads a cluster file: YAML with its lines, the schema, and what a schema cannot say."""
+"""Reads a cluster file: YAML with line numbers, the schema, and rules beyond the schema."""

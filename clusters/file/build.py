@@ -1,4 +1,4 @@
-"""The records of a cluster file in which nothing is wrong."""
+"""Builds the records of a cluster file without errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OS = "ubuntu22.04"
 
 
 def cluster(document: Document, recipe: str | Mapping[str, Any] | None) -> Cluster:
-    """The cluster that a document describes, with what its `recipe:` comes to."""
+    """The cluster that a document describes; `recipe`: what its `recipe:` names or contains."""
     raw: Mapping[str, Any] = document.value
     instances = {name: _instance(name, one) for name, one in raw["instances"].items()}
     return Cluster(

@@ -1,7 +1,7 @@
 """YAML as values, with the line of every key and item.
 
-Scalars are those of YAML 1.2, as in a recipe: `no` and `on` are text. Only what JSON can hold is
-let in, since the schema and the recipes speak of that alone.
+Scalars follow YAML 1.2, as in a recipe: `no` and `on` are text. Only values that JSON can hold are
+accepted, because the schema and the recipes know no others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clusters.model import Path
 from common.errors import Finding
 from entrypoints.inputs import yaml12
 
-# What a document may come to; aliases of aliases make a short file a huge one.
+# The limits of a document; nested aliases make a short file huge.
 MAX_VALUES = 500_000
 MAX_DEPTH = 64
 _KINDS = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None)}
@@ -26,7 +26,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True)
 class Document:
-    """`value` is None where nothing could be read. `lines` count from 1."""
+    """`value`: None when nothing could be read. `lines`: from 1."""
 
     file: str
     value: Any
@@ -34,13 +34,13 @@ class Document:
     findings: tuple[Finding, ...]
 
     def line(self, path: Path) -> int:
-        """The line of what is said at `path`, or of the nearest thing around it."""
+        """The line of `path`, or of the nearest path around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def error(self, path: Path, code: str, message: str, fix: str, source: str = "") -> Finding:
-        """A finding about what is said at `path`."""
+        """An error at `path`."""
         return Finding(
             dotted(path), message, fix, code, source, file=self.file, line=self.line(path)
         )
@@ -53,7 +53,7 @@ def dotted(path: Path) -> str:
 
 
 def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
-    """The one document in a text. Scalars at a path that is `as_written` stay text."""
+    """Parse the one document in a text. Scalars at a path that is `as_written` stay text."""
     loader = None
     try:
         loader = yaml12.Loader(text)
@@ -69,9 +69,9 @@ def parse(file: str, text: str, as_written: Callable[[Path], bool]) -> Document:
         return _unreadable(file, mark.line + 1 if mark else 1, words, "correct the YAML")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return _unreadable(file, line, error.reason, "take the character out")
+        return _unreadable(file, line, error.reason, "remove the character")
     except _LimitExceeded as error:
-        return _unreadable(file, error.line, str(error), "write it out, with fewer aliases")
+        return _unreadable(file, error.line, str(error), "write it out with fewer aliases")
     except RecursionError:
         return _unreadable(file, 1, "is nested too deeply", "flatten it")
     finally:
@@ -111,7 +111,7 @@ class _Constructor:
                 f"comes to more than {MAX_VALUES} values", node.start_mark.line + 1
             )
         if self.depth > MAX_DEPTH:
-            message = "is nested too deeply, or an anchor holds itself"
+            message = "is nested too deeply, or an anchor contains itself"
             raise _LimitExceeded(message, self.lines[path])
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
@@ -152,7 +152,7 @@ class _Constructor:
         return found
 
     def merged(self, node: Any, path: Path) -> Iterator[dict[str, Any]]:
-        """The mappings under `<<`, the last one first since the first wins."""
+        """The mappings under `<<`, the last one first, because the first one wins."""
         for key, value in node.value:
             if key.tag == _TAG + "merge":
                 several = isinstance(value, yaml.SequenceNode)

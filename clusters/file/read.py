@@ -1,4 +1,4 @@
-"""A cluster file as a `Cluster`, or everything that is wrong with it."""
+"""Reads a cluster file into a `Cluster`, or into findings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clusters.file.document import parse
 from clusters.model import Cluster, Path
 from common.errors import ERROR, EX_DATAERR, Finding, UserError
 
-# Where a scalar is text as written, `0.90` for instance; None stands for any name or number.
+# Paths whose scalars stay text as written, `0.90` for instance; None matches any name or number.
 _VERBATIM: tuple[tuple[str | None, ...], ...] = (
     ("env", None),
     ("options", None),
@@ -28,14 +28,14 @@ _VERBATIM: tuple[tuple[str | None, ...], ...] = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file comes to: no cluster where an error is among the findings."""
+    """A cluster, or None when one of the findings is an error."""
 
     cluster: Cluster | None
     findings: tuple[Finding, ...]
 
 
 def load(path: str | FilePath, say: Callable[[str], None] | None = None) -> Cluster:
-    """The cluster in a file; warnings go to `say`. Raises UserError (65) with every finding."""
+    """The cluster in a file; warnings go to `say`. Raises UserError (65) with all findings."""
     found = read(path)
     if found.cluster is None:
         raise UserError(found.findings, EX_DATAERR)
@@ -46,7 +46,7 @@ def load(path: str | FilePath, say: Callable[[str], None] | None = None) -> Clus
 
 
 def read(path: str | FilePath) -> Reading:
-    """The cluster in a file, and everything that is wrong or risky in it, sorted by line."""
+    """Read a file; findings are sorted by line."""
     try:
         text = FilePath(path).read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
@@ -58,21 +58,21 @@ def read(path: str | FilePath) -> Reading:
 
 
 def read_text(file: str, text: str) -> Reading:
-    """As `read`, of a text that is in `file`."""
+    """As `read`, for a text that is in `file`."""
     document = parse(file, text, _as_written)
     findings = list(document.findings)
     if document.value is None and findings:
         return Reading(None, document.findings)
     refused = schema.check(document)
-    said = {finding.where for finding in findings}  # unreadable: not said once more
-    findings += [one for one in refused.values() if one.where not in said]
+    reported = {finding.where for finding in findings}  # a value that cannot be read
+    findings += [one for one in refused.values() if one.where not in reported]
     if not isinstance(document.value, dict):
         return Reading(None, tuple(findings))
     raw = _drop_refused(document.value, refused.keys())
-    given = recipe.load(document, raw.get("recipe"))
-    findings += [*given.findings, *validation.validate(document, raw, given.groups)]
+    loaded = recipe.load(document, raw.get("recipe"))
+    findings += [*loaded.findings, *validation.validate(document, raw, loaded.groups)]
     wrong = any(one.severity == ERROR for one in findings)
-    cluster = None if wrong else build.cluster(document, given.recipe)
+    cluster = None if wrong else build.cluster(document, loaded.recipe)
     return Reading(cluster, tuple(sorted(set(findings))))
 
 
@@ -86,7 +86,7 @@ def _as_written(path: Path) -> bool:
 
 
 def _drop_refused(value: Any, refused: Iterable[Path], at: Path = ()) -> Any:
-    """The value without what is refused; a list with a refused item is left out as a whole."""
+    """The value without refused parts; a list with a refused item is dropped as a whole."""
     if not refused:
         return value
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""The recipe of a cluster, and the settings laid over it: the entrypoint's own reader judges both.
+"""The recipe of a cluster and the settings merged over it, both validated by the entrypoint.
 
-What it says of a key is told with the line of that key in the file.
+Its findings get the line of their key in the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SETTINGS = ("sizes", "concurrency", "features", "env", "args", "kv_transfer")
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """The recipe of a cluster: a name, its content, or None. `groups`: the roles it describes."""
+    """The recipe of a cluster: a name, its content, or None. `groups`: its roles."""
 
     recipe: str | Mapping[str, Any] | None
     groups: tuple[str, ...]
@@ -31,12 +31,12 @@ class LoadedRecipe:
 
 
 def text_as_written(path: Path) -> bool:
-    """Whether this place of a recipe is a value under `env:`, which is text as written."""
+    """Whether a path in a recipe is a value under `env:`, which stays text as written."""
     return path[-2:-1] == ("env",) and (len(path) == 2 or (len(path) == 4 and path[0] == "roles"))
 
 
 def load(document: Document, raw: Any) -> LoadedRecipe:
-    """What `recipe:` comes to."""
+    """Load the recipe that `recipe:` names or contains."""
     at: Path = ("recipe",)
     if raw is None:
         return LoadedRecipe(None, ())
@@ -54,7 +54,7 @@ def load(document: Document, raw: Any) -> LoadedRecipe:
 def check_settings(
     document: Document, at: Path, raw: Mapping[str, Any], groups: Iterable[str]
 ) -> Iterator[Finding]:
-    """What is wrong with settings at a place of the file, for a recipe with these groups."""
+    """Findings about settings at a path of the file, for a recipe with these roles."""
     settings = {key: raw[key] for key in SETTINGS if key in raw}
     if settings:
         roles = dict.fromkeys(groups or ("single",))
@@ -82,7 +82,7 @@ def _from_file(document: Document, raw: str) -> LoadedRecipe:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Why a file cannot be read."""
+    """The reason why a file cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 at byte {error.start}"
     return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""The schema of a cluster file, and what it finds in our words."""
+"""The JSON schema of a cluster file, with findings in plain words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES = {
     "null": "nothing",
 }
 
-# What is wrong at a path: code, message, fix.
+# Path, code, message and fix of a finding.
 _Problem = tuple[Path, str, str, str]
 
 
@@ -42,7 +42,7 @@ def _validator() -> Draft202012Validator:
 
 
 def check(document: Document) -> dict[Path, Finding]:
-    """What the schema refuses, by the path of it; of several at one path the first."""
+    """Path -> the first finding of the schema there."""
     found: dict[Path, Finding] = {}
     for error in _validator().iter_errors(document.value):
         for path, code, message, fix in _findings(error):
@@ -68,10 +68,10 @@ def _findings(error: ValidationError) -> Iterator[_Problem]:
             yield from _branch_findings(path, value, branches)
         case ValidationErrorKind.OneOfNotValid() | ValidationErrorKind.OneOfMultipleValid():
             if not isinstance(value, dict):
-                return  # its type is refused already
+                return  # the schema refuses its type as well
             keys = [key for one in holder["oneOf"] for key in one["required"]]
             given = [key for key in keys if key in value]
-            message = f"has {' and '.join(given)}" if given else "says not which"
+            message = f"has {' and '.join(given)}" if given else "does not say which"
             yield path, "one-of", message, f"give one of {', '.join(keys)}"
         case ValidationErrorKind.Type(types):
             yield path, "wrong-type", f"is {describe(value)}", _type_fix(types)
@@ -93,7 +93,7 @@ def _findings(error: ValidationError) -> Iterator[_Problem]:
 def _branch_findings(
     path: Path, value: Any, branches: Sequence[Sequence[ValidationError]]
 ) -> Iterator[_Problem]:
-    """What is wrong with a value of several forms: of the form whose type it has."""
+    """Findings about a value that may have several forms: those of the form with its type."""
     wanted: list[str] = []
     for errors in branches:
         kinds = [error.kind for error in errors if tuple(error.instance_path) == path]
@@ -111,7 +111,7 @@ def _type_fix(types: Sequence[str]) -> str:
 
 
 def _enclosing_schema(path: Sequence[str | int]) -> Any:
-    """The part of the schema that holds the keyword at the end of a path."""
+    """The part of the schema that contains the keyword at the end of a path."""
     at: Any = schema()
     for step in path[:-1]:
         at = at[step]
@@ -119,7 +119,7 @@ def _enclosing_schema(path: Sequence[str | int]) -> Any:
 
 
 def describe(value: Any) -> str:
-    """A value in the words of a finding."""
+    """A value for a message."""
     if value is None:
         return "empty"
     if isinstance(value, (dict, list)):

@@ -1,4 +1,4 @@
-"""What is well-formed and still cannot be: names of nothing, and keys that do not go together."""
+"""Rules beyond the schema: names that must exist, and keys that exclude or require each other."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from common.errors import WARNING, Finding, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.settings import NAMES
 
-# Nodes of one instance where Kubernetes chooses them; more is a slip of the finger.
+# Nodes of one instance that Kubernetes places; more is a typing mistake.
 MAX_NODES = 10_000
-# Variables of the entrypoint that no key of the file stands for.
+# Variables of the entrypoint without a key in the file.
 _SETTABLE = frozenset({"JEMALLOC", "RAY_ARGS"})
 _DASHED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
 
 
 def validate(document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> list[Finding]:
-    """All of them. `raw`: the document without what the schema refuses. `groups`: the recipe's."""
-    looking = _Validator(document, raw, groups)
-    looking.top()
-    looking.nodes()
+    """All findings. `raw`: the document's valid part. `groups`: the roles of the recipe."""
+    validator = _Validator(document, raw, groups)
+    validator.top()
+    validator.nodes()
     for name, instance in raw.get("instances", {}).items():
-        looking.instance(name, instance)
-    looking.proxy()
-    looking.images()
-    looking.volumes()
-    looking.secrets()
-    looking.unused()
-    return looking.findings
+        validator.instance(name, instance)
+    validator.proxy()
+    validator.images()
+    validator.volumes()
+    validator.secrets()
+    validator.unused()
+    return validator.findings
 
 
 class _Validator:
-    """Whether a thing exists is asked of the whole document: a wrong one is there nevertheless."""
+    """Names are looked up in the whole document: something invalid is still there."""
 
     def __init__(self, document: Document, raw: Mapping[str, Any], groups: Iterable[str]) -> None:
         self.document = document
@@ -54,7 +54,7 @@ class _Validator:
         self.findings: list[Finding] = []
 
     def at(self, *path: str) -> dict[str, Any]:
-        """The mapping at a path of the whole document; empty where there is none."""
+        """The mapping at a path of the whole document; empty without one."""
         value = self.document.value
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
@@ -91,7 +91,7 @@ class _Validator:
             node = raw if isinstance(raw, dict) else {"address": raw}
             address = node.get("address")
             if address in seen:
-                message = f"has the address {address}, as {seen[address]} has"
+                message = f"has the same address as {seen[address]}: {address}"
                 at = (*path, "address") if isinstance(raw, dict) else path
                 self.wrong(at, "same-address", message, "give each node its own")
             elif address:
@@ -99,38 +99,37 @@ class _Validator:
             self.known((*path, "platform"), node.get("platform"), self.platforms)
             if "platform" not in self.at(*path):
                 bare.append(name)
-            there = self.there(node)
-            if there:
-                self.devices(path, node, range(there), f"its platform has {there}")
+            if count := self.device_count(node):
+                self.devices(path, node, range(count), f"its platform has {count}")
         if "platform" not in self.document.value and (bare or self.placed):
             whose = f" for {', '.join(bare[:3])}{' …' if bare[3:] else ''}" if bare else ""
             fix = "add platform: at the top" + (", or to each node" if bare else "")
             self.wrong(("platform",), "missing-key", f"is missing{whose}", fix)
 
-    def there(self, node: Mapping[str, Any]) -> int:
-        """How many devices a node of that platform has; 0 where the platform is not known."""
+    def device_count(self, node: Mapping[str, Any]) -> int:
+        """The number of devices of a node; 0 for an unknown platform."""
         return self.platforms.get(str(node.get("platform", self.raw.get("platform"))), 0)
 
-    def devices(self, path: Path, raw: Mapping[str, Any], there: Iterable[int], why: str) -> None:
-        """`devices` of a node or an instance, all of which have to be there."""
+    def devices(self, path: Path, raw: Mapping[str, Any], known: Iterable[int], why: str) -> None:
+        """Check `devices` of a node or an instance against the known ones."""
         given = ranges.parse(raw.get("devices"))
         if given is None:
             return
         path = (*path, "devices")
         if not given:
-            message = f"{raw['devices']!r} has a range whose end is before its start"
+            message = f"{raw['devices']!r} has a range that ends before it starts"
             self.wrong(path, "bad-devices", message, "write the smaller number first")
         elif len(set(given)) < len(given):
             self.wrong(path, "bad-devices", "names a device twice", "name each one once")
-        elif beyond := sorted(set(given) - set(there)):
+        elif beyond := sorted(set(given) - set(known)):
             message = f"there is no device {', '.join(map(str, beyond))}: {why}"
-            self.wrong(path, "no-device", message, "give devices that are there")
+            self.wrong(path, "no-device", message, "give existing devices")
 
     def instance(self, name: str, raw: Mapping[str, Any]) -> None:
         path = ("instances", name)
         roles = schema()["$defs"]["instance"]["properties"]["role"]["enum"]
         if "role" not in self.at(*path) and name not in roles:
-            message = f"is missing, and {name!r} is no role"
+            message = f"is missing, and {name!r} is not a role"
             self.wrong((*path, "role"), "missing-key", message, f"give one of {', '.join(roles)}")
         self.settings(path, raw)
         names: list[str] = []
@@ -143,32 +142,32 @@ class _Validator:
         for node, override in raw.get("overrides", {}).items():
             at = (*path, "overrides", node)
             if names and node not in names:
-                message = f"{node!r} is no node of this instance"
+                message = f"{node!r} is not a node of this instance"
                 self.wrong(at, "unknown-node", message, did_you_mean(node, names))
             self.variables((*at, "env"), override.get("env", {}))
 
     def node_names(self, path: Path, names: list[str], replicas: int) -> None:
         if self.placed:
-            message = "are named, and there is no nodes: at the top"
+            message = "are named, but the file has no nodes:"
             fix = "add nodes:, or give the number of nodes of one replica"
             self.wrong(path, "mixed-nodes", message, fix)
             return
         for index, name in enumerate(names):
             if name not in self.names:
-                message = f"{name!r} is no node"
+                message = f"{name!r} is not a node"
                 self.wrong((*path, index), "unknown-node", message, did_you_mean(name, self.names))
         if len(names) % replicas:
             message = f"{len(names)} nodes cannot be divided into {replicas} replicas"
-            self.wrong(path, "uneven-nodes", message, "give each replica equally many")
+            self.wrong(path, "uneven-nodes", message, "give each replica the same number of nodes")
 
     def count(self, path: Path, each: int, replicas: int) -> None:
         if not self.placed:
-            message = "is a number, and nodes have names at the top"
+            message = "is a number, but nodes: names the nodes"
             self.wrong(path, "mixed-nodes", message, "list the names of this instance's nodes")
         elif each * replicas > MAX_NODES:
-            message = f"comes to {each * replicas} nodes"
+            message = f"makes {each * replicas} nodes"
             self.wrong(
-                path, "too-many-nodes", message, f"give at most {MAX_NODES}, with all replicas"
+                path, "too-many-nodes", message, f"give at most {MAX_NODES} for all replicas"
             )
 
     def instance_devices(self, path: Path, raw: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -176,25 +175,25 @@ class _Validator:
         for name in dict.fromkeys(names) or [""]:
             node = nodes.get(name)
             node = node if isinstance(node, dict) else {}
-            there = self.there(node)
+            count = self.device_count(node)
             own = ranges.parse(node.get("devices"))
-            why = f"{name or 'its platform'} has {there if own is None else len(own)}"
+            why = f"{name or 'its platform'} has {count if own is None else len(own)}"
             before = len(self.findings)
-            if there:
-                self.devices(path, raw, range(there) if own is None else own, why)
+            if count:
+                self.devices(path, raw, range(count) if own is None else own, why)
             if len(self.findings) > before:
-                return  # said once, not for every node
+                return  # one finding, not one for every node
 
     def variables(self, path: Path, env: Mapping[str, Any]) -> None:
-        """Variables of one container, which go past the recipe."""
+        """Check variables of one container, which the recipe does not validate."""
         dashed = {name for name in env if _DASHED.fullmatch(name)}
         for name in env:
             if name in NAMES - _SETTABLE:
-                message = "is a variable of the entrypoint, which follows from this file"
-                self.wrong((*path, name), "own-variable", message, "use the file's own keys")
+                message = "is a variable of the entrypoint, which this file sets"
+                self.wrong((*path, name), "own-variable", message, "use the keys of the file")
             elif name in dashed:
-                message = "has a dash: a container takes it, and few programs read it"
-                fix = f"write it {name.replace('-', '_')}"
+                message = "has a dash, which few programs can read"
+                fix = f"write {name.replace('-', '_')}"
                 found = self.document.error((*path, name), "dashed-variable", message, fix)
                 self.findings.append(dataclasses.replace(found, severity=WARNING))
         others = {name: env[name] for name in env if name not in NAMES | dashed}
@@ -207,19 +206,19 @@ class _Validator:
         path = ("proxy",)
         node = raw.get("node")
         if self.placed and node:
-            message = "is named, and there is no nodes: at the top"
-            self.wrong((*path, "node"), "mixed-nodes", message, "add nodes:, or take it out")
+            message = "is named, but the file has no nodes:"
+            self.wrong((*path, "node"), "mixed-nodes", message, "add nodes:, or remove it")
         elif node and node not in self.names:
-            message = f"{node!r} is no node"
+            message = f"{node!r} is not a node"
             self.wrong((*path, "node"), "unknown-node", message, did_you_mean(node, self.names))
         elif not self.placed and "node" not in self.at(*path):
             self.wrong((*path, "node"), "missing-key", "is missing", "add node: with a node's name")
         if not self.placed and raw.get("replicas", 1) > 1:
-            message = "is for Kubernetes, which has no nodes: at the top"
-            self.wrong((*path, "replicas"), "bad-value", message, "take it out")
+            message = "is for Kubernetes, where the file has no nodes:"
+            self.wrong((*path, "replicas"), "bad-value", message, "remove it")
         other = self.raw.get("ports", {}).get("proxy")
         if other and raw.get("port", other) != other:
-            message = f"is {raw['port']}, and ports.proxy is {other}"
+            message = f"is {raw['port']}, but ports.proxy is {other}"
             self.wrong((*path, "port"), "two-ports", message, "keep one of them")
         self.variables((*path, "env"), raw.get("env", {}))
 
@@ -236,7 +235,7 @@ class _Validator:
         used = dict.fromkeys([*own, *filter(None, [self.raw.get("platform")])])
         for name in used:
             if name in self.platforms and name not in self.at("image"):
-                message = f"there is none for platform {name}"
+                message = f"has no image for platform {name}"
                 self.wrong(("image",), "missing-key", message, f"add {name}: with its image")
 
     def volumes(self) -> None:
@@ -248,8 +247,8 @@ class _Validator:
             one = raw if isinstance(raw, dict) else {"path": raw}
             mount = one.get("mount", one.get("path"))
             if mount and mount in seen:
-                message = f"something is mounted at {mount} already"
-                self.wrong(path, "same-mount", message, "give each its own mount:")
+                message = f"{mount} is mounted twice"
+                self.wrong(path, "same-mount", message, "give each volume its own mount:")
             seen.add(mount)
             if "claim" in one:
                 self.kubernetes_only((*path, "claim"))
@@ -258,22 +257,22 @@ class _Validator:
         for name, raw in self.raw.get("secrets", {}).items():
             path = ("secrets", name)
             if name in NAMES:
-                message = "is a variable of the entrypoint and no secret"
-                self.wrong(path, "own-variable", message, "use the file's own keys")
+                message = "is a variable of the entrypoint, not a secret"
+                self.wrong(path, "own-variable", message, "use the keys of the file")
             for at in ((), *(("instances", one) for one in self.at("instances")), ("proxy",)):
                 if name in self.at(*at, "env"):
-                    message = "is a secret, and is given as text too"
-                    self.wrong((*at, "env", name), "open-secret", message, "take one of them out")
+                    message = "is a secret, but is also given as text"
+                    self.wrong((*at, "env", name), "open-secret", message, "remove one of them")
             if "secret" in raw:
                 self.kubernetes_only((*path, "secret"))
 
     def kubernetes_only(self, path: Path) -> None:
         if not self.placed:
-            message = "is for Kubernetes, which has no nodes: at the top"
-            self.wrong(path, "kubernetes-only", message, "give a path or file of the nodes")
+            message = "is for Kubernetes, where the file has no nodes:"
+            self.wrong(path, "kubernetes-only", message, "give a path or a file on the nodes")
 
     def unused(self) -> None:
-        """A warning for nodes on which nothing runs."""
+        """Warn of nodes on which nothing runs."""
         used: set[str] = set()
         for raw in self.at("instances").values():
             names = raw.get("nodes") if isinstance(raw, dict) else None
@@ -284,6 +283,6 @@ class _Validator:
         for name in self.names:
             if name not in used and name != proxy:
                 path = ("nodes", name)
-                fix = "name it in an instance, or take it out"
+                fix = "name it in an instance, or remove it"
                 found = self.document.error(path, "unused-node", "nothing runs on it", fix)
                 self.findings.append(dataclasses.replace(found, severity=WARNING))

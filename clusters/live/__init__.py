@@ -1,1 +1,1 @@
-"""A cluster on its nodes' Docker engines: started, looked at, stopped."""
+"""Starts, shows and stops a cluster on the Docker engines of its nodes."""

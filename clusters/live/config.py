@@ -1,4 +1,4 @@
-"""A container as the engine's interface wants it told: the body of POST /containers/create."""
+"""A container as the engine's API takes it: the body of POST /containers/create."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def container_configs(
 ) -> dict[str, dict[str, Any]]:
     """Container's name → body, with the values of secrets.
 
-    Raises UserError (65) for secrets that are not there and options that have no translation.
+    Raises UserError (65) for missing secrets and for options without a translation.
     """
     problems: list[Finding] = []
     extra: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def _container_config(
 def _secret_value(
     cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Finding]
 ) -> str:
-    """From the environment or the files of the machine that runs this command."""
+    """Read a secret from the environment or a file of this machine."""
     where = f"{cluster.file}: secrets.{secret.variable}"
     if secret.env:
         value = environ.get(secret.env, "")

@@ -1,4 +1,4 @@
-"""Stopping a cluster: every container with its label, on the nodes of its file."""
+"""Stops a cluster: every container with its label, on the nodes of its file."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Done = dict[str, str]
 def down(
     cluster: Cluster, say: Callable[[str], None], connect: Connect = connect
 ) -> tuple[list[Done], list[Finding]]:
-    """What was done with which container, and what could not be: the other nodes go on."""
+    """Stop and remove all containers; returns what was done, and findings about the rest."""
     engines, problems = connect_all(named_nodes(cluster), connect)
     found: dict[str, Target] = {}
     for node, engine in engines.items():
         try:
-            for seen in engine.containers(f"{CLUSTER}={cluster.name}"):
-                found.setdefault(seen.id, Target(seen.labels.get(NODE, node), engine, seen))
+            for info in engine.containers(f"{CLUSTER}={cluster.name}"):
+                found.setdefault(info.id, Target(info.labels.get(NODE, node), engine, info))
         except (Unreachable, Rejected) as error:
             problems.append(Finding(node, f"the Docker engine does not answer: {error}"))
     done: list[Done] = []
 
-    def told(one: Target, did: str) -> None:
-        say(f"{one.node}: {one.seen.name}: {did}")
-        done.append({"node": one.node, "container": one.seen.name, "did": did})
+    def report(one: Target, did: str) -> None:
+        say(f"{one.node}: {one.info.name}: {did}")
+        done.append({"node": one.node, "container": one.info.name, "did": did})
 
-    problems += stop_all(list(found.values()), told)
+    problems += stop_all(list(found.values()), report)
     return sorted(done, key=lambda one: one["container"]), problems

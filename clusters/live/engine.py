@@ -1,4 +1,4 @@
-"""A node's Docker engine: reached by the node's context, asked only what is needed here."""
+"""A node's Docker engine, reached by the node's context: the calls that cluster commands need."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Unreachable(Exception):
 
 
 class Rejected(Exception):
-    """The engine answers that it cannot do what it was asked."""
+    """The engine rejects a request."""
 
 
 @dataclass(frozen=True)
-class ContainerState:
+class ContainerInfo:
     """A container as its engine describes it. Times are the engine's, empty for never.
 
     `state`: created, running, paused, restarting, removing, exited or dead. `health`: starting,
-    healthy, unhealthy, or empty without a HEALTHCHECK; `probe` is what its last probe said.
+    healthy, unhealthy, or empty without a HEALTHCHECK; `probe`: output of its last probe.
     `error`: why the engine could not start it.
     """
 
@@ -63,19 +63,19 @@ class ContainerState:
 
 
 class Engine:
-    """What cluster commands ask of an engine. Raises Unreachable and Rejected, nothing else."""
+    """The calls that cluster commands make. Raises only Unreachable and Rejected."""
 
     def __init__(self, api: APIClient) -> None:
         self._api = api
 
-    def containers(self, label: str) -> list[ContainerState]:
+    def containers(self, label: str) -> list[ContainerInfo]:
         with _engine_errors():
             found = self._api.containers(all=True, filters={"label": label})
-        seen = (self.container(one["Id"]) for one in found)
-        return [one for one in seen if one]
+        info = (self.container(one["Id"]) for one in found)
+        return [one for one in info if one]
 
-    def container(self, name: str) -> ContainerState | None:
-        """By name or id; None when there is none."""
+    def container(self, name: str) -> ContainerInfo | None:
+        """The container with a name or an id, or None."""
         with _engine_errors():
             try:
                 about = self._api.inspect_container(name)
@@ -84,7 +84,7 @@ class Engine:
         return _state(about)
 
     def image(self, reference: str) -> str | None:
-        """The id of an image that is there."""
+        """The id of a local image, or None."""
         with _engine_errors():
             try:
                 return str(self._api.inspect_image(reference)["Id"])
@@ -107,7 +107,7 @@ class Engine:
             self._api.start(id)
 
     def stop(self, id: str, timeout: int) -> None:
-        """Ask it to end, and kill it after `timeout` seconds. One that is gone is fine."""
+        """Stop a container, and kill it after `timeout` seconds. A missing one is fine."""
         with _engine_errors(), _ignore_missing():
             self._api.stop(id, timeout=timeout)
 
@@ -116,7 +116,7 @@ class Engine:
             self._api.remove_container(id, force=force)
 
     def log(self, id: str, lines: int) -> list[str]:
-        """The last lines, printable; none where the engine keeps no log."""
+        """The last lines, printable; empty when the engine keeps no log."""
         try:
             with _engine_errors():
                 text = self._api.logs(id, tail=lines).decode(errors="replace")
@@ -125,13 +125,13 @@ class Engine:
         plain = (_COLOURS.sub("", line).rstrip("\r") for line in text.split("\n"))
         return [one_line(line) for line in plain if line.strip()]
 
-    def exit_code(self, seen: ContainerState) -> int | None:
-        """That of its last end, for one that its restart policy has started again since."""
+    def exit_code(self, info: ContainerInfo) -> int | None:
+        """The exit code of the run before its last restart."""
         with _engine_errors():
             since, until = (
-                int(parse_time(text).timestamp()) for text in (seen.created, seen.started)
+                int(parse_time(text).timestamp()) for text in (info.created, info.started)
             )
-            filters = {"container": seen.id, "event": "die"}
+            filters = {"container": info.id, "event": "die"}
             events = self._api.events(since, until + 1, filters, decode=True)
             codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
         return int(codes[-1]) if codes and codes[-1] else None
@@ -141,7 +141,7 @@ Connect = Callable[[str], Engine]
 
 
 def connect(context: str) -> Engine:
-    """The engine of a context's name or of an address; empty: the local one."""
+    """The engine of a context or an address; empty for the local one."""
     with _engine_errors():
         if not context:
             return Engine(DockerClient.from_env(use_ssh_client=True).api)
@@ -155,17 +155,17 @@ def connect(context: str) -> Engine:
 
 
 def named_nodes(cluster: Cluster) -> tuple[Node, ...]:
-    """Its nodes. Raises UserError (65) where Kubernetes is to choose them."""
+    """The nodes of a cluster. Raises UserError (65) when Kubernetes chooses them."""
     if any(node.placed for node in cluster.nodes.values()):
-        fix = "ask kubectl, or name nodes in the file"
-        raise user_error(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix, EX_DATAERR)
+        fix = "use kubectl, or name the nodes in the file"
+        raise user_error(f"{cluster.file}: nodes", "Kubernetes chooses them", fix, EX_DATAERR)
     return tuple(cluster.nodes.values())
 
 
 def connect_all(
-    nodes: Iterable[Node], connect: Connect, patience: float = CONNECT_TIMEOUT
+    nodes: Iterable[Node], connect: Connect, timeout: float = CONNECT_TIMEOUT
 ) -> tuple[dict[str, Engine], list[Finding]]:
-    """Node's name → its engine, the same for nodes of one context; and who cannot be reached."""
+    """Node's name → its engine, one for each context; and findings about unreachable nodes."""
     nodes = tuple(nodes)
     contexts = tuple(dict.fromkeys(node.context for node in nodes))
 
@@ -175,8 +175,8 @@ def connect_all(
         except (Unreachable, Rejected) as error:
             return str(error)
 
-    silence = f"no answer within {patience:.0f} s"
-    answers = dict(zip(contexts, each(ask, contexts, patience), strict=True))
+    silence = f"no answer within {timeout:.0f} s"
+    answers = dict(zip(contexts, each(ask, contexts, timeout), strict=True))
     engines: dict[str, Engine] = {}
     problems: list[Finding] = []
     for node in nodes:
@@ -190,12 +190,12 @@ def connect_all(
     return engines, problems
 
 
-def _state(about: Mapping[str, Any]) -> ContainerState:
+def _state(about: Mapping[str, Any]) -> ContainerInfo:
     state, config = about["State"], about["Config"]
     health = state.get("Health") or {}
     probes = health.get("Log") or [{}]
     status = health.get("Status", "")
-    return ContainerState(
+    return ContainerInfo(
         id=about["Id"],
         name=about["Name"].lstrip("/"),
         state=state["Status"],
@@ -216,7 +216,7 @@ def _state(about: Mapping[str, Any]) -> ContainerState:
 
 
 def parse_time(text: str) -> datetime:
-    """A time as the engine writes it: UTC, to the nanosecond, of which the second counts here."""
+    """Parse a time of the engine (UTC, nanoseconds) to the second."""
     return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
 
 
@@ -226,7 +226,7 @@ def _time(text: str) -> str:
 
 @contextmanager
 def _engine_errors() -> Iterator[None]:
-    """An answer of the engine is Rejected; everything else on the way to it is Unreachable."""
+    """Raise Rejected for an error of the engine, Unreachable for any other error."""
     try:
         yield
     except (Unreachable, Rejected):

@@ -1,4 +1,4 @@
-"""Why a container counts as failed."""
+"""The reasons why a container counts as failed."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import signal
 from functools import cache
 from pathlib import Path
 
-from clusters.live.engine import ContainerState, Engine, Rejected, Unreachable
+from clusters.live.engine import ContainerInfo, Engine, Rejected, Unreachable
 from entrypoints.inputs import data
 
 
-def failure_reason(engine: Engine, seen: ContainerState | None, restarts: int = 0) -> str:
-    """Empty for one that has not failed; `restarts`: how often it had been started again before."""
-    if seen is None:
-        return "it is gone: someone has removed it"
-    if seen.state in ("exited", "dead"):
-        return exit_reason(seen)
-    if seen.state == "restarting" or seen.restarts > restarts:
-        return f"{exit_code_text(_last_code(engine, seen))}; its restart policy starts it again"
-    if seen.health == "unhealthy":
-        return f"its health check fails: {seen.probe or 'it says nothing'}"
+def failure_reason(engine: Engine, info: ContainerInfo | None, restarts: int = 0) -> str:
+    """Why a container has failed, or empty. `restarts`: its restart count at the start."""
+    if info is None:
+        return "it is gone: somebody removed it"
+    if info.state in ("exited", "dead"):
+        return exit_reason(info)
+    if info.state == "restarting" or info.restarts > restarts:
+        return f"{exit_code_text(_last_code(engine, info))}; its restart policy starts it again"
+    if info.health == "unhealthy":
+        return f"its health check fails: {info.probe or 'without output'}"
     return ""
 
 
-def _last_code(engine: Engine, seen: ContainerState) -> int | None:
-    if seen.state == "restarting":
-        return seen.exit_code
+def _last_code(engine: Engine, info: ContainerInfo) -> int | None:
+    if info.state == "restarting":
+        return info.exit_code
     try:
-        return engine.exit_code(seen)
+        return engine.exit_code(info)
     except (Unreachable, Rejected):
         return None
 
 
-def exit_reason(seen: ContainerState) -> str:
-    """What an end means."""
-    if seen.error:
-        return f"the engine cannot start it: {seen.error}"
-    if seen.out_of_memory:
-        return f"exit code {seen.exit_code}: memory ran out"
-    return exit_code_text(seen.exit_code)
+def exit_reason(info: ContainerInfo) -> str:
+    """Why a container exited."""
+    if info.error:
+        return f"the engine cannot start it: {info.error}"
+    if info.out_of_memory:
+        return f"exit code {info.exit_code}: out of memory"
+    return exit_code_text(info.exit_code)
 
 
 def exit_code_text(code: int | None) -> str:
@@ -52,6 +52,6 @@ def exit_code_text(code: int | None) -> str:
 
 @cache
 def exit_codes() -> dict[int, str]:
-    """Every exit code that a container of ours has on purpose."""
+    """The meaning of each exit code that the entrypoint uses."""
     codes: dict[int, str] = data.read(str(Path(__file__).parent / "exit_codes.yaml"))
     return codes

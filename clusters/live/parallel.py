@@ -1,4 +1,4 @@
-"""The same question to many engines at once."""
+"""Runs one function for many arguments at once."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ R = TypeVar("R")
 
 
 def each(
-    ask: Callable[[T], R], those: Sequence[T], patience: float | None = None
+    function: Callable[[T], R], items: Sequence[T], timeout: float | None = None
 ) -> list[R | None]:
-    """The answers in the order of `those`; None of one that has none after `patience` seconds.
+    """The results in the order of `items`; None for one without a result after `timeout` seconds.
 
-    Not a pool: an interrupt, or the end of the program, does not wait for who never answers.
+    Not a pool: neither an interrupt nor the end of the program waits for a call that hangs.
     """
-    answers: list[R | None] = [None] * len(those)
+    results: list[R | None] = [None] * len(items)
     errors: list[BaseException] = []
 
     def run(at: int) -> None:
         try:
-            answers[at] = ask(those[at])
-        except BaseException as error:  # raised below, where the caller is
+            results[at] = function(items[at])
+        except BaseException as error:  # raised below, in the caller's thread
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(len(those))]
+    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(len(items))]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(patience)
+        thread.join(timeout)
     if errors:
         raise errors[0]
-    return answers
+    return results

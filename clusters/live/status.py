@@ -1,11 +1,11 @@
-"""Where every container of a cluster is."""
+"""The state of every container of a cluster."""
 
 from __future__ import annotations
 
 from clusters.deployment import Deployment
 from clusters.live.engine import (
     Connect,
-    ContainerState,
+    ContainerInfo,
     Engine,
     Rejected,
     Unreachable,
@@ -21,9 +21,9 @@ from common.errors import Finding
 
 
 def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row], list[Finding]]:
-    """A row a container of the file, then those that are there beside it; and whom one cannot ask.
+    """A row for each container of the file, then for others of the cluster; and findings.
 
-    A container is known by its cluster, its node and its name.
+    Cluster, node and name identify a container. The findings are about unreachable engines.
     """
     label = f"{CLUSTER}={deployment.cluster.name}"
     containers = start_order(deployment)
@@ -31,7 +31,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
 
     def ask(engine: Engine) -> list[Row] | str:
         try:
-            return [_row(engine, seen) for seen in engine.containers(label)]
+            return [_row(engine, info) for info in engine.containers(label)]
         except (Unreachable, Rejected) as error:
             return str(error)
 
@@ -53,7 +53,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     return [*rows, *found.values()], problems
 
 
-def _row(engine: Engine, seen: ContainerState) -> Row:
-    log = "".join(engine.log(seen.id, 1))
-    why = "" if seen.ready else failure_reason(engine, seen)
-    return row(seen.labels.get(NODE, ""), seen.name, seen, log, why)
+def _row(engine: Engine, info: ContainerInfo) -> Row:
+    log = "".join(engine.log(info.id, 1))
+    why = "" if info.ready else failure_reason(engine, info)
+    return row(info.labels.get(NODE, ""), info.name, info, log, why)

@@ -1,4 +1,4 @@
-"""Where every container is: a table that is redrawn on a terminal, lines elsewhere."""
+"""The state of containers as a table, redrawn on a terminal, or as lines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
 from clusters.deployment import Deployment
-from clusters.live.engine import ContainerState, parse_time
+from clusters.live.engine import ContainerInfo, parse_time
 from common.terminal import Live
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Seconds after which lines say again what is not ready yet.
+# Seconds after which lines repeat what is not ready yet.
 REMINDER = 30.0
 MISSING = "missing"
 WAITING = "waiting"
@@ -25,7 +25,7 @@ COLOURS = {"healthy": "green", "unhealthy": "red", "exited": "red", "restarting"
 
 @dataclass(frozen=True)
 class Row:
-    """`since`: the engine's time of its last start or end. `reason`: why it counts as failed."""
+    """`since`: the engine's time of its last start or exit. `reason`: why it counts as failed."""
 
     node: str
     container: str
@@ -40,22 +40,22 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         age = _age(self.since)
         health, restarts = self.health or "-", str(self.restarts)
-        told = self.reason or self.log
-        return self.node, self.container, self.state, health, age, restarts, told
+        last = self.reason or self.log
+        return self.node, self.container, self.state, health, age, restarts, last
 
 
 TITLES = ("NODE", "CONTAINER", "STATE", "HEALTH", "SINCE", "RESTARTS", "LAST LINE")
 
 
-def row(node: str, name: str, seen: ContainerState | None, log: str = "", reason: str = "") -> Row:
-    if seen is None:
+def row(node: str, name: str, info: ContainerInfo | None, log: str = "", reason: str = "") -> Row:
+    if info is None:
         return Row(node, name, MISSING, reason=reason)
-    since = seen.started if seen.state == "running" else seen.finished or seen.created
-    return Row(node, name, seen.state, seen.health, since, seen.restarts, seen.ready, reason, log)
+    since = info.started if info.state == "running" else info.finished or info.created
+    return Row(node, name, info.state, info.health, since, info.restarts, info.ready, reason, log)
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The rows below their titles."""
+    """The rows as a table."""
     cells = [TITLES, *(one.cells() for one in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(TITLES) - 1)]
     return "\n".join(
@@ -68,7 +68,7 @@ def as_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def summary(deployment: Deployment, rows: Sequence[Row]) -> str:
-    """How many run and are ready, and where requests go."""
+    """The number of running and ready containers, and the addresses for requests."""
     ready = sum(one.ready for one in rows)
     where = " ".join(f"http://{host}:{port}" for host, port in _request_addresses(deployment))
     counts = f"{deployment.cluster.name}: {len(rows)} run, {ready} ready"
@@ -84,12 +84,12 @@ def _request_addresses(deployment: Deployment) -> list[tuple[str, int]]:
 
 
 class Progress:
-    """Feed it all rows each time; it shows what is new of them, on stderr."""
+    """Shows rows while they change: a live table on a terminal, else a line for each change."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock = out, clock
         self._live = Live() if out.isatty() else None
-        self._said: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
         self._at = clock()
 
     def __enter__(self) -> Progress:
@@ -102,7 +102,7 @@ class Progress:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         if self._live:
             self._live.print(text)
         else:
@@ -116,15 +116,15 @@ class Progress:
         rows = [one for one in rows if one.state != WAITING]
         for one in rows:
             state = f"{one.state}, {one.health}" if one.health else one.state
-            if self._said.get(one.container) != state:
-                self._said[one.container] = state
+            if self._shown.get(one.container) != state:
+                self._shown[one.container] = state
                 self.say(f"{one.node}: {one.container}: {state}")
         if self._clock() - self._at >= REMINDER:
             self._at = self._clock()
             for one in rows:
                 if not one.ready:
-                    said = self._said[one.container]
-                    self.say(f"{one.node}: {one.container}: {said}: {one.log}")
+                    shown = self._shown[one.container]
+                    self.say(f"{one.node}: {one.container}: {shown}: {one.log}")
 
 
 def _table(rows: Sequence[Row]) -> Table:

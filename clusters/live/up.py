@@ -1,4 +1,4 @@
-"""Starting a cluster: all of it, or nothing of what this call has started."""
+"""Starts a cluster: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clusters.deployment import Deployment
 from clusters.live.config import container_configs
 from clusters.live.engine import (
     Connect,
-    ContainerState,
+    ContainerInfo,
     Engine,
     Rejected,
     Unreachable,
@@ -27,16 +27,16 @@ from clusters.live.table import WAITING, Progress, Row, row
 from clusters.runtime.spec import CLUSTER, DIGEST, NODE, Spec, specs, start_order
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError
 
-INTERVAL = 1.0  # seconds between two looks
-MIN_UPTIME = 3.0  # seconds that a container without a HEALTHCHECK has to run
-MAX_SILENCE = 30.0  # seconds that an engine may not answer while the containers are waited for
-CALL = "ascend.start"  # label: the call that has started it
+INTERVAL = 1.0  # seconds between two polls
+MIN_UPTIME = 3.0  # seconds that a container without a HEALTHCHECK must run
+MAX_SILENCE = 30.0  # seconds without an answer of an engine before the start fails
+CALL = "ascend.start"  # label: the call that started the container
 LOG_LINES = 20  # of a container that failed
 
 
 @dataclass(frozen=True)
 class Options:
-    """`npus`: false leaves devices and driver out. `detach`: do not wait until all are healthy."""
+    """`npus`: false leaves out devices and driver. `detach`: do not wait until all are healthy."""
 
     npus: bool = True
     detach: bool = False
@@ -45,9 +45,9 @@ class Options:
 
 @dataclass
 class Step:
-    """One container. `seen`: as it was when last looked at. `why` it is started; empty: it stays.
+    """One container. `info`: from the last poll. `why`: reason to start it; empty to keep it.
 
-    `image`: id of its image. `restarts`: how often it had been started again before this call.
+    `image`: id of its image. `restarts`: its restart count before this call.
     `at`: when this call started it. `silent`: since when its engine does not answer.
     """
 
@@ -56,7 +56,7 @@ class Step:
     group: str
     engine: Engine
     body: Mapping[str, Any]
-    seen: ContainerState | None = None
+    info: ContainerInfo | None = None
     image: str = ""
     why: str = ""
     restarts: int = 0
@@ -69,18 +69,18 @@ class Step:
         return f"{self.node}: {self.spec.name}"
 
     @property
-    def there(self) -> bool:
-        """Whether it is as the file wants it: left alone, or started by this call."""
+    def current(self) -> bool:
+        """Whether it matches the file: kept, or started by this call."""
         return not self.why or self.at is not None
 
     def row(self) -> Row:
-        if not self.there:
+        if not self.current:
             return Row(self.node, self.spec.name, WAITING)
-        return row(self.node, self.spec.name, self.seen, self.log)
+        return row(self.node, self.spec.name, self.info, self.log)
 
 
 class StartFailed(Exception):
-    """Ends the start. `step`: the container whose last lines are of interest."""
+    """Ends the start. `step`: the container whose last log lines to show."""
 
     def __init__(
         self, *problems: Finding, step: Step | None = None, code: int = EX_SOFTWARE
@@ -102,12 +102,11 @@ def up(
     connect: Connect = connect,
     clock: Clock = Clock(),
 ) -> list[Row]:
-    """Start what is not running yet as the file has it; returns where every container is then.
+    """Start every container that does not run as in the file; returns the state of all.
 
-    `deployment`: one without errors. Raises UserError with everything that stands in the way before
-    anything is started: secrets and options (65), engines, names and images (69). Later with the
-    first container that fails (70), or those that are not healthy in time (69), once what was
-    started here is removed again.
+    `deployment`: without errors. Raises UserError before anything is started: for secrets and
+    options (65), engines, names and images (69). Later, after removing what this call started: for
+    the first container that fails (70), or for those that are not healthy in time (69).
     """
     steps = _steps(deployment, environ, options, connect)
     _pull_images(steps, view)
@@ -131,7 +130,7 @@ def up(
 def _steps(
     deployment: Deployment, environ: Mapping[str, str], options: Options, connect: Connect
 ) -> list[Step]:
-    """Every container with its engine and what is there of it, in the order of the start."""
+    """Every container with its engine and its current state, in start order."""
     known = specs(deployment, options.npus)
     body = container_configs(deployment.cluster, known.values(), environ)
     containers = start_order(deployment)
@@ -159,25 +158,25 @@ def _steps(
 
 def _inspect(step: Step) -> Finding | None:
     try:
-        step.seen = step.engine.container(step.spec.name)
+        step.info = step.engine.container(step.spec.name)
     except (Unreachable, Rejected) as error:
         return Finding(step.node, f"the Docker engine does not answer: {error}")
-    if step.seen is None:
+    if step.info is None:
         return None
-    step.restarts = step.seen.restarts
-    if step.seen.labels.get(CLUSTER) == step.spec.labels[CLUSTER]:
+    step.restarts = step.info.restarts
+    if step.info.labels.get(CLUSTER) == step.spec.labels[CLUSTER]:
         return None
-    what = f"a container '{step.spec.name}' is there, and not of this cluster"
+    what = f"a container '{step.spec.name}' exists, but not of this cluster"
     return Finding(step.node, what, "rename or remove it, or give the cluster another name")
 
 
 def _pull_images(steps: list[Step], view: Progress) -> None:
-    """Every image on every engine, pulled where it is missing."""
+    """Pull every image that an engine lacks, and note all ids."""
     wanted: dict[tuple[Engine, str], list[Step]] = {}
     for step in steps:
         wanted.setdefault((step.engine, step.spec.image), []).append(step)
 
-    def have(those: list[Step]) -> Finding | None:
+    def ensure(those: list[Step]) -> Finding | None:
         first = those[0]
         engine, image = first.engine, first.spec.image
         try:
@@ -192,103 +191,103 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
             step.image = found
         return None
 
-    problems = [problem for problem in each(have, list(wanted.values())) if problem]
+    problems = [problem for problem in each(ensure, list(wanted.values())) if problem]
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
 
 
 def _decide_starts(group: list[Step]) -> None:
-    """What is to be started of a group, and why: a node cannot come back to the others alone."""
+    """Decide what to start in a group: a node cannot rejoin the others alone."""
     for step in group:
         step.why = _start_reason(step)
     others = next((step.spec.name for step in group if step.why), "")
     for step in group:
-        step.why = step.why or (f"with {others}, whose group starts as one" if others else "")
+        step.why = step.why or (f"with {others}, whose group starts as a whole" if others else "")
 
 
 def _start_reason(step: Step) -> str:
-    seen = step.seen
-    if seen is None:
+    info = step.info
+    if info is None:
         return "new"
-    if seen.state != "running":
-        return f"was {seen.state}"
-    if seen.health == "unhealthy":
+    if info.state != "running":
+        return f"was {info.state}"
+    if info.health == "unhealthy":
         return "is unhealthy"
-    if seen.labels.get(DIGEST) != step.spec.labels[DIGEST]:
+    if info.labels.get(DIGEST) != step.spec.labels[DIGEST]:
         return "its configuration has changed"
-    if not set(step.body["Env"]) <= set(seen.env):
+    if not set(step.body["Env"]) <= set(info.env):
         return "a secret has changed"
-    if seen.image != step.image:
+    if info.image != step.image:
         return "its image has changed"
     return ""
 
 
 def _announce(deployment: Deployment, steps: list[Step], view: Progress) -> None:
-    """What is going to happen, and what this cluster also has there and the file has not."""
+    """Print what will happen, and the containers of this cluster that are not in the file."""
     known = {(step.node, step.spec.name) for step in steps}
     label = f"{CLUSTER}={deployment.cluster.name}"
     for step in steps:
-        what = f"{'started' if step.seen is None else 'replaced'}: {step.why}"
-        view.say(f"{step.where}: {what if step.why else 'left alone, it runs as the file has it'}")
+        what = f"{'started' if step.info is None else 'replaced'}: {step.why}"
+        view.say(f"{step.where}: {what if step.why else 'kept, it runs as in the file'}")
     there: set[tuple[str, str]] = set()
     for engine in {step.engine for step in steps}:
-        with suppress(Unreachable, Rejected):  # told where it matters
+        with suppress(Unreachable, Rejected):  # reported when the container is polled
             there |= {(one.labels.get(NODE, ""), one.name) for one in engine.containers(label)}
     for node, name in sorted(there - known):
-        view.say(f"{node}: {name}: not in the file any more; cluster.down removes it")
+        view.say(f"{node}: {name}: no longer in the file; cluster.down removes it")
 
 
 class _Starter:
-    """The part of the work that has to be undone when it fails."""
+    """The steps that must be undone when one fails."""
 
     def __init__(self, steps: list[Step], view: Progress, options: Options, clock: Clock) -> None:
         self.steps, self.view, self.options, self.clock = steps, view, options, clock
-        self.call = uuid.uuid4().hex  # in a label: this call's containers, and no others
-        self.begun: list[Step] = []
+        self.call = uuid.uuid4().hex  # in a label of the containers that this call starts
+        self.started: list[Step] = []
 
     def run(self) -> None:
         self._clear()
         for step in self.steps:
             if step.why:
                 self._start(step)
-                self._look()
+                self._poll()
         if not self.options.detach:
             self._wait()
 
     def last_lines(self, step: Step | None) -> None:
         with suppress(Unreachable, Rejected):
-            for line in step.engine.log(step.seen.id, LOG_LINES) if step and step.seen else ():
+            for line in step.engine.log(step.info.id, LOG_LINES) if step and step.info else ():
                 self.view.say(f"  {line}")
 
     def undo(self) -> list[Finding]:
-        """Stop and remove what this call has started; a second interrupt kills it."""
+        """Stop and remove what this call started; a second interrupt kills it."""
         found: list[Target] = []
         problems: list[Finding] = []
-        for step in self.begun:
+        for step in self.started:
             try:
-                seen = step.engine.container(step.spec.name)
+                info = step.engine.container(step.spec.name)
             except (Unreachable, Rejected) as error:
                 problems.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
-            if seen and seen.labels.get(CALL) == self.call:
-                found.append(Target(step.node, step.engine, seen))
+            if info and info.labels.get(CALL) == self.call:
+                found.append(Target(step.node, step.engine, info))
         try:
-            return [*problems, *stop_all(found, self._told)]
+            return [*problems, *stop_all(found, self._report)]
         except KeyboardInterrupt:
             return problems
 
-    def _told(self, one: Target, did: str) -> None:
-        self.view.say(f"{one.node}: {one.seen.name}: {did}")
+    def _report(self, one: Target, did: str) -> None:
+        self.view.say(f"{one.node}: {one.info.name}: {did}")
 
     def _clear(self) -> None:
-        old = [Target(s.node, s.engine, s.seen) for s in self.steps if s.why and s.seen]
-        problems = stop_all(old, self._told)
+        old = [Target(s.node, s.engine, s.info) for s in self.steps if s.why and s.info]
+        problems = stop_all(old, self._report)
         if problems:
             raise StartFailed(*problems, code=EX_UNAVAILABLE)
 
     def _start(self, step: Step) -> None:
         labels = {**step.body["Labels"], CALL: self.call}
-        self.begun.append(step)
+        self.started.append(step)
         try:
             id = step.engine.create(step.spec.name, {**step.body, "Labels": labels})
             step.engine.start(id)
@@ -299,28 +298,28 @@ class _Starter:
             raise StartFailed(Finding(step.where, what), code=EX_UNAVAILABLE) from None
         step.at, step.restarts = self.clock.now(), 0
 
-    def _look(self) -> None:
-        """See every container that is there, show all, and fail with the first that has failed."""
-        there = [step for step in self.steps if step.there]
-        each(self._see, there)
+    def _poll(self) -> None:
+        """Poll every current container, show all, and fail with the first that has failed."""
+        current = [step for step in self.steps if step.current]
+        each(self._refresh, current)
         self.view.show([step.row() for step in self.steps])
-        for step in there:
+        for step in current:
             if step.silent is not None and self.clock.now() - step.silent >= MAX_SILENCE:
                 what = f"its Docker engine has not answered for {MAX_SILENCE:.0f} s"
                 raise StartFailed(Finding(step.where, what), code=EX_UNAVAILABLE)
             why = (
                 ""
                 if step.silent is not None
-                else failure_reason(step.engine, step.seen, step.restarts)
+                else failure_reason(step.engine, step.info, step.restarts)
             )
             if why:
                 fix = "its last lines are above" if step.log else ""
                 raise StartFailed(Finding(step.where, why, fix), step=step)
 
-    def _see(self, step: Step) -> None:
+    def _refresh(self, step: Step) -> None:
         try:
-            step.seen = step.engine.container(step.spec.name)
-            lines = step.engine.log(step.seen.id, 1) if step.seen else []
+            step.info = step.engine.container(step.spec.name)
+            lines = step.engine.log(step.info.id, 1) if step.info else []
             step.log, step.silent = "".join(lines), None
         except (Unreachable, Rejected):
             step.silent = self.clock.now() if step.silent is None else step.silent
@@ -328,7 +327,7 @@ class _Starter:
     def _wait(self) -> None:
         deadline = self.clock.now() + self.options.timeout
         while True:
-            self._look()
+            self._poll()
             waiting = [step for step in self.steps if not self._ready(step)]
             if not waiting:
                 return
@@ -339,7 +338,7 @@ class _Starter:
             self.clock.sleep(INTERVAL)
 
     def _ready(self, step: Step) -> bool:
-        if step.silent is not None or step.seen is None or not step.seen.ready:
+        if step.silent is not None or step.info is None or not step.info.ready:
             return False
         young = step.at is not None and self.clock.now() - step.at < MIN_UPTIME
-        return bool(step.seen.health) or not young
+        return bool(step.info.health) or not young

@@ -1,1 +1,1 @@
-"""A compiled cluster as files for what starts it, and what those have in common."""
+"""Renders a compiled cluster to files that start it: shell scripts, Compose, Kubernetes."""

@@ -1,4 +1,4 @@
-"""A cluster as Compose files: one a host, since Compose knows one engine."""
+"""A cluster as Compose files, one for each host: Compose knows one engine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clusters.runtime.options import COMPOSE, merge, translate
 from clusters.runtime.spec import Spec, by_node, specs
 from entrypoints.findings import one_line
 
-_ENDLESS = 2**31 - 1  # no line is broken
+_NO_WRAP = 2**31 - 1
 
 
 def files(deployment: Deployment) -> dict[str, str]:
-    """`compose.<node>.yaml` of every node; `compose.yaml` where the cluster has only one."""
+    """`compose.<node>.yaml` of every node; `compose.yaml` for a cluster of one node."""
     known = specs(deployment)
     cluster = deployment.cluster
     extra = translate(cluster.options, COMPOSE, f"{cluster.file}: options")
@@ -27,11 +27,13 @@ def files(deployment: Deployment) -> dict[str, str]:
         file = "compose.yaml" if len(cluster.nodes) == 1 else f"compose.{name}.yaml"
         services = {one.name: _service(known[one.name], extra) for one in here}
         title = one_line(f"{cluster.name}: {name}, {cluster.nodes[name].address}")
-        start = " ".join([*_given(known[one.name] for one in here), "docker compose -f", file])
+        start = " ".join(
+            [*_secret_assignments(known[one.name] for one in here), "docker compose -f", file]
+        )
         head = f"# {title}\n# start it: {start} up -d\n"
         document = {"name": cluster.name, "services": services}
         result[file] = head + yaml.dump(
-            document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_ENDLESS
+            document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_NO_WRAP
         )
     return result
 
@@ -70,7 +72,7 @@ def _service(spec: Spec, extra: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Text(str):
-    """A value to be quoted: readers of YAML differ on what looks like a number or a switch."""
+    """A value to quote: YAML readers differ on what is a number or a boolean."""
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -87,7 +89,7 @@ _Dumper.add_representer(_Text, _represent)
 
 
 def _text(value: str) -> _Text:
-    """The text as Compose is to see it, to whom $ begins a variable."""
+    """The text with $ escaped, which starts a variable in Compose."""
     return _Text(value.replace("$", "$$"))
 
 
@@ -100,11 +102,11 @@ def _escaped(value: Any) -> Any:
 
 
 def _reference(secret: Secret) -> _Text:
-    """Taken from Compose's own environment; a file's content by the name of the variable."""
+    """A reference to Compose's own environment; see _secret_assignments for files."""
     return _Text(f"${{{secret.env or secret.variable}:?is a secret: set it first}}")
 
 
-def _given(here: Iterator[Spec]) -> list[str]:
-    """What to put before the command for secrets that are in files."""
+def _secret_assignments(here: Iterator[Spec]) -> list[str]:
+    """Assignments to put before the command, for secrets in files."""
     files = {one.variable: one.file for spec in here for one in spec.secrets if one.file}
     return [f'{variable}="$(cat {quote(file)})"' for variable, file in files.items()]

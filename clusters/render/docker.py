@@ -1,4 +1,4 @@
-"""A cluster as `docker run` commands: a shell script a node."""
+"""A cluster as `docker run` commands: a shell script for each node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entrypoints.inputs.arguments import is_flag
 
 
 def files(deployment: Deployment) -> dict[str, str]:
-    """`<node>.sh` of every node, ready to be pasted into a shell there."""
+    """`<node>.sh` of every node, which can be pasted into a shell there."""
     known = specs(deployment)
     cluster = deployment.cluster
     return {
@@ -29,7 +29,7 @@ def _script(cluster: str, node: Node, here: list[Spec]) -> str:
 
 
 def command(spec: Spec) -> str:
-    """One command for a POSIX shell, which fails where a secret is missing."""
+    """One command for a POSIX shell, which fails when a secret is missing."""
     checks = [f"cat {quote(one.file)} >/dev/null &&\n" for one in spec.secrets if one.file]
     secrets = [f"{one.variable}={_value(one)} \\\n" for one in spec.secrets]
     lines = " \\\n  ".join(" ".join(map(quote, words)) for words in _lines(spec))
@@ -37,7 +37,7 @@ def command(spec: Spec) -> str:
 
 
 def _lines(spec: Spec) -> Iterator[tuple[str, ...]]:
-    """The words of the command, those that belong together in one line."""
+    """The words of the command, grouped by line."""
     yield "docker", "run", "-d", "--name", spec.name
     for name, value in spec.labels.items():
         yield "--label", f"{name}={value}"
@@ -48,7 +48,7 @@ def _lines(spec: Spec) -> Iterator[tuple[str, ...]]:
         yield "--device", device
     for mount in spec.taken.mounts:
         fields = ["type=bind", f"source={mount.source}", f"target={mount.target}"]
-        yield "--mount", _row([*fields, *(["readonly"] if mount.read_only else [])])
+        yield "--mount", _csv([*fields, *(["readonly"] if mount.read_only else [])])
     for name, value in spec.env.items():
         yield "-e", f"{name}={value}"
     for secret in spec.secrets:
@@ -70,8 +70,8 @@ def _grouped(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(group)
 
 
-def _row(fields: list[str]) -> str:
-    """A line of CSV, as which docker reads the value of --mount."""
+def _csv(fields: list[str]) -> str:
+    """A CSV record: docker parses the value of --mount as CSV."""
     return ",".join(
         '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\n') else field
         for field in fields
@@ -79,7 +79,7 @@ def _row(fields: list[str]) -> str:
 
 
 def _value(secret: Secret) -> str:
-    """A word for the shell: a variable of its own, which has to be there, or a file's content."""
+    """A shell word: a variable of the shell, which must be set, or the content of a file."""
     if secret.file:
         return f'"$(cat {quote(secret.file)})"'
     return f'"${{{secret.env}:?is a secret: set it first}}"'

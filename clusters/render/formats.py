@@ -1,4 +1,4 @@
-"""What a cluster can be rendered to."""
+"""The formats to which a cluster can be rendered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clusters.render import compose, docker
 from clusters.render.kubernetes import lws, ray
 from common.errors import EX_UNAVAILABLE, did_you_mean, user_error
 
-# Name → function from a deployment to the text of every file by its name.
+# From a deployment to file name -> text.
 Renderer = Callable[[Deployment], dict[str, str]]
 RENDERERS: Mapping[str, Renderer] = {
     "docker": docker.files,
@@ -23,7 +23,7 @@ RENDERERS: Mapping[str, Renderer] = {
 
 
 def renderer(name: str) -> Renderer:
-    """Raises UserError (64) for a name that is not known."""
+    """The renderer of a format. Raises UserError (64) for an unknown name."""
     if name not in RENDERERS:
         raise user_error("--to", f"'{name}' is not known", did_you_mean(name, RENDERERS))
     return RENDERERS[name]
@@ -54,7 +54,7 @@ def write(files: Mapping[str, str], out: Path) -> list[Path]:
 
 
 def text(files: Mapping[str, str]) -> str:
-    """The files to be printed, each below its name where there are several."""
+    """The files as one text; several are preceded by their names."""
     if len(files) == 1:
         return next(iter(files.values()))
     return "\n".join(f"# {name}\n{content}" for name, content in files.items())

@@ -1,4 +1,4 @@
-"""What a container gets of its host: NPUs, the driver's files, directories of the cluster file."""
+"""The NPUs, driver files and directories that a container gets from its host."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class HostResources:
 def host_resources(
     container: Container, volumes: tuple[Volume, ...], npus: bool = True
 ) -> HostResources:
-    """Devices and mounts of a container; a volume at the place of a driver's file replaces it.
+    """Devices and mounts of a container; a volume replaces a driver file with the same target.
 
-    `npus`: false leaves NPUs and driver out. A proxy has none, and reads no weights.
+    `npus`: false leaves out NPUs and driver. A proxy needs neither, nor weights.
     """
     if container.role == "proxy":
         return HostResources()
@@ -42,5 +42,5 @@ def host_resources(
 
 
 def multi_node(container: Container) -> bool:
-    """Whether its NPUs talk to others'; taken for granted where its launch is not known."""
+    """Whether its NPUs communicate with other nodes; assumed when its launch is unknown."""
     return container.launch.multi_node if container.launch else container.role != "single"

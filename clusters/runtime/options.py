@@ -1,4 +1,4 @@
-"""Arguments of `docker run` in the words of a Compose file and of the engine's interface."""
+"""Translates arguments of `docker run` into keys of a Compose file and of the engine's API."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ENGINE = "engine"
 
 @dataclass(frozen=True)
 class Conversion:
-    """How Compose and the engine want a value. Lists are joined, mappings merged."""
+    """Converts a value for Compose and for the engine. Lists are joined, mappings merged."""
 
     compose: Callable[[str], Any]
     engine: Callable[[str], Any]
 
 
 def translate(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
-    """The options as nested keys of `form`: COMPOSE or ENGINE; `where` names them in a problem.
+    """The options as nested keys of `form`: COMPOSE or ENGINE. `where`: for findings.
 
-    Raises UserError (65) with every option that has no such key, or a value that cannot be one.
+    Raises UserError (65) with every option that has no such key or an invalid value.
     """
     result: dict[str, Any] = {}
     problems: list[Finding] = []
@@ -39,7 +39,7 @@ def translate(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
         try:
             value = getattr(CONVERSIONS[entry["kind"]], form)(text)
         except (ValueError, LookupError, DockerException):
-            what = f"{flag}: '{text}' is no value for it"
+            what = f"{flag}: '{text}' is not a valid value"
             problems.append(Finding(where, what, "see `docker run --help`"))
             continue
         for key in reversed(entry[form].split(".")):
@@ -51,7 +51,7 @@ def translate(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
 
 
 def merge(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both: mappings merged at every depth, lists joined, of anything else the latter."""
+    """Merge mappings at every depth, join lists, and take `over` for everything else."""
     result = dict(one)
     for key, value in over.items():
         old = result.get(key)
@@ -67,7 +67,7 @@ def merge(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(
     options: Sequence[str], where: str, problems: list[Finding]
 ) -> Iterator[tuple[str, str]]:
-    """Flag by its long name, and value: `--flag value`, `--flag=value`, `-f value`."""
+    """Yield long flag and value of `--flag value`, `--flag=value` and `-f value`."""
     short = {entry["short"]: flag for flag, entry in _table().items() if "short" in entry}
     words = list(options)
     while words:
@@ -76,7 +76,7 @@ def _parse(
         flag = short.get(flag, flag)
         if flag not in _table():
             hint = f"{did_you_mean(flag, _table())}; " if flag.startswith("-") else ""
-            fix = f"{hint}--to docker takes every option of docker run"
+            fix = f"{hint}--to docker supports every option of docker run"
             problems.append(Finding(where, f"'{word}' has no translation", fix))
             while words and not words[0].startswith("-"):
                 words.pop(0)  # its value
@@ -87,7 +87,7 @@ def _parse(
         elif words:
             yield flag, words.pop(0)
         else:
-            problems.append(Finding(where, f"{flag} has no value", "put one after it"))
+            problems.append(Finding(where, f"{flag} has no value", "add one"))
 
 
 @cache
@@ -135,13 +135,13 @@ def _ulimit_of_engine(text: str) -> list[dict[str, Any]]:
 
 
 def _validated(check: Callable[[str], object]) -> Callable[[str], str]:
-    """The text as it stands, once `check` has taken it."""
+    """A function that returns a text unchanged after `check` accepted it."""
 
-    def keep(text: str) -> str:
+    def validated(text: str) -> str:
         check(text)
         return text
 
-    return keep
+    return validated
 
 
 def _as_list(text: str) -> list[str]:

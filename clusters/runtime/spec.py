@@ -1,4 +1,4 @@
-"""One container as a Docker engine is to run it, whatever tells the engine."""
+"""One container as a Docker engine runs it, whether from a script, Compose or the API."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ CLUSTER = "ascend.cluster"  # labels of every container
 NODE = "ascend.node"
 ROLE = "ascend.role"
 DIGEST = "ascend.configuration"
-# Seconds that a container has after the drain, for what remains before the engine kills it.
+# Seconds after the drain until the engine kills a container.
 AFTER_DRAIN = 30
 
 
 @dataclass(frozen=True)
 class Spec:
-    """`words` follow the image. `after`: containers of the same node that start before it.
+    """A container. `words` follow the image. `after`: containers of its node that start before it.
 
-    `options`: of docker run, as they stand. `shm_gib`: 0 leaves it to the engine.
+    `options`: of docker run, unchanged. `shm_gib`: 0 for the engine's default.
+    The names of the fields are part of the digest: a new name restarts running containers.
     """
 
     name: str
@@ -44,9 +45,9 @@ class Spec:
 
 
 def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
-    """Container's name → spec, in the order of the start.
+    """Container's name → spec, in start order.
 
-    Raises UserError (65) for what only Kubernetes can give.
+    Raises UserError (65) for settings that need Kubernetes.
     """
     cluster = deployment.cluster
     problems = list(_kubernetes_only(deployment))
@@ -61,7 +62,7 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
 
 
 def by_node(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
-    """Node's name → its containers in the order of the start; only nodes that have some."""
+    """Node's name → its containers in start order; without empty nodes."""
     result: dict[str, tuple[Container, ...]] = {}
     for one in start_order(deployment):
         result[one.node.name] = (*result.get(one.node.name, ()), one)
@@ -69,28 +70,28 @@ def by_node(deployment: Deployment) -> dict[str, tuple[Container, ...]]:
 
 
 def start_order(deployment: Deployment) -> tuple[Container, ...]:
-    """Every container behind those it has to start after, otherwise in the file's order."""
+    """All containers, each after those that must start before it, else in the order of the file."""
     known = {one.name: one for one in deployment.containers}
     result: dict[str, Container] = {}
 
-    def put(one: Container, waiting: tuple[str, ...] = ()) -> None:
+    def add(one: Container, waiting: tuple[str, ...] = ()) -> None:
         if one.name in result:
             return
         for name in one.after:
             if name in known and name not in waiting:
-                put(known[name], (*waiting, one.name))
+                add(known[name], (*waiting, one.name))
         result.setdefault(one.name, one)
 
     for one in known.values():
-        put(one)
+        add(one)
     return tuple(result.values())
 
 
 def on_node(deployment: Deployment, name: str) -> Deployment:
-    """What of the deployment is on one node. Raises UserError (64) for one that is not there."""
+    """The part of a deployment on one node. Raises UserError (64) for a node without containers."""
     if name not in by_node(deployment):
         known = did_you_mean(name, by_node(deployment))
-        raise user_error("--node", f"no container is on a node '{name}'", known)
+        raise user_error("--node", f"no container is on node '{name}'", known)
     groups = (
         replace(one, containers=tuple(c for c in one.containers if c.node.name == name))
         for one in deployment.groups
@@ -133,7 +134,7 @@ def _spec(cluster: Cluster, one: Container, here: Set[str], npus: bool) -> Spec:
 
 
 def _digest(spec: Spec) -> str:
-    """The same for what the engine is told alike; secrets are in it by reference only."""
+    """A digest of what the engine gets; it contains secrets by reference only."""
     text = json.dumps(asdict(replace(spec, after=())), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -141,14 +142,14 @@ def _digest(spec: Spec) -> str:
 def _kubernetes_only(deployment: Deployment) -> Iterator[Finding]:
     cluster = deployment.cluster
     if any(one.node.placed for one in deployment.containers):
-        fix = "name nodes in the file, or render it --to lws"
-        yield Finding(f"{cluster.file}: nodes", "Kubernetes is to choose them", fix)
+        fix = "name the nodes in the file, or render it with --to lws"
+        yield Finding(f"{cluster.file}: nodes", "Kubernetes chooses them", fix)
     for volume in cluster.volumes:
         if volume.claim:
-            what = f"'{volume.claim}' at {volume.mount} is a claim, which only Kubernetes has"
+            what = f"'{volume.claim}' at {volume.mount} is a claim, which needs Kubernetes"
             yield Finding(f"{cluster.file}: weights", what, "give the path on the host")
     for secret in cluster.secrets:
         if secret.secret:
             where = f"{cluster.file}: secrets.{secret.variable}"
-            what = f"'{secret.secret}' is a Secret of Kubernetes"
+            what = f"'{secret.secret}' is a Kubernetes Secret"
             yield Finding(where, what, "give `env: NAME` or `file: PATH`")

@@ -1,4 +1,4 @@
-"""All that is wrong or risky with a cluster file: in the file itself, and once it is compiled."""
+"""What `invoke cluster.check` prints: the findings in a cluster file and in its deployment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STYLES = {ERROR: "red", WARNING: "yellow"}
 
 @dataclass(frozen=True)
 class Report:
-    """`nodes` and `containers` are 0 where the file cannot be used."""
+    """`nodes` and `containers` are 0 when the file has errors."""
 
     file: str
     nodes: int
@@ -31,17 +31,17 @@ class Report:
         return sum(one.severity == severity for one in self.findings)
 
     def lines(self) -> Iterator[Line]:
-        """A line a finding, by line of the file, and one that sums up."""
+        """A line for each finding, and a summary."""
         for one in self.findings:
             yield Line(str(one), style=_STYLES[one.severity])
         counts = [
             *(
-                [_count(self.nodes, "node"), _count(self.containers, "container")]
+                [_plural(self.nodes, "node"), _plural(self.containers, "container")]
                 * bool(self.nodes)
             ),
-            *(_count(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
+            *(_plural(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
         ]
-        end = [] if self.findings else ["no problem"]
+        end = [] if self.findings else ["no findings"]
         yield Line(f"{self.file}: {', '.join([*counts, *end])}")
 
     def data(self) -> dict[str, Any]:
@@ -57,5 +57,5 @@ def check(path: str | Path) -> Report:
     return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)
 
 
-def _count(number: int, what: str) -> str:
+def _plural(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What may be shown of a container: no secret, and no address that stands in for a placed node."""
+"""The parts of a container that may be shown: without secrets and stand-in addresses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
 
 @dataclass(frozen=True)
 class View:
-    """`command`: a command with each flag in a row of its own; those that run before it first.
+    """A container for people. `command`: the commands in order, each flag in its own row.
 
-    `launched`: false where nothing can be said of what would run; environment and command are
-    empty then.
+    `launched`: false when its entrypoint refuses; environment and command are empty then.
     """
 
     container: Container
@@ -49,25 +48,25 @@ def _view(container: Container, placed: PlacedNames) -> View:
 
 
 def environment(container: Container) -> Mapping[str, str]:
-    """What its entrypoint sets beside its variables."""
+    """The variables that its entrypoint sets."""
     return container.launch.env if container.launch else {}
 
 
 def commands(container: Container) -> list[Sequence[str]]:
-    """What it runs, one after the other; nothing where its entrypoint refuses."""
+    """The commands that it runs in order; none when its entrypoint refuses."""
     if container.command:
         return [container.command]
     return [*container.launch.before, container.launch.argv] if container.launch else []
 
 
 def variables(container: Container) -> dict[str, str]:
-    """What the container gets, secrets masked: those by reference, too, and those in a recipe."""
+    """Its variables, with secrets masked: also those given by reference, and those in a recipe."""
     given = {name: _recipe(value) for name, value in show.masked_env(container.env).items()}
     return {**given, **dict.fromkeys(container.secrets, show.MASK)}
 
 
 def _recipe(value: str) -> str:
-    """A recipe's own text, with what it says of a secret masked."""
+    """A recipe's text with secrets masked."""
     if not value.startswith("{"):
         return value
     try:
@@ -79,7 +78,7 @@ def _recipe(value: str) -> str:
 
 
 def mask_document(value: Any) -> Any:
-    """The document with the texts of keys that name a secret masked."""
+    """Mask the texts of keys that name a secret."""
     if isinstance(value, dict):
         return {
             key: show.MASK
@@ -100,12 +99,12 @@ def _rows(argv: Iterable[str]) -> list[str]:
 
 
 def address(node: Node) -> str:
-    """Where a node is; empty where Kubernetes chooses it."""
+    """The address of a node; empty when Kubernetes places it."""
     return "" if node.placed else node.address or ""
 
 
 def sizes(place: Place | None) -> str:
-    """`tp 4 · pp 2`: the parallel sizes above 1, or tp alone."""
+    """`tp 4 · pp 2`: tp, and the other parallel sizes above 1."""
     if place is None:
         return ""
     rows = (("tp", place.tp, True), ("pp", place.pp, False), ("pcp", place.pcp, False))

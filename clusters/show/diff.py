@@ -1,5 +1,5 @@
-"""What `invoke cluster.diff` prints: what changes from one cluster to another, and what of it has
-to be restarted for that."""
+"""What `invoke cluster.diff` prints: the changes from one cluster to another, and the restarts that
+they need."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CHANGED = "changed"
 ADDED = "new"
 REMOVED = "gone"
 
-# Of a row, in the order in which they are told.
+# The parts of a row, in the order in which they are printed.
 PARTS = ("", "variables", "arguments", "environment", "command")
 
-# What a restart takes with it.
+# The scopes of a restart.
 CONTAINER = "container"
 GROUP = "group"
 PROXY = "proxy"
@@ -31,7 +31,7 @@ PROXY = "proxy"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing about a container. `raw` is compared, `shown` is what may be shown of it."""
+    """One property of a container. `raw` is compared, `shown` is printed."""
 
     part: str
     name: str
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """`part`: as `environment`; `name`: in it. None where it is not there; secrets are masked."""
+    """A changed property: `name` in `part`. None for a missing value; secrets are masked."""
 
     part: str
     name: str
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is different about one container. `kind`: changed, new or gone."""
+    """The changes of one container. `kind`: changed, new or gone."""
 
     container: Container
     kind: str
@@ -60,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Restart:
-    """What has to be restarted: a container, a group or the proxy, by its name."""
+    """A required restart. `scope`: container, group or proxy."""
 
     scope: str
     name: str
@@ -69,7 +69,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is different, by container, and what has to be restarted for it."""
+    """The differences by container, and the restarts that they need."""
 
     differences: tuple[Difference, ...]
     restarts: tuple[Restart, ...]
@@ -80,7 +80,7 @@ class Comparison:
 
 
 def compare(old: Deployment, new: Deployment) -> Comparison:
-    """Compares containers of the same instance, replica and rank."""
+    """Compare containers of the same instance, replica and rank."""
     before = {_place(one): one for one in old.containers}
     after = {_place(one): one for one in new.containers}
     was, now = PlacedNames(old.cluster), PlacedNames(new.cluster)
@@ -105,7 +105,7 @@ def _place(container: Container) -> Place:
 
 
 def _restarts(new: Deployment, touched: set[Place], before: set[Place]) -> Iterator[Restart]:
-    """Whoever loses one of a group loses the group: its ranks do not find each other again."""
+    """A change in one container restarts its group: the ranks cannot reconnect."""
     replicas = {place[:2] for place in touched}
     for group in new.groups:
         ran = any(_place(one) in before for one in group.containers)
@@ -122,7 +122,7 @@ def _restarts(new: Deployment, touched: set[Place], before: set[Place]) -> Itera
 
 
 def _rows(cluster: Cluster, container: Container, placed: PlacedNames) -> Iterator[Row]:
-    """Everything that a container is started with."""
+    """All properties with which a container starts."""
     node = container.node
     facts = {
         "container": container.name,
@@ -149,7 +149,7 @@ def _rows(cluster: Cluster, container: Container, placed: PlacedNames) -> Iterat
 
 
 def _run(cluster: Cluster, container: Container) -> Iterator[Row]:
-    """What the cluster says for all; a proxy gets no weights and no shared memory."""
+    """The settings of the cluster; a proxy gets no weights and no shared memory."""
     values: dict[str, Any] = {"run.restart": cluster.run.restart}
     if container.role != "proxy":
         values["run.shm"] = f"{cluster.run.shm_gib}g"
@@ -183,7 +183,7 @@ def _masked_word(word: str) -> str:
 
 
 def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
-    """The rows that only one of both has; of the same name in both, they are one change."""
+    """The rows in only one of both; two rows with one name are one change."""
     lost, won = _only_in(old, new), _only_in(new, old)
     for key in sorted(dict.fromkeys([*lost, *won]), key=lambda key: PARTS.index(key[0])):
         was, now = lost.get(key, []), won.get(key, [])
@@ -207,7 +207,7 @@ def _only_in(rows: Iterable[Row], others: Iterable[Row]) -> dict[tuple[str, str]
 
 
 def text(found: Comparison) -> Iterator[Line]:
-    """Containers with the same changes together, then what has to be done."""
+    """The containers with the same changes together, then the actions."""
     if found.same:
         yield Line("nothing changed")
         return
@@ -248,7 +248,7 @@ def _change_lines(changes: Iterable[Change]) -> Iterator[Line]:
             if value is not None:
                 yield Line(f"{sign} {_assigned(one, value)}", 2 if part else 1, style)
         if one.old == one.new:
-            yield Line("(a secret, another value)", 2, PLAIN)
+            yield Line("(a secret with another value)", 2, PLAIN)
 
 
 def _assigned(change: Change, value: str) -> str:
@@ -261,7 +261,7 @@ def _assigned(change: Change, value: str) -> str:
 
 
 def data(found: Comparison) -> dict[str, Any]:
-    """The same for programs."""
+    """The comparison as data."""
     return {
         "same": found.same,
         "containers": [

@@ -1,4 +1,4 @@
-"""Text for people: lines with a style, which a terminal shows in colour and wrapped."""
+"""Lines with a style, which a terminal shows in colour and wrapped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS = re.compile(r"[^\s,]*[\s,]+|[^\s,]+")
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its indentation, of `level` steps. `style`: in the words of rich."""
+    """A line, indented by `level` steps. `style`: a style of rich."""
 
     text: str
     level: int = 0
@@ -30,7 +30,7 @@ class Line:
 
 
 def join(lines: Iterable[Line]) -> str:
-    """The lines as they are, however long."""
+    """The lines as plain text, not wrapped."""
     return "\n".join(map(str, lines))
 
 
@@ -50,9 +50,9 @@ def print_lines(lines: Iterable[Line]) -> None:
 
 
 def wrap(line: Line, width: int) -> Iterator[str]:
-    """The line in rows of at most `width`, broken after blanks and commas where that is possible.
+    """Wrap a line into rows of at most `width`, after blanks and commas if possible.
 
-    A row that goes on is indented two steps further than the line.
+    Continuation rows are indented two more steps.
     """
     row, hanging = str(line), " " * _INDENT * (line.level + 2)
     if len(row) <= width or len(hanging) >= width:

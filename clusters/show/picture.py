@@ -1,5 +1,5 @@
-"""The topology as an SVG: nodes one below the other, requests at their left, groups and KV
-transfers at their right, each as a line along which its ends hang."""
+"""The topology as an SVG: a column of nodes, with requests on the left, groups and KV transfers on
+the right. Each link is a vertical line with stubs to its ends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from clusters.ranges import span_text
 from clusters.show.topology import CLIENTS, REQUESTS, Box, End, Link, Machine, Topology, collapse
 
-MAX_MACHINES = 40  # machines that are drawn one by one
-COLOURS = 12  # of the template
+MAX_MACHINES = 40  # more machines are drawn in groups
+COLOURS = 12  # in the template
 TEMPLATE = "picture.svg.j2"
 
-# In pixels. A character's width is that of the widest of the fonts that the template names.
+# In pixels. CHARACTER: the width in the widest font of the template.
 CHARACTER, LINE, HEADER = 7.0, 17, 30
 PAD, GAP, LANE, MARGIN = 10, 22, 14, 16
-MIN_WIDTH = 420  # wide, so that the legend has room
+MIN_WIDTH = 420  # room for the legend
 TITLE = 44
 
 
 @dataclass(frozen=True)
 class Rect:
-    """Where something is, from the top; the nodes' left edge is 0."""
+    """A rectangle; y grows downwards, x is 0 at the left edge of the nodes."""
 
     x: float
     y: float
@@ -43,7 +43,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class DrawnBox:
-    """A container. `colour`: of its instance, None for a proxy. `title`: after its role."""
+    """A container. `colour`: of its instance, None for a proxy. `title`: follows its role."""
 
     box: Box
     rect: Rect
@@ -54,7 +54,7 @@ class DrawnBox:
 
 @dataclass(frozen=True)
 class DrawnMachine:
-    """A node. `facts`: after its title."""
+    """A node. `facts`: follow its title."""
 
     machine: Machine
     rect: Rect
@@ -65,7 +65,7 @@ class DrawnMachine:
 
 @dataclass(frozen=True)
 class Stub:
-    """From a box's edge at (`x`, `y`) to the wire. `arrow`: it points at the box."""
+    """A line from a box's edge at (`x`, `y`) to the wire. `arrow`: it points at the box."""
 
     x: float
     y: float
@@ -75,7 +75,7 @@ class Stub:
 
 @dataclass(frozen=True)
 class Wire:
-    """A link: a vertical line at `x` with its stubs. `side`: -1 at the left, 1 at the right."""
+    """A link: a vertical line at `x` with its stubs. `side`: -1 for left, 1 for right."""
 
     link: Link
     side: int
@@ -86,7 +86,7 @@ class Wire:
 
     @property
     def words(self) -> str:
-        """What it says, in words."""
+        """A description for screen readers."""
         sides = (self.link.sources, self.link.targets)
         return f"{self.link.kind}: {' → '.join(', '.join(e.box for e in side) for side in sides)}"
 
@@ -103,7 +103,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Picture:
-    """All that is drawn."""
+    """The complete drawing."""
 
     topology: Topology
     whole: Rect
@@ -114,7 +114,7 @@ class Picture:
 
 
 def svg(topology: Topology) -> str:
-    """The whole file: no script, no font, nothing from elsewhere."""
+    """The SVG file, without scripts, fonts or external resources."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -128,7 +128,7 @@ def svg(topology: Topology) -> str:
 
 
 def picture(topology: Topology) -> Picture:
-    """Where everything goes. Of very many machines, those alike are drawn as one."""
+    """Lay out the topology; more than MAX_MACHINES are drawn in groups of similar ones."""
     if len(topology.machines) > MAX_MACHINES:
         topology = collapse(topology, MAX_MACHINES)
     drawn = {box.instance for one in topology.machines for box in one.boxes}
@@ -224,7 +224,7 @@ def _width(machine: Machine) -> float:
 def _wires(
     links: Sequence[Link], rects: Mapping[str, Rect], edge: float, side: int
 ) -> tuple[Wire, ...]:
-    """The links beside the nodes: the shorter, the nearer, and none upon another."""
+    """The links beside the nodes: short ones near, and none over another."""
     heights = _heights(links, rects)
     room = max((len(label) for link in links for _, _, label in _ends(link)), default=0)
     reach = {n: _reach(link, n, heights) for n, link in enumerate(links)}
@@ -256,7 +256,7 @@ def _ends(link: Link) -> Iterable[tuple[End, bool, str]]:
 def _heights(
     links: Iterable[Link], rects: Mapping[str, Rect]
 ) -> dict[tuple[int, str, bool], float]:
-    """Link, box, target → y: the ends at one box are spread over its edge."""
+    """(link, box, target) → y, with the ends at one box spread over its edge."""
     at: dict[str, list[tuple[int, str, bool]]] = {}
     for n, link in enumerate(links):
         for end, arrow, _ in _ends(link):

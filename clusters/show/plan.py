@@ -31,7 +31,7 @@ def select(deployment: Deployment, node: str) -> tuple[Container, ...]:
     known = dict.fromkeys(one.node.name for one in deployment.containers)
     if not found and node not in deployment.cluster.nodes:
         raise user_error(
-            "--node", f"{node!r} is no node of this cluster", did_you_mean(node, known)
+            "--node", f"{node!r} is not a node of this cluster", did_you_mean(node, known)
         )
     return found
 
@@ -41,7 +41,7 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     if format not in FORMATS:
         raise user_error("--format", f"'{format}' is not known", " or ".join(FORMATS))
     if node and format == "svg":
-        raise user_error("--node", "the picture is of all nodes", "leave it out")
+        raise user_error("--node", "the picture shows all nodes", "leave it out")
     if format == "text":
         made = list(text(deployment, node))
         if not out:
@@ -64,7 +64,7 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
 
 
 def text(deployment: Deployment, node: str = "") -> Iterator[Line]:
-    """By instance: what its containers share, then what each has of its own."""
+    """By instance: what its containers share, then what only one has."""
     containers = select(deployment, node)
     cluster = deployment.cluster
     nodes = len({one.node.name for one in containers})
@@ -96,7 +96,7 @@ def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
         for part, rows in sections[0].items()
     }
     if len({_programs(one) for one in several}) > 1:
-        common["command"] = set()  # flags of one program say nothing of another's
+        common["command"] = set()  # flags of different programs have nothing in common
     shared = {
         part: [row for row in rows if row in common[part]] for part, rows in sections[0].items()
     }
@@ -127,7 +127,7 @@ def _title(container: Container) -> str:
 
 
 def _sections(view: View) -> dict[str, list[str]]:
-    """What there is to say, by heading; facts have none."""
+    """Heading -> rows; the facts have an empty heading."""
     return {
         "": _facts(view),
         "variables": _assigned(view.variables),
@@ -146,7 +146,7 @@ def _facts(view: View) -> list[str]:
         ("NPUs", compact(container.devices)),
         ("ports", listens),
         ("after", ", ".join(container.after)),
-        ("refused", "" if view.launched else "see what is wrong with the cluster"),
+        ("refused", "" if view.launched else "see the findings about the cluster"),
     )
     return [f"{name}: {value}" for name, value in facts if value]
 
@@ -170,7 +170,7 @@ def _count(number: int, what: str) -> str:
 
 
 def diff(deployment: Deployment, node: str = "") -> Iterator[str]:
-    """What differs from the first container of an instance to each other, as unified diffs."""
+    """Unified diffs from the first container of an instance to each other one."""
     for several in _instances(deployment, select(deployment, node)).values():
         first = several[0]
         for other in several[1:]:
@@ -191,7 +191,7 @@ def _file(view: View) -> str:
 
 
 def data(deployment: Deployment, node: str = "") -> dict[str, Any]:
-    """The same for programs, and the findings; the plan of a node as its entrypoint gives it."""
+    """The plan and the findings as data."""
     placed = PlacedNames(deployment.cluster)
     return {
         "cluster": deployment.cluster.name,
@@ -217,8 +217,8 @@ def _container(container: Container) -> dict[str, Any]:
 
 
 def _plan(container: Container) -> dict[str, Any]:
-    """The entrypoint's plan; of one that is refused, its role and null for the rest."""
-    if container.launch and not container.command:
+    """The entrypoint's plan; when it refuses, its role and null."""
+    if container.launch:
         return show.plan_data(container.launch)
     argv = list(show.masked(container.command)) if container.command else None
     env: dict[str, str] | None = {} if container.command else None

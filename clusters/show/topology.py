@@ -1,4 +1,4 @@
-"""Who runs where and who talks to whom, as records; clusters/show/picture.py draws them."""
+"""The topology of a cluster: its machines, containers and links. clusters/show/picture.py draws it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from clusters.model import Node
 from clusters.ranges import Span, compact
 from clusters.show.containers import address, ranks
 
-CLIENTS = "clients"  # the end of a link that is no container
+CLIENTS = "clients"  # an end of a link outside of the cluster
 
-# Kinds of links, and the ports of a leader that the last two lead to.
+# Kinds of links, and the ports of a leader for the last two.
 REQUESTS = "requests"
 KV = "KV transfer"
 LEADER = "joins leader"
@@ -23,10 +23,7 @@ _JOINS = {"dp_rpc": LEADER, "master": LEADER, "ray": RAY}
 
 @dataclass(frozen=True)
 class Box:
-    """A container. `ranks`: its share of its group. `ports`: by name, first and last.
-
-    `count`: of containers alike that it stands for.
-    """
+    """A container. `ranks`: its share of its group. `count`: of the similar ones it represents."""
 
     name: str
     instance: str
@@ -39,7 +36,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Machine:
-    """A node with its containers, or several nodes alike: `names`, and what they have in common."""
+    """A node with its containers, or several similar nodes."""
 
     names: tuple[str, ...]
     address: str
@@ -49,7 +46,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class End:
-    """An end of a link: a box, and the port on which it listens for this."""
+    """An end of a link: a box, and the port on which it listens."""
 
     box: str
     port: Span | None = None
@@ -59,7 +56,7 @@ class End:
 class Link:
     """Each of `sources` sends to each of `targets`.
 
-    A KV transfer goes as its data goes, from prefill to decode, and has the ports of its source.
+    A KV transfer leads from prefill to decode, with the ports of its source.
     """
 
     kind: str
@@ -69,7 +66,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Topology:
-    """A cluster's machines from top to bottom, and what is between their containers."""
+    """The machines of a cluster from top to bottom, and the links between their containers."""
 
     name: str
     release: str
@@ -79,7 +76,7 @@ class Topology:
 
 
 def topology(deployment: Deployment) -> Topology:
-    """The topology of a deployment; a container that is refused has no ports and no links."""
+    """The topology of a deployment; a refused container has no ports and no links."""
     cluster = deployment.cluster
     containers = deployment.containers
     held: dict[str, list[Container]] = defaultdict(list)
@@ -168,9 +165,9 @@ def _transfer(containers: Iterable[Container]) -> Link | None:
 
 
 def collapse(whole: Topology, most: int) -> Topology:
-    """The topology in which machines that hold the same kinds of containers are one.
+    """Merge machines with the same kinds of containers.
 
-    Containers of different instances count as the same kind where more than `most` remain.
+    Containers of different instances are of one kind when more than `most` machines remain.
     """
     alike = _group_alike(whole.machines, lambda box: (box.instance, box.role, *box.ports))
     if len(alike) > most:

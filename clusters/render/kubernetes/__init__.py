@@ -1,1 +1,1 @@
-"""A compiled cluster as Kubernetes manifests: LeaderWorkerSets, or a RayCluster of KubeRay."""
+"""Renders Kubernetes manifests: LeaderWorkerSets, or RayClusters of KubeRay."""

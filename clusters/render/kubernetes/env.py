@@ -13,8 +13,8 @@ from entrypoints.inputs import recipes
 
 Entry = dict[str, Any]
 
-# The pod's address is the downward API's, and its interface follows from that. With the node's
-# network the interface is the one that the file names.
+# The address comes from the downward API, and the interface follows from it; in the node's network,
+# the interface comes from the file.
 ADDRESS = "LOCAL_IP"
 INTERFACE = "NIC"
 
@@ -25,10 +25,10 @@ def entries(
     given: Iterable[str] = (),
     instead: Mapping[str, Entry] | None = None,
 ) -> list[Entry]:
-    """The container's variables as Kubernetes takes them, each name once.
+    """The container's variables as entries of a pod, each name once.
 
-    `given`: names that are set elsewhere. `instead`: entries that replace the container's; what it
-    has not comes first, so that the others may refer to it.
+    `given`: names that are set elsewhere. `instead`: entries that replace the container's; new
+    names come first, so that the others may refer to them.
     """
     left_out = {*given, *(() if cluster.kubernetes.host_network else (INTERFACE,))}
     instead = instead or {}
@@ -52,19 +52,19 @@ def entry(name: str, text: str) -> Entry:
 
 
 def field_reference(name: str, path: str) -> Entry:
-    """By the downward API."""
+    """An entry from the downward API."""
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def escape(text: str) -> str:
-    """What Kubernetes, which replaces $(NAME) and takes $$ for $, makes `text` of."""
+    """The text that Kubernetes expands to `text`: it replaces $(NAME), and $$ by $."""
     return re.sub(r"\$(?=[$(])", "$$", text)
 
 
 def numbered_template(texts: Sequence[str], variable: str) -> str | None:
-    """One text that comes to the first of `texts` where `variable` is 0, and so on.
+    """A text that expands to the n-th of `texts` when `variable` is n.
 
-    None when they differ by more than that number.
+    None when the texts differ in more than that number.
     """
     first = texts[0]
     if all(text == first for text in texts):
@@ -77,7 +77,7 @@ def numbered_template(texts: Sequence[str], variable: str) -> str | None:
 
 
 def _readable(text: str) -> str:
-    """A recipe in JSON over several lines; what is no JSON stands as it was written."""
+    """A JSON recipe over several lines; other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

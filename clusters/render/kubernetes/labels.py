@@ -1,4 +1,4 @@
-"""Names and labels of what is rendered, and the small manifests that need nothing else."""
+"""Names and labels of manifests, and the manifests that need nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FACTS: dict[str, Any] = data.read(str(Path(__file__).with_name("facts.yaml")))
 
 
 def of(cluster: Cluster, component: str) -> dict[str, str]:
-    """Labels of everything of one instance, or of the proxy."""
+    """The labels of one instance, or of the proxy."""
     return {
         "app.kubernetes.io/name": "vllm-ascend",
         "app.kubernetes.io/instance": cluster.name,
@@ -29,7 +29,7 @@ def metadata(cluster: Cluster, name: str, component: str) -> dict[str, Any]:
 
 
 def account(cluster: Cluster) -> dict[str, Any]:
-    """The pods' account, which may do nothing: no token, no role."""
+    """The pods' service account, without token and role."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -41,7 +41,7 @@ def account(cluster: Cluster) -> dict[str, Any]:
 def service(
     cluster: Cluster, name: str, component: str, pods: Mapping[str, str], ports: Mapping[str, int]
 ) -> dict[str, Any]:
-    """A Service before the pods with these labels."""
+    """A Service for the pods with these labels."""
     numbers = [
         {"name": name, "port": port, "targetPort": port, "protocol": "TCP"}
         for name, port in ports.items()

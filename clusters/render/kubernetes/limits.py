@@ -1,4 +1,4 @@
-"""What Kubernetes cannot give, or can give only in another way: said all at once."""
+"""Settings that Kubernetes manifests cannot express, all reported at once."""
 
 from __future__ import annotations
 
@@ -14,53 +14,57 @@ _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")  # a Service's name: RFC 1035
 
 
 def raise_if_any(problems: Sequence[Finding]) -> None:
-    """Raises UserError (65) with all of them, if there are any."""
+    """Raise UserError (65) with the findings, if there are any."""
     if problems:
         raise UserError(problems, EX_DATAERR)
 
 
 def cluster(deployment: Deployment) -> Iterator[Finding]:
-    """Of any cluster."""
-    said = deployment.cluster
-    containers = sum(one.each * one.replicas for one in said.instances.values()) + bool(said.proxy)
+    """Findings for every kind of manifest."""
+    cluster = deployment.cluster
+    containers = sum(one.each * one.replicas for one in cluster.instances.values()) + bool(
+        cluster.proxy
+    )
     if len(deployment.containers) < containers:
-        fix = "leave it out: one file has the pods of all nodes"
-        yield Finding("--node", "goes with docker and compose only", fix)
-    for secret in said.secrets:
+        fix = "leave it out: one file holds the pods of all nodes"
+        yield Finding("--node", "is for docker and compose only", fix)
+    for secret in cluster.secrets:
         if not secret.secret:
-            where = f"{said.file}: secrets.{secret.variable}"
-            what = "is a variable or a file of the machine that starts containers"
-            yield Finding(where, what, "give `{secret: NAME, key: KEY}`, a Secret of Kubernetes")
-    if said.options:
-        what = f"are of docker run: {' '.join(said.options)}"
-        fix = "say in kubernetes.pod what pods need, and leave options out"
-        yield Finding(f"{said.file}: options", what, fix)
-    for name, instance in said.instances.items():
+            where = f"{cluster.file}: secrets.{secret.variable}"
+            what = "is a variable or a file of the machine that starts the containers"
+            yield Finding(where, what, "give `{secret: NAME, key: KEY}`, a Kubernetes Secret")
+    if cluster.options:
+        what = f"are for docker run: {' '.join(cluster.options)}"
+        fix = "write the pod settings in kubernetes.pod, and leave out options"
+        yield Finding(f"{cluster.file}: options", what, fix)
+    for name, instance in cluster.instances.items():
         if instance.external:
-            where = f"{said.file}: instances.{name}.external"
+            where = f"{cluster.file}: instances.{name}.external"
             what = (
-                "puts several pods on a node, whose NPUs HCCL takes for those of different"
+                "puts several pods on a node, and HCCL takes their NPUs for those of different"
                 " servers (vllm-ascend#14506)"
             )
-            yield Finding(where, what, "leave it out: one pod a node holds all of its ranks")
+            yield Finding(
+                where, what, "leave it out: one pod on each node then runs all of its ranks"
+            )
 
 
 def service_name(deployment: Deployment, made: str, longest: int) -> Iterator[Finding]:
-    """Of a name that becomes a Service's."""
+    """Findings about a name that a Service gets."""
     where = f"{deployment.cluster.file}: name"
     if not _LABEL.fullmatch(made):
         yield Finding(where, f"'{made}' does not begin with a letter", "choose another name")
     if len(made) > longest:
-        what = f"'{made}' has {len(made)} characters, {longest} are possible"
-        yield Finding(where, what, "choose shorter names of cluster and instance")
+        what = f"'{made}' has {len(made)} characters, the maximum is {longest}"
+        yield Finding(where, what, "choose shorter names for the cluster and the instance")
 
 
 def same_template(
     deployment: Deployment, containers: Sequence[Container], who: str, besides: Iterable[str] = ()
 ) -> Iterator[Finding]:
-    """Of containers that are made from one pod template. `besides`: variables that may differ."""
+    """Findings about containers of one pod template. `besides`: variables that may differ."""
     where = f"{deployment.cluster.file}: instances.{containers[0].instance}"
-    fix = "say it for the whole instance, or in an instance of its own"
+    fix = "set it for the whole instance, or in a separate instance"
     free = {ADDRESS, INTERFACE, *besides}
     names = {name: None for one in containers for name in one.env if name not in free}
     seen: dict[str, set[Any]] = {
@@ -71,4 +75,4 @@ def same_template(
     }
     for name, values in seen.items():
         if len(values) > 1:
-            yield Finding(where, f"{who} are alike, and these differ in {name}", fix)
+            yield Finding(where, f"{who} share one template, but differ in {name}", fix)

@@ -1,8 +1,8 @@
-"""One LeaderWorkerSet for each instance, the proxy as a Deployment, and Services before them.
+"""A LeaderWorkerSet for each instance, a Deployment for the proxy, and Services for both.
 
-A pod learns its place from its set: LWS_LEADER_ADDRESS, LWS_GROUP_SIZE and LWS_WORKER_INDEX stand
-in for LEADER_IP, NODES and NODE_RANK. A node that is lost takes its group along: vLLM's groups take
-no node back.
+A pod learns its place from its set: LWS_LEADER_ADDRESS, LWS_GROUP_SIZE and LWS_WORKER_INDEX replace
+LEADER_IP, NODES and NODE_RANK. When a node fails, its whole group restarts: a group of vLLM cannot
+take a node back.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from clusters.render.kubernetes.labels import FACTS
 from common.errors import Finding
 from entrypoints.inputs.settings import VARIABLES
 
-# Set by the LeaderWorkerSet, in names of its own.
+# The LeaderWorkerSet sets these under its own names.
 _BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.stands_in)
 _ID, _GROUP = "ENGINE_ID", "GROUP_INDEX"
 _SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
 
 
 def files(deployment: Deployment) -> dict[str, str]:
-    """File's name → text. Raises UserError (65) for what the manifests cannot say."""
+    """File name → text. Raises UserError (65) for settings that manifests cannot express."""
     cluster = deployment.cluster
     problems = list(limits.cluster(deployment))
     manifests = [labels.account(cluster)]
@@ -35,7 +35,7 @@ def files(deployment: Deployment) -> dict[str, str]:
         manifests += _instance(deployment, groups, problems)
     if deployment.proxy:
         manifests += _proxy(deployment, deployment.proxy, replicas)
-    problems += _services(deployment, manifests)
+    problems += _duplicate_services(deployment, manifests)
     limits.raise_if_any(problems)
     comment = (
         f"From {PurePath(cluster.file).name}. It needs the LeaderWorkerSet controller"
@@ -51,7 +51,7 @@ def _set_name(deployment: Deployment, instance: str) -> str:
 def _instance(
     deployment: Deployment, groups: Sequence[Group], problems: list[Finding]
 ) -> list[dict[str, Any]]:
-    """The set of an instance, and the Service before its leaders' API."""
+    """The set of an instance, and the Service of its leaders' API."""
     cluster, instance = deployment.cluster, groups[0].instance
     name = _set_name(deployment, instance)
     problems += limits.service_name(
@@ -59,7 +59,9 @@ def _instance(
     )
     leaders = [group.containers[0] for group in groups]
     size = len(groups[0].containers)
-    templates = {"workerTemplate": _template(deployment, leaders, 1, problems)}  # the leaders', too
+    templates = {
+        "workerTemplate": _template(deployment, leaders, 1, problems)
+    }  # also of the leaders
     if size > 1:
         workers = [worker for group in groups for worker in group.containers[1:]]
         templates = {
@@ -91,7 +93,7 @@ def _instance(
 def _template(
     deployment: Deployment, containers: Sequence[Container], each: int, problems: list[Finding]
 ) -> dict[str, Any]:
-    """The one template of these containers; every `each` of them are a group's."""
+    """The one template of these containers; every `each` of them form a group."""
     cluster, first = deployment.cluster, containers[0]
     who = "leaders" if first.rank == 0 else "workers"
     own = _identity(containers[::each])
@@ -104,7 +106,7 @@ def _template(
 
 
 def _identity(containers: Sequence[Container]) -> dict[str, env.Entry]:
-    """Each replica's own ENGINE_ID, by the number of the group that a label of the pod says."""
+    """Each replica's ENGINE_ID, from the group number in a label of the pod."""
     texts = [one.env.get(_ID, "") for one in containers]
     text = env.numbered_template(texts, _GROUP) if len(set(texts)) > 1 else None
     if text is None:
@@ -116,7 +118,7 @@ def _identity(containers: Sequence[Container]) -> dict[str, env.Entry]:
 def _proxy(
     deployment: Deployment, container: Container, replicas: dict[str, list[Group]]
 ) -> list[dict[str, Any]]:
-    """The proxy and its Service. It knows leaders by the names that the sets give them."""
+    """The proxy and its Service. It addresses leaders by the names that the sets give them."""
     cluster = deployment.cluster
     name = f"{cluster.name}-proxy"
     instead = {
@@ -145,7 +147,7 @@ def _proxy(
 
 
 def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]) -> list[str]:
-    """host:port of every leader of a side; the set's headless Service names its pods."""
+    """host:port of every leader of a side, named by the set's headless Service."""
     return [
         f"{name}-{number}.{name}:{port}"
         for instance, groups in replicas.items()
@@ -156,8 +158,10 @@ def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]
     ]
 
 
-def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Two Services of one name: those here, and the one that a set makes in its own name."""
+def _duplicate_services(
+    deployment: Deployment, manifests: Sequence[dict[str, Any]]
+) -> list[Finding]:
+    """Findings about Services with one name; each set makes one with its own name."""
     names = [
         manifest["metadata"]["name"]
         for manifest in manifests
@@ -165,7 +169,7 @@ def _services(deployment: Deployment, manifests: Sequence[dict[str, Any]]) -> li
     ]
     where = f"{deployment.cluster.file}: instances"
     return [
-        Finding(where, f"two Services would be named '{name}'", "rename an instance")
+        Finding(where, f"two Services would have the name '{name}'", "rename an instance")
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]

@@ -1,4 +1,4 @@
-"""The pods: what each container needs, asks for and may do."""
+"""Pod templates: resources, probes, volumes, scheduling and permissions of each container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entrypoints.preflight import docker
 from entrypoints.running.start import WAIT_TIMEOUT
 from entrypoints.running.supervise import DRAIN
 
-# The container's name, by which kubernetes.pod in a cluster file can reach it.
+# Container names, to which kubernetes.pod in a cluster file can refer.
 SERVER, PROXY = "server", "proxy"
 _HOST_NAME = "kubernetes.io/hostname"
 
@@ -30,7 +30,7 @@ def template(
     nodes: Iterable[str],
     own_labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The pod of a container. `nodes`: the names of those it may be on, none: all of them."""
+    """The pod template of a container. `nodes`: names of the nodes it may run on; empty: any."""
     proxy = container.role == "proxy"
     volumes = [] if proxy else _volumes(cluster, container)
     spec = {
@@ -52,7 +52,7 @@ def template(
 
 
 def ports(container: Container) -> dict[str, int]:
-    """The single ports on which a container listens; ranges are the transport's own."""
+    """The single ports on which a container listens; without the ranges of the transport."""
     if container.command or container.launch is None:
         return {}
     return {
@@ -63,7 +63,7 @@ def ports(container: Container) -> dict[str, int]:
 
 
 def merge(under: Any, over: Any) -> Any:
-    """`over` laid over `under`: mappings by key, lists of named mappings by name, else replaced."""
+    """Merge `over` into `under`: mappings by key, lists of named mappings by name, else replace."""
     if isinstance(under, Mapping) and isinstance(over, Mapping):
         both = {key: merge(value, over[key]) for key, value in under.items() if key in over}
         return {**under, **over, **both}
@@ -75,13 +75,13 @@ def merge(under: Any, over: Any) -> Any:
 
 
 def _overrides(cluster: Cluster, proxy: bool) -> Mapping[str, Any]:
-    """What the file says of pods, without what it says of the other kind's container."""
-    said = cluster.kubernetes.pod
+    """kubernetes.pod of the file, without the container of the other kind."""
+    pod = cluster.kubernetes.pod
     other = SERVER if proxy else PROXY
-    containers = said.get("containers")
+    containers = pod.get("containers")
     if not isinstance(containers, list) or not _named(containers):
-        return said
-    return {**said, "containers": [one for one in containers if one["name"] != other]}
+        return pod
+    return {**pod, "containers": [one for one in containers if one["name"] != other]}
 
 
 def _named(items: list[Any]) -> bool:
@@ -116,8 +116,9 @@ def _container(
 
 
 def _probes(cluster: Cluster, port: int | None) -> dict[str, Any]:
-    """By the image's own health command. A proxy is not restarted because servers are missing:
-    with `port` it lives as long as that is open.
+    """Probes with the image's health command.
+
+    `port`: of a proxy, which is alive while this port is open: missing servers do not restart it.
     """
     seconds, health = FACTS["probes"], {"exec": {"command": FACTS["health"]}}
     alive = {"tcpSocket": {"port": port}} if port else health
@@ -164,7 +165,7 @@ def _scheduling(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
 
 
 def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Mounts with their volumes: shared memory, the driver's files, those of the cluster file."""
+    """(mount, volume) of shared memory, of the driver files, and of the cluster file's volumes."""
     shared = {"medium": "Memory", "sizeLimit": f"{cluster.run.shm_gib}Gi"}
     made = [_volume("shm", "/dev/shm", False, {"emptyDir": shared})]
     taken = {volume.mount for volume in cluster.volumes}

@@ -1,8 +1,8 @@
-"""A RayCluster of KubeRay for each replica of a Ray instance, and a Service before its API.
+"""A RayCluster of KubeRay for each replica of a Ray instance, and a Service for its API.
 
-The containers' own command runs, as anywhere: the operator would start Ray by a command of its own,
-before the variables of the recipe are there, and serve nothing. It is no RayService, which starts
-applications of Ray Serve; `vllm serve` is none.
+The containers run their own command, as everywhere: the operator's command would start Ray without
+the variables of the recipe, and serve nothing. A RayService does not fit: it starts applications of
+Ray Serve, which `vllm serve` is not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from entrypoints.launch.ray import HEAD_PORT
 
 
 def files(deployment: Deployment) -> dict[str, str]:
-    """File's name → text. Raises UserError (65) for what is no Ray cluster."""
+    """File name → text. Raises UserError (65) for anything but Ray clusters."""
     cluster = deployment.cluster
     problems = [*limits.cluster(deployment), *_only_ray(deployment)]
     limits.raise_if_any(problems)
@@ -35,14 +35,14 @@ def files(deployment: Deployment) -> dict[str, str]:
 
 
 def _only_ray(deployment: Deployment) -> list[Finding]:
-    file, fix = deployment.cluster.file, "render it --to lws"
+    file, fix = deployment.cluster.file, "render it with --to lws"
     problems = [
-        Finding(f"{file}: instances.{name}", f"is no Ray cluster: its role is {role}", fix)
+        Finding(f"{file}: instances.{name}", f"is not a Ray cluster: its role is {role}", fix)
         for name, role in {group.instance: group.role for group in deployment.groups}.items()
         if role != "ray-head"
     ]
     if deployment.proxy:
-        what = "stands before prefill and decode servers, which are no Ray clusters"
+        what = "is for prefill and decode servers, which are not Ray clusters"
         problems.append(Finding(f"{file}: proxy", what, fix))
     return problems
 
@@ -86,7 +86,7 @@ def _template(
     leader = env.entry("LEADER_IP", group.name + FACTS["ray"]["head"])
     entries = env.entries(cluster, first, instead={"LEADER_IP": leader} if first.rank else None)
     nodes = [one.node.name for one in containers if not one.node.placed]
-    # app.kubernetes.io/name is the operator's: by it the Service of the head finds its pod.
+    # The operator sets app.kubernetes.io/name, by which the Service of the head finds its pod.
     own = {
         key: value
         for key, value in labels.of(cluster, first.instance).items()

@@ -1,4 +1,4 @@
-"""Manifests as YAML text: the same bytes for the same input, texts quoted where one could doubt."""
+"""Manifests as YAML text, with quotes around every ambiguous string."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-# Texts that no reader of YAML 1.1 or 1.2 takes for anything else. PyYAML knows of words such as on.
+# Strings that are strings in YAML 1.1 and 1.2 alike. PyYAML quotes words such as `on` itself.
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._:-]+")
 
 
@@ -26,7 +26,7 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(manifests: Iterable[dict[str, Any]], comment: str) -> str:
-    """One text of several documents."""
+    """The manifests as documents of one text, after a comment."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
     body = yaml.dump_all(
         manifests,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from clusters.live.engine import ContainerState, Engine, Rejected, Unreachable
+from clusters.live.engine import ContainerInfo, Engine, Rejected, Unreachable
 
 IMAGE_ID = "sha256:1"
 HEALTHY = {"health": "healthy"}
@@ -21,7 +21,7 @@ class FakeEngine(Engine):
 
     def __init__(self, done: list[str]) -> None:
         self.done = done
-        self.known: dict[str, ContainerState] = {}
+        self.known: dict[str, ContainerInfo] = {}
         self.becomes: dict[str, dict[str, Any]] = {}
         self.refuses: dict[str, str] = {}
         self.images = {"registry.example.com/vllm-ascend:v0.13.0rc1-a3": IMAGE_ID}
@@ -29,12 +29,12 @@ class FakeEngine(Engine):
         self.on_stop: Callable[[], None] = lambda: None
         self._ids = itertools.count()
 
-    def containers(self, label: str) -> list[ContainerState]:
+    def containers(self, label: str) -> list[ContainerInfo]:
         self._there()
         name, _, value = label.partition("=")
         return [one for one in self.known.values() if one.labels.get(name) == value]
 
-    def container(self, name: str) -> ContainerState | None:
+    def container(self, name: str) -> ContainerInfo | None:
         self._there()
         return self.known.get(name)
 
@@ -52,7 +52,7 @@ class FakeEngine(Engine):
         if name in self.known:
             raise Rejected(f"Conflict: the name {name} is in use")
         self.done.append(f"create {name}")
-        self.known[name] = ContainerState(
+        self.known[name] = ContainerInfo(
             id=f"{name}#{next(self._ids)}",
             name=name,
             state="created",
@@ -83,7 +83,7 @@ class FakeEngine(Engine):
     def log(self, id: str, lines: int) -> list[str]:
         return [f"line of {id.partition('#')[0]}"]
 
-    def exit_code(self, seen: ContainerState) -> int | None:
+    def exit_code(self, seen: ContainerInfo) -> int | None:
         return 78
 
     def _there(self) -> None:

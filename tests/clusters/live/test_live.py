@@ -12,7 +12,7 @@ import pytest
 from clusters.deployment import Deployment
 from clusters.live import failure, table
 from clusters.live.down import down
-from clusters.live.engine import ContainerState, Engine, Unreachable, connect_all, named_nodes
+from clusters.live.engine import ContainerInfo, Engine, Unreachable, connect_all, named_nodes
 from clusters.live.status import status
 from clusters.live.table import Progress, Row
 from clusters.live.up import Options, up
@@ -149,7 +149,7 @@ def test_why_one_is_replaced(site: Site, change: dict[str, object], why: str) ->
 
 
 def test_the_first_that_fails_ends_the_start_and_nothing_of_it_stays(site: Site) -> None:
-    foreign = ContainerState("other#0", "other", "running", labels={"ascend.cluster": "other"})
+    foreign = ContainerInfo("other#0", "other", "running", labels={"ascend.cluster": "other"})
     site.engines["node2"].known["other"] = foreign
     site.engines["node2"].becomes["qwen3-decode-0"] = {"state": "exited", "exit_code": 78}
     error = site.fails()
@@ -174,7 +174,7 @@ def test_what_ran_before_stays_when_the_rest_fails(site: Site) -> None:
 
 
 def test_a_name_that_someone_takes_meanwhile_is_theirs(site: Site) -> None:
-    theirs = ContainerState("qwen3-proxy#9", "qwen3-proxy", "running")
+    theirs = ContainerInfo("qwen3-proxy#9", "qwen3-proxy", "running")
     engine = site.engines["node1"]
     start = engine.start
 
@@ -327,8 +327,8 @@ def test_an_engine_that_never_answers_is_not_waited_for() -> None:
 
 
 def test_names_that_others_have_and_images_that_cannot_be_pulled(site: Site) -> None:
-    site.engines["node2"].known["qwen3-decode-0"] = ContainerState("1", "qwen3-decode-0", "exited")
-    site.engines["node1"].known["qwen3-proxy"] = ContainerState(
+    site.engines["node2"].known["qwen3-decode-0"] = ContainerInfo("1", "qwen3-decode-0", "exited")
+    site.engines["node1"].known["qwen3-proxy"] = ContainerInfo(
         "2", "qwen3-proxy", "running", labels={"ascend.cluster": "other"}
     )
     error = site.fails()
@@ -397,7 +397,7 @@ def test_one_on_another_node_is_not_the_one_of_the_file(site: Site) -> None:
 
 def test_down_stops_the_proxy_first_and_only_this_cluster(site: Site) -> None:
     site.up()
-    other = ContainerState("other#0", "other", "running", labels={"ascend.cluster": "other"})
+    other = ContainerInfo("other#0", "other", "running", labels={"ascend.cluster": "other"})
     site.engines["node1"].known["other"] = other
     site.engines["node3"].answers = False
     site.done.clear()
@@ -450,7 +450,7 @@ def test_every_exit_code_of_ours_has_a_meaning() -> None:
 
 
 def test_out_of_memory_is_told() -> None:
-    seen = ContainerState("1", "a", "exited", exit_code=137, out_of_memory=True)
+    seen = ContainerInfo("1", "a", "exited", exit_code=137, out_of_memory=True)
     assert failure.exit_reason(seen) == "exit code 137: memory ran out"
 
 
