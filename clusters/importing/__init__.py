@@ -1,1 +1,1 @@
-"""From the scripts that people have to a recipe and a cluster file that plan the same."""
+"""Imports launch scripts: a recipe and a cluster file that plan the same commands."""

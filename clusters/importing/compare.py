@@ -1,4 +1,4 @@
-"""Whether the files give back what the scripts say, and the escapes for what they do not."""
+"""Compares the plans of the files with the scripts, and adds overrides where they differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SETTABLE = ("JEMALLOC", "RAY_ARGS")
 
 @dataclass(frozen=True)
 class Difference:
-    """What a plan lacks of a script. `got`: the plan's value, None where it has none."""
+    """A difference between a plan and its script. `got`: the plan's value, or None."""
 
     server: Server
     what: str  # a flag, a variable, or "model"
@@ -37,8 +37,8 @@ class Difference:
     variable: bool = False
 
     @property
-    def hopeless(self) -> bool:
-        """A variable that no file gives to a container as the script does."""
+    def irreproducible(self) -> bool:
+        """Whether this is a variable that no file can set as the script does."""
         return self.variable and (_not_settable(self.what) or self.got == self.want)
 
     def __str__(self) -> str:
@@ -52,22 +52,24 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`added`: flags that a plan has and its script has not, by where the script is."""
+    """`added`: flags of a plan that are not in its script, by the place of the script."""
 
     findings: tuple[Finding, ...]
     lost: tuple[Difference, ...]
     added: Mapping[str, tuple[str, ...]]
-    commands: tuple[str, ...]  # instances that run as the script has it
+    commands: tuple[str, ...]  # instances that run the script's own command
     flags: int
     variables: int
 
 
 def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
-    """Plans the files, puts into overrides what does not come back, and plans again."""
+    """Plan the files and compare; add overrides for differences, and plan again."""
     left: list[Difference] = []
     for _ in range(3):
         deployment = plan(files)
-        left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
+        left = [
+            d for member, c in _pairs(layout, deployment) for d in _differences(member, c, known)
+        ]
         if not left or not _move_to_overrides(files, layout, deployment, known):
             break
     commands = []
@@ -77,7 +79,9 @@ def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
             commands += _run_as_commands(files, group)
     if commands:
         deployment = plan(files)
-        left = [d for seat, c in _pairs(layout, deployment) for d in _differences(seat, c, known)]
+        left = [
+            d for member, c in _pairs(layout, deployment) for d in _differences(member, c, known)
+        ]
     pairs = list(_pairs(layout, deployment))
     return Comparison(
         findings=deployment.findings,
@@ -101,12 +105,12 @@ def plan(files: Files) -> Deployment:
 def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Member, Container | None]]:
     by_place = {(one.instance, one.rank): one for one in deployment.containers}
     for group in layout.groups:
-        for rank, seat in enumerate(group.seats):
-            if seat.server is None:
+        for rank, member in enumerate(group.members):
+            if member.server is None:
                 continue
             alone = by_place.get((f"{group.name}-{rank}", 0))
             found = by_place.get((group.name, rank))
-            yield seat, found if found or not alone else alone
+            yield member, found if found or not alone else alone
 
 
 def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, dict[str, str]]:
@@ -125,9 +129,9 @@ def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, d
 
 
 def _differences(
-    seat: Member, container: Container | None, known: Catalogue
+    member: Member, container: Container | None, known: Catalogue
 ) -> Iterator[Difference]:
-    server = seat.server
+    server = member.server
     assert server is not None
     model, flags, env = _planned(container, known)
     if server.model and model != server.model:
@@ -137,64 +141,64 @@ def _differences(
             yield Difference(server, key, want, flags.get(key))
     for name, text in server.env.items():
         if name in NAMES and servers.states(server, name, text):
-            continue  # the script's own variable, whose value is in the command
+            continue  # a variable of the script, whose value is in the command
         kept = env.get(name) == text and not _unfilled(container, server, name, text)
         if not kept and not (name == VISIBLE_DEVICES and _has_devices(container, text)):
             yield Difference(server, name, text, env.get(name), True)
 
 
 def _unfilled(container: Container | None, server: Server, name: str, text: str) -> bool:
-    """Whether a reference goes to a container as it is: only a recipe's are replaced there."""
+    """Whether a container gets a reference unresolved: only those in a recipe are resolved."""
     refers = bool(references.names(text)) and name not in server.script.literal
     ours = container.launch.env if container and container.launch else {}
     return refers and name not in ours
 
 
 def _has_devices(container: Container | None, text: str) -> bool:
-    """Whether a container has just the devices of its node that a variable names."""
+    """Whether a container has exactly the devices that a variable names."""
     return (
         container is not None and not container.whole and container.devices == device_numbers(text)
     )
 
 
-def _added(seat: Member, container: Container | None, known: Catalogue) -> tuple[str, ...]:
-    assert seat.server is not None
+def _added(member: Member, container: Container | None, known: Catalogue) -> tuple[str, ...]:
+    assert member.server is not None
     _, flags, _ = _planned(container, known)
-    if seat.server.worker:
+    if member.server.worker:
         return ()
     return tuple(
         " ".join((one.name, *one.values))
         for key, those in flags.items()
-        if key not in seat.server.flags
+        if key not in member.server.flags
         for one in those
     )
 
 
 def _not_settable(name: str) -> bool:
-    """A variable that no file can give to a container."""
+    """Whether no file can set a variable of a container."""
     return (name in NAMES and name not in _SETTABLE) or not re.fullmatch(r"[A-Za-z_][\w-]*", name)
 
 
 def _move_to_overrides(
     files: Files, layout: Layout, deployment: Deployment, known: Catalogue
 ) -> bool:
-    """Puts what differs into arguments of the instance, or overrides of a node."""
+    """Add differences to the arguments of the instance, or to the overrides of a node."""
     changed = False
     by_seat = {
-        id(seat): list(_differences(seat, c, known)) for seat, c in _pairs(layout, deployment)
+        id(member): list(_differences(member, c, known)) for member, c in _pairs(layout, deployment)
     }
     for group in layout.groups:
         instance = files.cluster["instances"][group.name]
-        seats = [seat for seat in group.seats if seat.server]
-        words = [tuple(_words(by_seat[id(seat)])) for seat in seats]
-        if words and words[0] and len(set(words)) == 1 and len(seats) == len(group.seats):
+        members = [member for member in group.members if member.server]
+        words = [tuple(_words(by_seat[id(member)])) for member in members]
+        if words and words[0] and len(set(words)) == 1 and len(members) == len(group.members):
             instance["arguments"] = [*instance.get("arguments", ()), *words[0]]
             words, changed = [()] * len(words), True
-        for node in dict.fromkeys(seat.machine.name for seat in seats):
-            here = [i for i, seat in enumerate(seats) if seat.machine.name == node]
+        for node in dict.fromkeys(member.machine.name for member in members):
+            here = [i for i, member in enumerate(members) if member.machine.name == node]
             own = {words[i] for i in here}
-            env = {tuple(_variables(by_seat[id(seats[i])])) for i in here}
-            # Where ranks of one node differ there is no override: it holds for all of them.
+            env = {tuple(_variables(by_seat[id(members[i])])) for i in here}
+            # An override holds for all ranks of a node: none when they differ.
             own_words = own.pop() if len(own) == 1 else ()
             own_env = env.pop() if len(env) == 1 else ()
             if own_words or own_env:
@@ -205,7 +209,7 @@ def _move_to_overrides(
 
 def _variables(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:
     for one in differences:
-        if one.variable and not one.hopeless:
+        if one.variable and not one.irreproducible:
             yield one.what, one.want
 
 
@@ -222,7 +226,7 @@ def _words(differences: Sequence[Difference]) -> Iterator[str]:
 
 
 def _dotted_flags(one: Difference) -> list[str]:
-    """The keys that a KV transfer lacks, as flags; nothing where that does not make it equal."""
+    """The missing keys of a KV transfer as flags; empty if they do not make it equal."""
     want = arguments.json_of({"": one.want}, "")
     got = arguments.json_of({"": one.got}, "") if one.got else None
     if not isinstance(want, dict) or not isinstance(got, dict):
@@ -247,19 +251,19 @@ def _differing_keys(
 
 
 def _run_as_commands(files: Files, group: Group) -> list[str]:
-    """Runs every server of a group as its script has it: the last escape."""
+    """Run each server of a group with the command of its script, as a last resort."""
     instances = files.cluster["instances"]
     place = list(instances).index(group.name)
     before = dict(list(instances.items())[:place])
     after = dict(list(instances.items())[place + 1 :])
     made: dict[str, Any] = {}
-    seats = [(rank, seat) for rank, seat in enumerate(group.seats) if seat.server]
-    for rank, seat in seats:
-        assert seat.server is not None
-        name = group.name if len(seats) == 1 else f"{group.name}-{rank}"
+    members = [(rank, member) for rank, member in enumerate(group.members) if member.server]
+    for rank, member in members:
+        assert member.server is not None
+        name = group.name if len(members) == 1 else f"{group.name}-{rank}"
         role = instances[group.name].get("role") or group.name
-        server = seat.server
-        one: dict[str, Any] = {"role": role, "nodes": [seat.machine.name]}
+        server = member.server
+        one: dict[str, Any] = {"role": role, "nodes": [member.machine.name]}
         if name == role:
             del one["role"]
         if "port" in server.numbers:
@@ -268,7 +272,7 @@ def _run_as_commands(files: Files, group: Group) -> list[str]:
         one["command"] = words
         env = {name: text for name, text in server.env.items() if not _not_settable(name)}
         if env:
-            one["overrides"] = {seat.machine.name: {"env": env}}
+            one["overrides"] = {member.machine.name: {"env": env}}
         made[name] = one
     files.cluster["instances"] = {**before, **made, **after}
     return list(made)

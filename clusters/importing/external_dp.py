@@ -1,7 +1,7 @@
-"""vllm-ascend's pair for external data parallel: launch_online_dp.py runs a template once a rank.
+"""External data parallel in vllm-ascend: launch_online_dp.py runs a template once for each rank.
 
-The launcher gives the template its place as $1 to $7: devices, port, data parallel size, rank,
-address and RPC port of rank 0, tensor parallel size (examples/external_online_dp).
+The launcher passes $1 to $7 to the template: devices, port, data parallel size, rank, address and
+RPC port of rank 0, tensor parallel size (examples/external_online_dp).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _DEFAULTS = {
 }
 
 
-_DEVICES_PER_NODE = 16  # devices of an A3 node
+_DEVICES_PER_NODE = 16  # of an A3 node
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks of one node, as the launcher has them."""
+    """The ranks of one node, from the launcher."""
 
     dp: int
     tp: int
@@ -43,23 +43,20 @@ class Ranks:
     port: int
     devices: int = 0  # of one rank; 0: as many as tp
 
-    def places(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Place on the node, and the values of each of its ranks by name."""
+    def places(self) -> Iterator[dict[str, str]]:
+        """The values of each rank on the node by name, in the order of $1 to $7."""
         each = self.devices or self.tp
         for i in range(self.local):
             devices = ",".join(map(str, range(i * each, (i + 1) * each)))
-            yield (
-                i,
-                {
-                    "VISIBLE_DEVICES": devices,
-                    "PORT": str(self.port + i),
-                    "DP_SIZE": str(self.dp),
-                    "DP_RANK": str(self.first + i),
-                    "DP_ADDRESS": self.address,
-                    "DP_RPC_PORT": self.rpc_port,
-                    "TP_SIZE": str(self.tp),
-                },
-            )
+            yield {
+                "VISIBLE_DEVICES": devices,
+                "PORT": str(self.port + i),
+                "DP_SIZE": str(self.dp),
+                "DP_RANK": str(self.first + i),
+                "DP_ADDRESS": self.address,
+                "DP_RPC_PORT": self.rpc_port,
+                "TP_SIZE": str(self.tp),
+            }
 
 
 def is_template(script: Script) -> bool:
@@ -70,9 +67,9 @@ def is_template(script: Script) -> bool:
 def expand(
     scripts: Sequence[Script], apart: bool = False
 ) -> tuple[list[Script], list[tuple[str, Note]]]:
-    """Every template once a rank, as the launchers say; and what there is to say about it.
+    """Expand each template to one script for each rank; returns notes as well.
 
-    `apart`: of a document, in which every run of templates has the launchers that come next.
+    `apart`: for a document, where launchers belong to the templates before them.
     """
     made: list[Script] = []
     notes: list[tuple[str, Note]] = []
@@ -96,17 +93,17 @@ def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> l
     pairs: dict[Script, list[Script]] = {}
     if not launchers:
         for one in templates:
-            supposed = _assumed_ranks(one)
-            note = f"no launcher is given: {supposed.local} ranks on one node are supposed"
+            assumed = _assumed_ranks(one)
+            note = f"no launcher is given: {assumed.local} ranks on one node are assumed"
             notes.append((one.file, Note(one.line, note)))
-            pairs[one] = list(_expand_ranks(one, one, supposed))
+            pairs[one] = list(_expand_ranks(one, one, assumed))
     if not templates:
         for one in launchers:
             notes.append((one.file, Note(one.line, "no template is given for this launcher")))
     for template, launcher in _pairs(templates, launchers) if templates and launchers else ():
         ranks = _ranks(launcher)
         if ranks is None:
-            notes.append((launcher.file, Note(launcher.line, "the launcher has no whole numbers")))
+            notes.append((launcher.file, Note(launcher.line, "its sizes are not whole numbers")))
             continue
         made_before = pairs.setdefault(template, [])
         one = _for_another_node(template) if made_before else template
@@ -125,7 +122,7 @@ def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> l
 def _pairs(
     templates: Sequence[Script], launchers: Sequence[Script]
 ) -> Iterator[tuple[Script, Script]]:
-    """In order, as sizes and addresses fit. Templates without a launcher left share one."""
+    """Pair them in order, by sizes and addresses. Remaining templates share a launcher."""
     used: Counter[Script] = Counter()
     for launcher in launchers:
         one = min((-_match_score(one, launcher), used[one], i) for i, one in enumerate(templates))[
@@ -140,7 +137,7 @@ def _pairs(
 
 
 def _match_score(template: Script, launcher: Script) -> int:
-    """How well a launcher fits a template, by what the template says of its side and address."""
+    """How well a launcher fits a template, by its side's sizes and its address."""
     ranks = _ranks(launcher)
     if ranks is None:
         return 0
@@ -151,7 +148,7 @@ def _match_score(template: Script, launcher: Script) -> int:
 
 
 def _assumed_ranks(template: Script) -> Ranks:
-    """The ranks of a template without a launcher: those of its KV transfer that a node can hold."""
+    """The ranks of a template without a launcher: as many of its KV transfer as a node holds."""
     dp, tp = _sizes(template) or (1, 1)
     local = max(min(dp, _DEVICES_PER_NODE // tp), 1)
     while dp % local:
@@ -162,7 +159,7 @@ def _assumed_ranks(template: Script) -> Ranks:
 
 
 def _sizes(template: Script) -> tuple[int, int] | None:
-    """Data and tensor parallel size of a template's own side, in its KV transfer."""
+    """Data and tensor parallel size of a template's side, from its KV transfer."""
     text = " ".join(template.words)
     side = "prefill" if "kv_producer" in text else "decode" if "kv_consumer" in text else "-"
     block = re.search(rf'"{side}"\s*:\s*\{{([^{{}}]*)\}}', text)
@@ -193,17 +190,8 @@ def _ranks(launcher: Script) -> Ranks | None:
 
 
 def _expand_ranks(template: Script, launcher: Script, ranks: Ranks) -> Iterator[Script]:
-    order = (
-        "VISIBLE_DEVICES",
-        "PORT",
-        "DP_SIZE",
-        "DP_RANK",
-        "DP_ADDRESS",
-        "DP_RPC_PORT",
-        "TP_SIZE",
-    )
-    for _, values in ranks.places():
-        by_place = {str(i): values[name] for i, name in enumerate(order, 1)}
+    for values in ranks.places():
+        by_place = {str(i): value for i, value in enumerate(values.values(), 1)}
         yield replace(
             template,
             words=tuple(_substitute(word, by_place) for word in template.words),
@@ -217,7 +205,7 @@ def _expand_ranks(template: Script, launcher: Script, ranks: Ranks) -> Iterator[
 
 
 def _for_another_node(template: Script) -> Script:
-    """A template on a further node, where its own address is another one."""
+    """A template for another node, where its address is different."""
     own = template.env.get("HCCL_IF_IP", "")
     if not own:
         return template

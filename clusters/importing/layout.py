@@ -1,4 +1,4 @@
-"""Which servers are one group, and on which machines they stand."""
+"""Groups servers into instances, and assigns them to machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clusters.importing import servers as reading
 from clusters.importing.scripts import Script, is_unfilled
 from clusters.importing.servers import Server, is_address, is_node_local, reference_name
 
-# Addresses for documentation (RFC 5737) stand for those that a script leaves open.
+# Addresses for documentation (RFC 5737) replace those that a script leaves open.
 STAND_IN = IPv4Address("192.0.2.1")
 NIC = "eth0"
 _NO_NIC = re.compile(r"[$<{].*|.{16,}|.*(?:nic|if_?name|interface|your).*", re.IGNORECASE)
@@ -19,7 +19,7 @@ _NO_NIC = re.compile(r"[$<{].*|.{16,}|.*(?:nic|if_?name|interface|your).*", re.I
 
 @dataclass(frozen=True)
 class Machine:
-    """A node: its name in the cluster file, address, and interface, empty where nothing says it."""
+    """A node: its name in the cluster file, its address, and its interface, empty if unknown."""
 
     name: str
     address: str
@@ -28,7 +28,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Member:
-    """A server on a machine. No server: its script is not given."""
+    """A server on a machine; None when its script is not given."""
 
     machine: Machine
     server: Server | None
@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class OpenValue:
-    """Something that the scripts leave open, and what stands for it until it is filled in."""
+    """A value that the scripts leave open. `stands`: written in its place until it is filled in."""
 
     name: str
     where: str
@@ -45,26 +45,26 @@ class OpenValue:
 
 @dataclass(frozen=True)
 class Group:
-    """Servers that are one instance, rank 0 first. `nodes`: its machines, one a rank or a node."""
+    """The servers of one instance, rank 0 first."""
 
     name: str
     role: str
-    seats: tuple[Member, ...]
+    members: tuple[Member, ...]
     external: bool = False
     local: int = 1  # external: ranks on a node
 
     @property
     def leader(self) -> Server:
-        return next(seat.server for seat in self.seats if seat.server)
+        return next(member.server for member in self.members if member.server)
 
     @property
     def servers(self) -> list[Server]:
-        return [seat.server for seat in self.seats if seat.server]
+        return [member.server for member in self.members if member.server]
 
     @property
     def machines(self) -> list[Machine]:
-        """As an instance names them: one a node, though an external one has more ranks."""
-        return [seat.machine for seat in self.seats[:: self.local if self.external else 1]]
+        """The machines as an instance names them: once, also with several external ranks."""
+        return [member.machine for member in self.members[:: self.local if self.external else 1]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Layout:
 
 
 def build_layout(servers: Sequence[Server], workers: Sequence[Server] = ()) -> Layout:
-    """Groups and machines of one deployment. `workers`: of a Ray cluster."""
+    """The groups and machines of one deployment. `workers`: of a Ray cluster."""
     return _LayoutBuilder(servers, workers).layout()
 
 
@@ -84,7 +84,7 @@ class _LayoutBuilder:
         self.servers = servers
         self.workers = workers
         self.machines: dict[str, Machine] = {}
-        self.known: dict[tuple[str, str], str] = {}  # by what a machine is told -> its name
+        self.known: dict[tuple[str, str], str] = {}  # an identity of a machine -> its name
         self.open: dict[tuple[str, str], OpenValue] = {}
 
     def layout(self) -> Layout:
@@ -94,36 +94,36 @@ class _LayoutBuilder:
             rays[0].extend(self.workers)
         taken = {one.own for one in self.servers if is_address(one.own)}
         self.free = (str(STAND_IN + i) for i in range(250) if str(STAND_IN + i) not in taken)
-        seats = [[(one, self.machine(one)) for one in those] for those in joined]
+        members = [[(one, self.machine(one)) for one in those] for those in joined]
         roles = [_role(those) for those in joined]
         named = _names(roles)
         by_name = {
             text: machine.address
-            for those in seats
+            for those in members
             for server, machine in those
             for text in (server.own,)
             if text and not is_unfilled(text) and not is_node_local(text)
         }
         groups = []
-        for name, role, those in zip(named, roles, seats, strict=True):
+        for name, role, those in zip(named, roles, members, strict=True):
             group = self.completed(name, role, those)
-            leader = group.seats[0].machine
+            leader = group.members[0].machine
             filled = tuple(
-                replace(seat, server=self.filled(seat.server, seat.machine, leader, by_name))
-                if seat.server
-                else seat
-                for seat in group.seats
+                replace(member, server=self.filled(member.server, member.machine, leader, by_name))
+                if member.server
+                else member
+                for member in group.members
             )
-            groups.append(replace(group, seats=filled))
+            groups.append(replace(group, members=filled))
         return Layout(tuple(self.machines.values()), tuple(groups), tuple(self.open.values()))
 
     def machine(self, server: Server) -> Machine:
-        """The machine of a server, which one that is on it already may have made."""
+        """The machine of a server: a known one, or a new one."""
         places = list(_identities(server))
         name = next((self.known[one] for one in places if one in self.known), "")
         if not name:
             found = next((text for kind, text in places if kind == "address"), "")
-            name = self.made(found or next(self.free))
+            name = self.add_machine(found or next(self.free))
             if not found:
                 what = reference_name(server.own) or "the address of its node"
                 self.left_open(what, server.script, self.machines[name].address)
@@ -137,7 +137,7 @@ class _LayoutBuilder:
             self.machines[name] = replace(machine, nic=machine.nic or nic)
         return self.machines[name]
 
-    def made(self, address: str, nic: str = "") -> str:
+    def add_machine(self, address: str, nic: str = "") -> str:
         name = f"node{len(self.machines)}"
         self.machines[name] = Machine(name, address, nic)
         return name
@@ -161,13 +161,13 @@ class _LayoutBuilder:
         for name in server.script.unknown:
             if name in server.stands:
                 continue
-            spelt = {f"${name}", f"${{{name}}}"}
-            if not spelt & values.keys() and not name.startswith(("$(", "`")):
+            spellings = {f"${name}", f"${{{name}}}"}
+            if not spellings & values.keys() and not name.startswith(("$(", "`")):
                 self.left_open(name, server.script, f"${name}")
         return reading.fill(server, values, machine.address, machine.nic)
 
     def completed(self, name: str, role: str, those: Sequence[tuple[Server, Machine]]) -> Group:
-        """The group with seats for the nodes whose scripts are not given."""
+        """The group, with members for the nodes without a script."""
         first, on = those[0]
         numbers = first.numbers
         external, local = first.external, 1
@@ -179,27 +179,27 @@ class _LayoutBuilder:
         given = {one.place: (one, machine) for one, machine in those}
         if len(given) < len(those) or max(given) >= count:
             given = dict(enumerate(those))
-        seats: list[Member] = []
+        members: list[Member] = []
         for place in range(count):
             server, machine = given.get(place, (None, None))
-            machine = machine or self.more(name, place // local, first)
-            seats.append(Member(machine, server))
-        return Group(name, role, tuple(seats), external, local)
+            machine = machine or self.missing_machine(name, place // local, first)
+            members.append(Member(machine, server))
+        return Group(name, role, tuple(members), external, local)
 
-    def more(self, name: str, rank: int, one: Server) -> Machine:
-        """The machine of a node whose script is not given."""
+    def missing_machine(self, name: str, rank: int, one: Server) -> Machine:
+        """The machine of a node without a script."""
         what = f"the node of rank {rank} of {name}, whose script is not given"
         known = ("address", one.leads_at) if not rank and is_address(one.leads_at) else ("", what)
         if known not in self.known:
             nic = next(iter(self.machines.values())).nic
             address = known[1] if known[0] else next(self.free)
-            self.known[known] = self.made(address, nic)
+            self.known[known] = self.add_machine(address, nic)
             self.open[what, ""] = OpenValue(what, one.script.at, address)
         return self.machines[self.known[known]]
 
 
 def _identities(server: Server) -> Iterator[tuple[str, str]]:
-    """By what a server's machine is told from others: an address, a name for it, its script."""
+    """The identities of a server's machine: an address, a name for it, its script."""
     own, to = server.own, server.leads_at
     named = own and not is_unfilled(own) and not is_node_local(own)
     leads = not server.follows and server.rank == 0
@@ -224,7 +224,7 @@ def _nodes(numbers: Mapping[str, int]) -> int:
 
 
 def _groups(servers: Sequence[Server]) -> list[list[Server]]:
-    """Servers that belong together, rank 0 first."""
+    """The servers of each group, rank 0 first."""
     groups: list[list[Server]] = []
     for one in servers:
         if one.external:
@@ -262,7 +262,7 @@ def _same_group(group: Sequence[Server], one: Server) -> bool:
 
 
 def _may_follow(group: Sequence[Server], one: Server) -> bool:
-    """Whether a node may follow this group's leader."""
+    """Whether a node may be a worker of this group."""
     first = group[0]
     return (
         not first.follows

@@ -1,4 +1,4 @@
-"""The proxy of a deployment, from the command that starts it."""
+"""Reads the command that starts a proxy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clusters.importing.scripts import Script
 from entrypoints.inputs.arguments import parse, render, value_of
 from entrypoints.launch.proxy import PORT
 
-# Scripts of vllm-ascend whose servers follow from the cluster.
+# Scripts of vllm-ascend. Their servers follow from the cluster.
 _EXAMPLES = (
     "load_balance_proxy_server_example.py",
     "load_balance_proxy_layerwise_server_example.py",
@@ -30,12 +30,12 @@ _DERIVED = (
     "--port",
     "--vllm-pd-disaggregation",
 )
-# What the entrypoint gives by itself.
+# Flags that the entrypoint sets itself.
 _ALWAYS = {"--host": ("0.0.0.0",), "--kv-connector": ("nixl",)}
 
 
 def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
-    """`proxy:` of the cluster file, None for a program that the image does not have."""
+    """`proxy:` of the cluster file, or None for a program that is not in the image."""
     program = PurePath(script.words[0]).name
     if program != "vllm-router" and program not in _EXAMPLES:
         return None

@@ -1,4 +1,4 @@
-"""`invoke import`: from files to files."""
+"""`invoke import`: reads scripts, writes recipes and cluster files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGE = re.compile(r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+(?:rc\d+)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; empty where it says nothing."""
+    """Options of the command line; empty when not given."""
 
     out: str = ""
     release: str = ""
@@ -38,12 +38,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Imported:
-    """One deployment: its files, what each script became, and what is left to do."""
+    """One deployment: its files, its layout, and notes about the scripts."""
 
     name: str
     files: Files
     layout: Layout
-    verified: Comparison
+    comparison: Comparison
     guesses: tuple[str, ...]
     skipped: tuple[tuple[str, Note], ...]
     doubts: tuple[tuple[str, Note], ...]
@@ -57,21 +57,21 @@ class Imported:
     @property
     def lost(self) -> list[str]:
         unread = (f"{file}:{note.line}: {note.text}" for file, note in self.unread)
-        return list(dict.fromkeys((*unread, *map(str, self.verified.lost))))
+        return list(dict.fromkeys((*unread, *map(str, self.comparison.lost))))
 
 
 def run(paths: Sequence[str], options: Options) -> list[Imported]:
-    """Imports scripts and writes a recipe and a cluster file for each deployment in them.
+    """Import scripts, and write a recipe and a cluster file for each deployment in them.
 
-    Raises UserError where a script cannot be read, holds no server, or a file is there already.
+    Raises UserError when a script cannot be read or starts no server, or when a file exists.
     """
     made = import_all(paths, options)
     root = Path(options.out or ".")
     folders = [root if len(made) == 1 else root / one.name for one in made]
     found = [f / name for f in folders for name in (RECIPE, CLUSTER) if (f / name).exists()]
     if found and not options.force:
-        fix = "give --out with another directory, or --force to replace it"
-        raise UserError([Finding(str(path), "is there already", fix) for path in found], EX_USAGE)
+        fix = "give another directory by --out, or replace it by --force"
+        raise UserError([Finding(str(path), "exists already", fix) for path in found], EX_USAGE)
     done = []
     for one, folder in zip(made, folders, strict=True):
         try:
@@ -80,29 +80,29 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
                 write_atomically(folder / name, text)
         except OSError as error:
             raise user_error(str(error.filename or folder), error.strerror or str(error)) from None
-        done.append(replace(one, folder=folder, verified=_in_folder(one.verified, folder)))
+        done.append(replace(one, folder=folder, comparison=_in_folder(one.comparison, folder)))
     return done
 
 
-def _in_folder(verified: Comparison, folder: Path) -> Comparison:
-    """The findings as those of the file that is written."""
-    findings = tuple(replace(one, file=str(folder / CLUSTER)) for one in verified.findings)
-    return replace(verified, findings=findings)
+def _in_folder(comparison: Comparison, folder: Path) -> Comparison:
+    """The comparison with the name of the written file in its findings."""
+    findings = tuple(replace(one, file=str(folder / CLUSTER)) for one in comparison.findings)
+    return replace(comparison, findings=findings)
 
 
 def texts(one: Imported) -> dict[str, str]:
-    """Both files as text, with what is to be filled in beside what stands for it."""
+    """Both files as text, with comments where a value has to be filled in."""
     notes: dict[str, str] = {}
     machines = one.layout.machines
     places = {text for machine in machines for text in (machine.address, machine.nic)}
     for item in one.open:
         if item.stands in places:
-            notes.setdefault(item.stands, f"to be filled in: {item.name}")
+            notes.setdefault(item.stands, f"to fill in: {item.name}")
     return {RECIPE: write.text(one.files.recipe), CLUSTER: write.text(one.files.cluster, notes)}
 
 
 def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
-    """Every deployment of the inputs, nothing written."""
+    """Import all deployments in the inputs, without writing files."""
     if not paths:
         raise user_error("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
     found = sources.read(paths, options.given or {})
@@ -111,7 +111,7 @@ def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
         made += _import_source(source, options)
     if not made:
         fix = "give scripts that run `vllm serve`"
-        raise user_error(", ".join(paths), "no server is started in it", fix, EX_DATAERR)
+        raise user_error(", ".join(paths), "starts no server", fix, EX_DATAERR)
     return _unique_names(made)
 
 
@@ -134,7 +134,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
     release, said = _release(scripts, options)
     known, own = _catalogue(release, serving)
     release = release or own
-    guesses = [said or f"release {release}: nothing says which; the scripts fit it"]
+    guesses = [said or f"release {release}: not stated, but the scripts fit it"]
     read = {one: servers.read(one, known) for one in dict.fromkeys(serving)}
     for deployment in _deployments(source, scripts, read):
         those, workers = _ray(deployment, [read[one] for one in deployment if one.kind == SERVER])
@@ -146,7 +146,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
             layout, _name(source, those, options), release, platform, _repository(image), proxy
         )
         unread = [
-            (one.script.file, Note(one.script.line, f"{word}: belongs to no flag"))
+            (one.script.file, Note(one.script.line, f"{word}: does not belong to a flag"))
             for one in those
             for word in one.stray
         ]
@@ -154,7 +154,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
             name=files.cluster["name"],
             files=files,
             layout=layout,
-            verified=compare(files, layout, known),
+            comparison=compare(files, layout, known),
             guesses=(*guesses, why),
             skipped=(*source.skipped, *others),
             doubts=(
@@ -167,7 +167,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
 
 
 def _ray(scripts: Sequence[Script], those: list[Server]) -> tuple[list[Server], list[Server]]:
-    """The servers, with what the head of a Ray cluster is given, and the cluster's workers."""
+    """The servers, with the settings of the Ray head, and the workers of the Ray cluster."""
     starts = [one for one in scripts if one.kind == RAY]
     heads = [one for one in starts if "--head" in one.words]
     runs = next((i for i, one in enumerate(those) if one.ray), 0)
@@ -177,7 +177,7 @@ def _ray(scripts: Sequence[Script], those: list[Server]) -> tuple[list[Server], 
 
 
 def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
-    """The release that is asked for, or that an image names; and who says so."""
+    """The release of --release or of an image, and the text that says so."""
     names = data.names("releases")
     if options.release:
         if options.release not in names:
@@ -193,7 +193,7 @@ def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
 
 
 def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:
-    """The catalogue of the release, or of the one that knows most of what the scripts use."""
+    """The catalogue of the release, else of the one that knows most flags of the scripts."""
     default = data.read(data.path_of("defaults.yaml"))["release"]
     choices = [release] if release else [default, *reversed(data.names("releases"))]
     best: tuple[int, Catalogue, str] | None = None
@@ -201,12 +201,12 @@ def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]
         made = stack.release(name, [])
         assert made is not None
         known = catalogue.load(made)
-        strange = {
+        unknown = {
             w for one in serving for w in servers.unknown_names(servers.read(one, known), known)
         }
-        if best is None or len(strange) < best[0]:
-            best = (len(strange), known, name)
-        if not strange:
+        if best is None or len(unknown) < best[0]:
+            best = (len(unknown), known, name)
+        if not unknown:
             break
     assert best is not None
     return best[1], best[2]
@@ -229,7 +229,7 @@ def _platform(
             return "a3", f"platform a3: the devices at {one.at}"
     if source.devices:
         platform = "a3" if source.devices > 8 else "a2"
-        return platform, f"platform {platform}: {source.devices} NPUs a node"
+        return platform, f"platform {platform}: {source.devices} NPUs on each node"
     for server in those:
         local = server.numbers.get("dp_local", server.numbers.get("dp", 1))
         nodes = server.numbers.get("nnodes", 1)
@@ -241,7 +241,7 @@ def _platform(
     if "a3" in words or "a2" in words:
         platform = "a3" if "a3" in words else "a2"
         return platform, f"platform {platform}: the document's titles"
-    return "a3", "platform a3: nothing says which"
+    return "a3", "platform a3: not stated, the default"
 
 
 def _repository(image: str) -> str:
@@ -260,7 +260,7 @@ def _name(source: Source, those: Sequence[Server], options: Options) -> str:
 def _proxy(
     scripts: Sequence[Script], layout: Layout
 ) -> tuple[dict[str, Any] | None, list[tuple[str, Note]]]:
-    """The proxy, and the commands of others."""
+    """The proxy, and notes about commands of others."""
     made, others = None, []
     roles = {group.role for group in layout.groups}
     for one in scripts:
@@ -270,7 +270,7 @@ def _proxy(
         if found and made is None and {"prefill", "decode"} <= roles:
             made = dict(found)
         else:
-            why = "another proxy" if found else "a proxy that the image does not have"
+            why = "another proxy" if found else "a proxy that is not in the image"
             others.append((one.file, Note(one.line, f"{one.words[0]}: {why}")))
     return made, others
 
@@ -281,7 +281,7 @@ def _proxy(
 def _deployments(
     source: Source, scripts: Sequence[Script], read: Mapping[Script, Server]
 ) -> list[list[Script]]:
-    """The scripts of each deployment; of a document those that follow each other."""
+    """The scripts of each deployment; in a document, consecutive ones."""
     if not source.apart:
         return [list(scripts)]
     made: list[list[Script]] = []

@@ -1,4 +1,4 @@
-"""What a script starts: each server, ray or proxy command with the variables it would get."""
+"""The commands that a script starts: servers, Ray nodes and proxies, with their variables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LAUNCH = "launch"  # vllm-ascend's launch_online_dp.py, which runs a template on
 class Script:
     """One command that a script starts.
 
-    `env`: variables that it gets; what is not known stays as `$NAME`. `literal`: those in whose
-    value a `$` is itself. `words`: SERVER: what follows `vllm serve`; otherwise the whole command.
-    `unknown`: names in `words` that nothing says. `title`: what a document says above it.
-    `block`: what it stands in; commands of one block run on one machine.
+    `env`: its variables; unknown values stay as `$NAME`. `literal`: variables in whose value a `$`
+    is literal. `words`: of SERVER, those after `vllm serve`; else the whole command.
+    `unknown`: names in `words` without a value. `title`: the heading above it in a document.
+    `block`: its script or code block; commands of one block run on one machine.
     """
 
     file: str
@@ -45,7 +45,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Reading:
-    """`skipped`: lines that say nothing about a server. `doubts`: how odd lines were read."""
+    """`skipped`: lines without meaning for a server. `doubts`: how invalid lines were read."""
 
     scripts: tuple[Script, ...]
     skipped: tuple[Note, ...]
@@ -56,7 +56,7 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][\w-]*)(\+?=)(.*)", re.DOTALL | re.ASCII)
 _SERVER_MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main")
 _PROXIES = re.compile(r".*(?:proxy|router)[\w.-]*\.py|vllm-router")
 _LAUNCHERS = ("launch_online_dp.py", "launch_dp_program.py")
-# What documents write where a reader is to put a value of his own, and names that are given so.
+# Placeholders that documents use for a value of the reader, and names of variables that have one.
 _UNFILLED = re.compile(
     r"|[xX*.]+|<.*>|\.\.\.|(?:your|YOUR|path.to|/path/to).*|(?:[xX]+\.){3}[xX]+"
     r"|\$\(.*|`.*",
@@ -65,11 +65,11 @@ _UNFILLED = re.compile(
 _UNFILLED_NAME = re.compile(
     r"ip|addr|host|nic|if_?name|interface|port|path|model|dir|rank|size", re.IGNORECASE
 )
-# Commands that run another one. What they change in how it runs cannot be told to a container.
+# Commands that run another command. The settings of the latter have no counterpart in a container.
 _WRAPPERS = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
 _TUNING_WRAPPERS = ("numactl", "taskset", "timeout", "nice", "chrt")
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
-# docker run: options that take a value in the next word.
+# Options of docker run whose value is the next word.
 _DOCKER_VALUES = re.compile(
     r"-[ehlmnpuvw]|--(?:env|volume|device|name|net|network|shm-size|workdir|user|hostname|publish"
     r"|privileged=\w+|ulimit|ipc|pid|cap-add|mount|entrypoint|runtime|restart|label|env-file"
@@ -85,7 +85,7 @@ def read(
     title: str = "",
     env: Mapping[str, str] | None = None,
 ) -> Reading:
-    """Reads a script. `given`: values for names, over what the script says; `env`: set before."""
+    """Read a script. `given`: values that replace the script's; `env`: variables set before."""
     reader = _Reader(file, given or {}, title, f"{file}:{line}")
     for name, value in (env or {}).items():
         reader.assign(name, (Part(TEXT, value, True),), export=True)
@@ -115,14 +115,14 @@ class _Reader:
         commands, notes = shell.commands(text, line)
         self.doubts += notes
         serving = {one.blocks[0] for one in commands if one.blocks and _serves(one)}
-        told: set[tuple[str, int]] = set()
+        reported: set[tuple[str, int]] = set()
         for command in commands:
             outer = command.blocks[0] if command.blocks else None
             if outer and outer[0] not in ("{", "("):
-                if outer not in told:
-                    told.add(outer)
+                if outer not in reported:
+                    reported.add(outer)
                     if outer in serving:
-                        note = f"the {outer[0]} is not evaluated; what is in it is read once"
+                        note = f"the {outer[0]} is not evaluated; its body is read once"
                         self.doubts.append(Note(outer[1], note))
                     else:
                         self.skipped.append(Note(outer[1], f"{outer[0]} …"))
@@ -156,7 +156,7 @@ class _Reader:
         if name not in self.given:
             new = self._known(_extending(name, parts))
             if not export and _UNFILLED_NAME.search(name) and is_unfilled(_text_of(new)):
-                new = (Part(NAME, name, True, f"${name}"),)  # to be filled in, by this name
+                new = (Part(NAME, name, True, f"${name}"),)  # to fill in, by this name
             self.values[name] = (*self.values.get(name, ()), *new) if more else new
         if export:
             self.exported.setdefault(name)
@@ -182,7 +182,7 @@ class _Reader:
             if _is_assignment(word, dashes=True):
                 name = _assignment(word)[0]
                 if "-" in name:
-                    note = f"{name} is no name for a shell, which sets nothing here"
+                    note = f"{name} is not a valid name: a shell does not set it"
                     self.doubts.append(Note(word.line, note))
                 self._assign_word(word, command.arrays.get(i), export)
             elif export and re.fullmatch(r"[A-Za-z_]\w*", word.plain):
@@ -191,7 +191,7 @@ class _Reader:
                 self.skipped.append(Note(word.line, f"{words[0].plain} {word.plain}"))
 
     def _runs(self, words: list[Word], before: Sequence[Word]) -> None:
-        """A command that is no assignment, with the assignments before it."""
+        """A command that is not an assignment, with the assignments before it."""
         line = words[0].line
         while words:
             name = PurePath(words[0].plain).name
@@ -252,7 +252,7 @@ class _Reader:
         )
 
     def _filled(self, text: str) -> str:
-        """A text with given values for what it only names: `node_ip`, `1.xx.xx.1`, `<node>`."""
+        """The text with given values in place of `node_ip`, `1.xx.xx.1` and `<node>`."""
         for name, value in self.given.items():
             text = text.replace(f"<{name}>", value)
             if name in text and ("_" in name or "xx" in name):
@@ -267,7 +267,7 @@ class _Reader:
         return other
 
     def _docker(self, words: list[Word]) -> tuple[list[Word], list[Word]]:
-        """The command in a container and its variables; without a server in it, nothing."""
+        """The command in a container and its variables; empty if it starts no server."""
         before, i = [], 2
         while i < len(words) and words[i].plain.startswith("-"):
             word = words[i]
@@ -294,7 +294,7 @@ class _Reader:
     # ---- values ----------------------------------------------------------------------------------
 
     def _known(self, parts: Iterable[Part]) -> tuple[Part, ...]:
-        """The parts with what is known in place of references."""
+        """The parts with known values in place of references."""
         made: list[Part] = []
         for part in parts:
             if part.kind == NAME and part.text in self.values:
@@ -317,7 +317,7 @@ class _Reader:
         return any(p.kind == TEXT and re.search(r"\$[{\w]", p.text) for p in self.values[name])
 
     def _fields(self, word: Word) -> list[Word]:
-        """The words that one word becomes: all of an array, or an unquoted value split."""
+        """The words that one word expands to: of an array, or of an unquoted value."""
         made: list[list[Part]] = [[]]
         for part in word.parts:
             if part.kind == ALL and part.text in self.lists:
@@ -348,7 +348,7 @@ class _Reader:
 
 
 def _extending(name: str, parts: Iterable[Part]) -> Iterator[Part]:
-    """`${NAME:-}` and `${NAME:+:$NAME}` in what is given to NAME itself: both are `$NAME` here."""
+    """Read `${NAME:-}` and `${NAME:+:$NAME}` in an assignment to NAME as `$NAME`."""
     for part in parts:
         if part.kind == NAME and part.text == name and not part.default:
             yield replace(part, default=None, raw=f"${name}")
@@ -359,7 +359,7 @@ def _extending(name: str, parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def is_unfilled(text: str) -> bool:
-    """Whether a value only stands for one that is to be filled in."""
+    """Whether a value is a placeholder to fill in."""
     return _UNFILLED.fullmatch(text) is not None
 
 
@@ -368,7 +368,7 @@ def _text_of(parts: Iterable[Part]) -> str:
 
 
 def abbreviate(words: Sequence[Word], most: int = 6) -> str:
-    """A command as it is listed: its first words."""
+    """The first words of a command."""
     texts = [word.plain.split("\n")[0] for word in words[:most]]
     return " ".join(texts) + (" …" if len(words) > most else "")
 
@@ -396,7 +396,7 @@ def _after(parts: Sequence[Part], count: int) -> tuple[Part, ...]:
 
 
 def _unwrap(words: list[Word]) -> tuple[list[Word], list[Word]]:
-    """The command that a wrapper runs, and the variables that it sets for it."""
+    """The command that a wrapper runs, and the variables that the wrapper sets."""
     name, rest, before = PurePath(words[0].plain).name, words[1:], list[Word]()
     takes = {
         "env": ("-u", "-C"),
@@ -423,7 +423,7 @@ def _unwrap(words: list[Word]) -> tuple[list[Word], list[Word]]:
 
 
 def _kind(words: Sequence[Word]) -> tuple[str, Sequence[Word]]:
-    """What a command is, and its words that matter."""
+    """The kind of a command, and its relevant words."""
     plain = [word.plain for word in words]
     names = [PurePath(text).name for text in plain[:3]]
     if names[:2] == ["vllm", "serve"]:

@@ -1,4 +1,4 @@
-"""What a server's command says: its model, its flags, and its place among other servers."""
+"""Reads a server's command: its model, its flags, and its place among other servers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from entrypoints.inputs.catalogue import Catalogue
 SIDES = {"kv_producer": "prefill", "kv_consumer": "decode"}
 TRANSFER = "--kv-transfer-config"
 RAY = "--distributed-executor-backend"
-# `ray start`: what the entrypoint gives by itself.
+# Flags of `ray start` that the entrypoint sets itself.
 _RAY_DERIVED = ("--head", "--block", "--address", "--port", "--node-ip-address")
 ADDRESSES = ("HCCL_IF_IP", "VLLM_HOST_IP", "LOCAL_IP")
 INTERFACES = ("HCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 LEADERS = ("--data-parallel-address", "--master-addr")
-# Flags of which a whole number is needed to say where a server stands.
+# Flags with a whole number that describe the place of a server.
 _NUMBERS = {
     "tp": "--tensor-parallel-size",
     "pp": "--pipeline-parallel-size",
@@ -39,7 +39,7 @@ _NUMBERS = {
     "master_port": "--master-port",
 }
 SIZES = ("tp", "pp", "pcp", "dp", "dp_local")
-# Flags that a recipe's keys or a node's place stand for.
+# Flags that keys of a recipe or the place of a node replace.
 PLACE = frozenset((*_NUMBERS.values(), *LEADERS, "--headless", "--served-model-name")) - {
     "--master-port"
 }
@@ -57,9 +57,9 @@ _NODE_LOCAL = re.compile(
 class Server:
     """One `vllm serve`. `flags` by canonical name, without the model.
 
-    `own`, `nic` and `leads_at` are the texts by which the script names its address, its interface
-    and its leader's address; empty where it does not. `numbers`: sizes, ranks and ports; `stands`
-    has those that stand for a port which the script leaves open. `stray`: words of no flag.
+    `own`, `nic` and `leads_at`: its address, its interface and its leader's address as the script
+    writes them, or empty. `numbers`: sizes, ranks and ports. `stands`: ports that replace those
+    which the script leaves open. `stray`: words that belong to no flag.
     """
 
     script: Script
@@ -82,7 +82,7 @@ class Server:
 
     @property
     def side(self) -> str:
-        """prefill or decode, by its part in the KV transfer."""
+        """prefill or decode, from its KV transfer; else empty."""
         made = self.transfer
         role = made.get("kv_role") if isinstance(made, dict) else None
         return SIDES.get(role, "") if isinstance(role, str) else ""
@@ -101,7 +101,7 @@ class Server:
 
     @property
     def rank(self) -> int:
-        """What orders the nodes of one group."""
+        """The rank that orders the nodes of a group."""
         numbers = self.numbers
         return numbers.get("dp_rank", numbers.get("start_rank", numbers.get("node_rank", 0)))
 
@@ -132,7 +132,7 @@ class Server:
 
     @property
     def each(self) -> int:
-        """Devices of one data parallel rank."""
+        """The number of devices of one data parallel rank."""
         product = 1
         for size in ("tp", "pp", "pcp"):
             product *= self.numbers.get(size, 1)
@@ -140,7 +140,7 @@ class Server:
 
 
 def read(script: Script, known: Catalogue) -> Server:
-    """A server from its command. What has no meaning is in `notes`."""
+    """Read a server from its command, with notes about meaningless words."""
     notes: list[Note] = []
     words = [_normalized(word, script.line, notes) for word in script.words]
     model = words.pop(0) if words and not arguments.is_flag(words[0]) else ""
@@ -159,9 +159,9 @@ def read(script: Script, known: Catalogue) -> Server:
     model = (given or [model])[-1]
     if extra and any(word in ("...", "…") for word in extra):
         extra = [word for word in extra if word not in ("...", "…")]
-        notes.append(Note(script.line, "... stands for more, which is not there"))
+        notes.append(Note(script.line, "... stands for more arguments, which are missing"))
     if not model:
-        notes.append(Note(script.line, "there is no model"))
+        notes.append(Note(script.line, "no model is given"))
     kept = [flag for flag in flags if flag.name != "--model"]
     merged = arguments.merge({}, kept, known.repeatable)
     merged, numbers, stands = _numbers(merged)
@@ -181,7 +181,7 @@ def read(script: Script, known: Catalogue) -> Server:
 
 
 def ray_node(script: Script, server: Server | None = None) -> Server:
-    """A node of a Ray cluster from its `ray start`; with the server that runs on the head."""
+    """A node of a Ray cluster, from its `ray start` and the server on the head."""
     given = iter(script.words[2:])
     rest: list[str] = []
     known: dict[str, str] = {}
@@ -206,16 +206,16 @@ def ray_node(script: Script, server: Server | None = None) -> Server:
 
 
 def _normalized(word: str, line: int, notes: list[Note]) -> str:
-    """A flag without blanks around it and a third dash, with which vLLM would not know it."""
+    """A flag without surrounding blanks and without a third dash, which vLLM would reject."""
     name = re.fullmatch(r"\s*(?:-+(?=--))?(--?[A-Za-z][\w.-]*)\s*", word)
     if name and word != name[1]:
-        notes.append(Note(line, f"{word!r} is no flag: it is read as {name[1]}"))
+        notes.append(Note(line, f"{word!r} is not a flag: it is read as {name[1]}"))
         return name[1]
     return word
 
 
 def _own_values(flag: Flag, known: Catalogue) -> int:
-    """How many of the values behind a flag are its own; all where the flag is not known."""
+    """How many of the words after a flag are its values; all for an unknown flag."""
     entry = known.options.get(flag.name.partition(".")[0])
     if flag.name in known.negatives:
         return _switch_values(flag)
@@ -226,12 +226,12 @@ def _own_values(flag: Flag, known: Catalogue) -> int:
 
 
 def _switch_values(flag: Flag) -> int:
-    """`--trust-remote-code true` is kept as it stands, for vLLM to refuse; a model is not."""
+    """1 for `--trust-remote-code true`, which vLLM refuses; a model is not a value of a switch."""
     return 1 if flag.values and flag.values[0].lower() in ("true", "false") else 0
 
 
 def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
-    """The numbers among the flags; a port that is left open gets one, which is also told."""
+    """The flags with their numbers; a port that is left open gets a number."""
     made, stands, flags = dict[str, int](), dict[str, str](), dict(flags)
     for size, name in _NUMBERS.items():
         text = arguments.value_of(flags, name)
@@ -258,14 +258,14 @@ def reference_name(text: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether other nodes may reach this one by it."""
+    """Whether a text is an address that other nodes can reach."""
     if _ADDRESS.fullmatch(text) is None or not all(int(n) < 256 for n in text.split(".")):
         return False
     return not text.startswith(("127.", "0."))
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text stands for an address: no name of a host is written so."""
+    """Whether a text is a placeholder for an address; hostnames do not look like this."""
     if (
         text.startswith(("$", "<", "{"))
         or is_unfilled(text)
@@ -276,12 +276,12 @@ def is_placeholder(text: str) -> bool:
 
 
 def is_node_local(text: str) -> bool:
-    """Whether a placeholder means another value in every script, as `local_ip` does."""
+    """Whether a placeholder has another value on each node, as `local_ip` does."""
     return _NODE_LOCAL.fullmatch(reference_name(text)) is not None
 
 
 def fill(server: Server, values: Mapping[str, str], address: str, nic: str) -> Server:
-    """The server with texts replaced where they stand for an address or an interface."""
+    """The server with values in place of placeholders for addresses and interfaces."""
     values = {text: value for text, value in values.items() if text and text != value}
     own = dict.fromkeys(ADDRESSES[:2], address) | dict.fromkeys(INTERFACES, nic)
     env = {
@@ -310,7 +310,7 @@ def _replaced(text: str, values: Mapping[str, str], whole: bool) -> str:
     return text
 
 
-# A variable of the entrypoint that scripts export as well -> the number that says the same.
+# A variable of the entrypoint that scripts also export -> the number with the same meaning.
 _STATED_BY = {
     "TP_SIZE": "tp",
     "PP_SIZE": "pp",
@@ -326,25 +326,25 @@ _STATED_BY = {
 
 
 def states(server: Server, name: str, text: str) -> bool:
-    """Whether a server's command says what a variable of the entrypoint does."""
+    """Whether a server's command has the value of a variable of the entrypoint."""
     if name in _STATED_BY:
         return text == str(server.numbers.get(_STATED_BY[name]))
     names = server.flags.get("--served-model-name", ())
-    said = {
+    stated = {
         "MODEL": (server.model,),
         "SERVED_MODEL_NAME": names[-1].values if names else (),
         "LOCAL_IP": (server.own,),
         "LEADER_IP": (server.leads_at,),
         "NIC": (server.nic,),
     }
-    return text in said.get(name, ())
+    return text in stated.get(name, ())
 
 
 # ---- comparing -----------------------------------------------------------------------------------
 
 
 def same_flags(one: Sequence[Flag] | None, other: Sequence[Flag] | None) -> bool:
-    """Whether two flags say the same: equal texts, or equal JSON."""
+    """Whether two flags are equal, as text or as JSON."""
     if one is None or other is None:
         return one is other
     return len(one) == len(other) and all(
@@ -360,19 +360,15 @@ def _equal(a: str, b: str) -> bool:
     return isinstance(left, (dict, list)) and left == right
 
 
-def words(flags: Mapping[str, tuple[Flag, ...]]) -> list[str]:
-    return arguments.render(dict(flags))
-
-
 def parse_argv(argv: Sequence[str], known: Catalogue) -> tuple[str, Flags]:
-    """Model and flags of a planned command."""
+    """The model and the flags of a planned command."""
     parsed = arguments.parse(argv[3:], known.aliases, [])
     flags = [catalogue.resolve(flag, known) for flag in parsed]
     return argv[2], arguments.merge({}, flags, known.repeatable)
 
 
 def unknown_names(server: Server, known: Catalogue) -> Iterator[str]:
-    """Flags and variables that a release does not have."""
+    """Flags and variables that are unknown in a release."""
     problems: list[Any] = []
     flags = [flag for those in server.flags.values() for flag in those]
     for flag in flags:

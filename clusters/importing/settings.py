@@ -1,4 +1,4 @@
-"""What all servers of an instance, a role or a recipe have in common, and what is left of each."""
+"""The settings of each server, and functions that factor out common ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VISIBLE_DEVICES = "ASCEND_RT_VISIBLE_DEVICES"
 
 _FLAG = re.compile(r"--(?:no-)?[a-z][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-# Flags of the HTTP server: a headless node takes them and does nothing with them.
+# Flags of the HTTP server, which a headless node ignores.
 FRONTEND_FLAGS = frozenset(
     (
         *("--host", "--api-key", "--root-path", "--chat-template", "--response-role"),
@@ -41,13 +41,13 @@ FRONTEND_FLAGS = frozenset(
         *("--disable-fastapi-docs", "--disable-uvicorn-access-log"),
     )
 )
-# Flags that the entrypoint gives to rank 0 alone.
+# Flags that the entrypoint sets for rank 0 only.
 LEADER_FLAGS = ("--api-server-count", "--data-parallel-start-rank")
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What one server needs from the files: flags as arguments, and variables."""
+    """The flags and variables that the files must set for one server."""
 
     machine: Machine
     server: Server
@@ -59,17 +59,17 @@ class ServerSettings:
 def server_settings(
     group: Group, shared_machines: frozenset[str] = frozenset()
 ) -> list[ServerSettings]:
-    """What each server of a group says, but for what its place says already.
+    """The settings of each server of a group, without those that follow from its place.
 
-    `shared_machines`: those with servers of several groups, where `devices:` tells them apart.
+    `shared_machines`: those with servers of several groups, which have `devices:`.
     """
-    leader = group.seats[0].machine
+    leader = group.members[0].machine
     networked = ROLES[group.role].networked
     found = []
-    for i, seat in enumerate(group.seats):
-        if seat.server is None:
+    for i, member in enumerate(group.members):
+        if member.server is None:
             continue
-        server, machine = seat.server, seat.machine
+        server, machine = member.server, member.machine
         env, own = {}, {}
         for name, text in server.env.items():
             if _follows(name, text, group, i, networked, shared_machines):
@@ -99,12 +99,12 @@ def server_settings(
 
 
 def device_numbers(text: str) -> tuple[int, ...]:
-    """The devices that a variable names, none where it is no list of numbers."""
+    """The device numbers in a variable; empty if it is not a list of numbers."""
     return tuple(map(int, text.split(","))) if re.fullmatch(r"\d+(,\d+)*", text) else ()
 
 
 def shared_devices(group: Group) -> str:
-    """`devices:` of a group on machines that it shares: a range where it is one."""
+    """`devices:` of a group on shared machines, as a range if possible."""
     those = {device_numbers(one.env.get(VISIBLE_DEVICES, "")) for one in group.servers}
     (named,) = those if len(those) == 1 else ((),)
     if len(named) > 2 and named == tuple(range(named[0], named[-1] + 1)):
@@ -115,8 +115,8 @@ def shared_devices(group: Group) -> str:
 def _follows(
     name: str, text: str, group: Group, rank: int, networked: bool, crowded: frozenset[str]
 ) -> bool:
-    """Whether a variable is one that follows from the node or the rank."""
-    machine = group.seats[rank].machine
+    """Whether a variable follows from the node or the rank."""
+    machine = group.members[rank].machine
     if name == VISIBLE_DEVICES:
         own = group.external and text == _rank_devices(group, rank)
         return own or (machine.name in crowded and bool(device_numbers(text)))
@@ -126,7 +126,7 @@ def _follows(
 
 
 def _rank_devices(group: Group, rank: int) -> str:
-    """The devices of an external rank, as the entrypoint numbers them."""
+    """The devices of an external rank, numbered as by the entrypoint."""
     each, place = group.leader.each, rank % group.local
     return ",".join(map(str, range(place * each, (place + 1) * each)))
 
@@ -141,7 +141,7 @@ def _with_references(text: str, machine: Machine, leader: Machine, networked: bo
 
 
 def common(items: Sequence[Mapping[str, V]], equal: Callable[[V, V], bool]) -> dict[str, V]:
-    """What all mappings say alike, in the order of the first."""
+    """The items that all mappings share, in the order of the first."""
     first, *others = items
     return {
         key: value
@@ -162,7 +162,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def recipe_value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
-    """Key and value under `args:`, None where the flag cannot be written so."""
+    """Key and value for `args:`, or None if the flag cannot be written there."""
     if len(those) != 1 or not _FLAG.fullmatch(those[0].name):
         return None
     flag = those[0]
@@ -187,7 +187,7 @@ def recipe_value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
 
 
 def _valid_in_recipe(raw: Any) -> bool:
-    """Whether a recipe takes the value: keys are text, numbers are finite."""
+    """Whether a recipe accepts the value: keys are text, numbers are finite."""
     if isinstance(raw, dict):
         return all(isinstance(key, str) and _valid_in_recipe(item) for key, item in raw.items())
     if isinstance(raw, list):
@@ -207,7 +207,7 @@ def _scalar(text: str) -> Any:
 
 
 def kv_transfer(server: Server, both: bool) -> dict[str, Any]:
-    """`kv_transfer:` of a server: without what its role gives, and the blocks of both sides."""
+    """`kv_transfer:` of a server, without what its role and the sizes of both sides provide."""
     made = server.transfer
     if not isinstance(made, dict):
         return {}
@@ -219,7 +219,7 @@ def kv_transfer(server: Server, both: bool) -> dict[str, Any]:
 def _strip_derived(raw: Mapping[str, Any], both: bool, role: Any) -> dict[str, Any]:
     kept = dict(raw)
     if str(kept.get("kv_connector")).startswith(("Mooncake", "Multi")):
-        for key in ("kv_port", "engine_id"):  # a plan makes text of them
+        for key in ("kv_port", "engine_id"):  # a plan turns them into text
             if isinstance(kept.get(key), str) and re.fullmatch(r"0|[1-9]\d{0,8}", kept[key]):
                 kept[key] = int(kept[key])
     extra = kept.get(EXTRA)
@@ -244,7 +244,7 @@ def _without_role(part: Mapping[str, Any], role: Any) -> dict[str, Any]:
 
 
 def common_nested(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all mappings say alike, also within mappings."""
+    """The items that all mappings share, also within nested mappings."""
     first, *others = items
     made = {}
     for key, value in first.items():
@@ -261,7 +261,7 @@ def common_nested(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def subtract_nested(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole without what the part says already."""
+    """The whole without the items of the part, also within nested mappings."""
     made = {}
     for key, value in whole.items():
         if key not in part:
@@ -276,7 +276,7 @@ def subtract_nested(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[s
 
 
 def sizes(server: Server, group: Group) -> dict[str, int]:
-    """`sizes:` of a server: those that it gives."""
+    """`sizes:` of a server."""
     made = {size: server.numbers[size] for size in SIZES if size in server.numbers}
     if group.external:
         made["dp_local"] = group.local
@@ -284,5 +284,5 @@ def sizes(server: Server, group: Group) -> dict[str, int]:
     nodes = len(group.machines)
     dp = made.get("dp", 1)
     if local and dp > 1 and local * nodes == dp and ROLES[group.role].networked:
-        del made["dp_local"]  # it follows
+        del made["dp_local"]  # derived
     return made

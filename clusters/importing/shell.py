@@ -1,9 +1,9 @@
-"""The words of a shell script, with what a shell would replace in them still to be seen.
+"""Reads the words of a shell script, and keeps the references that a shell would replace.
 
-A reader of its own: bashlex drops how a word was quoted and gives up at the first line that is
-not shell, and a tree of tree-sitter-bash ends a command where published scripts only forgot a
-backslash. Those are read here as they were meant, with a note: a comment or an empty line between
-continued lines, blanks after the backslash, a missing backslash before a flag.
+A separate parser, because bashlex drops quotes and stops at the first line that is not shell, and
+tree-sitter-bash ends a command at a forgotten backslash, which published scripts often have. This
+one corrects such mistakes, with a note: a comment or an empty line between continued lines, blanks
+after the backslash, a missing backslash before a flag.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CODE = "code"  # $(…), `…`, $((…)), ${NAME%…}: not evaluated
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a word. `raw`: as it stands in the script. `default`: of `${NAME:-default}`."""
+    """A piece of a word. `raw`: its text in the script. `default`: of `${NAME:-default}`."""
 
     kind: str
     text: str
@@ -37,19 +37,19 @@ class Word:
 
     @property
     def plain(self) -> str:
-        """The word with every reference as it stands in the script."""
+        """The word with references as in the script."""
         return "".join(part.text if part.kind == TEXT else part.raw for part in self.parts)
 
     @property
     def bare(self) -> str:
-        """The word if it is one unquoted text, as keywords and operators are, else nothing."""
+        """The word if it is a single unquoted text, as keywords are; else empty."""
         one = self.parts[0] if len(self.parts) == 1 else None
         return one.text if one and one.kind == TEXT and not one.quoted else ""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something about a line that its author should know."""
+    """A note about a line for its author."""
 
     line: int
     text: str
@@ -57,7 +57,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command. `array`: words of `NAME=(…)` by the place of the assignment's word.
+    """A simple command. `arrays`: words of `NAME=(…)` by the index of the assignment.
 
     `blocks`: the compound commands around it, outermost first, as (keyword, line).
     """
@@ -76,7 +76,7 @@ _SPECIAL = "0123456789@*#?$!-"
 _OPERATORS = ("&&", "||", ";;", "|&", ";", "&", "|", "(", ")", "\n")
 _REDIRECT = re.compile(r"\d*(?:<<<|<<-?|<>|<&|>&|>>|>\||&>>|&>|<(?!\()|>(?!\())-?")
 _ANGLE = re.compile(r"<[A-Za-z][\w .:/-]*>(?=[\s\"'/:,;\\]|\Z)")
-_GOES_ON = re.compile(r"""--?[A-Za-z]|['"]?\{\s*["\\]""")
+_CONTINUATION = re.compile(r"""--?[A-Za-z]|['"]?\{\s*["\\]""")
 _OPENS = ("if", "for", "while", "until", "case", "select")
 _CLOSES = ("fi", "done", "esac", "}")
 _WITHIN = ("then", "else", "elif", "do", "!", "time")
@@ -90,18 +90,18 @@ class Lexer:
         self.at = 0
         self.line = line
         self.notes: list[Note] = []
-        self.bodies: list[tuple[str, bool]] = []  # of here documents that begin at the next line
+        self.bodies: list[tuple[str, bool]] = []  # of here documents that start on the next line
         self.words = 0  # of the command so far
-        self.arrays = 0  # brackets of NAME=(…) that are open
+        self.arrays = 0  # open parentheses of NAME=(…)
 
     def tokens(self) -> Iterator[Word | str]:
-        """Words, and operators as text. Redirections and here documents are left out."""
+        """Yield words, and operators as text, without redirections and here documents."""
         while True:
             self._blanks()
             if self.at >= len(self.text):
                 return
             if self.text.startswith("\n", self.at):
-                if self.words and not self.arrays and self._goes_on():
+                if self.words and not self.arrays and self._continues():
                     continue
                 self._move(1)
                 self._skip_bodies()
@@ -136,14 +136,14 @@ class Lexer:
         return passed
 
     def _blanks(self) -> None:
-        """Passes blanks, continued lines and a comment; not the end of a line."""
+        """Skip blanks, continued lines and a comment, but not the end of a line."""
         while self.at < len(self.text):
             match = re.compile(r"[ \t\u00a0\u3000]+|\\\n").match(self.text, self.at)
             if match:
                 self._move(len(match[0]))
                 continue
             match = re.compile(r"\\[ \t]*(?=#|\Z)|\\[ \t]+\n").match(self.text, self.at)
-            if match:  # what was meant as a continued line, or the end of the text
+            if match:  # an intended continuation, or the end of the text
                 if len(match[0]) > 1:
                     self.notes.append(Note(self.line, "something follows the backslash"))
                 self._move(len(match[0]))
@@ -154,13 +154,13 @@ class Lexer:
                 continue
             return
 
-    def _goes_on(self) -> bool:
-        """Whether the next line is meant to belong to this command: it begins with a flag.
+    def _continues(self) -> bool:
+        """At the end of a line: whether the next line continues the command, with a flag.
 
-        At the end of a line. Passes everything up to there when it does.
+        Skips everything up to there if so.
         """
         match = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\\?\n)+[ \t]*").match(self.text, self.at)
-        if not match or self.bodies or not _GOES_ON.match(self.text, match.end()):
+        if not match or self.bodies or not _CONTINUATION.match(self.text, match.end()):
             return False
         between = match[0]
         here = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at].strip()
@@ -169,7 +169,7 @@ class Lexer:
             why = "a comment ends the command"
         elif not here or between.count("\n") > 1:
             why = "an empty line ends the command"
-        self.notes.append(Note(self.line, f"{why}; it is read on"))
+        self.notes.append(Note(self.line, f"{why}; reading goes on"))
         self._move(len(between))
         return True
 
@@ -219,7 +219,7 @@ class Lexer:
                 if re.compile(r"\\(?:\n[ \t]|[ \t]+(?:\n|#)|[ \t]*\Z)").match(self.text, self.at):
                     break
                 if re.compile(r"\\\n-").match(self.text, self.at):
-                    note = "no blank before the backslash, nor after: a shell joins both words"
+                    note = "no blank before or after the backslash: a shell joins both words"
                     self.notes.append(Note(self.line, note))
                     break
                 if self.text.startswith("\\\n", self.at):
@@ -233,14 +233,14 @@ class Lexer:
             elif char in "$`":
                 _add(parts, self._reference(False))
             elif char == "{" and (bare := self._json()):
-                self.notes.append(Note(line, "JSON without quotes: a shell takes it apart"))
+                self.notes.append(Note(line, "JSON without quotes: a shell splits it"))
                 _add(parts, Part(TEXT, self._move(len(bare)), True))
             else:
                 _add(parts, Part(TEXT, self._move(1)))
         return Word(tuple(parts), line)
 
     def _json(self) -> str:
-        """A JSON object that stands here without quotes around it, else nothing."""
+        """An unquoted JSON object at this place, else empty."""
         if not re.compile(r'\{\s*"').match(self.text, self.at):
             return ""
         try:
@@ -250,7 +250,7 @@ class Lexer:
         return self.text[self.at : end] if isinstance(made, dict) and made else ""
 
     def _angle(self) -> Part | None:
-        """`<node0_ip>`: not shell, but what documents write for a value to be filled in."""
+        """`<node0_ip>`: not shell, but a placeholder in documents."""
         match = _ANGLE.match(self.text, self.at)
         return Part(TEXT, self._move(len(match[0]))) if match else None
 
@@ -261,7 +261,7 @@ class Lexer:
         while self.at < len(self.text) and self.text[self.at] != "'":
             self._move(2 if escapes and self.text[self.at] == "\\" else 1)
         if self.at >= len(self.text):
-            self.notes.append(Note(line, "a ' opens here and is never closed"))
+            self.notes.append(Note(line, "a ' that is never closed"))
         inside = self.text[start : self.at]
         self._move(1)
         return inside
@@ -282,7 +282,7 @@ class Lexer:
             else:
                 _add(parts, Part(TEXT, self._move(1), True))
         if self.at >= len(self.text):
-            self.notes.append(Note(line, 'a " opens here and is never closed'))
+            self.notes.append(Note(line, 'a " that is never closed'))
         self._move(1)
 
     def _reference(self, quoted: bool) -> Part:
@@ -313,7 +313,7 @@ class Lexer:
         return Part(CODE, raw, quoted, raw)
 
     def _until_closed(self, close: str) -> None:
-        """Passes everything up to the matching bracket, and it."""
+        """Skip everything up to and including the matching bracket."""
         opening = {")": "(", "}": "{"}[close]
         depth = 1
         while self.at < len(self.text) and depth:
@@ -330,7 +330,7 @@ class Lexer:
 
 
 def _add(parts: list[Part], part: Part) -> None:
-    """Puts a part at the end, joined with a text like it before."""
+    """Append a part, or join it with a similar text before it."""
     last = parts[-1] if parts else None
     if last and last.kind == part.kind == TEXT and last.quoted == part.quoted:
         part = Part(TEXT, last.text + part.text, part.quoted)
@@ -354,12 +354,12 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v
 
 
 def _ansi(text: str) -> str:
-    """What stands in `$'…'`."""
+    """The text of `$'…'`."""
     return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), text, flags=re.DOTALL)
 
 
 def within(text: str) -> tuple[Part, ...]:
-    """The parts of what stands behind `:-` in a reference; blanks belong to it."""
+    """The parts of a default value after `:-`, including blanks."""
     lexer = Lexer(text)
     parts: list[Part] = []
     while lexer.at < len(text):
@@ -371,7 +371,7 @@ def within(text: str) -> tuple[Part, ...]:
 
 
 def commands(text: str, line: int = 1) -> tuple[list[Command], list[Note]]:
-    """The simple commands of a script in order, and what there is to say about its lines."""
+    """The simple commands of a script in order, and notes about its lines."""
     lexer = Lexer(text, line)
     found: list[Command] = []
     blocks: list[tuple[str, int]] = []

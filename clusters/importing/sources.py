@@ -1,22 +1,23 @@
-"""Where scripts come from: shell files, the blocks of a document, and the YAML of nightly tests."""
+"""Reads scripts from shell files, from code blocks of documents, and from YAML of nightly tests."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from clusters.importing import scripts as reading
+from clusters.importing import scripts
 from clusters.importing.external_dp import Ranks
-from clusters.importing.scripts import Script
+from clusters.importing.scripts import Reading, Script
 from clusters.importing.shell import Note
 from common.errors import EX_DATAERR, Finding, UserError
 
-# The fences of a block, and the languages that are shell (or say nothing).
+# The fences of a block, and the languages that are shell or unspecified.
 _FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)
 _SHELL = re.compile(
     r"(?:\{[\w:-]+\}\s*)?(?:|shell|bash|sh|zsh|console|text|txt|\(?python\)?)(?:\s.*)?",
@@ -34,8 +35,8 @@ _NIGHTLY = ("deployment", "templates", "test_cases")
 class Source:
     """Scripts of one input, in order.
 
-    `apart`: they need not belong together, as in a document. `name`: what its author calls it.
-    `devices`: NPUs of a node, 0 where it is not said. `sections`: of each script, for a document.
+    `apart`: they may belong to several deployments, as in a document. `name`: of its file.
+    `devices`: NPUs on each node, 0 if unknown. `sections`: of each script, for a document.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Source:
 
 
 def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
-    """All inputs: shell files together are one source, a document and a YAML file one each.
+    """Read all inputs: shell files are one source together, other files one or more each.
 
     Raises UserError with every file that cannot be read.
     """
@@ -68,7 +69,7 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
         elif path.suffix.lower() in (".yaml", ".yml"):
             found += _yaml(text, str(path), own, problems)
         else:
-            plain.append(_script(text, str(path), own))
+            plain.append(_source(str(path), [scripts.read(text, str(path), given=own)]))
     if problems:
         raise UserError(problems, EX_DATAERR)
     if plain:
@@ -82,7 +83,7 @@ def _files(paths: Iterable[str], problems: list[Finding]) -> Iterator[Path]:
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if one.suffix in (".sh", ".bash"))
             if not inside:
-                problems.append(Finding(text, "has no shell script", "give the files themselves"))
+                problems.append(Finding(text, "has no shell scripts", "give the files themselves"))
             yield from inside
         else:
             yield path
@@ -98,13 +99,14 @@ def _given(given: Mapping[str, str], path: Path) -> dict[str, str]:
     return own
 
 
-def _script(text: str, file: str, given: Mapping[str, str]) -> Source:
-    made = reading.read(text, file, given=given)
+def _source(file: str, readings: Iterable[Reading], name: str = "", devices: int = 0) -> Source:
+    readings = tuple(readings)
     return Source(
-        Path(file).stem,
-        made.scripts,
-        tuple((file, note) for note in made.skipped),
-        tuple((file, note) for note in made.doubts),
+        name or Path(file).stem,
+        tuple(one for reading in readings for one in reading.scripts),
+        tuple((file, note) for reading in readings for note in reading.skipped),
+        tuple((file, note) for reading in readings for note in reading.doubts),
+        devices=devices,
     )
 
 
@@ -123,31 +125,18 @@ def _joined(sources: list[Source]) -> Source:
 
 
 def _document(text: str, file: str, given: Mapping[str, str]) -> Source:
-    scripts: list[Script] = []
-    skipped: list[tuple[str, Note]] = []
-    doubts: list[tuple[str, Note]] = []
+    readings: list[Reading] = []
     sections: dict[str, str] = {}
     for block, line, title, section in _blocks(text):
-        made = reading.read(block, file, line, given, title)
-        if not made.scripts:
-            continue
-        for one in made.scripts:
-            sections[one.at] = section
-        scripts += made.scripts
-        skipped += [(file, note) for note in made.skipped]
-        doubts += [(file, note) for note in made.doubts]
-    return Source(
-        Path(file).stem,
-        tuple(scripts),
-        tuple(skipped),
-        tuple(doubts),
-        apart=True,
-        sections=sections,
-    )
+        made = scripts.read(block, file, line, given, title)
+        if made.scripts:
+            readings.append(made)
+            sections.update((one.at, section) for one in made.scripts)
+    return replace(_source(file, readings), apart=True, sections=sections)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, int, str, str]]:
-    """Text, first line, title and section of every fenced block that may be shell."""
+    """(text, first line, title, section) of every fenced block that may be shell."""
     lines = text.splitlines()
     section, title, levels = "", "", dict[int, str]()
     i = 0
@@ -169,7 +158,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, str, str]]:
         while end < len(lines) and lines[end].strip(" \t>") != fence["fence"]:
             end += 1
         if info.startswith("{") and not _SHELL.fullmatch(info):
-            i = start  # a directive that may hold blocks of its own: tabs, notes
+            i = start  # a directive that may contain blocks, such as tabs or notes
             continue
         if _SHELL.fullmatch(info):
             while start < end and re.match(r"\s*:[\w-]+:", lines[start]):
@@ -187,7 +176,7 @@ def _prompt(line: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as the tests read it, except that numbers and dates stay as they are written."""
+    """YAML in which numbers, booleans and dates stay text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -205,7 +194,7 @@ def _yaml(
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{file}:{mark.line + 1}" if mark else file
-        problems.append(Finding(at, f"is no YAML: {getattr(error, 'problem', error)}"))
+        problems.append(Finding(at, f"is not YAML: {getattr(error, 'problem', error)}"))
         return
     for node, raw in zip(nodes, documents, strict=True):
         if not isinstance(raw, dict):
@@ -223,7 +212,7 @@ def _yaml(
 
 
 def _lines(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """The line of everything, by its path."""
+    """The path and the line of every node."""
     yield path, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -239,14 +228,14 @@ def _texts(raw: Any) -> dict[str, str]:
 
 
 def _command(raw: Any) -> str:
-    """A command that is given as text or as a list of words, in which names are replaced."""
+    """A command as text, from text or a list of words."""
     if isinstance(raw, list):
         return " ".join(_quoted(str(word)) for word in raw)
     return str(raw or "")
 
 
 def _quoted(word: str) -> str:
-    """Quoted for a shell, except for `$NAME`."""
+    """The word quoted for a shell, but for `$NAME`."""
     return '"' + re.sub(r'["\\`]', r"\\\g<0>", word) + '"'
 
 
@@ -255,7 +244,7 @@ def _number(raw: Any, otherwise: int = 0) -> int:
 
 
 def _networked(env: Mapping[str, str], address: str) -> dict[str, str]:
-    """What the tests set on every node of several."""
+    """The variables with those that the tests set on each of several nodes."""
     own = {"HCCL_IF_IP": address}
     own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "HCCL_SOCKET_IFNAME"), "$nic")
     return {**own, **env}
@@ -269,27 +258,23 @@ def _served(
     values: Mapping[str, str],
     env: Mapping[str, str],
     title: str,
-) -> reading.Reading:
-    """A server of the tests, in whose command every variable is known."""
+) -> Reading:
+    """Read a server of the tests, in whose command every variable is known."""
     if not _STARTS.match(command):
         command = f"vllm serve {_quoted(model)} {command}"
     known = {**env, **values}
     env = {name: _filled(text, values) for name, text in env.items()}
-    made = reading.read(_filled_command(command, known), file, line, title=title, env={})
-    scripts = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
-    return replace(made, scripts=scripts)
+    made = scripts.read(_filled(command, known, times=3), file, line, title=title, env={})
+    servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
+    return Reading(servers, (), made.doubts)
 
 
 _NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    """The tests replace a name in a variable once, and leave those that they do not know."""
-    return _NAME.sub(lambda m: values.get(m[1] or m[2], m[0]), text)
-
-
-def _filled_command(text: str, values: Mapping[str, str]) -> str:
-    for _ in range(3):
+def _filled(text: str, values: Mapping[str, str], times: int = 1) -> str:
+    """Replace known names: as the tests do, once in variables and three times in commands."""
+    for _ in range(times):
         text = _NAME.sub(lambda m: values.get(m[1] or m[2], m[0]), text)
     return text
 
@@ -297,13 +282,12 @@ def _filled_command(text: str, values: Mapping[str, str]) -> str:
 def _deployment(
     raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
 ) -> Source:
-    """One node after the other, with variables that all have."""
+    """One node after the other, with common variables."""
     common, hosts = _texts(raw.get("env_common")), raw.get("cluster_hosts") or []
     apart = raw.get("disaggregated_prefill") or {}
     prefill = [_number(i, -1) for i in apart.get("prefiller_host_index") or ()]
     decode = [_number(i, -1) for i in apart.get("decoder_host_index") or ()]
-    made: list[Script] = []
-    notes: list[tuple[str, Note]] = []
+    readings: list[Reading] = []
     ips = [
         str(hosts[i]) if i < len(hosts) else f"NODE_{i}_IP" for i in range(len(raw["deployment"]))
     ]
@@ -320,20 +304,18 @@ def _deployment(
             **given,
         }
         env = {**common, **_texts(node.get("envs")), **_texts(node.get("env_extend"))}
-        read = _served(
-            _command(node.get("server_cmd")),
-            str(raw.get("model", "")),
-            file,
-            lines.get(("deployment", i, "server_cmd"), lines[("deployment", i)]),
-            values,
-            _networked(env, ips[i]),
-            f"node {i}",
+        readings.append(
+            _served(
+                _command(node.get("server_cmd")),
+                str(raw.get("model", "")),
+                file,
+                lines.get(("deployment", i, "server_cmd"), lines[("deployment", i)]),
+                values,
+                _networked(env, ips[i]),
+                f"node {i}",
+            )
         )
-        made += read.scripts
-        notes += [(file, note) for note in read.doubts]
-    return Source(
-        Path(file).stem, tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
-    )
+    return _source(file, readings, devices=_number(raw.get("npu_per_node")))
 
 
 def _templates(
@@ -342,17 +324,13 @@ def _templates(
     """External data parallel: a template and the ranks of each node."""
     config = {str(one.get("node_index", i)): one for i, one in enumerate(raw.get("config") or ())}
     hosts = raw.get("cluster_hosts") or []
-    made: list[Script] = []
-    notes: list[tuple[str, Note]] = []
+    readings: list[Reading] = []
     for i, template in enumerate(raw["templates"]):
         index = str(template.get("node_index", i))
         own = config.get(index, {})
         address = str(hosts[int(index)]) if int(index) < len(hosts) else f"NODE_{index}_IP"
         env = {**_texts(raw.get("env_common")), **_texts(template.get("envs"))}
-        others = (_number(own.get(f"{kind}_size"), 1) for kind in ("cp", "sp", "pp"))
-        devices = _number(own.get("tp_size"), 1)
-        for size in others:
-            devices *= size
+        kinds = ("cp", "sp", "pp")
         ranks = Ranks(
             dp=_number(own.get("dp_size"), 1),
             tp=_number(own.get("tp_size"), 1),
@@ -361,77 +339,70 @@ def _templates(
             address=str(own.get("dp_address", address)),
             rpc_port=str(own.get("dp_rpc_port", "")),
             port=_number(own.get("port_start"), 7100),
-            devices=devices,
+            devices=prod(_number(own.get(f"{kind}_size"), 1) for kind in ("tp", *kinds)),
         )
-        for _, place in ranks.places():
+        for place in ranks.places():
             values = {
                 **place,
-                **{
-                    f"{kind.upper()}_SIZE": str(own.get(f"{kind}_size", 1))
-                    for kind in ("cp", "sp", "pp")
-                },
+                **{f"{kind.upper()}_SIZE": str(own.get(f"{kind}_size", 1)) for kind in kinds},
                 "LOCAL_IP": given.get(address, address),
                 "DP_SIZE_LOCAL": str(ranks.local),
                 **{f"NODE_{n}_IP": given.get(f"NODE_{n}_IP", f"NODE_{n}_IP") for n in range(64)},
                 **given,
             }
             values["DP_ADDRESS"] = _filled(values["DP_ADDRESS"], values)
-            env_filled = _networked(
-                {k: _filled(v, values) for k, v in env.items()}, values["LOCAL_IP"]
+            filled = {name: _filled(text, values) for name, text in env.items()}
+            readings.append(
+                _served(
+                    _command(template.get("server_cmd_template")),
+                    str(raw.get("model", "")),
+                    file,
+                    lines.get(("templates", i, "server_cmd_template"), lines[("templates", i)]),
+                    values,
+                    _networked(filled, values["LOCAL_IP"]),
+                    f"node {index}, rank {place['DP_RANK']}",
+                )
             )
-            read = _served(
-                _command(template.get("server_cmd_template")),
-                str(raw.get("model", "")),
-                file,
-                lines.get(("templates", i, "server_cmd_template"), lines[("templates", i)]),
-                values,
-                env_filled,
-                f"node {index}, rank {place['DP_RANK']}",
-            )
-            made += read.scripts
-            notes += [(file, note) for note in read.doubts]
-    return Source(
-        Path(file).stem, tuple(made), (), tuple(notes), devices=_number(raw.get("npu_per_node"))
-    )
+    return _source(file, readings, devices=_number(raw.get("npu_per_node")))
 
 
 def _cases(
     raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
 ) -> Iterator[Source]:
-    """Tests of one node, each on its own."""
+    """Tests of one node, each independent of the others."""
     for i, case in enumerate(raw["test_cases"]):
         if not isinstance(case, dict):
             continue
         commands: list[tuple[tuple[Any, ...], Any]] = [(("server_cmd",), case.get("server_cmd"))]
-        if case.get("epd_server_cmds"):
-            those = enumerate(case["epd_server_cmds"])
-            commands = [(("epd_server_cmds", n), one) for n, one in those]
-        made: list[Script] = []
-        notes: list[tuple[str, Note]] = []
-        for path, command in commands:
-            text = f"{_command(command)} {_command(case.get('server_cmd_extra'))}"
-            line = lines.get(("test_cases", i, *path), lines[("test_cases", i)])
-            read = _served(
-                text, str(case.get("model", "")), file, line, given, _texts(case.get("envs")), ""
+        if several := case.get("epd_server_cmds"):
+            commands = [(("epd_server_cmds", n), one) for n, one in enumerate(several)]
+        readings = [
+            _served(
+                f"{_command(command)} {_command(case.get('server_cmd_extra'))}",
+                str(case.get("model", "")),
+                file,
+                lines.get(("test_cases", i, *path), lines[("test_cases", i)]),
+                given,
+                _texts(case.get("envs")),
+                "",
             )
-            made += read.scripts
-            notes += [(file, note) for note in read.doubts]
+            for path, command in commands
+        ]
         name = f"{Path(file).stem}-{case.get('name', i)}" if len(raw["test_cases"]) > 1 else ""
-        yield Source(name or Path(file).stem, tuple(made), (), tuple(notes))
+        yield _source(file, readings, name)
 
 
 def _commands(
     raw: Any, file: str, given: Mapping[str, str], lines: Mapping[Any, int]
 ) -> Iterator[Source]:
-    """Any other YAML: every text in it that runs a server, with the nearest `env` around it."""
-    made: list[Script] = []
-    skipped: list[tuple[str, Note]] = []
+    """Any other YAML: each text in it that runs a server, with the nearest `env` around it."""
+    readings = []
     for path, text, env in _serving(raw, (), {}):
-        read = reading.read(text, file, lines.get(path, 1), given, env=env)
-        made += read.scripts
-        skipped += [(file, note) for note in (*read.skipped, *read.doubts)]
-    if made:
-        yield Source(Path(file).stem, tuple(made), tuple(skipped), apart=False)
+        made = scripts.read(text, file, lines.get(path, 1), given, env=env)
+        readings.append(Reading(made.scripts, (*made.skipped, *made.doubts), ()))
+    source = _source(file, readings)
+    if source.scripts:
+        yield source
 
 
 def _serving(

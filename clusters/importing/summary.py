@@ -1,4 +1,4 @@
-"""What `invoke import` says: what was written, what each script became, what is left to do."""
+"""What `invoke import` prints: the written files, the role of each script, the open values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clusters.importing.shell import Note
 from clusters.show.output import HEAD, PLAIN, Line
 from common.errors import ERROR
 
-_MANY = 12  # lines of one kind that are shown
+_MAX_ROWS = 12  # of one kind
 
 
 def lines(made: Sequence[Imported]) -> Iterator[Line]:
-    """The report as text."""
+    """The summary as text."""
     for i, one in enumerate(made):
         if i:
             yield Line("")
@@ -26,46 +26,48 @@ def lines(made: Sequence[Imported]) -> Iterator[Line]:
 
 def _one(one: Imported) -> Iterator[Line]:
     where = one.folder / CLUSTER if one.folder else CLUSTER
-    checked = one.verified
+    result = one.comparison
     yield Line(f"{where}, and {RECIPE} beside it:", style=HEAD)
     for group in one.layout.groups:
-        for row in dict.fromkeys(_seat(one, group, rank) for rank in range(len(group.seats))):
+        for row in dict.fromkeys(
+            _member_line(one, group, rank) for rank in range(len(group.members))
+        ):
             yield Line(row, 1)
     for guess in one.guesses:
         yield Line(guess, 1)
-    yield from _some("to be filled in", _open(one))
-    yield from _some("read as it was meant", _notes(one.doubts), "yellow")
+    yield from _some("to fill in", _open(one))
+    yield from _some("corrected while reading", _notes(one.doubts), "yellow")
     yield from _some("not read", _notes(one.skipped))
-    added = [f"{at}: {' '.join(flags)}" for at, flags in checked.added.items()]
-    yield from _some("in the plan, and not in the script", added)
-    yield from _some("what speaks against starting it", _errors(one), "yellow")
+    added = [f"{at}: {' '.join(flags)}" for at, flags in result.added.items()]
+    yield from _some("in the plan, but not in the script", added)
+    yield from _some("errors of the plan", _errors(one), "yellow")
     yield from _some("lost", one.lost, "red")
-    count = f"{checked.flags} flags and {checked.variables} variables"
+    count = f"{result.flags} flags and {result.variables} variables"
     yield Line(f"{count}, {len(one.lost) or 'none'} lost", 1)
 
 
-def _seat(one: Imported, group: Group, rank: int) -> str:
-    """What a script became; of external ranks of one script and node the same for all."""
-    seat = group.seats[rank]
-    if seat.server is None:
-        return f"{group.name} on {seat.machine.name}: no script is given for it"
-    what = "headless" if seat.server.headless else group.role
-    if seat.server.worker:
+def _member_line(one: Imported, group: Group, rank: int) -> str:
+    """The role of a script; the same text for all external ranks of one script and node."""
+    member = group.members[rank]
+    if member.server is None:
+        return f"{group.name} on {member.machine.name}: no script is given"
+    what = "headless" if member.server.headless else group.role
+    if member.server.worker:
         what = "ray-worker"
     if _as_command(one, group.name, rank):
-        what = "as the command that the script has"
-    place = f"{seat.server.script.at}: {group.name} on {seat.machine.name}, {what}"
+        what = "with the script's own command"
+    place = f"{member.server.script.at}: {group.name} on {member.machine.name}, {what}"
     if group.external:
-        return f"{place}, {group.local} of {len(group.seats)} external ranks"
-    return f"{place}, node {rank} of {len(group.seats)}" if len(group.seats) > 1 else place
+        return f"{place}, {group.local} of {len(group.members)} external ranks"
+    return f"{place}, node {rank} of {len(group.members)}" if len(group.members) > 1 else place
 
 
 def _as_command(one: Imported, group: str, rank: int) -> bool:
-    return bool({group, f"{group}-{rank}"} & set(one.verified.commands))
+    return bool({group, f"{group}-{rank}"} & set(one.comparison.commands))
 
 
 def _open(one: Imported) -> list[str]:
-    return [f"{item.where}: {item.name}, {item.stands} stands for it" for item in one.open]
+    return [f"{item.where}: {item.name}, now {item.stands}" for item in one.open]
 
 
 def _notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
@@ -73,21 +75,21 @@ def _notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
 
 
 def _errors(one: Imported) -> list[str]:
-    """Errors of the plan; its warnings are `invoke cluster.check`'s."""
-    return [str(finding) for finding in one.verified.findings if finding.severity == ERROR]
+    """The errors of the plan; `invoke cluster.check` shows its warnings."""
+    return [str(finding) for finding in one.comparison.findings if finding.severity == ERROR]
 
 
 def _some(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]:
     if rows:
         yield Line(f"{title}:", 1, style)
-        for row in rows[:_MANY]:
+        for row in rows[:_MAX_ROWS]:
             yield Line(row, 2, style)
-        if len(rows) > _MANY:
-            yield Line(f"and {len(rows) - _MANY} more: --format json has all", 2, style)
+        if len(rows) > _MAX_ROWS:
+            yield Line(f"and {len(rows) - _MAX_ROWS} more: --format json shows all", 2, style)
 
 
 def data(made: Sequence[Imported]) -> list[dict[str, Any]]:
-    """The report as data."""
+    """The summary as data."""
     return [
         {
             "name": one.name,
@@ -96,24 +98,24 @@ def data(made: Sequence[Imported]) -> list[dict[str, Any]]:
             "guesses": list(one.guesses),
             "scripts": [
                 {
-                    "script": seat.server.script.at if seat.server else None,
+                    "script": member.server.script.at if member.server else None,
                     "instance": group.name,
-                    "node": seat.machine.name,
+                    "node": member.machine.name,
                     "role": group.role,
                     "rank": rank,
                     "command": _as_command(one, group.name, rank),
                 }
                 for group in one.layout.groups
-                for rank, seat in enumerate(group.seats)
+                for rank, member in enumerate(group.members)
             ],
             "open": [asdict(item) for item in one.open],
             "read_as_meant": _notes(one.doubts),
             "not_read": _notes(one.skipped),
-            "added": {at: list(flags) for at, flags in one.verified.added.items()},
-            "findings": [asdict(finding) for finding in one.verified.findings],
+            "added": {at: list(flags) for at, flags in one.comparison.added.items()},
+            "findings": [asdict(finding) for finding in one.comparison.findings],
             "lost": one.lost,
-            "flags": one.verified.flags,
-            "variables": one.verified.variables,
+            "flags": one.comparison.flags,
+            "variables": one.comparison.variables,
         }
         for one in made
     ]

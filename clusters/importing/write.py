@@ -1,4 +1,4 @@
-"""The recipe and the cluster file of a layout, as data and as text a person would write."""
+"""Writes the recipe and the cluster file of a layout, as data and as readable text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Data = dict[str, Any]
 
 @dataclass
 class Files:
-    """What will be written; verification adds to `cluster` what does not come back otherwise."""
+    """Both files as data; the comparison adds overrides to `cluster`."""
 
     recipe: Data
     cluster: Data
@@ -48,7 +48,7 @@ class Files:
 def build_files(
     layout: Layout, name: str, release: str, platform: str, image: str, proxy: Data | None
 ) -> Files:
-    """Both files. What instances, roles and the recipe have in common stands once."""
+    """Both files, with the common settings of instances and roles factored out."""
     uses = Counter(name for group in layout.groups for name in {m.name for m in group.machines})
     crowded = frozenset(name for name, count in uses.items() if count > 1)
     every = {group.name: server_settings(group, crowded) for group in layout.groups}
@@ -83,7 +83,7 @@ def build_files(
 
 
 def _instance(group: Group, those: Sequence[ServerSettings], both: bool) -> Data:
-    """What holds for every node of an instance, with a recipe's keys."""
+    """The settings of all nodes of an instance, under the keys of a recipe."""
     leader = those[0]
     env = common([one.env for one in those], equal)
     serving = [one for one in those if not one.server.worker]
@@ -118,7 +118,7 @@ def _instance(group: Group, those: Sequence[ServerSettings], both: bool) -> Data
 
 
 def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
-    """Takes out what a recipe refuses; it becomes arguments and overrides, if it can be at all."""
+    """Remove settings that a recipe refuses; the comparison adds them as arguments or overrides."""
     keys = [key for key in _KEYS if key in settings]
     for _ in range(9):
         own = {**dict.fromkeys(roles), role: {key: settings[key] for key in keys}}
@@ -138,7 +138,7 @@ def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
 
 
 def _factor_out(those: Sequence[Data]) -> Data:
-    """Takes what all say alike out of each of them."""
+    """Move the common settings out of each of them."""
     made: Data = {}
     for key in ("nodes", "sizes", "port", "dp_rpc_port"):
         values = [one.get(key) for one in those]
@@ -201,7 +201,7 @@ def _node(machine: Machine, nic: str) -> Any:
 
 
 def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
-    """An instance of the cluster file: where it is, and what no other of its role has."""
+    """An instance of the cluster file: its nodes, and the settings of its own."""
     made: Data = {}
     default = "serve" if group.role in ("single", "leader", "ray-head") else group.role
     if (group.role == "leader" and len(group.machines) == 1) or len(recipe["roles"]) > 1:
@@ -233,7 +233,7 @@ def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: froze
 
 
 def _overrides(group: Group, those: Sequence[ServerSettings], instance: Data) -> None:
-    """What one node has that the others do not."""
+    """Add the settings of single nodes."""
     env = common([one.env for one in those], equal)
     flags = common([one.flags for one in those if not one.server.worker], same_flags)
     for one in those:
@@ -254,7 +254,7 @@ def _overrides(group: Group, those: Sequence[ServerSettings], instance: Data) ->
 
 
 def add_override(instance: Data, node: str, env: Mapping[str, str], words: Iterable[str]) -> None:
-    """Adds to the overrides of a node."""
+    """Add to the overrides of a node."""
     words = list(words)
     if not env and not words:
         return
@@ -272,11 +272,11 @@ _STR = "tag:yaml.org,2002:str"
 
 
 class _PlainText(str):
-    """Text that is read as text wherever it stands, and needs quotes only where YAML does."""
+    """Text under `env:`, which is always text and needs few quotes."""
 
 
 class _Flow(dict):  # type: ignore[type-arg]
-    """A short mapping in one line."""
+    """A short mapping on one line."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -296,7 +296,7 @@ def _represent_plain(dumper: yaml.SafeDumper, text: str) -> Any:
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> Any:
-    """Text that YAML 1.2 would take for something else gets quotes, as PyYAML does for 1.1."""
+    """Quote text that is not text in YAML 1.2; PyYAML does the same for 1.1."""
     resolvers = yaml12.Loader.yaml_implicit_resolvers.get(text[:1], [])
     style = "'" if any(pattern.match(text) for _, pattern in resolvers) else None
     return dumper.represent_scalar(_STR, text, style=style)
@@ -322,7 +322,7 @@ _Dumper.add_representer(
 
 
 def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
-    """A file: a blank line before a key with several lines, comments from `notes` behind values."""
+    """A file with blank lines between long keys, and comments from `notes` after values."""
     pieces: list[str] = []
     for key, value in data.items():
         made = yaml.dump(

@@ -1,1 +1,1 @@
-"""What a compiled cluster looks like: as text, as data, as a picture, beside another one."""
+"""Shows a compiled cluster: findings, plan, diff and topology, as text, data or a picture."""

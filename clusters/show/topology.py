@@ -1,4 +1,4 @@
-"""The topology of a cluster: its machines, containers and links. clusters/show/picture.py draws it."""
+"""The topology of a cluster: machines, containers and links; clusters/show/picture.py draws it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_a_template_and_its_launchers(tmp_path: Path) -> None:
     }
     made, deployment = imported(tmp_path / "out", *scripts(tmp_path, texts))
     assert made.lost == []
-    assert made.verified.commands == ()
+    assert made.comparison.commands == ()
     assert made.files.cluster["instances"]["serve"]["external"] is True
     assert [one.node.address for one in deployment.containers] == ["10.0.0.1"] * 2 + [
         "192.0.2.1"
@@ -129,7 +129,7 @@ def test_a_document_has_several_deployments(tmp_path: Path) -> None:
         for server in group.servers:
             line = DOCUMENT.splitlines()[server.script.line - 1]
             assert line.startswith("vllm serve m")
-    assert [len(item.layout.groups[0].seats) for item in (one, two)] == [1, 2]
+    assert [len(item.layout.groups[0].members) for item in (one, two)] == [1, 2]
 
 
 NIGHTLY = """\
@@ -211,7 +211,7 @@ def test_the_yaml_of_external_data_parallel(tmp_path: Path) -> None:
     files = scripts(tmp_path, {"external.yaml": EXTERNAL})
     made, deployment = imported(tmp_path / "out", *files, given=given)
     assert made.lost == []
-    assert made.verified.commands == ()
+    assert made.comparison.commands == ()
     assert made.files.recipe["env"]["SERVER_PORT"] == "$PORT"
     found = as_flags(command(deployment, "decode-3")[3:])
     assert found["--data-parallel-rank"] == ["3"]

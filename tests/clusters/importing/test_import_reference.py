@@ -51,8 +51,8 @@ def test_the_reference_comes_back(
     files = [SCRIPTS / f"{name}.sh" for name in names]
     made, deployment = imported(tmp_path, *files, given=given)
     assert made.lost == []
-    assert made.verified.added == {}
-    assert made.verified.commands == ()
+    assert made.comparison.added == {}
+    assert made.comparison.commands == ()
     assert made.files.cluster["release"] == "v0.13.0rc1"
     for name, container in cases.items():
         case, argv = CASES[name], command(deployment, container)

@@ -196,7 +196,7 @@ def test_what_a_recipe_cannot_hold_is_an_argument(tmp_path: Path) -> None:
     assert found["--data-parallel-size"] == ["0"]
     assert found["--nnodes"] == ["3"]
     assert environment(deployment, "serve-0")["VLLM-X"] == "1"
-    assert any(f.code == "unknown-flag" for f in made.verified.findings)
+    assert any(f.code == "unknown-flag" for f in made.comparison.findings)
 
 
 def test_a_reference_that_only_one_node_has_is_lost_and_said(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_reference_that_only_one_node_has_is_lost_and_said(tmp_path: Path) -> 
     }
     made, deployment = round_trip(tmp_path, texts)
     assert [text.rpartition("/")[2] for text in made.lost] == ["a:$P", "b:$P"]
-    assert made.verified.commands == ()
+    assert made.comparison.commands == ()
     assert environment(deployment, "serve-1")["Q"] == "/q:$Q"
 
 
