@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from clusters.deployment import Deployment
 from clusters.live.engine import ContainerInfo, parse_time
 from common.terminal import Live
+from common.text import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,11 +57,7 @@ def row(node: str, name: str, info: ContainerInfo | None, log: str = "", reason:
 
 def text(rows: Sequence[Row]) -> str:
     """The rows as a table."""
-    cells = [TITLES, *(one.cells() for one in rows)]
-    widths = [max(len(line[n]) for line in cells) for n in range(len(TITLES) - 1)]
-    return "\n".join(
-        "  ".join([*map(str.ljust, line, widths), line[-1]]).rstrip() for line in cells
-    )
+    return table([TITLES, *(one.cells() for one in rows)])
 
 
 def as_data(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clusters.deployment import Deployment
 from clusters.render import compose, docker
 from clusters.render.kubernetes import lws, ray
-from common.errors import EX_UNAVAILABLE, did_you_mean, user_error
+from common.errors import did_you_mean, user_error
+from common.files import write_output
 
 # From a deployment to file name -> text.
 Renderer = Callable[[Deployment], dict[str, str]]
@@ -30,27 +29,16 @@ def renderer(name: str) -> Renderer:
 
 
 def write(files: Mapping[str, str], out: Path) -> list[Path]:
-    """Put the files into a directory; each is there as a whole or as it was before.
+    """Write the files into a directory, scripts executable.
 
     Raises UserError (69) when one cannot be written.
     """
-    fresh: dict[Path, Path] = {}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            handle, scratch = tempfile.mkstemp(dir=out, prefix=f".{name}-")
-            fresh[out / name] = Path(scratch)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(scratch).chmod(0o755 if text.startswith("#!") else 0o644)
-        for path, scratch_path in fresh.items():
-            scratch_path.replace(path)
-    except OSError as error:
-        for scratch_path in fresh.values():
-            scratch_path.unlink(missing_ok=True)
-        what = f"cannot be written: {error.strerror}"
-        raise user_error(f"--out {out}", what, "another directory", EX_UNAVAILABLE) from None
-    return list(fresh)
+    written = []
+    for name, content in files.items():
+        path = write_output(out / name, content, parents=True)
+        path.chmod(0o755 if content.startswith("#!") else 0o644)
+        written.append(path)
+    return written
 
 
 def text(files: Mapping[str, str]) -> str:

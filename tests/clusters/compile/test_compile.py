@@ -255,7 +255,7 @@ def test_moved_ports_never_meet(groups: list[list[Listening]]) -> None:
     taken = ports.PortAllocator()
     seen: dict[str, list[Span]] = {}
     for group in groups:
-        moves = taken.moves(group, ())
+        moves = taken.reassign(group, ())
         for one in group:
             one.ports = {
                 name: (moves.get(name, span[0]), moves.get(name, span[0]) + span[1] - span[0])

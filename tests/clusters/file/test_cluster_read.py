@@ -179,7 +179,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     (DOCKER, "nic: eth0\n", "nic: eth0\nos: ubuntu\n", 4, "os", "did you mean ubuntu22.04"),
     (DOCKER, "nic: eth0\n", "nic: eth0\nmodel: -x\n", 4, "model", "is no name"),
     (DOCKER, "nic: eth0\n", "nic: eth0\nimage: a b\n", 4, "image", "is no image"),
-    (DOCKER, "nic: eth0\n", "image: {a2: x/y}\n", 3, "image", "none for platform a3"),
+    (DOCKER, "nic: eth0\n", "image: {a2: x/y}\n", 3, "image", "no image for platform a3"),
     (DOCKER, "nic: eth0\n", "image: {a3: x/y, a9: x/z}\n", 3, "image.a9", "unknown"),
     (DOCKER, "platform: a3", "platform: A3", 2, "platform", "known: a2, a3"),
     (DOCKER, "platform: a3\n", "", 1, "platform", "is missing for node1, node2, node3"),
@@ -202,27 +202,41 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
         "weights[1].muont",
         "did you mean mount",
     ),
-    (DOCKER, "/data/weights", "\n- /a\n- {path: /b, mount: /a}", 7, "weights[1]", "mounted at /a"),
+    (
+        DOCKER,
+        "/data/weights",
+        "\n- /a\n- {path: /b, mount: /a}",
+        7,
+        "weights[1]",
+        "/a is mounted twice",
+    ),
     (DOCKER, "10.0.0.11", "10.0.0.256", 7, "nodes.node1", "not an IPv4 address"),
     (DOCKER, "10.0.0.11", "10.0.0.011", 7, "nodes.node1", "not an IPv4 address"),
     (DOCKER, "10.0.0.11", "fe80::1", 7, "nodes.node1", "not an IPv4 address"),
     (DOCKER, "10.0.0.11", '"10.0.0.1\\n"', 7, "nodes.node1", "not an IPv4 address"),
     (DOCKER, "10.0.0.11", "{nic: eth0}", 7, "nodes.node1.address", "is missing"),
     (DOCKER, "10.0.0.11", "[10.0.0.1]", 7, "nodes.node1", "is a list; give text or a mapping"),
-    (DOCKER, "10.0.0.21", "10.0.0.11", 8, "nodes.node2", "address 10.0.0.11, as node1 has"),
+    (DOCKER, "10.0.0.21", "10.0.0.11", 8, "nodes.node2", "same address as node1: 10.0.0.11"),
     (DOCKER, "nic: eth0\n", "nic: eth0\nnic: eth1\n", 4, "nic", "given twice, first at line 3"),
     (DOCKER, "nic: eth1", "devices: 0-", 9, "nodes.node3.devices", "such as 0-7"),
-    (DOCKER, "nic: eth1", "devices: 7-0", 9, "nodes.node3.devices", "end is before its start"),
+    (
+        DOCKER,
+        "nic: eth1",
+        "devices: 7-0",
+        9,
+        "nodes.node3.devices",
+        "range that ends before it starts",
+    ),
     (DOCKER, "nic: eth1", "devices: '0-3,2'", 9, "nodes.node3.devices", "a device twice"),
     (DOCKER, "nic: eth1", "devices: 0-16", 9, "nodes.node3.devices", "no device 16: its platform"),
     (DOCKER, "nic: eth1", "devices: [0, x]", 9, "nodes.node3.devices[1]", "whole number"),
     (DOCKER, "[node1]", "[node4]", 11, "instances.prefill.nodes[0]", "did you mean node3 or"),
     (DOCKER, "[node1]", "[]", 11, "instances.prefill.nodes", "is empty"),
-    (DOCKER, "[node1]", "2", 11, "instances.prefill.nodes", "nodes have names at the top"),
+    (DOCKER, "[node1]", "2", 11, "instances.prefill.nodes", "nodes: names the nodes"),
     (DOCKER, "[node1]", "node1", 11, "instances.prefill.nodes", "give a list or a whole number"),
     (DOCKER, "{nodes: [node1]}", "{}", 11, "instances.prefill.nodes", "is missing"),
     (DOCKER, "{nodes: [node1]}", "", 11, "instances.prefill", "is empty; give a mapping"),
-    (DOCKER, "  prefill: {", "  first: {", 11, "instances.first.role", "'first' is no role"),
+    (DOCKER, "  prefill: {", "  first: {", 11, "instances.first.role", "'first' is not a role"),
     (DOCKER, "[node1]", "[node1], role: lead", 11, "instances.prefill.role", "did you mean leader"),
     (DOCKER, "[node1]", "[node1], replicas: 0", 11, "instances.prefill.replicas", "1 to 65535"),
     (DOCKER, "node3]", "node3], replicas: 3", 12, "instances.decode.nodes", "into 3 replicas"),
@@ -235,7 +249,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
         "node3], overrides: {node1: {}}",
         12,
         "instances.decode.overrides.node1",
-        "no node of this instance",
+        "not a node of this instance",
     ),
     (
         DOCKER,
@@ -243,7 +257,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
         "node3], overrides: {node2: {env: {LEADER_IP: x}}}",
         12,
         "instances.decode.overrides.node2.env.LEADER_IP",
-        "follows from this file",
+        "which this file sets",
     ),
     (DOCKER, "node3]", "node3], size: {tp: 1}", 12, "instances.decode.size", "mean sizes"),
     (DOCKER, "node3]", "node3], sizes: {tp: 0}", 12, "instances.decode.sizes.tp", "1 to 65535"),
@@ -268,7 +282,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     (DOCKER, "nic: eth0\n", "args: {port: 1}\n", 3, "args.port", "has a key of its own"),
     (DOCKER, "nic: eth0\n", "env: {X: [1]}\n", 3, "env.X", "is a list"),
     (DOCKER, "{node: node1}", "{}", 13, "proxy.node", "is missing"),
-    (DOCKER, "{node: node1}", "{node: x}", 13, "proxy.node", "'x' is no node"),
+    (DOCKER, "{node: node1}", "{node: x}", 13, "proxy.node", "'x' is not a node"),
     (DOCKER, "{node: node1}", "{node: node1, kind: nginx}", 13, "proxy.kind", "vllm-router"),
     (DOCKER, "{node: node1}", "{node: node1, replicas: 2}", 13, "proxy.replicas", "Kubernetes"),
     (
@@ -279,7 +293,14 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
         "proxy.port",
         "is 2",
     ),
-    (DOCKER, "{node: node1}", "{node: node1, env: {ROLE: x}}", 13, "proxy.env.ROLE", "follows"),
+    (
+        DOCKER,
+        "{node: node1}",
+        "{node: node1, env: {ROLE: x}}",
+        13,
+        "proxy.env.ROLE",
+        "this file sets",
+    ),
     (DOCKER, "nic: eth0\n", "secrets: {A: {}}\n", 3, "secrets.A", "give one of env, file, secret"),
     (DOCKER, "nic: eth0\n", "secrets: {A: {env: B, file: /c}}\n", 3, "secrets.A", "env and file"),
     (DOCKER, "nic: eth0\n", "secrets: {A: secret}\n", 3, "secrets.A", "give a mapping"),
@@ -301,10 +322,10 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     (DOCKER, "nic: eth0\n", "run: {shm: 16m}\n", 3, "run.shm", "such as 16g"),
     (DOCKER, "nic: eth0\n", "run: {supervise: on}\n", 3, "run.supervise", "give true or false"),
     (DOCKER, "nic: eth0\n", "run: {drain_timeout: -1}\n", 3, "run.drain_timeout", "0 to 604800"),
-    (KUBERNETES, "nodes: 2", "nodes: [a]", 6, "instances.decode.nodes", "no nodes: at the top"),
+    (KUBERNETES, "nodes: 2", "nodes: [a]", 6, "instances.decode.nodes", "the file has no nodes:"),
     (KUBERNETES, "nodes: 2", "nodes: 20000", 6, "instances.decode.nodes", "20000 nodes"),
     (KUBERNETES, "nodes: 2", "nodes: 2, devices: 0-16", 6, "instances.decode.devices", "has 16"),
-    (KUBERNETES, "{replicas: 2}", "{node: a}", 7, "proxy.node", "no nodes: at the top"),
+    (KUBERNETES, "{replicas: 2}", "{node: a}", 7, "proxy.node", "the file has no nodes:"),
     (KUBERNETES, "{nodes: 1, replicas: 2}", "[1", 6, "the file", "expected ',' or ']'"),
 ]
 
@@ -337,7 +358,7 @@ def test_an_unused_node_is_a_warning(tmp_path: Path) -> None:
     read.load(file, said.append)
     assert said == [
         f"{file}:10: warning: nodes.node4: nothing runs on it;"
-        " name it in an instance, or take it out [unused-node]"
+        " name it in an instance, or remove it [unused-node]"
     ]
     assert read.read(file).findings[0].severity == WARNING
 
@@ -350,7 +371,7 @@ def test_a_variable_with_a_dash_is_a_warning_for_one_node_and_refused_elsewhere(
     findings = read.read_text("f.yaml", text).findings
     told = {(one.severity, one.where.rpartition(".")[2]): one for one in findings}
     assert set(told) == {(WARNING, "VLLM-X_Y"), (ERROR, " -z"), (ERROR, "A-B")}
-    assert "write it VLLM_X_Y" in told[WARNING, "VLLM-X_Y"].fix
+    assert "write VLLM_X_Y" in told[WARNING, "VLLM-X_Y"].fix
 
 
 def test_load_raises_everything_as_a_user_error(tmp_path: Path) -> None:
@@ -457,7 +478,7 @@ def test_the_report_counts(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("name: x\nmodel: m\nplatform: a2\ninstances: {serve: {nodes: 1}}\n")
     found = check.check(file)
-    assert [str(line) for line in found.lines()] == [f"{file}: 1 node, 1 container, no problem"]
+    assert [str(line) for line in found.lines()] == [f"{file}: 1 node, 1 container, no findings"]
     file.write_text("name: x\n")
     assert str(list(check.check(file).lines())[-1]) == f"{file}: 3 errors"
 

@@ -43,7 +43,7 @@ def test_json_has_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert code == 0
     assert made["scripts"][0]["script"] == f"{one}:3"
     assert made["not_read"] == [f"{one}:1: cd /x"]
-    assert made["read_as_meant"] == [f"{one}:4: a comment ends the command; it is read on"]
+    assert made["read_as_meant"] == [f"{one}:4: a comment ends the command; reading goes on"]
     assert {(item["name"], item["stands"]) for item in made["open"]} >= {("P", "8000")}
     assert made["lost"] == []
     assert set(made["files"]) == {"recipe.yaml", "cluster.yaml"}
@@ -58,7 +58,7 @@ def test_json_has_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["{a}", "--release", "v9"], 64, "--release: 'v9' is unknown"),
         (["{a}", "--platform", "a9"], 64, "--platform: 'a9' is unknown"),
         (["{a}", "--format", "xml"], 64, "--format: 'xml' is not known"),
-        (["{stray}"], 65, "2: more: belongs to no flag"),
+        (["{stray}"], 65, "2: more: does not belong to a flag"),
     ],
 )
 def test_exit_codes(
@@ -86,4 +86,4 @@ def test_values_for_what_is_left_open(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code == 0
     cluster = (tmp_path / "out/cluster.yaml").read_text()
     assert "node0: 10.0.0.1\n  node1: 10.0.0.2\n" in cluster
-    assert "to be filled in" not in cluster
+    assert "to fill in" not in cluster

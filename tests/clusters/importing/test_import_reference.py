@@ -83,7 +83,7 @@ def test_without_values_stand_ins_are_listed_and_nothing_is_lost(
     text = (tmp_path / "cluster.yaml").read_text()
     for item in made.open:
         if item.stands.startswith("192."):
-            assert f"{item.stands}  # to be filled in: {item.name}" in text
+            assert f"{item.stands}  # to fill in: {item.name}" in text
 
 
 def test_the_files_read_as_if_written_by_a_person(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_nothing_is_half_written_or_overwritten(tmp_path: Path) -> None:
     before = (out / "cluster.yaml").read_text()
     with pytest.raises(UserError) as refused:
         run.run([str(script)], run.Options(out=str(out)))
-    assert [problem.message for problem in refused.value.findings] == ["is there already"] * 2
+    assert [problem.message for problem in refused.value.findings] == ["exists already"] * 2
     run.run([str(script)], run.Options(out=str(out), force=True, name="other"))
     assert (out / "cluster.yaml").read_text() == before.replace("name: a", "name: other")
     assert {path.name for path in out.iterdir()} == {"cluster.yaml", "recipe.yaml"}
@@ -269,7 +269,7 @@ def test_nothing_is_half_written_or_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("echo hi", "no server is started"), ("\udcff", "UTF-8")],
+    [("echo hi", "starts no server"), ("\udcff", "UTF-8")],
 )
 def test_what_cannot_be_imported_is_said(tmp_path: Path, text: str, part: str) -> None:
     path = tmp_path / "a.sh"

@@ -118,7 +118,7 @@ def test_a_shell_starts_the_same(text: str, tmp_path: Path) -> None:
         ("vllm serve m --a 1 \\\n# why\n--b 2", (2, "a comment ends the command")),
         ("vllm serve m --a 1 \\\n\n  --b 2", (2, "an empty line ends the command")),
         ("vllm serve m --a 1 \\  \n--b 2", (1, "something follows the backslash")),
-        ("vllm serve m --a 1\\\n--b 2", (1, "no blank before the backslash")),
+        ("vllm serve m --a 1\\\n--b 2", (1, "no blank before or after the backslash")),
         ("vllm serve m --a 1 --b 2 '", (1, "never closed")),
     ],
 )
@@ -160,7 +160,7 @@ def test_arrays_and_functions() -> None:
     (one,) = read(text)
     whole = ("--a", "b c", "--d", "--e")
     assert one.words == ("m", *whole, *whole)
-    assert (4, "the function body is not evaluated; what is in it is read once") in notes(text)
+    assert (4, "the function body is not evaluated; its body is read once") in notes(text)
 
 
 def test_blocks_without_a_server_are_skipped_and_listed() -> None:

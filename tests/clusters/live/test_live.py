@@ -127,7 +127,7 @@ def test_a_changed_container_is_replaced_and_its_group_with_it(site: Site) -> No
     ]
     said = site.out.getvalue()
     assert "node3: qwen3-decode-1: replaced: its configuration has changed" in said
-    assert "qwen3-decode-0: replaced: with qwen3-decode-1, whose group starts as one" in said
+    assert "qwen3-decode-0: replaced: with qwen3-decode-1, whose group starts as a whole" in said
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_an_engine_that_never_answers_is_not_waited_for() -> None:
         threading.Event().wait()
         raise AssertionError
 
-    engines, (problem,) = connect_all([node("a", context="slow")], forever, patience=0.05)
+    engines, (problem,) = connect_all([node("a", context="slow")], forever, timeout=0.05)
     assert engines == {}
     assert "no answer within" in problem.message
 
@@ -347,7 +347,7 @@ def test_one_that_left_the_file_is_told_and_left(site: Site) -> None:
     site.up()
     site.made = replace(site.made, proxy=None)
     site.up()
-    assert "node1: qwen3-proxy: not in the file any more" in site.out.getvalue()
+    assert "node1: qwen3-proxy: no longer in the file" in site.out.getvalue()
     assert site.done == []
 
 
@@ -425,7 +425,7 @@ def test_one_engine_under_two_contexts_is_stopped_once(site: Site) -> None:
 
 
 def test_what_kubernetes_places_has_no_engine() -> None:
-    with pytest.raises(UserError, match="Kubernetes is to choose them"):
+    with pytest.raises(UserError, match="Kubernetes chooses them"):
         named_nodes(cluster((node("a", None, placed=True),)))
 
 
@@ -451,7 +451,7 @@ def test_every_exit_code_of_ours_has_a_meaning() -> None:
 
 def test_out_of_memory_is_told() -> None:
     seen = ContainerInfo("1", "a", "exited", exit_code=137, out_of_memory=True)
-    assert failure.exit_reason(seen) == "exit code 137: memory ran out"
+    assert failure.exit_reason(seen) == "exit code 137: out of memory"
 
 
 def test_the_table() -> None:

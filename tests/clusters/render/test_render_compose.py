@@ -128,10 +128,10 @@ def test_every_option_that_has_no_translation_is_told() -> None:
     assert [problem.message for problem in caught.value.findings] == [
         "'--cpu' has no translation",
         "'--gpus' has no translation",
-        "--ulimit: 'nofile' is no value for it",
-        "--cpus: 'many' is no value for it",
+        "--ulimit: 'nofile' is not a valid value",
+        "--cpus: 'many' is not a valid value",
         "'left' has no translation",
-        "--init: 'maybe' is no value for it",
+        "--init: 'maybe' is not a valid value",
         "--memory has no value",
     ]
     assert "did you mean --cpus" in caught.value.findings[0].fix

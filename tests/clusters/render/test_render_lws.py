@@ -278,7 +278,7 @@ def test_what_kubernetes_cannot_give_is_said_all_at_once() -> None:
     said = refused(compiled(text))
     assert "secrets.HF_TOKEN" in said
     assert "{secret: NAME, key: KEY}" in said
-    assert "options: are of docker run: --privileged" in said
+    assert "options: are for docker run: --privileged" in said
 
 
 def test_external_ranks_are_refused() -> None:
@@ -290,7 +290,7 @@ def test_external_ranks_are_refused() -> None:
 
 def test_manifests_are_of_all_nodes() -> None:
     for name in ("node1", "node3"):
-        assert "--node: goes with docker" in refused(on_node(example("pd-3node"), name))
+        assert "--node: is for docker" in refused(on_node(example("pd-3node"), name))
 
 
 def test_one_node_of_a_set_cannot_be_another_one() -> None:
@@ -303,15 +303,17 @@ def test_one_node_of_a_set_cannot_be_another_one() -> None:
         )
     )
     said = refused(compiled(text))
-    assert "the workers of a LeaderWorkerSet are alike, and these differ in HCCL_BUFFSIZE" in said
-    assert "the workers of a LeaderWorkerSet are alike, and these differ in arguments" in said
+    assert (
+        "the workers of a LeaderWorkerSet share one template, but differ in HCCL_BUFFSIZE" in said
+    )
+    assert "the workers of a LeaderWorkerSet share one template, but differ in arguments" in said
     assert "leaders" not in said
 
 
 def test_replicas_that_share_a_machine_have_different_ports() -> None:
     text = PD + "nic: eth0\nnodes: {a: 10.0.0.1}\ninstances:\n  prefill:\n"
     said = refused(compiled(text + "    {nodes: [a, a], replicas: 2, sizes: {tp: 4, dp: 2}}\n"))
-    assert "the leaders of a LeaderWorkerSet are alike, and these differ in PORT" in said
+    assert "the leaders of a LeaderWorkerSet share one template, but differ in PORT" in said
     assert "LOCAL_IP" not in said
     assert "ENGINE_ID" not in said
 
@@ -320,10 +322,10 @@ def test_names_that_cannot_be_a_services() -> None:
     said = refused(compiled(SINGLE.replace("name: qwen3", "name: 3qwen")))
     assert "'3qwen-serve' does not begin with a letter" in said
     said = refused(compiled(SINGLE.replace("name: qwen3", f"name: {'q' * 50}")))
-    assert "has 56 characters, 50 are possible" in said
+    assert "has 56 characters, the maximum is 50" in said
     two = "  a: {nodes: 1, role: single}\n  a-api: {nodes: 1, role: single}\n"
     said = refused(compiled(SINGLE.replace("  serve: {nodes: 1}\n", two)))
-    assert "two Services would be named 'qwen3-a-api'" in said
+    assert "two Services would have the name 'qwen3-a-api'" in said
 
 
 # ---- parts ---------------------------------------------------------------------------------------

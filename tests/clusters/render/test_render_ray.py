@@ -112,12 +112,15 @@ def test_what_is_no_ray_cluster_is_refused() -> None:
         ray.files(example("kubernetes"))
     said = str(error.value)
     assert error.value.exit_code == 65
-    assert "instances.prefill: is no Ray cluster: its role is prefill (render it --to lws)" in said
-    assert "instances.decode: is no Ray cluster" in said
-    assert "proxy: stands before" in said
+    assert (
+        "instances.prefill: is not a Ray cluster: its role is prefill (render it with --to lws)"
+        in said
+    )
+    assert "instances.decode: is not a Ray cluster" in said
+    assert "proxy: is for prefill and decode" in said
 
 
 def test_a_name_that_the_operator_would_cut() -> None:
     long = RAY.replace("name: qwen3", f"name: {'q' * 50}") + "instances:\n  serve: {nodes: 2}\n"
-    with pytest.raises(UserError, match="has 56 characters, 50 are possible"):
+    with pytest.raises(UserError, match="has 56 characters, the maximum is 50"):
         ray.files(compiled(long))

@@ -80,7 +80,9 @@ def test_one_node_alone_is_shown_whole() -> None:
 
 
 def test_an_unknown_node_is_refused_and_the_near_ones_named() -> None:
-    with pytest.raises(UserError, match=r"'nod1' is no node of this cluster \(did you mean") as e:
+    with pytest.raises(
+        UserError, match=r"'nod1' is not a node of this cluster \(did you mean"
+    ) as e:
         text(example("pd-3node"), "nod1")
     assert e.value.exit_code == 64
 
@@ -103,7 +105,7 @@ def test_a_command_of_its_own_is_shown_as_it_stands() -> None:
 def test_a_refused_container_is_shown_as_far_as_it_goes() -> None:
     """Its variables; the errors are among the findings."""
     made = deployment(cluster((node("one"),)), container(node("one")))
-    assert "refused: see what is wrong with the cluster" in text(made)
+    assert "refused: see the findings about the cluster" in text(made)
     assert "    ROLE=single" in text(made)
     (one,) = plan.data(made)["containers"]
     assert (one["role"], one["env"], one["argv"], one["ports"]) == ("single", None, None, {})
@@ -230,7 +232,7 @@ def test_bad_options_are_told_and_nothing_is_written(tmp_path: Path) -> None:
     made = example("single")
     for name, format, out, code, words in (
         ("", "yaml", "", 64, "'yaml' is not known"),
-        ("node0", "svg", "", 64, "the picture is of all nodes"),
+        ("node0", "svg", "", 64, "the picture shows all nodes"),
         ("", "json", str(tmp_path), 69, "cannot be written"),
         ("", "json", str(tmp_path / "none" / "x"), 69, "cannot be written"),
     ):

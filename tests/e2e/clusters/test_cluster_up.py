@@ -190,7 +190,7 @@ def test_what_the_rendered_command_started_is_left_alone(made: Cluster) -> None:
     same = [json.loads(docker("inspect", id).stdout)[0] for id in before.values()]
     answer = made.up()
     assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.count("left alone, it runs as the file has it") == 2
+    assert answer.stderr.count("kept, it runs as in the file") == 2
     assert made.there() == before
 
     docker("rm", "-f", *before.values())
