@@ -33,9 +33,7 @@ def check(deployment: Deployment) -> tuple[Finding, ...]:
     """What the checks find, sorted, each finding once."""
     facts, names = gather_facts(deployment), PlacedNames(deployment.cluster)
     found = {
-        at_path(
-            deployment.cluster, path, one._replace(message=names.text(one.message)), one.severity
-        )
+        at_path(deployment.cluster, path, one._replace(message=names.text(one.message)))
         for each in CHECKS
         for path, one in each(facts)
     }

@@ -18,7 +18,7 @@ from clusters.compile.planning import Planned, plan
 from clusters.compile.ports import PortAllocator
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster
-from common.errors import ERROR, WARNING, Finding
+from common.errors import Finding
 from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.inputs import data
 
@@ -34,7 +34,7 @@ def _deployment(cluster: Cluster) -> Deployment:
     problems: list[LaunchFinding] = []
     roles = recipe.roles(cluster, problems)
     texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
-    findings = [finding(cluster, None, problem, ERROR) for problem in problems]
+    findings = [finding(cluster, None, problem) for problem in problems]
     allocator = PortAllocator()
     groups = [
         _group(cluster, those, texts[those[0].instance.name], allocator, findings)
@@ -92,10 +92,11 @@ def _proxy(
 
 
 def _found(cluster: Cluster, planned: Sequence[Planned]) -> list[Finding]:
-    found = []
-    for one in planned:
-        launch = one.container.launch
-        found += [finding(cluster, one.container, problem, ERROR) for problem in one.problems]
-        for warning in launch.warnings if launch else ():
-            found.append(finding(cluster, one.container, warning, WARNING))
-    return found
+    return [
+        finding(cluster, one.container, problem)
+        for one in planned
+        for problem in (
+            *one.problems,
+            *(one.container.launch.warnings if one.container.launch else ()),
+        )
+    ]

@@ -49,19 +49,15 @@ _KEYS: Mapping[str, Path] = {
 }
 
 
-def finding(
-    cluster: Cluster, container: Container | None, problem: LaunchFinding, severity: str
-) -> Finding:
+def finding(cluster: Cluster, container: Container | None, problem: LaunchFinding) -> Finding:
     """A finding of one container's entrypoint, at its place in the cluster file."""
     subjects = _SUBJECTS.get(problem.code, ())
     path = path_of(cluster, container, problem.where, subjects, _WORD.findall(problem.message))
     name = problem.where.rpartition(": ")[2]
-    return at_path(cluster, path, problem, severity, name)
+    return at_path(cluster, path, problem, name)
 
 
-def at_path(
-    cluster: Cluster, path: Path, problem: LaunchFinding, severity: str, name: str = ""
-) -> Finding:
+def at_path(cluster: Cluster, path: Path, problem: LaunchFinding, name: str = "") -> Finding:
     """A finding of the run side at a path of the cluster file.
 
     `name`: of the variable or flag that it is about, unless the path says it.
@@ -70,7 +66,7 @@ def at_path(
     return Finding(
         file=cluster.file,
         line=cluster.line(path),
-        severity=severity,
+        severity=problem.severity,
         code=problem.code,
         where=key if not name or name.removeprefix("--") in key else f"{key}: {name}",
         message=problem.message,
