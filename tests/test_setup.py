@@ -186,4 +186,4 @@ def test_check_changes_nothing(machine: Machine) -> None:
     assert machine.asked() == []
     assert machine.errors == "1 missing: run ./setup.sh\n"
     assert machine.setup("--check", "--dev")[0] == 1
-    assert machine.errors == "4 missing: run ./setup.sh --dev\n"
+    assert machine.errors == "3 missing: run ./setup.sh --dev\n"
