@@ -127,10 +127,10 @@ def image(built: dict[str, Any]) -> Image:
 
 
 @pytest.fixture(scope="session")
-def run_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that all workers of this run share."""
     own = tmp_path_factory.getbasetemp()
-    return own if worker_id == "master" else own.parent
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
