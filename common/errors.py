@@ -1,4 +1,4 @@
-"""The two ways a command can fail: the user's input is wrong, or the machinery broke."""
+"""Findings, and the exception that ends a command with them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ WARNING = "warning"
 class Finding:
     """One thing that is wrong or risky: where, what, what to do, and who says so.
 
-    `where` is an option, a key (`instances.decode`) or the name of a thing. `file` and `line`
-    (from 1) are set for what stands in a file that the user wrote. `code` names the check, and
+    `where` is an option, a key (`instances.decode`) or a name. `file` and `line` (from 1) are set
+    for a finding in a file that the user wrote. `code` names the check, and
     `source` the issue or `tag:path` behind it.
     """
 
@@ -34,7 +34,7 @@ class Finding:
     line: int = 0
 
     def __str__(self) -> str:
-        """`file:line: severity: where: message; fix [code, source]`, less what is not set."""
+        """`file:line: severity: where: message; fix [code, source]`, without what is not set."""
         place = f"{self.file}:{self.line}: {self.severity}: " if self.file else ""
         if not self.code:
             return f"{place}{self.where}: {self.message}" + (f" ({self.fix})" if self.fix else "")
@@ -42,7 +42,7 @@ class Finding:
         return one_line(f"{place}{self.where}: {self.message}; {self.fix} [{tail}]")
 
     def __lt__(self, other: Finding) -> bool:
-        """By place in the file, then errors first."""
+        """Order by place in the file, errors first."""
         return self._order < other._order
 
     @property
@@ -51,7 +51,7 @@ class Finding:
 
 
 class UserError(Exception):
-    """Every finding that stops a command, to be shown one a line; `exit_code` is its status."""
+    """Ends a command with all of its findings, printed one a line; `exit_code` is the status."""
 
     def __init__(self, findings: Iterable[Finding], exit_code: int = EX_USAGE) -> None:
         self.findings = tuple(findings)
@@ -60,7 +60,7 @@ class UserError(Exception):
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings less the warnings among them."""
+        """The findings without the warnings."""
         return [one for one in self.findings if one.severity == ERROR]
 
 
@@ -70,7 +70,7 @@ def user_error(where: str, message: str, fix: str = "", exit_code: int = EX_USAG
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest of `known`, or all of them when nothing is near."""
+    """Suggest the closest of `known`, or list all when none is close."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
     if near:
@@ -79,5 +79,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with everything that is not printable escaped."""
+    """Escape everything that is not printable."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

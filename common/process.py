@@ -1,4 +1,4 @@
-"""Programs that run in a process group of their own."""
+"""Processes that lead their own process group."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import Any
 
 
 def end(process: subprocess.Popen[Any], patience: float) -> None:
-    """End a program and what it started: politely, and by force after `patience` seconds.
-
-    Who interrupts a second time does not wait for it.
-    """
+    """Terminate a process group, and kill it after `patience` seconds or at a second interrupt."""
     try:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(patience)

@@ -9,7 +9,7 @@ Say = Callable[[str], None]  # prints one line of progress
 
 
 class Live:
-    """On stderr. `redraws`: how often a second."""
+    """An area of stderr that is redrawn `redraws` times a second."""
 
     def __init__(self, redraws: float = 4) -> None:
         from rich.console import Console
@@ -25,11 +25,11 @@ class Live:
         self._live.stop()
 
     def print(self, line: str) -> None:
-        """A line that stays, cut off at the terminal's width."""
+        """Print a line that stays, cut off at the terminal's width."""
         self._live.console.print(
             line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True
         )
 
     def show(self, drawn: Any) -> None:
-        """Put anything that rich can draw in place of what was there."""
+        """Redraw the area with anything that rich can render."""
         self._live.update(drawn)

@@ -1,23 +1,27 @@
-"""YAML that people write, read so that every problem is said at once and with its place."""
+"""Read YAML that people write, and report every problem at once, with its place."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from common.errors import EX_DATAERR, Finding, did_you_mean, user_error
 
 Words = tuple[str, ...]
+Requirements = Annotated[Words, Requirement]  # each is one of a Python package
+Name = Annotated[str, "name"]  # a field that is the key of its dataclass in a mapping
 
 
 def document(path: Path) -> Any:
-    """Raises UserError (65) when it is no YAML, or has a key twice."""
+    """Read a YAML file. Raises UserError (65) when it is not YAML or repeats a key."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
@@ -28,44 +32,51 @@ def document(path: Path) -> Any:
 
 
 def kind(value: Any) -> str:
-    """A value in the words of a problem."""
+    """Describe a value in a message."""
     return "missing" if value is None else f"{value!r} ({type(value).__name__})"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Refuses a key given twice: YAML itself would take the last one and say nothing."""
+    """Refuses a repeated key: YAML itself would silently take the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
-                problem = f"the key '{key.value}' is there twice"
+                problem = f"the key '{key.value}' is repeated"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 class Reader:
-    """Turns plain YAML into dataclasses, noting every problem and going on."""
+    """Turns plain YAML into dataclasses and collects every problem on the way."""
+
+    allow_empty = False  # strings
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.problems: list[Finding] = []
 
     def note(self, key: str, what: str, fix: str = "") -> None:
-        """`key`: dotted; empty, or with nothing before its first dot, at the top of the file."""
+        """Add a finding. `key` is dotted; at the top of the file it starts with a dot."""
         place = key.removeprefix(".") or "(top)"
         self.problems.append(Finding(f"{self.file}: {place}", what, fix))
 
-    def build(self, key: str, value: Any, hint: Any) -> Any:
+    def build(self, key: str, value: Any, hint: Any, **given: Any) -> Any:
         """Return `value` as the type `hint`: a dataclass, or what its fields are annotated with.
 
-        Texts must not be empty, and numbers must be above 0.
+        `given` are fields of the dataclass that the YAML does not have. Strings must not be empty
+        unless `allow_empty`, and numbers must be above 0.
         """
+        if get_origin(hint) is Annotated:
+            return self._checked(key, value, *get_args(hint))
+        if get_origin(hint) in (Union, UnionType):  # with None
+            return self.build(key, value, get_args(hint)[0])
         if dataclasses.is_dataclass(hint):
-            hints = get_type_hints(hint)
-            raw = self.fields(key, value, hint)  # type: ignore[arg-type]  # not an instance
-            built = {k: self.build(f"{key}.{k}".lstrip("."), v, hints[k]) for k, v in raw.items()}
-            return self.make(hint, **built)  # type: ignore[arg-type]
+            hints = _hints(hint)  # type: ignore[arg-type]  # a type, not an instance
+            raw = self.fields(key, value, hint, tuple(given))  # type: ignore[arg-type]
+            built = {k: self.build(f"{key}.{k}", v, hints[k]) for k, v in raw.items()}
+            return self.make(hint, **built, **given)  # type: ignore[arg-type]
         if hint == Words:
             return self.words(key, value)
         if get_origin(hint) is tuple:
@@ -76,25 +87,51 @@ class Reader:
             return tuple(self.build(f"{key}[{i}]", one, item) for i, one in enumerate(value))
         if get_origin(hint) is Mapping:
             item = get_args(hint)[1]
+            named = [name for name, one in _hints(item).items() if one == Name]
             return {
-                k: self.build(f"{key}.{k}", v, item) for k, v in self.mapping(key, value).items()
+                k: self.build(f"{key}.{k}", v, item, **dict.fromkeys(named, k))
+                for k, v in self.mapping(key, value).items()
             }
+        return self.scalar(key, value, hint)
+
+    def _checked(self, key: str, value: Any, hint: Any, check: Any) -> Any:
+        built = self.build(key, value, hint)
+        for word in built if callable(check) else ():
+            try:
+                check(word)
+            except ValueError as error:
+                what = f"'{word}' is not a {check.__name__.lower()}: {str(error).splitlines()[0]}"
+                self.note(key, what)
+        return built
+
+    def scalar(self, key: str, value: Any, hint: Any) -> Any:
         if hint is str:
-            if not isinstance(value, str):
-                self.note(key, f"must be a text, is {kind(value)}", "quote it")
-            elif not value.strip():
+            if isinstance(value, str) and not value.strip() and not self.allow_empty:
                 self.note(key, "is empty")
-        positive = type(value) in (int, float) and value > 0
-        if hint in (int, float) and not positive:
+            elif not isinstance(value, str) or value != value.strip():
+                self.note(key, f"must be a string, is {kind(value)}", "quote it")
+                return str(value)
+        if hint is bool and not isinstance(value, bool):
+            self.note(key, "must be true or false")
+        if hint is datetime.date and type(value) is not datetime.date:
+            self.note(key, f"must be a date like 2025-12-28, is {kind(value)}")
+        if hint in (int, float) and not (type(value) in (int, float) and value > 0):
             self.note(key, f"must be a number above 0, is {kind(value)}")
         return value
 
     def fields(
         self, key: str, value: Any, cls: type, given: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """`value` as the keyword arguments of `cls`, less the fields the caller gives itself."""
-        fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}
+        """Field → value of the dataclass `cls`, without the fields in `given`.
+
+        The metadata of a field can name its `key`, where that is not a name in Python.
+        """
+        fields = {
+            f.metadata.get("key", f.name): f for f in dataclasses.fields(cls) if f.name not in given
+        }
         mapping = self.mapping(key, value)
+        if not isinstance(value, dict):
+            return {}
         for name in mapping:
             if name not in fields:
                 self.note(f"{key}.{name}", "unknown key", did_you_mean(name, fields))
@@ -105,7 +142,7 @@ class Reader:
             )
             if name not in mapping and not optional:
                 self.note(f"{key}.{name}", "is missing")
-        return {name: mapping[name] for name in fields if name in mapping}
+        return {field.name: mapping[name] for name, field in fields.items() if name in mapping}
 
     def mapping(self, key: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
@@ -117,61 +154,13 @@ class Reader:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             repeated = {item for item in value if value.count(item) > 1}
             for item in sorted(repeated):
-                self.note(key, f"'{item}' twice")
+                self.note(key, f"'{item}' is repeated")
             return tuple(value)
-        self.note(key, f"must be a list of words, is {kind(value)}")
+        self.note(key, f"must be a list of strings, is {kind(value)}")
         return ()
 
-    def texts(self, key: str, raw: dict[str, Any], *names: str) -> None:
-        """Hold each of `names` to be a text: YAML reads an unquoted 3.12 as a number."""
-        for name in names:
-            if name in raw and not (isinstance(raw[name], str) and raw[name] == raw[name].strip()):
-                self.note(f"{key}.{name}", f"must be a text, is {kind(raw[name])}", "quote it")
-                raw[name] = str(raw[name])
-
-    def named(self, key: str, value: Any, names: Iterable[str]) -> dict[str, Any]:
-        """A mapping of exactly `names` to texts."""
-        mapping, names = self.mapping(key, value), list(names)
-        for name in mapping:
-            if name not in names:
-                self.note(f"{key}.{name}", "unknown key", did_you_mean(name, names))
-        for name in names:
-            if name not in mapping:
-                self.note(f"{key}.{name}", "is missing")
-        self.texts(key, mapping, *names)
-        return mapping
-
-    def dates(self, key: str, value: Any) -> None:
-        """Hold `value` to be a mapping of names to days."""
-        for name, date in self.mapping(key, value).items():
-            if type(date) is not datetime.date:
-                self.note(f"{key}.{name}", f"must be a date like 2025-12-28, is {kind(date)}")
-
-    def requirements(self, key: str, value: Any) -> Words:
-        """A list of what a resolver understands."""
-        words = self.words(key, value)
-        for word in words:
-            try:
-                Requirement(word)
-            except InvalidRequirement as error:
-                self.note(key, f"'{word}' is no requirement: {str(error).splitlines()[0]}")
-        return words
-
-    def table(self, key: str, value: Any, cls: type) -> dict[str, Any]:
-        """A mapping name → `cls` whose fields are all texts or booleans with a default."""
-        result = {}
-        for name, item in self.mapping(key, value).items():
-            raw = self.fields(f"{key}.{name}", item, cls, given=("name",))
-            booleans = [f.name for f in dataclasses.fields(cls) if isinstance(f.default, bool)]
-            for boolean in booleans:
-                if not isinstance(raw.get(boolean, False), bool):
-                    self.note(f"{key}.{name}.{boolean}", "must be true or false")
-            self.texts(f"{key}.{name}", raw, *(n for n in raw if n not in booleans))
-            result[name] = self.make(cls, name=name, **raw)
-        return result
-
     def make(self, cls: type, **fields: Any) -> Any:
-        """`cls`, with None for what was missing: the problem is noted, the reading goes on."""
+        """`cls`, with None for what is missing and was reported."""
         required = {
             f.name: None
             for f in dataclasses.fields(cls)
@@ -179,8 +168,8 @@ class Reader:
         }
         return cls(**{**required, **fields})
 
-    def packages(self, key: str, value: Any) -> dict[str, Words]:
-        return {
-            name: self.words(f"{key}.{name}", item)
-            for name, item in self.mapping(key, value).items()
-        }
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The annotations of a dataclass; none of another type."""
+    return get_type_hints(cls, include_extras=True) if dataclasses.is_dataclass(cls) else {}

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
-from common.yaml import Reader, Words, document, kind
+from common.yaml import Name, Reader, Requirements, Words, document
 
 PATH = Path(__file__).parent / "matrix.yaml"
 RELEASES = PATH.with_name("releases")
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Arch:
     """A CPU architecture under its OCI name."""
 
-    name: str
+    name: Name
     machine: str
 
     @property
@@ -48,7 +48,7 @@ class Arch:
 class Os:
     """The distribution of a CANN base image."""
 
-    name: str
+    name: Name
     packager: str
     tag_suffix: str
 
@@ -57,7 +57,7 @@ class Os:
 class Platform:
     """A generation of machines; `soc_version` is what vllm-ascend's kernels are compiled for."""
 
-    name: str
+    name: Name
     title: str
     cann_tag: str
     soc_version: str
@@ -73,7 +73,7 @@ class Mooncake:
     """
 
     version: str
-    origin: str
+    origin: str = dataclasses.field(metadata={"key": "from"})
     yalantinglibs: str = ""
 
     @property
@@ -85,7 +85,7 @@ class Mooncake:
 class Release:
     """One vllm-ascend release and everything it is built from."""
 
-    name: str
+    name: Name
     published: datetime.date
     python: str
     cann: str
@@ -96,7 +96,7 @@ class Release:
     torch_npu: str
     triton_ascend: str
     mooncake: Mooncake
-    requirements: Words
+    requirements: Requirements
     os_packages: Mapping[str, Words]
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
     compiled: Words = ()
@@ -116,6 +116,15 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Images:
+    """The images that a build starts from without `--base`, and its `tools`, which run uv."""
+
+    cann: str
+    os: Mapping[str, str]
+    tools: str
+
+
+@dataclass(frozen=True)
 class Pair:
     """A torch_npu, the torch it is compiled against, and the CANN releases it runs on."""
 
@@ -128,7 +137,7 @@ class Pair:
 class Utilities:
     """What every image has beside vLLM; `later` as in a release."""
 
-    requirements: Words
+    requirements: Requirements
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
 
 
@@ -139,7 +148,7 @@ class Debian:
     suite: str
     python: str
     packages: Words
-    requirements: Words
+    requirements: Requirements
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ class CpuVllm:
     `torch_from`: whose build of torch: PyTorch's for the CPU, or the package index's.
     """
 
-    version: str
+    version: Name
     torch: str
     published: datetime.date
     python: str
@@ -177,8 +186,8 @@ class Cpu:
     debian: Debian
     package: str
     without: Words
-    requirements: Words
-    alone: Words
+    requirements: Requirements
+    alone: Requirements
     layers: Mapping[str, Words]
     vllm_versions: Mapping[str, CpuVllm]
 
@@ -248,18 +257,18 @@ class Matrix:
     """
 
     default_release: str
-    images: Mapping[str, Any]
+    images: Images
     sources: Mapping[str, str]
     arches: Mapping[str, Arch]
     oses: Mapping[str, Os]
     platforms: Mapping[str, Platform]
     layers: Mapping[str, Words]
-    cann_python: Words
+    cann_python: Requirements
     pairs: tuple[Pair, ...]
     stand_in: Debian
     tools: Debian
     releases: Mapping[str, Release]
-    common_requirements: Words
+    common_requirements: Requirements
     common_os_packages: Mapping[str, Words]
     utilities: Utilities
     mooncake_source: Mapping[str, Mapping[str, Words]]
@@ -311,7 +320,7 @@ class Matrix:
             yield self.variant(release, CPU, self.cpu.os.name, version)
 
     def cann_image(self, variant: Variant) -> str:
-        return f"{self.images['cann']}:{variant.cann_tag}"
+        return f"{self.images.cann}:{variant.cann_tag}"
 
     @staticmethod
     def _pick(option: str, known: Mapping[str, T], name: str) -> T:
@@ -327,8 +336,13 @@ def load(path: Path = PATH) -> Matrix:
     """
     reader = _MatrixReader(path.name)
     releases, problems = _releases(path.with_name(RELEASES.name))
-    matrix = reader.matrix(document(path), releases)
-    problems = [*reader.problems, *problems] or _contradictions(matrix, path.name)
+    matrix: Matrix = reader.build("", document(path), Matrix, releases=releases)
+    problems = [*reader.problems, *problems]
+    if not problems:
+        common = matrix.common_os_packages
+        releases = {name: _with_common_packages(one, common) for name, one in releases.items()}
+        matrix = dataclasses.replace(matrix, releases=releases)
+        problems = _contradictions(matrix, path.name)
     if problems:
         raise UserError(problems, EX_DATAERR)
     return matrix
@@ -340,7 +354,7 @@ def _releases(folder: Path) -> tuple[dict[str, Release], list[Finding]]:
     for path in sorted(folder.glob("*.yaml"), key=_by_version):
         reader = _MatrixReader(f"{folder.name}/{path.name}")
         try:
-            releases[path.stem] = reader.release(path.stem, document(path))
+            releases[path.stem] = reader.build("", document(path), Release, name=path.stem)
         except UserError as error:
             problems += error.findings
         problems += reader.problems
@@ -355,119 +369,10 @@ def _by_version(path: Path) -> tuple[bool, Any]:
 
 
 class _MatrixReader(Reader):
-    """Turns plain YAML into the dataclasses above."""
-
-    def utilities(self, key: str, value: Any) -> Utilities:
-        raw = self.fields(key, value, Utilities)
-        raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
-        self.dates(f"{key}.later", raw.get("later", {}))
-        return self.make(Utilities, **raw)  # type: ignore[no-any-return]
-
-    def cpu(self, value: Any) -> Cpu:
-        raw = self.fields("cpu", value, Cpu)
-        self.texts("cpu", raw, "title", "image", "package")
-        raw["debian"] = self.debian("cpu.debian", raw.get("debian", {}))
-        raw["without"] = self.words("cpu.without", raw.get("without", []))
-        for name in ("requirements", "alone"):
-            raw[name] = self.requirements(f"cpu.{name}", raw.get(name, []))
-        raw["layers"] = self.packages("cpu.layers", raw.get("layers", {}))
-        versions = self.mapping("cpu.vllm_versions", raw.get("vllm_versions", {}))
-        raw["vllm_versions"] = {name: self.cpu_vllm(name, item) for name, item in versions.items()}
-        return self.make(Cpu, **raw)  # type: ignore[no-any-return]
-
-    def cpu_vllm(self, name: str, value: Any) -> CpuVllm:
-        key = f"cpu.vllm_versions.{name}"
-        raw = self.fields(key, value, CpuVllm, given=("version",))
-        self.texts(key, raw, "torch", "python", "facts", "torch_from")
-        if "published" in raw:
-            self.dates(key, {"published": raw["published"]})
-        return self.make(CpuVllm, version=name, **raw)  # type: ignore[no-any-return]
-
-    def debian(self, key: str, value: Any) -> Debian:
-        raw = self.fields(key, value, Debian)
-        self.texts(key, raw, "suite", "python")
-        for name in ("packages", "requirements"):
-            raw[name] = self.words(f"{key}.{name}", raw.get(name, []))
-        return self.make(Debian, **raw)  # type: ignore[no-any-return]
-
-    def release(self, name: str, value: Any) -> Release:
-        key = ""
-        raw = self.fields(key, value, Release, given=("name",))
-        self.texts(
-            key, raw, "python", "cann", "vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"
-        )
-        if "published" in raw:
-            self.dates(key, {"published": raw["published"]})
-        self.dates(f"{key}.later", raw.get("later", {}))
-        raw["platforms"] = self.words(f"{key}.platforms", raw.get("platforms", []))
-        raw["requirements"] = self.requirements(f"{key}.requirements", raw.get("requirements", []))
-        if "compiled" in raw:
-            raw["compiled"] = self.words(f"{key}.compiled", raw["compiled"])
-        raw["os_packages"] = self.packages(f"{key}.os_packages", raw.get("os_packages", {}))
-        mooncake = self.mapping(f"{key}.mooncake", raw.get("mooncake", {}))
-        known = ("version", "from", "yalantinglibs")
-        for unknown in mooncake.keys() - {*known}:
-            self.note(f"{key}.mooncake.{unknown}", "unknown key", f"known: {', '.join(known)}")
-        self.texts(f"{key}.mooncake", mooncake, "version", "yalantinglibs")
-        if not mooncake.get("version"):
-            self.note(f"{key}.mooncake.version", "is missing")
-        if mooncake.get("from") not in ("source", "wheel"):
-            self.note(f"{key}.mooncake.from", f"is {mooncake.get('from')!r}", "source or wheel")
-        if mooncake.get("from") == "source" and not mooncake.get("yalantinglibs"):
-            what = "is missing: a Mooncake from source is compiled with it"
-            self.note(f"{key}.mooncake.yalantinglibs", what)
-        raw["mooncake"] = Mooncake(
-            mooncake.get("version", ""),
-            mooncake.get("from", ""),
-            mooncake.get("yalantinglibs", ""),
-        )
-        return self.make(Release, name=name, **raw)  # type: ignore[no-any-return]
-
-    def matrix(self, value: Any, releases: Mapping[str, Release]) -> Matrix:
-        raw = self.fields("(top)", value, Matrix, given=("releases",))
-        self.texts("(top)", raw, "default_release")
-        raw["arches"] = self.table("arches", raw.get("arches", {}), Arch)
-        raw["oses"] = self.table("oses", raw.get("oses", {}), Os)
-        raw["platforms"] = self.table("platforms", raw.get("platforms", {}), Platform)
-        raw["layers"] = self.packages("layers", raw.get("layers", {}))
-        raw["cann_python"] = self.requirements("cann_python", raw.get("cann_python", []))
-        raw["common_requirements"] = self.requirements(
-            "common_requirements", raw.get("common_requirements", [])
-        )
-        raw["utilities"] = self.utilities("utilities", raw.get("utilities", {}))
-        raw["debian_packages"] = self.words("debian_packages", raw.get("debian_packages", []))
-        raw["stand_in"] = self.debian("stand_in", raw.get("stand_in", {}))
-        raw["tools"] = self.debian("tools", raw.get("tools", {}))
-        raw["cpu"] = self.cpu(raw.get("cpu", {}))
-        raw["mooncake_source"] = {
-            name: self.packages(f"mooncake_source.{name}", item)
-            for name, item in self.mapping(
-                "mooncake_source", raw.get("mooncake_source", {})
-            ).items()
-        }
-        raw["sources"] = self.named("sources", raw.get("sources", {}), SOURCES)
-        images = self.mapping("images", raw.get("images", {}))
-        os_images = self.named("images.os", images.pop("os", {}), raw["oses"])
-        raw["images"] = {**self.named("images", images, ("cann", "tools")), "os": os_images}
-        pairs = raw.get("pairs")
-        if not isinstance(pairs, list):
-            self.note("pairs", f"must be a list, is {kind(pairs)}")
-            pairs = []
-        raw["pairs"] = tuple(self.pair(f"pairs[{index}]", pair) for index, pair in enumerate(pairs))
-        common = raw["common_os_packages"] = self.packages(
-            "common_os_packages", raw.get("common_os_packages", {})
-        )
-        raw["releases"] = {name: _with(one, common) for name, one in releases.items()}
-        return self.make(Matrix, **raw)  # type: ignore[no-any-return]
-
-    def pair(self, key: str, value: Any) -> Pair:
-        raw = self.fields(key, value, Pair)
-        self.texts(key, raw, "torch", "torch_npu")
-        raw["cann"] = self.words(f"{key}.cann", raw.get("cann", []))
-        return self.make(Pair, **raw)  # type: ignore[no-any-return]
+    allow_empty = True  # such as the tag suffix of the first platform
 
 
-def _with(release: Release, common: Mapping[str, Words]) -> Release:
+def _with_common_packages(release: Release, common: Mapping[str, Words]) -> Release:
     """A release with the OS packages that every image has."""
     own = release.os_packages
     every = {
@@ -522,6 +427,16 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
                 note(f"platforms.{name}.tag_suffix", f"two images would have the tag …{tag}")
     if not matrix.arches:
         note("arches", "is empty")
+    for key, mapping, names in (
+        ("sources", matrix.sources, SOURCES),
+        ("images.os", matrix.images.os, tuple(matrix.oses)),
+    ):
+        for name in mapping:
+            if name not in names:
+                note(f"{key}.{name}", "unknown key", did_you_mean(name, names))
+        for name in names:
+            if name not in mapping:
+                note(f"{key}.{name}", "is missing")
     for part, known in (("build", ("apt", "dnf")), ("run", (*matrix.oses, matrix.stand_in.suite))):
         for name in known:
             if not matrix.mooncake_source.get(part, {}).get(name):
@@ -593,6 +508,14 @@ def _of_release(matrix: Matrix, release: Release) -> Iterator[tuple[str, str, st
     for os in matrix.oses.values():
         if not release.os_packages.get(os.packager):
             yield f"os_packages.{os.packager}", f"is missing, and {os.name} needs it", ""
+    mooncake = release.mooncake
+    if mooncake.origin not in ("source", "wheel"):
+        yield "mooncake.from", f"is {mooncake.origin!r}", "source or wheel"
+    if not mooncake.version:
+        yield "mooncake.version", "is missing", ""
+    if mooncake.origin == "source" and not mooncake.yalantinglibs:
+        what = "is missing: a Mooncake from source is compiled with it"
+        yield "mooncake.yalantinglibs", what, ""
     partners = [p for p in matrix.pairs if p.torch_npu == release.torch_npu]
     if not partners:
         what = f"{release.torch_npu} has no entry in pairs"

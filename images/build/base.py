@@ -56,7 +56,7 @@ def find(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
             )
         return _debian(matrix, mirrors, image, builder, say, known)
-    os_image = mirrors.image(matrix.images["os"][variant.os.name])
+    os_image = mirrors.image(matrix.images.os[variant.os.name])
     if image == STAND_IN:
         if packages:
             raise user_error(

@@ -39,7 +39,7 @@ class Key:
 
     @classmethod
     def of(cls, variant: Variant, base: str, size: CompressedSize) -> Key:
-        """Of an image as it is built; `base` is the kind."""
+        """The key of an image to build; `base` is the kind."""
         release = variant.cpu_vllm.lock if variant.cpu_vllm else variant.release.name
         names = (release, variant.platform.name, variant.os.name)
         return cls(*names, size.arch, base, size.compression)
@@ -50,18 +50,21 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Key):
     """Compressed MB. `image` and `layers` are limits, `baseline` what was measured."""
 
-    key: Key
     baseline: Mapping[str, float]
     image: float | None = None
     layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+    @property
+    def key(self) -> Key:
+        return Key(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Key)})
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found: the layers beside their baseline, and what is over budget."""
+    """The result of `check`: each layer with its baseline, and what is over budget."""
 
     reference: str
     key: Key
@@ -70,6 +73,11 @@ class Verdict:
     known: bool
     layers: tuple[tuple[str, float, float | None], ...]  # name, MB, MB of the baseline
     problems: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    budgets: tuple[Budget, ...]
 
 
 Budgets = Mapping[Key, Budget]
@@ -85,7 +93,7 @@ def load(matrix: Matrix, path: Path = PATH) -> Budgets:
 
 
 def check(budgets: Budgets, reference: str, key: Key, layers: Mapping[str, int]) -> Verdict:
-    """Hold an image's layers (name → compressed bytes, bottom up) to its budget."""
+    """Compare the layers of an image (name → compressed bytes, bottom up) with its budget."""
     sizes = {name: size / MB for name, size in layers.items()}
     total = sum(sizes.values())
     budget = budgets.get(key)
@@ -135,60 +143,33 @@ def _grown(baseline: Mapping[str, float], sizes: Mapping[str, float]) -> str:
 
 
 class _BudgetReader(Reader):
-    """Reads budgets.yaml as the matrix is read: every problem noted, names as the matrix has."""
+    """Reads budgets.yaml; names are those of the matrix, and sizes are at least 0."""
 
     def __init__(self, file: str, matrix: Matrix) -> None:
         super().__init__(file)
-        self.pins = matrix
+        self.matrix = matrix
 
     def budgets(self, value: Any) -> Budgets:
-        top = self.mapping("(top)", value)
-        for name in top:
-            if name != "budgets":
-                self.note(name, "unknown key", "known: budgets")
-        entries = top.get("budgets")
+        entries = self.fields("", value, _File).get("budgets", [])
         if not isinstance(entries, list):
             self.note("budgets", f"must be a list, is {kind(entries)}")
             return {}
         result: dict[Key, Budget] = {}
         for index, item in enumerate(entries):
-            budget = self.budget(f"budgets[{index}]", item)
-            if budget is None:
-                continue
-            if budget.key in result:
-                self.note(f"budgets[{index}]", f"a second budget for {budget.key}")
-            result[budget.key] = budget
+            at, before = f"budgets[{index}]", len(self.problems)
+            budget = self.build(at, item, Budget)
+            self.check_names(at, budget)
+            if len(self.problems) == before:
+                self.check_limits(at, budget)
+                if budget.key in result:
+                    self.note(at, f"a second budget for {budget.key}")
+                result[budget.key] = budget
         return result
 
-    def budget(self, at: str, value: Any) -> Budget | None:
-        names = [field.name for field in dataclasses.fields(Key)]
-        raw = self.mapping(at, value)
-        if not raw:
-            return None
-        known = [*names, "baseline", "image", "layers"]
-        for name in raw:
-            if name not in known:
-                self.note(f"{at}.{name}", "unknown key", did_you_mean(name, known))
-        before = len(self.problems)
-        key = self.key(at, {name: raw[name] for name in names if name in raw})
-        baseline = self.megabytes(f"{at}.baseline", raw.get("baseline"))
-        layers = self.megabytes(f"{at}.layers", raw.get("layers", {}))
-        image = raw.get("image")
-        if image is not None and not self.size(f"{at}.image", image):
-            image = None
-        for name, limit in layers.items():
-            if name not in baseline:
-                self.note(f"{at}.layers.{name}", "has no baseline", did_you_mean(name, baseline))
-            elif limit < baseline[name]:
-                self.note(f"{at}.layers.{name}", f"is below its baseline of {baseline[name]} MB")
-        if image is not None and image < (total := round(sum(baseline.values()), 1)):
-            self.note(f"{at}.image", f"{image} MB is below its baseline of {total} MB")
-        return Budget(key, baseline, image, layers) if len(self.problems) == before else None
-
-    def key(self, at: str, raw: dict[str, Any]) -> Key:
-        matrix = self.pins
-        release = matrix.releases.get(str(raw.get("release")))
-        known: dict[str, Iterable[str]] = {
+    def check_names(self, at: str, budget: Budget) -> None:
+        matrix = self.matrix
+        release = matrix.releases.get(budget.release)
+        names: dict[str, Iterable[str]] = {
             "release": matrix.releases,
             "platform": release.platforms if release else matrix.platforms,
             "os": matrix.oses,
@@ -196,29 +177,29 @@ class _BudgetReader(Reader):
             "base": BASES,
             "compression": COMPRESSIONS,
         }
-        if raw.get("platform") == CPU:
+        if budget.platform == CPU:
             locks = [vllm.lock for vllm in matrix.cpu.vllm_versions.values()]
-            known |= {"release": locks, "platform": [CPU], "os": [matrix.cpu.os.name]}
-            known |= {"base": CPU_BASES}
-        for name, words in known.items():
-            if name not in raw:
-                self.note(f"{at}.{name}", "is missing")
-            elif str(raw[name]) not in words:
-                self.note(
-                    f"{at}.{name}",
-                    f"'{raw[name]}' is not there",
-                    did_you_mean(str(raw[name]), words),
-                )
-        return Key(**{name: str(raw.get(name)) for name in known})
+            names |= {"release": locks, "platform": [CPU], "os": [matrix.cpu.os.name]}
+            names |= {"base": CPU_BASES}
+        for field, known in names.items():
+            name = getattr(budget, field)
+            if name is not None and name not in known:
+                self.note(f"{at}.{field}", f"'{name}' is not known", did_you_mean(name, known))
 
-    def megabytes(self, at: str, value: Any) -> dict[str, float]:
-        """A mapping of layers to sizes."""
-        sizes = self.mapping(at, value)
-        return {name: size for name, size in sizes.items() if self.size(f"{at}.{name}", size)}
+    def check_limits(self, at: str, budget: Budget) -> None:
+        baseline = budget.baseline
+        for name, limit in budget.layers.items():
+            if name not in baseline:
+                self.note(f"{at}.layers.{name}", "has no baseline", did_you_mean(name, baseline))
+            elif limit < baseline[name]:
+                self.note(f"{at}.layers.{name}", f"is below its baseline of {baseline[name]} MB")
+        total = round(sum(baseline.values()), 1)
+        if budget.image is not None and budget.image < total:
+            self.note(f"{at}.image", f"{budget.image} MB is below its baseline of {total} MB")
 
-    def size(self, at: str, value: Any) -> bool:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = number and math.isfinite(value) and value >= 0
-        if not good:
-            self.note(at, f"must be a number of MB, is {kind(value)}")
-        return good
+    def scalar(self, key: str, value: Any, hint: Any) -> Any:
+        if hint is not float:
+            return super().scalar(key, value, hint)
+        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+            self.note(key, f"must be a number of MB, is {kind(value)}")
+        return value

@@ -67,7 +67,7 @@ class Environment:
             given = cls(raw["python"], raw["base"], raw["changed"])
             values = [given.python, *given.base.values(), *given.changed.values()]
             if not all(isinstance(value, str) for value in values):
-                raise TypeError("every value must be a text")
+                raise TypeError("every value must be a string")
             return given
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise user_error(
@@ -175,13 +175,13 @@ def printed(
     environment: Environment | None,
 ) -> str:
     """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
-    tools: str | None = matrix.images["tools"].format(python=variant.python)
+    tools: str | None = matrix.images.tools.format(python=variant.python)
     if variant.cpu_vllm:
         packages = base == DEBIAN
         where = Base(DEBIAN) if packages else Base("image", image=base or matrix.cpu.image)
         tools = None if packages else tools
         return dockerfile(matrix, variant, where, tools_image=tools, environment=environment)
-    os_image = matrix.images["os"][variant.os.name]
+    os_image = matrix.images.os[variant.os.name]
     if base == STAND_IN:
         where, tools = Base(STAND_IN, os_image=os_image), None
     else:

@@ -258,5 +258,5 @@ def _tools_image(
                 "--tools IMAGE",
             )
         return None
-    published = matrix.images["tools"].format(python=variant.python)
+    published = matrix.images.tools.format(python=variant.python)
     return options.tools or options.mirrors.image(published)

@@ -66,7 +66,7 @@ def test_a_vllm_for_the_processor_has_a_budget_of_its_own(
         written({**ENTRY, **vars(key), "release": "v0.13.0rc1", "base": "stand-in"})
     told = [str(one) for one in raised.value.findings]
     assert len(told) == 2
-    assert "'v0.13.0rc1' is not there" in told[0]
+    assert "'v0.13.0rc1' is not known" in told[0]
 
 
 def test_within_its_budget(written: Callable[..., Budgets]) -> None:
@@ -136,21 +136,23 @@ def test_every_problem_of_the_file_is_said(
         "layers": {"mooncake": 3},
         "budget": 4,
     }
-    assert problems_of(lambda: written(ENTRY, wrong, "x", ENTRY), 65) == [
+    unmeasured = {**ENTRY, "arch": "arm64", "layers": {"mooncake": 3}}
+    assert problems_of(lambda: written(ENTRY, wrong, "x", ENTRY, unmeasured), 65) == [
         "budgets.yaml: budgets[1].budget: unknown key (known: release, platform, os, arch, base, "
         "compression, baseline, image, layers)",
-        "budgets.yaml: budgets[1].release: 'v0.13.0rc2' is not there (did you mean v0.13.0rc1 or "
-        "v0.13.0?)",
-        "budgets.yaml: budgets[1].os: '['ubuntu22.04']' is not there (did you mean ubuntu22.04?)",
         "budgets.yaml: budgets[1].arch: is missing",
-        "budgets.yaml: budgets[1].base: 'standin' is not there (did you mean stand-in?)",
+        "budgets.yaml: budgets[1].os: must be a string, is ['ubuntu22.04'] (list) (quote it)",
         "budgets.yaml: budgets[1].baseline.torch: must be a number of MB, is -1 (int)",
         "budgets.yaml: budgets[1].baseline.vllm: must be a number of MB, is '10 MB' (str)",
         "budgets.yaml: budgets[1].image: must be a number of MB, is inf (float)",
-        "budgets.yaml: budgets[1].layers.mooncake: has no baseline (known: )",
+        "budgets.yaml: budgets[1].release: 'v0.13.0rc2' is not known (did you mean v0.13.0rc1 or "
+        "v0.13.0?)",
+        "budgets.yaml: budgets[1].os: '['ubuntu22.04']' is not known (did you mean ubuntu22.04?)",
+        "budgets.yaml: budgets[1].base: 'standin' is not known (did you mean stand-in?)",
         "budgets.yaml: budgets[2]: must be a mapping, is 'x' (str)",
         "budgets.yaml: budgets[3]: a second budget for v0.13.0rc1 a3 ubuntu22.04 amd64 on stand-in,"
         " zstd",
+        "budgets.yaml: budgets[4].layers.mooncake: has no baseline (known: base 1, torch, vllm)",
     ]
 
 
@@ -158,9 +160,9 @@ def test_every_problem_of_the_file_is_said(
     ("text", "problem"),
     [
         ("budgets: {}", "budgets.yaml: budgets: must be a list, is {} (dict)"),
-        ("budget: []", "budgets.yaml: budget: unknown key (known: budgets)"),
+        ("budget: []", "budgets.yaml: budget: unknown key (did you mean budgets?)"),
         ("budgets: [", "budgets.yaml: is not YAML"),
-        ("budgets: []\nbudgets: []", "the key 'budgets' is there twice"),
+        ("budgets: []\nbudgets: []", "the key 'budgets' is repeated"),
     ],
 )
 def test_a_file_that_is_none(
@@ -192,7 +194,7 @@ def test_the_command_ends_with_65_and_names_what_grew(
     layout = hand_made.Layout(tmp_path / "layout")
     reference = layout.tag("v1", layout.image(hand_made.layers(), **hand_made.config()))
     monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
-    limited = Budget(KEY, {"torch": 0.0001}, image=0.001)
+    limited = Budget(**vars(KEY), baseline={"torch": 0.0001}, image=0.001)
     monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
     with pytest.raises(invoke.Exit) as ended:
         inspect.inspect(image=reference, budget=True, format="json")

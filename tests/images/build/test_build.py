@@ -183,7 +183,7 @@ def limited(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> Callable[[float]
         key = Key("v0.13.0rc1", "a3", "ubuntu22.04", "arm64", "image", "gzip")
         own = layers(matrix, matrix.variant(None, "a3", "ubuntu22.04"), PINNED.base)
         baseline = {**dict.fromkeys(own, 1.0), "entrypoint": 0.0, "base 1": 1.0}
-        found = {key: Budget(key, baseline, image=megabytes)}
+        found = {key: Budget(**vars(key), baseline=baseline, image=megabytes)}
         monkeypatch.setattr(budgets, "load", lambda matrix: found)
         monkeypatch.setattr(budgets, "ROUNDING", 0.0)
 

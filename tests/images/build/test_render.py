@@ -337,7 +337,7 @@ def test_secrets_are_no_argument_of_a_stage(rendered: list[tuple[Variant, str]])
 
 def test_a_shared_cann_lies_below_what_the_os_installs(matrix: Matrix, variant: Variants) -> None:
     base = graph.parse(_published(matrix, variant("a3"), share=True))["base"]
-    assert base.image == matrix.images["os"]["ubuntu22.04"]
+    assert base.image == matrix.images.os["ubuntu22.04"]
     assert re.findall(
         r"^COPY --link --from=cann-files /out/(\S+)/ /$|^(RUN) ", base.text, re.M
     ) == [

@@ -32,12 +32,12 @@ def loaded(tmp_path: Path, change: Change) -> cpu_rules.Rules:
         (lambda r: r.pop("timeout"), "timeout: is missing"),
         (lambda r: r.update(timeout=True), "timeout: must be a number above 0"),
         (lambda r: r.update(speed=1), "speed: unknown key"),
-        (lambda r: r.update(engines="0.32.0"), "engines: must be a list of words"),
+        (lambda r: r.update(engines="0.32.0"), "engines: must be a list of strings"),
         (lambda r: r["worker"].update(gib=0), "worker.gib: must be a number above 0"),
         (lambda r: r["worker"].pop("cores"), "worker.cores: is missing"),
         (
             lambda r: r["unsupported"].update({"ray-head": 1}),
-            "unsupported.ray-head: must be a text",
+            "unsupported.ray-head: must be a string",
         ),
         (lambda r: r.update(remove=[]), "remove: must be a mapping"),
         (lambda r: r["remove"].pop("flags"), "remove.flags: is missing"),
@@ -45,7 +45,7 @@ def loaded(tmp_path: Path, change: Change) -> cpu_rules.Rules:
         (lambda r: r["remove"]["flags"][0].pop("why"), "remove.flags[0].why: is missing"),
         (lambda r: r["remove"]["flags"][0].update(why=""), "remove.flags[0].why: is empty"),
         (lambda r: r["remove"]["flags"][1].update(names=["quantization"]), "'quantization' twice"),
-        (lambda r: r["override"]["variables"][0].update(value=1), "value: must be a text"),
+        (lambda r: r["override"]["variables"][0].update(value=1), "value: must be a string"),
         (lambda r: r["override"]["flags"][0].pop("value"), "override.flags[0].value: is missing"),
         (
             lambda r: r["limits"][0].update(value="many"),
@@ -53,7 +53,10 @@ def loaded(tmp_path: Path, change: Change) -> cpu_rules.Rules:
         ),
         (lambda r: r["transfer"].pop("port"), "transfer.port: is missing"),
         (lambda r: r["transfer"]["port"].update(step=0), "transfer.port.step: must be a number"),
-        (lambda r: r["transfer"]["variables"].update(A=1), "transfer.variables.A: must be a text"),
+        (
+            lambda r: r["transfer"]["variables"].update(A=1),
+            "transfer.variables.A: must be a string",
+        ),
     ],
 )
 def test_bad_data_is_said_with_its_place(tmp_path: Path, change: Change, said: str) -> None:
