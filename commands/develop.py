@@ -56,13 +56,13 @@ def docs(
     Compatibility, roles, checks, recipes and what each release changes. The same data give the same
     bytes; never edit these pages by hand.
     """
-    from docs.render import pages
+    from docs.render import reference
     from images.matrix import load
 
-    made = pages.pages(load())
+    made = reference.pages(load())
     if check:
-        pages.check(made)
-    found = pages.states(made) if check else pages.write(made)
+        reference.check(made)
+    found = reference.states(made) if check else reference.write(made)
     rows = [{"page": str(path.relative_to(ROOT)), "was": state} for path, state in found.items()]
     output(format, rows, lambda: "\n".join(f"{row['was']:8} {row['page']}" for row in rows))
 

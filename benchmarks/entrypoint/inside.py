@@ -45,7 +45,7 @@ def main(runs: int) -> None:
     ours = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     plain = {name: value for name, value in ours.items() if not name.startswith(BAKED)}
     plan = subprocess.run([INIT[-1], "plan"], env=ours, capture_output=True, text=True, check=True)
-    shells = {}
+    shells: dict[str, list[str]] = {}
     for name, abi in (("bash", ""), ("bash, ABI given", " --cxx_abi=1")):
         path = folder / f"{len(shells)}.sh"
         path.write_text(script(plan.stdout, abi))

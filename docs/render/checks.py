@@ -11,7 +11,7 @@ from types import ModuleType
 
 import entrypoints
 from clusters import checks as cluster_checks
-from docs.render.page import Page, page
+from docs.render.markdown import Page, page
 from entrypoints import preflight, rules
 from entrypoints.findings import ERROR, WARNING, Message
 from entrypoints.inputs import data
@@ -46,7 +46,7 @@ class Check:
     lines: tuple[Line, ...]
 
 
-def made() -> Page:
+def render() -> Page:
     return page(
         "checks.md",
         "checks.md.j2",

@@ -1,4 +1,4 @@
-"""What belongs together: every release with its pins, platforms, systems, tags and lock."""
+"""The compatibility page: the pins, platforms, systems, tags and locks of every release."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from docs.render.page import Page, page
+from docs.render.markdown import Page, page
 from images.locking import lock
 from images.matrix import CpuVllm, Matrix, Release
 
-# Packages that no field of a release names and that people ask for.
-NAMED = ("transformers", "ray", "numpy")
+# Packages without a pin that readers look for.
+PACKAGES = ("transformers", "ray", "numpy")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A release. `packages`: the locked version, or what is asked for where nothing is locked."""
+    """A release. `packages`: locked versions, or the requirements if there is no lock."""
 
     release: Release
     default: bool
@@ -29,12 +29,12 @@ class Row:
 
 
 def rows(matrix: Matrix, locks: Path = lock.LOCKS) -> list[Row]:
-    """Every release, the oldest first."""
+    """Every release, oldest first."""
     return [
         Row(
             release=one,
             default=one.name == matrix.default_release,
-            packages={name: _package(matrix, one, name, locks) for name in NAMED},
+            packages={name: _package(matrix, one, name, locks) for name in PACKAGES},
             locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch, locks)),
             tags=tuple(variant.tag for variant in matrix.variants(one.name)),
         )
@@ -43,10 +43,11 @@ def rows(matrix: Matrix, locks: Path = lock.LOCKS) -> list[Row]:
 
 
 def in_order(matrix: Matrix) -> list[Release]:
+    """The releases, oldest first."""
     return sorted(matrix.releases.values(), key=lambda one: Version(one.vllm_ascend))
 
 
-def made(matrix: Matrix) -> Page:
+def render(matrix: Matrix) -> Page:
     return page(
         "compatibility.md",
         "compatibility.md.j2",
@@ -59,7 +60,7 @@ def made(matrix: Matrix) -> Page:
 
 
 def vllm_locked(matrix: Matrix, vllm: CpuVllm, locks: Path = lock.LOCKS) -> tuple[str, ...]:
-    """The architectures for which a vLLM on the CPU is locked."""
+    """The architectures for which a vLLM on the CPU has a lock."""
     return tuple(arch for arch in matrix.arches if (locks / vllm.lock / arch).is_dir())
 
 
@@ -74,9 +75,9 @@ def _package(matrix: Matrix, release: Release, name: str, locks: Path) -> str:
         if path.is_file():
             found = lock.parse(path.read_text(encoding="utf-8"))
             return next((one.version for one in found if one.name == name), "")
-    return _asked([*release.requirements, *matrix.common_requirements], name)
+    return _specifier([*release.requirements, *matrix.common_requirements], name)
 
 
-def _asked(requirements: Iterable[str], name: str) -> str:
+def _specifier(requirements: Iterable[str], name: str) -> str:
     found = (Requirement(text) for text in requirements)
     return next((str(one.specifier) for one in found if one.name == name), "")

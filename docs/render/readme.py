@@ -1,4 +1,4 @@
-"""The generated parts of the READMEs: the table of versions and the picture of a cluster."""
+"""The generated parts of the READMEs: the table of versions and the diagram of a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clusters.show.topology import topology
 from common.errors import EX_DATAERR, user_error
 from common.paths import ROOT
 from docs.render.compatibility import rows
-from docs.render.page import MARK, Page, page
+from docs.render.markdown import MARK, Page, page
 from images.matrix import Matrix
 
 END = "<!-- end of the generated part -->"
@@ -22,8 +22,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def made(matrix: Matrix) -> Iterator[Page]:
-    """The READMEs with their tables, and the picture. Raises UserError (65) without the marks."""
+def render(matrix: Matrix) -> Iterator[Page]:
+    """Render the READMEs and the diagram. Raises UserError (65) if a mark is missing."""
     for name, words in WORDS.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         before, mark, rest = text.partition(MARK)

@@ -1,4 +1,4 @@
-"""The recipes: what each is for, what it sets, how each node is started, and what it weighs."""
+"""The recipe pages: purpose, settings, start commands and memory of each recipe."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 
 from common.paths import ROOT
+from common.yaml import document
 from docs.render.compatibility import in_order
-from docs.render.page import Page, page
+from docs.render.markdown import Page, page
 from entrypoints.inputs import data, model, recipes, stack
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.launch.model import Launch
@@ -26,7 +27,7 @@ EXAMPLES = ROOT / "clusters" / "examples"
 
 @dataclass(frozen=True)
 class Setting:
-    """A feature in the form of one release: a flag or a variable, or why it has none."""
+    """A feature and its form in one release: a flag, a variable, or why it has none."""
 
     name: str
     value: object
@@ -36,7 +37,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Fit:
-    """What planning every node for a release and a platform came to."""
+    """The result of planning every node for a release and a platform."""
 
     release: str
     platform: str
@@ -45,8 +46,8 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A recipe. `deployment` is planned for `variant`, the first for which nothing is refused."""
+class RecipeEntry:
+    """A recipe. `deployment`: planned for `variant`, the first one that refuses nothing."""
 
     recipe: Recipe
     text: str
@@ -58,11 +59,11 @@ class Shown:
 
     @property
     def page(self) -> str:
-        """The page that it is on: all recipes of a model share one."""
+        """The name of its page, which all recipes of a model share."""
         return self.recipe.name.partition("/")[0]
 
     def fit(self, release: str, platform: str) -> str:
-        """How it goes with a release on a platform, in a word."""
+        """The result for a release on a platform, for people."""
         for one in self.fits:
             if (one.release, one.platform) == (release, platform):
                 refused = "refused" if one.problems else ""
@@ -71,19 +72,19 @@ class Shown:
 
     @property
     def context(self) -> tuple[str, ...]:
-        """The longest requests in tokens, as the nodes' flags say; several where they differ."""
+        """The longest requests in tokens; several if the nodes differ."""
         lengths = (one.facts.number("--max-model-len") for one in self.launches if one.facts)
         return tuple(dict.fromkeys(str(length) for length in lengths if length))
 
     @property
     def launches(self) -> list[Launch]:
         """The launches of nodes with NPUs."""
-        made = (node.launch for node in self.deployment.nodes)
-        return [one for one in made if one and one.place]
+        launches = (node.launch for node in self.deployment.nodes)
+        return [one for one in launches if one and one.place]
 
     @property
     def memory(self) -> dict[str, Need]:
-        """Group → the estimate for one of its devices."""
+        """Group → the estimate for one device."""
         found: dict[str, Need] = {}
         for launch in self.launches:
             assert launch.place is not None
@@ -98,30 +99,30 @@ class Shown:
 
     @property
     def refused(self) -> dict[str, str]:
-        """What refuses it → where."""
-        return _by_word((one, one.problems) for one in self.fits)
+        """Error → where it occurs."""
+        return _by_line((one, one.problems) for one in self.fits)
 
     @property
     def warned(self) -> dict[str, str]:
-        """What warns of it → where."""
-        return _by_word((one, one.warnings) for one in self.fits)
+        """Warning → where it occurs."""
+        return _by_line((one, one.warnings) for one in self.fits)
 
 
-def made(matrix: Matrix) -> list[Page]:
-    """A page for each model, and one that lists them."""
-    shown = [_shown(matrix, name) for name in recipes.names()]
-    platforms = {one.variant.platform.name: one.variant for one in shown}
+def render(matrix: Matrix) -> list[Page]:
+    """A page for each model, and a list of them."""
+    entries = [_entry(matrix, name) for name in recipes.names()]
+    platforms = {one.variant.platform.name: one.variant for one in entries}
     functions = {name: commands.function(_image(of, {})) for name, of in platforms.items()}
     releases = [one.name for one in in_order(matrix)]
-    models = dict.fromkeys(one.page for one in shown)
+    models = dict.fromkeys(one.page for one in entries)
     return [
-        page("recipes.md", "recipes.md.j2", recipes=shown, functions=functions),
+        page("recipes.md", "recipes.md.j2", recipes=entries, functions=functions),
         *(
             page(
                 f"recipes/{name}.md",
                 "recipe.md.j2",
                 page=name,
-                recipes=[one for one in shown if one.page == name],
+                recipes=[one for one in entries if one.page == name],
                 releases=releases,
             )
             for name in models
@@ -129,13 +130,13 @@ def made(matrix: Matrix) -> list[Page]:
     ]
 
 
-def _shown(matrix: Matrix, name: str) -> Shown:
+def _entry(matrix: Matrix, name: str) -> RecipeEntry:
     recipe = recipes.load(name)
     text = Path(data.path_of("recipes", f"{name}.yaml")).read_text(encoding="utf-8")
     tried = [(one, _planned(one, name, text)) for one in _variants(matrix, recipe)]
     good = (one for one in tried if not _problems(one[1]))
     variant, deployment = next(good, tried[0])
-    return Shown(
+    return RecipeEntry(
         recipe=recipe,
         text=text.strip(),
         variant=variant,
@@ -150,7 +151,7 @@ def _shown(matrix: Matrix, name: str) -> Shown:
 
 
 def _variants(matrix: Matrix, recipe: Recipe) -> Iterator[Variant]:
-    """Every release and platform for which the recipe is stated, the default release first."""
+    """Every release and platform of the recipe, the default release first."""
     releases = [one for one in in_order(matrix) if one.name in (recipe.releases or matrix.releases)]
     releases.sort(key=lambda one: one.name != matrix.default_release)
     system = next(iter(matrix.oses))
@@ -166,7 +167,7 @@ def _planned(variant: Variant, name: str, text: str) -> Deployment:
 
 
 def _image(variant: Variant, texts: Mapping[str, str]) -> Image:
-    """The image of a variant, as far as a plan goes by it."""
+    """The image of a variant, with what a plan needs of it."""
     return Image(
         reference=f"{REGISTRY}:{variant.tag}",
         place="registry",
@@ -195,7 +196,7 @@ def _warnings(found: Deployment) -> tuple[str, ...]:
         for warning in node.launch.warnings if node.launch else ():
             line = warning.line()
             if node.launch and (path := node.launch.context.settings.recipe):
-                line = line.replace(path, found.recipe)  # it is planned from a file of its own
+                line = line.replace(path, found.recipe)  # planned from a temporary file
             lines[line] = None
     return tuple(lines)
 
@@ -216,18 +217,18 @@ def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:
 
 def _examples(name: str) -> Iterator[str]:
     for path in sorted(EXAMPLES.glob("*.yaml")):
-        if yaml.safe_load(path.read_text(encoding="utf-8")).get("recipe") == name:
+        if document(path).get("recipe") == name:
             yield path.name
 
 
-def _by_word(found: Iterable[tuple[Fit, tuple[str, ...]]]) -> dict[str, str]:
-    """Line → the releases and platforms in which it is told."""
-    words: dict[str, list[str]] = {}
+def _by_line(found: Iterable[tuple[Fit, tuple[str, ...]]]) -> dict[str, str]:
+    """Line → the releases and platforms that report it."""
+    places: dict[str, list[str]] = {}
     every = list(found)
     for fit, lines in every:
         for line in lines:
-            words.setdefault(line, []).append(f"{fit.release} on {fit.platform}")
+            places.setdefault(line, []).append(f"{fit.release} on {fit.platform}")
     return {
         line: "everywhere" if len(where) == len(every) else ", ".join(where)
-        for line, where in words.items()
+        for line, where in places.items()
     }

@@ -1,4 +1,4 @@
-"""What a release changes: pins, features, connectors, flags and variables, against another one."""
+"""The release pages: differences in pins, features, connectors, flags and variables."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from docs.render.compatibility import in_order
-from docs.render.page import Page, page
+from docs.render.markdown import Page, page
 from entrypoints.inputs import data, stack
 from entrypoints.inputs.stack import Feature
 from images.matrix import Matrix, Release
 
-# What stack.Release says of a release beside names, features and connectors, in words.
+# Fields of stack.Release → their descriptions, without names, features and connectors.
 FACTS = {
-    "kv_port": "first port of the KV transfer where nothing gives one",
+    "kv_port": "default KV port",
     "adxl_ports": "ports of Mooncake's ascend transport",
     "gpu_memory_utilization": "vLLM's default of --gpu-memory-utilization",
     "kv_extra_config_unread": "keys of kv_connector_extra_config that nothing reads",
     "headless_api_servers": "largest --api-server-count of a headless node",
     "async_scheduling_refused": "where --async-scheduling is refused",
     "kv_blocks_checked": "whether prefill and decode blocks are compared with the real sizes",
-    "prefill_over_nodes": "whether one prefill rank may spread over nodes",
-    "flashcomm1_asserted": "whether the start asserts what flashcomm1 needs",
-    "fused_mc2_largest_ep": "expert parallel size up to which fused_mc2 has an effect",
-    "dense_external_dp": "whether a model without experts is refused under external data parallel",
-    "kv_engine_id_suffixed": "whether equal engine_ids are made unequal",
+    "prefill_over_nodes": "whether a prefill rank may span several nodes",
+    "flashcomm1_asserted": "whether flashcomm1 asserts its requirements",
+    "fused_mc2_largest_ep": "largest expert parallel size for fused_mc2",
+    "dense_external_dp": "whether external data parallel is refused for a model without experts",
+    "kv_engine_id_suffixed": "whether a suffix makes engine_ids unique",
 }
 
 
 @dataclass(frozen=True)
 class Change:
-    """`before` and `after` are texts; empty where there is none. `note` says what to do, or why."""
+    """A difference. `before`, `after`: empty if absent. `note`: the fix or the reason."""
 
     name: str
     before: str = ""
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is new, gone, and another one, each in the order of names."""
+    """New, removed and changed entries, each sorted by name."""
 
     new: tuple[Change, ...] = ()
     gone: tuple[Change, ...] = ()
@@ -55,8 +55,8 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Note:
-    """A release against the one before it."""
+class ReleaseNotes:
+    """The differences between a release and the previous one."""
 
     name: str
     before: str
@@ -70,13 +70,15 @@ class Note:
     vllm: tuple[str, str]
 
 
-def made(matrix: Matrix) -> list[Page]:
-    """A page for each release but the first, and one that lists them."""
+def render(matrix: Matrix) -> list[Page]:
+    """A page for each release but the first, and a list of them."""
     releases = in_order(matrix)
     facts = [one.facts for one in matrix.cpu.vllm_versions.values()]
     others = [name for name in dict.fromkeys(facts) if name not in matrix.releases]
-    notes = [_note(old.name, new.name, old, new) for old, new in itertools.pairwise(releases)]
-    notes += [_note(releases[-1].name, name) for name in others]
+    notes = [
+        _release_notes(old.name, new.name, old, new) for old, new in itertools.pairwise(releases)
+    ]
+    notes += [_release_notes(releases[-1].name, name) for name in others]
     listed = page("releases.md", "releases.md.j2", notes=notes, releases=matrix.releases)
     pages = [
         page(f"releases/{one.name}.md", "release.md.j2", note=one, releases=matrix.releases)
@@ -85,15 +87,17 @@ def made(matrix: Matrix) -> list[Page]:
     return [listed, *pages]
 
 
-def _note(before: str, after: str, old: Release | None = None, new: Release | None = None) -> Note:
+def _release_notes(
+    before: str, after: str, old: Release | None = None, new: Release | None = None
+) -> ReleaseNotes:
     facts, were = _facts(after), _facts(before)
     gone = {f"--{name}": f"instead: {how['instead']}" for name, how in facts.flags_gone.items()}
-    return Note(
+    return ReleaseNotes(
         name=after,
         before=before,
         pins=_pins(old, new) if old and new else (),
         packages=_packages(old, new) if old and new else {},
-        facts=tuple(_other(were._asdict(), facts._asdict())),
+        facts=tuple(_changed_facts(were._asdict(), facts._asdict())),
         features=changes(_forms(were.features), _forms(facts.features)),
         connectors=changes(
             dict.fromkeys(were.connectors, ""),
@@ -109,7 +113,7 @@ def _note(before: str, after: str, old: Release | None = None, new: Release | No
 def changes(
     before: Mapping[str, str], after: Mapping[str, str], notes: Mapping[str, str] | None = None
 ) -> Changes:
-    """The difference of two mappings; `notes` are for what is gone."""
+    """Compare two mappings; `notes`: for removed entries."""
     notes = notes or {}
     return Changes(
         new=tuple(Change(name, after=after[name]) for name in sorted(after.keys() - before.keys())),
@@ -158,7 +162,7 @@ def _named(requirements: Iterable[str]) -> dict[str, str]:
     return {one.name: str(one.specifier) for one in found}
 
 
-def _other(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]:
+def _changed_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]:
     for name, words in FACTS.items():
         before, after = _plain(old[name]), _plain(new[name])
         if before != after:
@@ -169,7 +173,7 @@ def _other(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]:
 
 
 def _plain(value: Any) -> str:
-    """A fact in few words: its source stands beside it."""
+    """A fact as text, without its source."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping) and "source" in value:
@@ -188,7 +192,7 @@ def _plain(value: Any) -> str:
 
 
 def _forms(features: Mapping[str, Feature]) -> dict[str, str]:
-    """Feature → its form and its default; those that a release does not have are left out."""
+    """Feature → its form and default; missing features are left out."""
     found = {}
     for name, form in features.items():
         if not form.missing:
@@ -198,7 +202,7 @@ def _forms(features: Mapping[str, Feature]) -> dict[str, str]:
 
 
 def _default(entry: Mapping[str, Any]) -> str:
-    """What of a flag matters to who gives it: its default and its choices."""
+    """The default and the choices of a flag."""
     words = []
     if "default" in entry:
         words.append(f"default {entry['default']!r}")

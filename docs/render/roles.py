@@ -1,4 +1,4 @@
-"""The roles: what each needs and takes, what it listens on, and how it ends."""
+"""The roles page: required and optional variables, ports and exit codes of each role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from clusters.live.failure import exit_codes
 from common.yaml import document
-from docs.render.page import Page, page
+from docs.render.markdown import Page, page
 from entrypoints import show
 from entrypoints.findings import Refused
 from entrypoints.inputs import data, stack
@@ -20,47 +20,47 @@ from entrypoints.launch.model import Launch
 from entrypoints.plan import plan
 from entrypoints.rules.ports import SET_BY
 
-# Where SET_BY of the checks has no word, as nothing is checked against it.
-SETS = {**SET_BY, "metrics": "--prometheus-port", "adxl": "ASCEND_BASE_PORT"}
+# SET_BY with the ports that no check needs.
+PORT_SETTINGS = {**SET_BY, "metrics": "--prometheus-port", "adxl": "ASCEND_BASE_PORT"}
 WHENS = {
     "always": "NPUs are used",
     "mooncake": "a Mooncake connector",
     "store": "a KV store",
     "ray": "Ray",
 }
-TRIED = Path(__file__).parent / "roles.yaml"
+PROBES = Path(__file__).with_name("roles.yaml")
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A variable and the roles whose plan it changes; `roles` is empty for all."""
+class RoleVariable:
+    """A variable and the roles whose plan it changes; empty for all."""
 
     variable: Variable
     roles: tuple[str, ...]
 
     @property
     def by(self) -> str:
-        """The roles in few words."""
+        """The roles, for people."""
         others = [name for name in ROLES if name not in self.roles]
         if not self.roles or not others:
             return "all"
-        few = len(others) < len(self.roles)
-        return f"all but {', '.join(others)}" if few else ", ".join(self.roles)
+        all_but = len(others) < len(self.roles)
+        return f"all but {', '.join(others)}" if all_but else ", ".join(self.roles)
 
 
-def made() -> Page:
+def render() -> Page:
     listens = ports()
     return page(
         "roles.md",
         "roles.md.j2",
         roles=list(ROLES.values()),
-        taken=taken(),
+        taken=variables(),
         ports=listens,
         listeners={
             name: [role for role, names in listens.items() if name in names]
             for name in dict.fromkeys(name for names in listens.values() for name in names)
         },
-        set_by=SETS,
+        set_by=PORT_SETTINGS,
         reserved=_release(None).reserved_ports,
         whens=WHENS,
         adxl={name: _release(name).adxl_ports for name in data.names("releases")},
@@ -70,46 +70,48 @@ def made() -> Page:
     )
 
 
-def taken() -> list[Taken]:
+def variables() -> list[RoleVariable]:
     """Every variable, in the order of `--help`."""
-    tried = document(TRIED)
+    probes = document(PROBES)
     return [
-        Taken(one, () if one.name in tried["everywhere"] else tuple(_with(one.name)))
+        RoleVariable(one, () if one.name in probes["everywhere"] else tuple(_roles_of(one.name)))
         for one in VARIABLES
     ]
 
 
 def ports() -> dict[str, tuple[str, ...]]:
-    """Role → the names of the ports it listens on, with a Mooncake transfer where it has one."""
+    """Role → the names of its ports, including those of a Mooncake transfer."""
     return {name: tuple(_planned(name, {}).ports) for name in ROLES}
 
 
-def _with(variable: str) -> Iterator[str]:
-    """The roles whose plan is another one with the variable."""
+def _roles_of(variable: str) -> Iterator[str]:
+    """The roles whose plan the variable changes."""
     for name, role in ROLES.items():
-        if any(_changes(role, variable, given) for given in document(TRIED)["variables"][variable]):
+        if any(
+            _changes(role, variable, given) for given in document(PROBES)["variables"][variable]
+        ):
             yield name
 
 
 def _changes(role: Role, variable: str, given: Mapping[str, Any]) -> bool:
-    """Whether it is this variable that makes the plan another one, or possible."""
+    """Whether this variable changes the plan, or makes one possible."""
     without = {name: value for name, value in given.items() if name != variable}
     try:
-        planned = _seen(_planned(role.name, given))
+        planned = _plan_summary(_planned(role.name, given))
     except Refused:
         return False
     try:
-        return planned != _seen(_planned(role.name, without))
+        return planned != _plan_summary(_planned(role.name, without))
     except Refused:
-        return planned != _seen(_planned(role.name, {}))
+        return planned != _plan_summary(_planned(role.name, {}))
 
 
-def _seen(launch: Launch) -> object:
+def _plan_summary(launch: Launch) -> object:
     return show.plan_data(launch), launch.peers, launch.leader, launch.npus
 
 
 def _planned(role: str, given: Mapping[str, Any]) -> Launch:
-    environ = {**document(TRIED)["roles"][role], **given, "ROLE": role}
+    environ = {**document(PROBES)["roles"][role], **given, "ROLE": role}
     return plan(
         {
             name: json.dumps(value) if isinstance(value, dict) else str(value)

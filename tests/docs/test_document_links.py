@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from markdown_it.token import Token
 
-from docs.render.page import anchor
+from docs.render.markdown import anchor
 from tests.docs.blocks import PAGES, ROOT, parsed
 
 OTHERS = [

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from common.errors import UserError
-from docs.render import checks, page, pages, releases, roles
-from docs.render.page import MARK, Page
+from docs.render import checks, markdown, reference, releases, roles
+from docs.render.markdown import MARK, Page
 from entrypoints.inputs.recipes import names as recipe_names
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
@@ -25,11 +25,11 @@ NAMES = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=5)
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:
-    return {one.path: one.text for one in pages.pages(load())}
+    return {one.path: one.text for one in reference.pages(load())}
 
 
 def test_the_same_data_give_the_same_bytes(made: dict[str, str]) -> None:
-    assert {one.path: one.text for one in pages.pages(load())} == made
+    assert {one.path: one.text for one in reference.pages(load())} == made
     assert all(text.startswith(MARK) for path, text in made.items() if path[0] != ".")
 
 
@@ -44,26 +44,26 @@ def test_nothing_is_left_out(made: dict[str, str]) -> None:
 
 
 def test_a_page_is_written_and_then_the_same(tmp_path: Path) -> None:
-    assert set(pages.write(list(MADE), tmp_path).values()) == {"missing"}
-    assert set(pages.write(list(MADE), tmp_path).values()) == {"same"}
-    pages.check(list(MADE), tmp_path, tmp_path)
+    assert set(reference.write(list(MADE), tmp_path).values()) == {"missing"}
+    assert set(reference.write(list(MADE), tmp_path).values()) == {"same"}
+    reference.check(list(MADE), tmp_path, tmp_path)
 
 
 def test_drift_is_named_page_by_page(tmp_path: Path) -> None:
-    pages.write(list(MADE), tmp_path)
+    reference.write(list(MADE), tmp_path)
     (tmp_path / "a.md").write_text(f"{MARK}\n\n# By hand\n")
     (tmp_path / "b/c.md").unlink()
     (tmp_path / "old.md").write_text(f"{MARK}\n\n# Old\n")
     (tmp_path / "own.md").write_text("# Written by hand\n")
     with pytest.raises(UserError) as caught:
-        pages.check(list(MADE), tmp_path, tmp_path)
+        reference.check(list(MADE), tmp_path, tmp_path)
     assert caught.value.exit_code == 65
     assert {one.where: one.message for one in caught.value.findings} == {
-        "a.md": "is not what the data say",
-        "b/c.md": "is not there",
-        "old.md": "is made from nothing any more",
+        "a.md": "differs from the data",
+        "b/c.md": "is missing",
+        "old.md": "is no longer generated",
     }
-    pages.write(list(MADE), tmp_path)
+    reference.write(list(MADE), tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*.md")) == ["a.md", "c.md", "own.md"]
 
 
@@ -91,7 +91,7 @@ def test_a_check_of_the_machine_has_the_source_of_its_facts() -> None:
 
 
 def test_which_roles_take_a_variable() -> None:
-    found = {one.variable.name: one.by for one in roles.taken()}
+    found = {one.variable.name: one.by for one in roles.variables()}
     assert found["PREFILL_ENDPOINTS"] == "proxy"
     assert found["NODE_RANK"] == "headless"
     assert found["RAY_PORT"] == "ray-head, ray-worker"
@@ -129,7 +129,7 @@ def test_a_difference_is_complete(before: dict[str, str], after: dict[str, str])
 @given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs")), max_size=20))
 def test_a_code_span_holds_its_text(text: str) -> None:
     plain = " ".join(text.split())
-    row = f"| {page.code(text)} |\n|---|\n"
+    row = f"| {markdown.code(text)} |\n|---|\n"
     cell = MarkdownIt("gfm-like", {"linkify": False}).parse(row)[4]
     shown = "".join(one.content for one in cell.children or ())
     assert shown == plain

@@ -18,7 +18,7 @@ from common.files import write_output
 from common.paths import ROOT
 from common.terminal import Say
 from common.yaml import document
-from docs.render import pages
+from docs.render import reference
 from images import matrix as matrices
 from images.locking import lock
 from images.locking.index import Wheels
@@ -107,7 +107,7 @@ class Project:
             lambda matrix, one: lock.lock(
                 matrix, one, wheels.torch_index or None, say, find_links=given
             ),
-            lambda matrix: pages.write(pages.pages(matrix)),
+            lambda matrix: reference.write(reference.pages(matrix)),
             bool(given),
         )
 
