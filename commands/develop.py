@@ -15,7 +15,7 @@ from common.errors import EX_UNAVAILABLE, user_error
 from common.paths import ROOT
 
 UNIT = "not e2e and not index and not parser"
-# The tests of a file share fixtures; the files keep their order: tests/e2e/conftest.py.
+# The tests of a file share fixtures; the files keep the order that tests/conftest.py gives them.
 SIDE_BY_SIDE = ("--dist=loadfile", "--no-loadscope-reorder")
 
 

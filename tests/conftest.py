@@ -4,9 +4,50 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+HERE = Path(__file__).parent
+# `invoke test` gives the files to its workers in this order, and then all others: first what builds
+# and what the others wait for, then what takes long. Short files at the end leave no worker idle.
+# A worker takes the file after one with few tests along, so a short one follows test_layers.py.
+ORDER = (
+    "e2e/images/test_image.py",
+    "e2e/images/test_offline.py",
+    "e2e/images/test_publish.py",
+    "e2e/images/test_check.py",
+    "e2e/images/test_publish_by_parts.py",
+    "upstream/parser/test_serve_parser.py",
+    "e2e/images/test_layers.py",
+    "e2e/images/test_share_cann.py",
+    "e2e/images/test_push.py",
+    "e2e/validation/test_rehearse_faults.py",
+    "e2e/validation/test_rehearse.py",
+    "e2e/test_document_commands.py",
+    "e2e/entrypoints/test_proxy.py",
+    "e2e/entrypoints/test_ray.py",
+    "e2e/entrypoints/test_roles.py",
+    "e2e/entrypoints/test_processes.py",
+    "e2e/entrypoints/test_proxy_load.py",
+    "e2e/images/test_pull.py",
+    "e2e/test_bad_input.py",
+    "e2e/images/test_cann_sources.py",
+    "e2e/images/test_inspect.py",
+    "e2e/clusters/test_cluster_up.py",
+    "e2e/entrypoints/test_preflight.py",
+    "images/locking/test_lock_real.py",
+    "upstream/test_audit_planted.py",
+    "entrypoints/inputs/test_random.py",
+    "upstream/test_dialect_sources.py",
+    "docs/test_document_blocks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {HERE / name: number for number, name in enumerate(ORDER)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 from common import docker
 from common.errors import EX_UNAVAILABLE, user_error
 from common.terminal import Say
+from images.build.engine import NAME, TAG
 from images.inspect import gather, places
 from images.inspect.model import Image, shared
 from images.names import REPOSITORY
@@ -90,7 +91,9 @@ def _in_engine() -> list[str]:
     answer = docker.run("images", "--filter", f"label={LABEL}", *form)
     if answer.returncode:
         raise docker.no_engine(answer.stderr)
-    return sorted(line for line in answer.stdout.splitlines() if "<none>" not in line)
+    passing = f"/{NAME}:{TAG}"  # an image has this name while its manifests are read
+    names = answer.stdout.splitlines()
+    return sorted(one for one in names if "<none>" not in one and not one.endswith(passing))
 
 
 def _pulled(image: Image) -> str:

@@ -31,22 +31,13 @@ pytestmark = pytest.mark.e2e
 
 
 HERE = Path(__file__).parent
-# Workers take files in this order, then the rest: first the builds that others wait for, then what
-# needs no image, then the long ones. The short files at the end leave no worker without work.
-ORDER = ("images/test_image.py",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the engine, and comes first: it takes the longest."""
-    order = {HERE / name: number for number, name in enumerate(ORDER)}
-
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        return HERE not in item.path.parents, order.get(item.path, len(order))
-
+    """Everything here needs the engine."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-    items.sort(key=place)
 
 
 @contextmanager
@@ -61,6 +52,17 @@ def locked(path: Path) -> Iterator[None]:
 def building() -> AbstractContextManager[None]:
     """Keep other builds out of the checkout: they share files in build/."""
     return locked(WORK / "e2e-build.lock")
+
+
+def listing() -> AbstractContextManager[None]:
+    """Keep others from removing images, which the catalogue of the engine lists and then reads."""
+    return locked(WORK / "e2e-images.lock")
+
+
+def remove(*tags: str) -> None:
+    """Remove images from the engine, those of them that are there."""
+    with listing():
+        docker("rmi", *tags, check=False)
 
 
 def docker(*arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from images.build.stages.standin import tree
 from images.build.stages.standin.environment import NNAL, cann
 from images.matrix import SOURCES, Matrix, load
 from images.mirrors import Mirrors
-from tests.e2e.conftest import NATIVE, building, docker
+from tests.e2e.conftest import NATIVE, building, docker, remove
 
 VERSION = "8.3.rc2"
 NAMES = {
@@ -212,7 +212,7 @@ print(info.soc_version, mooncake.engine.answer, importlib.metadata.version("vllm
     assert (kernels, atb) == ("ascend910_93", f"{NNAL}/latest/atb/cxx_abi_1")
     assert missing == "0"
     assert [program.rpartition("/")[2] for program in programs] == ["ifconfig", "gcc"]
-    docker("image", "rm", built.tag)
+    remove(built.tag)
 
 
 def test_an_installer_with_the_wrong_sha256(

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from images.build import engine
 from images.inspect.places import LayoutStore
 from images.registry import oci
-from tests.e2e.conftest import NATIVE, Image, docker, invoke
+from tests.e2e.conftest import NATIVE, Image, docker, invoke, listing, remove
 from tests.e2e.images import test_push
 from tests.e2e.images.artifacts import attach, push
 from tests.images import hand_made
@@ -69,7 +69,7 @@ def in_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     subprocess.run(["tar", "-cf", str(tar), "-C", str(layout.directory), *parts], check=True)
     docker("load", "--input", str(tar))
     yield names
-    docker("rmi", *names.values(), check=False)
+    remove(*names.values())
 
 
 def inspect(*arguments: str) -> list[dict[str, Any]]:
@@ -186,7 +186,8 @@ def test_made_again_it_is_the_same(site: Path, repository: str, tmp_path: Path) 
 
 def test_the_catalogue_of_the_engine(in_engine: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "site"
-    answer = invoke("site", "--engine", "--brief", "--out", str(out))
+    with listing():
+        answer = invoke("site", "--engine", "--brief", "--out", str(out))
     assert answer.returncode == 0, answer.stderr
     index = (out / "index.html").read_text()
     assert all(name.rpartition("/")[2] in index for name in in_engine.values())

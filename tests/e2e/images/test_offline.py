@@ -11,7 +11,7 @@ import pytest
 from images.build import bundle as offline
 from images.build.bake import bake
 from images.build.progress import Progress
-from tests.e2e.conftest import NATIVE, Image, docker, image, invoke, project
+from tests.e2e.conftest import NATIVE, Image, docker, image, invoke, project, remove
 
 WHAT = ("--platform=a3", "--base=stand-in", f"--arch={NATIVE}")
 NOWHERE = "http://127.0.0.1:9"
@@ -60,7 +60,7 @@ def test_a_cold_build_without_a_network_gives_the_same_python_layers(
         labels = ("image", "inspect", "--format", "{{json .Config.Labels}}")
         assert docker(*labels, made.tag).stdout == docker(*labels, a3.tag).stdout
     finally:
-        docker("image", "rm", made.tag)
+        remove(made.tag)
 
 
 def test_a_step_has_no_network(bundle: Path, tmp_path: Path) -> None:

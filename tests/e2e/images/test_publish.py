@@ -31,7 +31,7 @@ from images.build.progress import Progress
 from images.publish import publish
 from images.registry.client import HttpRepository
 from images.registry.oci import MEDIA_TYPES, Layout
-from tests.e2e.conftest import NATIVE, ROOT, docker, invoke
+from tests.e2e.conftest import NATIVE, ROOT, docker, invoke, remove
 from tests.e2e.images.artifacts import attach, attached, push_artifact
 from tests.images.publish.publish_fakes import small_release
 
@@ -251,7 +251,7 @@ def test_the_engine_pulls_what_was_published(registry: Registry, small: Path, ty
         shown = docker("image", "inspect", f"{repository}:v1-a3").stdout
         assert json.loads(shown)[0]["Architecture"] == NATIVE
     finally:
-        docker("rmi", f"{repository}:v1-a3", check=False)
+        remove(f"{repository}:v1-a3")
 
 
 def test_the_client_is_killed(
@@ -506,7 +506,7 @@ def test_what_buildkit_writes_is_published(
         shown = json.loads(docker("image", "inspect", f"{where}:{done.immutable_tag}").stdout)[0]
         assert (shown["Config"]["Labels"][LABEL], shown["Architecture"]) == (digest, NATIVE)
     finally:
-        docker("rmi", f"{where}:{done.immutable_tag}", check=False)
+        remove(f"{where}:{done.immutable_tag}")
 
 
 def test_the_plan_of_a_release(registry: Registry) -> None:

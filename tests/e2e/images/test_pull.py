@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import NATIVE, Image, building, docker, invoke
+from tests.e2e.conftest import NATIVE, Image, building, docker, invoke, remove
 from tests.e2e.images.test_publish import Registry
 
 INPUTS = {
@@ -58,4 +58,4 @@ def test_pulled_by_skopeo_and_by_docker_it_plans_the_same(published: str, tmp_pa
         assert json.loads(plans[0])["role"] == "prefill"
     finally:
         archive.unlink(missing_ok=True)
-        docker("rmi", carried, published, check=False)
+        remove(carried, published)

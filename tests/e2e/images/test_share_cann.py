@@ -18,7 +18,7 @@ from images.build.options import Options
 from images.build.progress import Progress
 from images.matrix import Matrix, load
 from images.mirrors import Mirrors
-from tests.e2e.conftest import NATIVE, Image, building, docker
+from tests.e2e.conftest import NATIVE, Image, building, docker, remove
 
 HERE = "test.invalid/share-cann"
 OS_IMAGE = f"{HERE}/docker.io/library/ubuntu:22.04"  # as a registry mirror would name it
@@ -62,7 +62,7 @@ def cann_images(matrix: Matrix, a3: Image) -> Iterator[dict[str, str]]:
         bake_one(matrix, platform, stand_in, "cann", tag)
     docker("import", str(WORK / "roots" / f"base-{NATIVE}.tar"), OS_IMAGE)
     yield tags
-    docker("image", "rm", *tags.values(), OS_IMAGE)
+    remove(*tags.values(), OS_IMAGE)
 
 
 def layers(tag: str) -> list[str]:
@@ -97,4 +97,4 @@ def test_only_the_kernels_differ(
         assert names[platform] == original.stdout
     assert "kernel/ascend910b1/" in names["a2"]
     assert "kernel/ascend910_9391/" in names["a3"]
-    docker("image", "rm", *bases.values())
+    remove(*bases.values())
