@@ -17,13 +17,9 @@ from entrypoints.findings import Check
 
 __all__ = ["CHECKS", "Check", "check", "findings"]
 
-CHECKS: tuple[Check, ...] = (
-    *groups.CHECKS,
-    *nodes.CHECKS,
-    *ports.CHECKS,
-    *transfer.CHECKS,
-    *requests.CHECKS,
-    *secrets.CHECKS,
+_MODULES = (groups, nodes, ports, transfer, requests, secrets)
+CHECKS: tuple[Check, ...] = tuple(
+    one for module in _MODULES for one in vars(module).values() if isinstance(one, Check)
 )
 # Codes of the entrypoint that a check here reports better.
 _REPLACED = frozenset({"missing-endpoints", "concurrency"})

@@ -284,15 +284,3 @@ def platforms(facts: Facts, message: Message) -> Found:
                 at = ("nodes", node.name)
                 found = message(group=group, one=node, other=first)
                 yield facts.first_given((*at, "platform"), at), found
-
-
-CHECKS = (
-    ranks,
-    mismatch,
-    leader,
-    uneven_spread,
-    role_not_in_recipe,
-    uneven,
-    variables,
-    platforms,
-)

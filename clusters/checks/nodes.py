@@ -287,18 +287,3 @@ def mounted(facts: Facts, message: Message) -> Found:
         model = serving.first.model
         if model.startswith("/") and not any(f"{model}/".startswith(f"{m}/") for m in mounts):
             yield facts.first_given(("model",), ("recipe",)), message(model=model)
-
-
-CHECKS = (
-    idle,
-    names,
-    devices,
-    addresses,
-    interfaces,
-    networks,
-    some_without,
-    image_release,
-    image_platform,
-    shared_memory,
-    mounted,
-)

@@ -227,6 +227,3 @@ def same_host(facts: Facts, message: Message) -> Found:
             if server.env.get(_ROCE) != "1":
                 path = facts.path_of(_ROCE, server.container)
                 yield path, message(host=host, server=server.container.name)
-
-
-CHECKS = (taken, in_range, adxl_shared, hccl_shared, same_host)

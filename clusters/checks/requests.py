@@ -187,14 +187,3 @@ def alone(facts: Facts, message: Message) -> Found:
     several = any(len(group.containers) > 1 for group in facts.deployment.groups)
     if (several or facts.deployment.proxy) and run.restart == "no" and run.wait_timeout == 0:
         yield facts.first_given(("run", "wait_timeout"), ("run",)), message()
-
-
-CHECKS = (
-    needless_proxy,
-    uncovered,
-    no_proxy,
-    unbalanced,
-    concurrency,
-    connect_timeout,
-    alone,
-)

@@ -103,6 +103,3 @@ def _in_words(at: Path, words: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     for index, (word, masked) in enumerate(zip(words, show.masked(words), strict=True)):
         if word != masked:
             yield (*at, index), words[index - 1] if masked == show.MASK else word.partition("=")[0]
-
-
-CHECKS = (proxy_key, plain_text)

@@ -192,6 +192,3 @@ def _sizes(place: Place) -> tuple[int, int, int]:
 def _sizes_text(place: Place) -> str:
     pp = f" pp {place.pp}" if place.pp > 1 else ""
     return f"tp {place.tp} dp {place.dp}{pp}"
-
-
-CHECKS = (one_sided, several_sizes, blocks, disagree, engine_ids, differ)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from clusters.model import Path
-from common.errors import Finding
+from common.errors import ERROR, Finding
 from entrypoints.inputs import yaml12
 
 # The limits of a document; nested aliases make a short file huge.
@@ -39,10 +39,18 @@ class Document:
             path = path[:-1]
         return self.lines.get(path, 1)
 
-    def error(self, path: Path, code: str, message: str, fix: str, source: str = "") -> Finding:
-        """An error at `path`."""
+    def finding(
+        self, path: Path, code: str, message: str, fix: str, severity: str = ERROR
+    ) -> Finding:
+        """A finding at `path`."""
         return Finding(
-            dotted(path), message, fix, code, source, file=self.file, line=self.line(path)
+            dotted(path),
+            message,
+            fix,
+            code,
+            severity=severity,
+            file=self.file,
+            line=self.line(path),
         )
 
 

@@ -46,7 +46,7 @@ def load(document: Document, raw: Any) -> LoadedRecipe:
         return _from_file(document, raw)
     if raw not in recipes.names():
         problem = recipes.unknown(raw, "recipe")
-        finding = document.error(at, problem.code, problem.message, problem.fix)
+        finding = document.finding(at, problem.code, problem.message, problem.fix)
         return LoadedRecipe(None, (), (finding,))
     return LoadedRecipe(raw, tuple(recipes.load(raw).groups))
 
@@ -71,13 +71,13 @@ def _from_file(document: Document, raw: str) -> LoadedRecipe:
         message = f"{raw!r} cannot be read: {reason(error)}"
         fix = "give the path of a recipe, relative to this file"
         return LoadedRecipe(
-            None, (), (document.error(("recipe",), "unreadable-file", message, fix),)
+            None, (), (document.finding(("recipe",), "unreadable-file", message, fix),)
         )
     inner = parse(str(path), text, text_as_written)
     findings = inner.findings
     if not findings and not isinstance(inner.value, dict):
         fix = "write a recipe: docs/run.md"
-        findings = (inner.error((), "wrong-type", "is not a mapping", fix),)
+        findings = (inner.finding((), "wrong-type", "is not a mapping", fix),)
     return LoadedRecipe(None, (), findings) if findings else _from_mapping(inner, (), inner.value)
 
 

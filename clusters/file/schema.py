@@ -46,7 +46,7 @@ def check(document: Document) -> dict[Path, Finding]:
     found: dict[Path, Finding] = {}
     for error in _validator().iter_errors(document.value):
         for path, code, message, fix in _findings(error):
-            found.setdefault(path, document.error(path, code, message, fix))
+            found.setdefault(path, document.finding(path, code, message, fix))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from clusters.file.document import Document
 from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
 from clusters.model import Path
-from common.errors import WARNING, Finding, did_you_mean
+from common.errors import ERROR, WARNING, Finding, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.settings import NAMES
 
@@ -60,8 +59,8 @@ class _Validator:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, dict) else {}
 
-    def wrong(self, path: Path, code: str, message: str, fix: str) -> None:
-        self.findings.append(self.document.error(path, code, message, fix))
+    def wrong(self, path: Path, code: str, message: str, fix: str, severity: str = ERROR) -> None:
+        self.findings.append(self.document.finding(path, code, message, fix, severity))
 
     def known(self, path: Path, name: str | None, known: Iterable[str]) -> None:
         if name is not None and name not in (names := list(known)):
@@ -194,8 +193,7 @@ class _Validator:
             elif name in dashed:
                 message = "has a dash, which few programs can read"
                 fix = f"write {name.replace('-', '_')}"
-                found = self.document.error((*path, name), "dashed-variable", message, fix)
-                self.findings.append(dataclasses.replace(found, severity=WARNING))
+                self.wrong((*path, name), "dashed-variable", message, fix, WARNING)
         others = {name: env[name] for name in env if name not in NAMES | dashed}
         self.findings += check_settings(self.document, path[:-1], {"env": others}, ())
 
@@ -282,7 +280,5 @@ class _Validator:
         proxy = self.at("proxy").get("node")
         for name in self.names:
             if name not in used and name != proxy:
-                path = ("nodes", name)
                 fix = "name it in an instance, or remove it"
-                found = self.document.error(path, "unused-node", "nothing runs on it", fix)
-                self.findings.append(dataclasses.replace(found, severity=WARNING))
+                self.wrong(("nodes", name), "unused-node", "nothing runs on it", fix, WARNING)

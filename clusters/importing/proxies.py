@@ -8,6 +8,7 @@ from typing import Any
 
 from clusters.importing.layout import Layout
 from clusters.importing.scripts import Script
+from clusters.importing.settings import SPECIAL_FLAGS
 from entrypoints.inputs.arguments import parse, render, value_of
 from entrypoints.launch.proxy import PORT
 
@@ -16,20 +17,7 @@ _EXAMPLES = (
     "load_balance_proxy_server_example.py",
     "load_balance_proxy_layerwise_server_example.py",
 )
-_DERIVED = (
-    "--prefiller-hosts",
-    "--prefiller-host",
-    "--prefiller-ports",
-    "--prefiller-port",
-    "--decoder-hosts",
-    "--decoder-host",
-    "--decoder-ports",
-    "--decoder-port",
-    "--prefill",
-    "--decode",
-    "--port",
-    "--vllm-pd-disaggregation",
-)
+_DERIVED = frozenset(SPECIAL_FLAGS["derived_by_proxy"])
 # Flags that the entrypoint sets itself.
 _ALWAYS = {"--host": ("0.0.0.0",), "--kv-connector": ("nixl",)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from clusters.importing.layout import Group, Machine
@@ -19,6 +20,7 @@ from clusters.importing.servers import (
     Server,
     same_flags,
 )
+from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, json_of
 from entrypoints.inputs.recipes import EXTRA
 from entrypoints.inputs.roles import ROLES
@@ -30,17 +32,8 @@ VISIBLE_DEVICES = "ASCEND_RT_VISIBLE_DEVICES"
 
 _FLAG = re.compile(r"--(?:no-)?[a-z][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-# Flags of the HTTP server, which a headless node ignores.
-FRONTEND_FLAGS = frozenset(
-    (
-        *("--host", "--api-key", "--root-path", "--chat-template", "--response-role"),
-        *("--allowed-origins", "--allowed-methods", "--allowed-headers", "--uvicorn-log-level"),
-        *("--enable-auto-tool-choice", "--tool-call-parser", "--tool-parser-plugin"),
-        *("--disable-log-requests", "--enable-log-requests", "--max-log-len"),
-        *("--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"),
-        *("--disable-fastapi-docs", "--disable-uvicorn-access-log"),
-    )
-)
+SPECIAL_FLAGS = data.read(str(Path(__file__).with_name("flags.yaml")))
+FRONTEND_FLAGS = frozenset(SPECIAL_FLAGS["frontend"])
 # Flags that the entrypoint sets for rank 0 only.
 LEADER_FLAGS = ("--api-server-count", "--data-parallel-start-rank")
 

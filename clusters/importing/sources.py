@@ -201,12 +201,13 @@ def _yaml(
             continue
         form = next((key for key in _NIGHTLY if isinstance(raw.get(key), list)), "")
         lines = dict(_lines(node, ()))
+        tests = _Tests(raw, file, given, lines)
         if form == "deployment":
-            yield _deployment(raw, file, given, lines)
+            yield tests.deployment()
         elif form == "templates":
-            yield _templates(raw, file, given, lines)
+            yield tests.templates()
         elif form == "test_cases":
-            yield from _cases(raw, file, given, lines)
+            yield from tests.cases()
         else:
             yield from _commands(raw, file, given, lines)
 
@@ -250,25 +251,7 @@ def _networked(env: Mapping[str, str], address: str) -> dict[str, str]:
     return {**own, **env}
 
 
-def _served(
-    command: str,
-    model: str,
-    file: str,
-    line: int,
-    values: Mapping[str, str],
-    env: Mapping[str, str],
-    title: str,
-) -> Reading:
-    """Read a server of the tests, in whose command every variable is known."""
-    if not _STARTS.match(command):
-        command = f"vllm serve {_quoted(model)} {command}"
-    known = {**env, **values}
-    env = {name: _filled(text, values) for name, text in env.items()}
-    made = scripts.read(_filled(command, known, times=3), file, line, title=title, env={})
-    servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
-    return Reading(servers, (), made.doubts)
-
-
+_NODE_IPS = tuple(f"NODE_{n}_IP" for n in range(64))
 _NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
@@ -279,117 +262,130 @@ def _filled(text: str, values: Mapping[str, str], times: int = 1) -> str:
     return text
 
 
-def _deployment(
-    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
-) -> Source:
-    """One node after the other, with common variables."""
-    common, hosts = _texts(raw.get("env_common")), raw.get("cluster_hosts") or []
-    apart = raw.get("disaggregated_prefill") or {}
-    prefill = [_number(i, -1) for i in apart.get("prefiller_host_index") or ()]
-    decode = [_number(i, -1) for i in apart.get("decoder_host_index") or ()]
-    readings: list[Reading] = []
-    ips = [
-        str(hosts[i]) if i < len(hosts) else f"NODE_{i}_IP" for i in range(len(raw["deployment"]))
-    ]
-    ips = [given.get(ip, ip) for ip in ips]
-    for i, node in enumerate(raw["deployment"]):
-        if not isinstance(node, dict):
-            continue
-        leader = 0 if i in prefill or not decode else decode[0]
-        values = {
-            "LOCAL_IP": ips[i],
-            "MASTER_IP": ips[leader] if leader < len(ips) else ips[0],
-            "NIC_NAME": "$nic",
-            **{f"NODE_{n}_IP": ip for n, ip in enumerate(ips)},
-            **given,
-        }
-        env = {**common, **_texts(node.get("envs")), **_texts(node.get("env_extend"))}
-        readings.append(
-            _served(
-                _command(node.get("server_cmd")),
-                str(raw.get("model", "")),
-                file,
-                lines.get(("deployment", i, "server_cmd"), lines[("deployment", i)]),
-                values,
-                _networked(env, ips[i]),
-                f"node {i}",
-            )
-        )
-    return _source(file, readings, devices=_number(raw.get("npu_per_node")))
+@dataclass(frozen=True)
+class _Tests:
+    """A YAML file of nightly tests. `lines`: of each path in it."""
 
+    raw: Mapping[str, Any]
+    file: str
+    given: Mapping[str, str]
+    lines: Mapping[Any, int]
 
-def _templates(
-    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
-) -> Source:
-    """External data parallel: a template and the ranks of each node."""
-    config = {str(one.get("node_index", i)): one for i, one in enumerate(raw.get("config") or ())}
-    hosts = raw.get("cluster_hosts") or []
-    readings: list[Reading] = []
-    for i, template in enumerate(raw["templates"]):
-        index = str(template.get("node_index", i))
-        own = config.get(index, {})
-        address = str(hosts[int(index)]) if int(index) < len(hosts) else f"NODE_{index}_IP"
-        env = {**_texts(raw.get("env_common")), **_texts(template.get("envs"))}
-        kinds = ("cp", "sp", "pp")
-        ranks = Ranks(
-            dp=_number(own.get("dp_size"), 1),
-            tp=_number(own.get("tp_size"), 1),
-            local=_number(own.get("dp_size_local"), 1),
-            first=_number(own.get("dp_rank_start")),
-            address=str(own.get("dp_address", address)),
-            rpc_port=str(own.get("dp_rpc_port", "")),
-            port=_number(own.get("port_start"), 7100),
-            devices=prod(_number(own.get(f"{kind}_size"), 1) for kind in ("tp", *kinds)),
-        )
-        for place in ranks.places():
+    def served(
+        self,
+        path: tuple[Any, ...],
+        command: str,
+        values: Mapping[str, str],
+        env: Mapping[str, str],
+        title: str = "",
+        model: str | None = None,
+    ) -> Reading:
+        """Read a server of the tests, in whose command every variable is known."""
+        if not _STARTS.match(command):
+            model = str(self.raw.get("model", "")) if model is None else model
+            command = f"vllm serve {_quoted(model)} {command}"
+        command = _filled(command, {**env, **values}, times=3)
+        env = {name: _filled(text, values) for name, text in env.items()}
+        line = self.lines.get(path, self.lines[path[:2]])
+        made = scripts.read(command, self.file, line, title=title, env={})
+        servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
+        return Reading(servers, (), made.doubts)
+
+    def source(self, readings: Iterable[Reading]) -> Source:
+        return _source(self.file, readings, devices=_number(self.raw.get("npu_per_node")))
+
+    def deployment(self) -> Source:
+        """One node after the other, with common variables."""
+        raw, given = self.raw, self.given
+        common, hosts = _texts(raw.get("env_common")), raw.get("cluster_hosts") or []
+        apart = raw.get("disaggregated_prefill") or {}
+        prefill = [_number(i, -1) for i in apart.get("prefiller_host_index") or ()]
+        decode = [_number(i, -1) for i in apart.get("decoder_host_index") or ()]
+        nodes = raw["deployment"]
+        ips = [str(hosts[i]) if i < len(hosts) else f"NODE_{i}_IP" for i in range(len(nodes))]
+        ips = [given.get(ip, ip) for ip in ips]
+        readings = []
+        for i, node in enumerate(nodes):
+            if not isinstance(node, dict):
+                continue
+            leader = 0 if i in prefill or not decode else decode[0]
             values = {
-                **place,
-                **{f"{kind.upper()}_SIZE": str(own.get(f"{kind}_size", 1)) for kind in kinds},
-                "LOCAL_IP": given.get(address, address),
-                "DP_SIZE_LOCAL": str(ranks.local),
-                **{f"NODE_{n}_IP": given.get(f"NODE_{n}_IP", f"NODE_{n}_IP") for n in range(64)},
+                "LOCAL_IP": ips[i],
+                "MASTER_IP": ips[leader] if leader < len(ips) else ips[0],
+                "NIC_NAME": "$nic",
+                **{f"NODE_{n}_IP": ip for n, ip in enumerate(ips)},
                 **given,
             }
-            values["DP_ADDRESS"] = _filled(values["DP_ADDRESS"], values)
-            filled = {name: _filled(text, values) for name, text in env.items()}
-            readings.append(
-                _served(
-                    _command(template.get("server_cmd_template")),
-                    str(raw.get("model", "")),
-                    file,
-                    lines.get(("templates", i, "server_cmd_template"), lines[("templates", i)]),
-                    values,
-                    _networked(filled, values["LOCAL_IP"]),
-                    f"node {index}, rank {place['DP_RANK']}",
+            env = {**common, **_texts(node.get("envs")), **_texts(node.get("env_extend"))}
+            path, command = ("deployment", i, "server_cmd"), _command(node.get("server_cmd"))
+            env = _networked(env, ips[i])
+            readings.append(self.served(path, command, values, env, f"node {i}"))
+        return self.source(readings)
+
+    def templates(self) -> Source:
+        """External data parallel: a template and the ranks of each node."""
+        raw, given = self.raw, self.given
+        config = {
+            str(one.get("node_index", i)): one for i, one in enumerate(raw.get("config") or ())
+        }
+        hosts = raw.get("cluster_hosts") or []
+        kinds = ("cp", "sp", "pp")
+        readings = []
+        for i, template in enumerate(raw["templates"]):
+            index = str(template.get("node_index", i))
+            own = config.get(index, {})
+            address = str(hosts[int(index)]) if int(index) < len(hosts) else f"NODE_{index}_IP"
+            env = {**_texts(raw.get("env_common")), **_texts(template.get("envs"))}
+            path = ("templates", i, "server_cmd_template")
+            command = _command(template.get("server_cmd_template"))
+            ranks = Ranks(
+                dp=_number(own.get("dp_size"), 1),
+                tp=_number(own.get("tp_size"), 1),
+                local=_number(own.get("dp_size_local"), 1),
+                first=_number(own.get("dp_rank_start")),
+                address=str(own.get("dp_address", address)),
+                rpc_port=str(own.get("dp_rpc_port", "")),
+                port=_number(own.get("port_start"), 7100),
+                devices=prod(_number(own.get(f"{kind}_size"), 1) for kind in ("tp", *kinds)),
+            )
+            for place in ranks.places():
+                values = {
+                    **place,
+                    **{f"{kind.upper()}_SIZE": str(own.get(f"{kind}_size", 1)) for kind in kinds},
+                    "LOCAL_IP": given.get(address, address),
+                    "DP_SIZE_LOCAL": str(ranks.local),
+                    **{name: given.get(name, name) for name in _NODE_IPS},
+                    **given,
+                }
+                values["DP_ADDRESS"] = _filled(values["DP_ADDRESS"], values)
+                filled = {name: _filled(text, values) for name, text in env.items()}
+                filled = _networked(filled, values["LOCAL_IP"])
+                title = f"node {index}, rank {place['DP_RANK']}"
+                readings.append(self.served(path, command, values, filled, title))
+        return self.source(readings)
+
+    def cases(self) -> Iterator[Source]:
+        """Tests of one node, each independent of the others."""
+        for i, case in enumerate(self.raw["test_cases"]):
+            if not isinstance(case, dict):
+                continue
+            commands: list[tuple[tuple[Any, ...], Any]] = [
+                (("server_cmd",), case.get("server_cmd"))
+            ]
+            if several := case.get("epd_server_cmds"):
+                commands = [(("epd_server_cmds", n), one) for n, one in enumerate(several)]
+            readings = [
+                self.served(
+                    ("test_cases", i, *path),
+                    f"{_command(command)} {_command(case.get('server_cmd_extra'))}",
+                    self.given,
+                    _texts(case.get("envs")),
+                    model=str(case.get("model", "")),
                 )
-            )
-    return _source(file, readings, devices=_number(raw.get("npu_per_node")))
-
-
-def _cases(
-    raw: Mapping[str, Any], file: str, given: Mapping[str, str], lines: Mapping[Any, int]
-) -> Iterator[Source]:
-    """Tests of one node, each independent of the others."""
-    for i, case in enumerate(raw["test_cases"]):
-        if not isinstance(case, dict):
-            continue
-        commands: list[tuple[tuple[Any, ...], Any]] = [(("server_cmd",), case.get("server_cmd"))]
-        if several := case.get("epd_server_cmds"):
-            commands = [(("epd_server_cmds", n), one) for n, one in enumerate(several)]
-        readings = [
-            _served(
-                f"{_command(command)} {_command(case.get('server_cmd_extra'))}",
-                str(case.get("model", "")),
-                file,
-                lines.get(("test_cases", i, *path), lines[("test_cases", i)]),
-                given,
-                _texts(case.get("envs")),
-                "",
-            )
-            for path, command in commands
-        ]
-        name = f"{Path(file).stem}-{case.get('name', i)}" if len(raw["test_cases"]) > 1 else ""
-        yield _source(file, readings, name)
+                for path, command in commands
+            ]
+            stem, several = Path(self.file).stem, len(self.raw["test_cases"]) > 1
+            yield _source(self.file, readings, f"{stem}-{case.get('name', i)}" if several else stem)
 
 
 def _commands(

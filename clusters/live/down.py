@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clusters.live.engine import Connect, Rejected, Unreachable, connect, connect_all, named_nodes
+from clusters.live.engine import Connect, EngineError, connect, connect_all, named_nodes
 from clusters.live.stop import Target, stop_all
 from clusters.model import Cluster
 from clusters.runtime.spec import CLUSTER, NODE
@@ -23,7 +23,7 @@ def down(
         try:
             for info in engine.containers(f"{CLUSTER}={cluster.name}"):
                 found.setdefault(info.id, Target(info.labels.get(NODE, node), engine, info))
-        except (Unreachable, Rejected) as error:
+        except EngineError as error:
             problems.append(Finding(node, f"the Docker engine does not answer: {error}"))
     done: list[Done] = []
 

@@ -23,11 +23,15 @@ CONNECT_TIMEOUT = 20.0  # seconds for an engine to answer at all
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-class Unreachable(Exception):
+class EngineError(Exception):
+    """A request to an engine failed."""
+
+
+class Unreachable(EngineError):
     """The engine does not answer."""
 
 
-class Rejected(Exception):
+class Rejected(EngineError):
     """The engine rejects a request."""
 
 
@@ -172,7 +176,7 @@ def connect_all(
     def ask(context: str) -> Engine | str:
         try:
             return connect(context)
-        except (Unreachable, Rejected) as error:
+        except EngineError as error:
             return str(error)
 
     silence = f"no answer within {timeout:.0f} s"
@@ -229,7 +233,7 @@ def _engine_errors() -> Iterator[None]:
     """Raise Rejected for an error of the engine, Unreachable for any other error."""
     try:
         yield
-    except (Unreachable, Rejected):
+    except EngineError:
         raise
     except APIError as error:
         raise Rejected(one_line(error.explanation or str(error))) from None

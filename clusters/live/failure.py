@@ -6,7 +6,7 @@ import signal
 from functools import cache
 from pathlib import Path
 
-from clusters.live.engine import ContainerInfo, Engine, Rejected, Unreachable
+from clusters.live.engine import ContainerInfo, Engine, EngineError
 from entrypoints.inputs import data
 
 
@@ -28,7 +28,7 @@ def _last_code(engine: Engine, info: ContainerInfo) -> int | None:
         return info.exit_code
     try:
         return engine.exit_code(info)
-    except (Unreachable, Rejected):
+    except EngineError:
         return None
 
 

@@ -7,8 +7,7 @@ from clusters.live.engine import (
     Connect,
     ContainerInfo,
     Engine,
-    Rejected,
-    Unreachable,
+    EngineError,
     connect,
     connect_all,
     named_nodes,
@@ -32,7 +31,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     def ask(engine: Engine) -> list[Row] | str:
         try:
             return [_row(engine, info) for info in engine.containers(label)]
-        except (Unreachable, Rejected) as error:
+        except EngineError as error:
             return str(error)
 
     asked = list(dict.fromkeys(engines.values()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from clusters.live.engine import ContainerInfo, Engine, Rejected, Unreachable
+from clusters.live.engine import ContainerInfo, Engine, EngineError
 from clusters.live.parallel import each
 from clusters.runtime.spec import ROLE
 from common.errors import Finding
@@ -44,7 +44,7 @@ def stop_all(those: Sequence[Target], report: Report) -> list[Finding]:
             if one.info.id in left:
                 left.discard(one.info.id)
                 report(one, did if running else "removed")
-        except (Unreachable, Rejected) as error:
+        except EngineError as error:
             fix = "remove it there: docker rm -f"
             problems.append(Finding(f"{one.node}: {one.info.name}", f"not removed: {error}", fix))
 

@@ -15,6 +15,7 @@ from clusters.live.engine import (
     Connect,
     ContainerInfo,
     Engine,
+    EngineError,
     Rejected,
     Unreachable,
     connect,
@@ -159,7 +160,7 @@ def _steps(
 def _inspect(step: Step) -> Finding | None:
     try:
         step.info = step.engine.container(step.spec.name)
-    except (Unreachable, Rejected) as error:
+    except EngineError as error:
         return Finding(step.node, f"the Docker engine does not answer: {error}")
     if step.info is None:
         return None
@@ -184,7 +185,7 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
                 view.say(f"{first.node}: pulling {image}")
                 engine.pull(image)
             found = engine.image(image) or ""
-        except (Unreachable, Rejected) as error:
+        except EngineError as error:
             fix = "build or push it, or `docker login` on this machine"
             return Finding(first.node, f"{image} cannot be pulled: {error}", fix)
         for step in those:
@@ -231,7 +232,7 @@ def _announce(deployment: Deployment, steps: list[Step], view: Progress) -> None
         view.say(f"{step.where}: {what if step.why else 'kept, it runs as in the file'}")
     there: set[tuple[str, str]] = set()
     for engine in {step.engine for step in steps}:
-        with suppress(Unreachable, Rejected):  # reported when the container is polled
+        with suppress(EngineError):  # reported when the container is polled
             there |= {(one.labels.get(NODE, ""), one.name) for one in engine.containers(label)}
     for node, name in sorted(there - known):
         view.say(f"{node}: {name}: no longer in the file; cluster.down removes it")
@@ -255,7 +256,7 @@ class _Starter:
             self._wait()
 
     def last_lines(self, step: Step | None) -> None:
-        with suppress(Unreachable, Rejected):
+        with suppress(EngineError):
             for line in step.engine.log(step.info.id, LOG_LINES) if step and step.info else ():
                 self.view.say(f"  {line}")
 
@@ -266,7 +267,7 @@ class _Starter:
         for step in self.started:
             try:
                 info = step.engine.container(step.spec.name)
-            except (Unreachable, Rejected) as error:
+            except EngineError as error:
                 problems.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
             if info and info.labels.get(CALL) == self.call:
@@ -321,7 +322,7 @@ class _Starter:
             step.info = step.engine.container(step.spec.name)
             lines = step.engine.log(step.info.id, 1) if step.info else []
             step.log, step.silent = "".join(lines), None
-        except (Unreachable, Rejected):
+        except EngineError:
             step.silent = self.clock.now() if step.silent is None else step.silent
 
     def _wait(self) -> None:
