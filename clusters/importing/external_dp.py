@@ -64,15 +64,13 @@ def is_template(script: Script) -> bool:
     return script.kind == SERVER and given > 2 and "--data-parallel-rank" in script.words
 
 
-def expand(
-    scripts: Sequence[Script], apart: bool = False
-) -> tuple[list[Script], list[tuple[str, Note]]]:
+def expand(scripts: Sequence[Script], apart: bool = False) -> tuple[list[Script], list[Note]]:
     """Expand each template to one script for each rank; returns notes as well.
 
     `apart`: for a document, where launchers belong to the templates before them.
     """
     made: list[Script] = []
-    notes: list[tuple[str, Note]] = []
+    notes: list[Note] = []
     for batch in _batches(scripts) if apart else [list(scripts)]:
         made += _expand_batch(batch, notes)
     return made, notes
@@ -87,7 +85,7 @@ def _batches(scripts: Sequence[Script]) -> list[list[Script]]:
     return made
 
 
-def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> list[Script]:
+def _expand_batch(scripts: Sequence[Script], notes: list[Note]) -> list[Script]:
     launchers = [one for one in scripts if one.kind == LAUNCH]
     templates = [one for one in scripts if is_template(one)]
     pairs: dict[Script, list[Script]] = {}
@@ -95,15 +93,14 @@ def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> l
         for one in templates:
             assumed = _assumed_ranks(one)
             note = f"no launcher is given: {assumed.local} ranks on one node are assumed"
-            notes.append((one.file, Note(one.line, note)))
+            notes.append(one.note(note))
             pairs[one] = list(_expand_ranks(one, one, assumed))
     if not templates:
-        for one in launchers:
-            notes.append((one.file, Note(one.line, "no template is given for this launcher")))
+        notes += [one.note("no template is given for this launcher") for one in launchers]
     for template, launcher in _pairs(templates, launchers) if templates and launchers else ():
         ranks = _ranks(launcher)
         if ranks is None:
-            notes.append((launcher.file, Note(launcher.line, "its sizes are not whole numbers")))
+            notes.append(launcher.note("the sizes are not whole numbers"))
             continue
         made_before = pairs.setdefault(template, [])
         one = _for_another_node(template) if made_before else template
@@ -113,7 +110,7 @@ def _expand_batch(scripts: Sequence[Script], notes: list[tuple[str, Note]]) -> l
         if one in pairs:
             made += pairs[one]
         elif is_template(one):
-            notes.append((one.file, Note(one.line, "no launcher runs this template")))
+            notes.append(one.note("no launcher runs this template"))
         elif one.kind != LAUNCH:
             made.append(one)
     return made

@@ -45,9 +45,9 @@ class Imported:
     layout: Layout
     comparison: Comparison
     guesses: tuple[str, ...]
-    skipped: tuple[tuple[str, Note], ...]
-    doubts: tuple[tuple[str, Note], ...]
-    unread: tuple[tuple[str, Note], ...]
+    skipped: tuple[Note, ...]
+    doubts: tuple[Note, ...]
+    unread: tuple[Note, ...]
     folder: Path | None = None
 
     @property
@@ -56,8 +56,7 @@ class Imported:
 
     @property
     def lost(self) -> list[str]:
-        unread = (f"{file}:{note.line}: {note.text}" for file, note in self.unread)
-        return list(dict.fromkeys((*unread, *map(str, self.comparison.lost))))
+        return list(dict.fromkeys(map(str, (*self.unread, *self.comparison.lost))))
 
 
 def run(paths: Sequence[str], options: Options) -> list[Imported]:
@@ -146,7 +145,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
             layout, _name(source, those, options), release, platform, _repository(image), proxy
         )
         unread = [
-            (one.script.file, Note(one.script.line, f"{word}: does not belong to a flag"))
+            one.script.note(f"{word}: does not belong to a flag")
             for one in those
             for word in one.stray
         ]
@@ -160,7 +159,7 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
             doubts=(
                 *source.doubts,
                 *notes,
-                *((one.script.file, note) for one in those for note in one.notes),
+                *(note for one in those for note in one.notes),
             ),
             unread=tuple(unread),
         )
@@ -257,9 +256,7 @@ def _name(source: Source, those: Sequence[Server], options: Options) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "cluster"
 
 
-def _proxy(
-    scripts: Sequence[Script], layout: Layout
-) -> tuple[dict[str, Any] | None, list[tuple[str, Note]]]:
+def _proxy(scripts: Sequence[Script], layout: Layout) -> tuple[dict[str, Any] | None, list[Note]]:
     """The proxy, and notes about commands of others."""
     made, others = None, []
     roles = {group.role for group in layout.groups}
@@ -271,7 +268,7 @@ def _proxy(
             made = dict(found)
         else:
             why = "another proxy" if found else "a proxy that is not in the image"
-            others.append((one.file, Note(one.line, f"{one.words[0]}: {why}")))
+            others.append(one.note(f"{one.words[0]}: {why}"))
     return made, others
 
 

@@ -42,6 +42,9 @@ class Script:
     def at(self) -> str:
         return f"{self.file}:{self.line}"
 
+    def note(self, text: str) -> Note:
+        return Note(self.line, text, self.file)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -90,7 +93,8 @@ def read(
     for name, value in (env or {}).items():
         reader.assign(name, (Part(TEXT, value, True),), export=True)
     reader.run(text, line)
-    return Reading(tuple(reader.scripts), tuple(reader.skipped), tuple(reader.doubts))
+    notes = (tuple(replace(one, file=file) for one in n) for n in (reader.skipped, reader.doubts))
+    return Reading(tuple(reader.scripts), *notes)
 
 
 class _Reader:

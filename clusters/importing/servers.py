@@ -142,7 +142,7 @@ class Server:
 def read(script: Script, known: Catalogue) -> Server:
     """Read a server from its command, with notes about meaningless words."""
     notes: list[Note] = []
-    words = [_normalized(word, script.line, notes) for word in script.words]
+    words = [_normalized(word, script, notes) for word in script.words]
     model = words.pop(0) if words and not arguments.is_flag(words[0]) else ""
     lead: list[str] = []
     while words and not arguments.is_flag(words[0]):
@@ -159,9 +159,9 @@ def read(script: Script, known: Catalogue) -> Server:
     model = (given or [model])[-1]
     if extra and any(word in ("...", "…") for word in extra):
         extra = [word for word in extra if word not in ("...", "…")]
-        notes.append(Note(script.line, "... stands for more arguments, which are missing"))
+        notes.append(script.note("... stands for more arguments, which are missing"))
     if not model:
-        notes.append(Note(script.line, "no model is given"))
+        notes.append(script.note("no model is given"))
     kept = [flag for flag in flags if flag.name != "--model"]
     merged = arguments.merge({}, kept, known.repeatable)
     merged, numbers, stands = _numbers(merged)
@@ -205,11 +205,11 @@ def ray_node(script: Script, server: Server | None = None) -> Server:
     return Server(script, "", {}, env, {})
 
 
-def _normalized(word: str, line: int, notes: list[Note]) -> str:
+def _normalized(word: str, script: Script, notes: list[Note]) -> str:
     """A flag without surrounding blanks and without a third dash, which vLLM would reject."""
     name = re.fullmatch(r"\s*(?:-+(?=--))?(--?[A-Za-z][\w.-]*)\s*", word)
     if name and word != name[1]:
-        notes.append(Note(line, f"{word!r} is not a flag: it is read as {name[1]}"))
+        notes.append(script.note(f"{word!r} is not a flag: it is read as {name[1]}"))
         return name[1]
     return word
 

@@ -53,6 +53,10 @@ class Note:
 
     line: int
     text: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ class Source:
 
     name: str
     scripts: tuple[Script, ...]
-    skipped: tuple[tuple[str, Note], ...] = ()
-    doubts: tuple[tuple[str, Note], ...] = ()
+    skipped: tuple[Note, ...] = ()
+    doubts: tuple[Note, ...] = ()
     apart: bool = False
     devices: int = 0
     sections: Mapping[str, str] | None = None
@@ -104,8 +104,8 @@ def _source(file: str, readings: Iterable[Reading], name: str = "", devices: int
     return Source(
         name or Path(file).stem,
         tuple(one for reading in readings for one in reading.scripts),
-        tuple((file, note) for reading in readings for note in reading.skipped),
-        tuple((file, note) for reading in readings for note in reading.doubts),
+        tuple(note for reading in readings for note in reading.skipped),
+        tuple(note for reading in readings for note in reading.doubts),
         devices=devices,
     )
 

@@ -70,8 +70,8 @@ def _open(one: Imported) -> list[str]:
     return [f"{item.where}: {item.name}, now {item.stands}" for item in one.open]
 
 
-def _notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
-    return [f"{file}:{note.line}: {note.text}" for file, note in dict.fromkeys(notes)]
+def _notes(notes: Sequence[Note]) -> list[str]:
+    return list(map(str, dict.fromkeys(notes)))
 
 
 def _errors(one: Imported) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_template_alone_is_planned_with_supposed_ranks(tmp_path: Path) -> None
     made, deployment = imported(tmp_path / "out", *scripts(tmp_path, texts))
     assert made.lost == []
     assert len(deployment.containers) == 4
-    assert any("no launcher is given" in note.text for _, note in made.doubts)
+    assert any("no launcher is given" in note.text for note in made.doubts)
 
 
 DOCUMENT = """\
