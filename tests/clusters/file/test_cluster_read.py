@@ -177,8 +177,8 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     (DOCKER, "nic: eth0\n", "nic: bond0/eth0\n", 3, "nic", "such as eth0"),
     (DOCKER, "nic: eth0\n", "nic: eth0\nrelease: v0.13\n", 4, "release", "did you mean v0.13.0"),
     (DOCKER, "nic: eth0\n", "nic: eth0\nos: ubuntu\n", 4, "os", "did you mean ubuntu22.04"),
-    (DOCKER, "nic: eth0\n", "nic: eth0\nmodel: -x\n", 4, "model", "is no name"),
-    (DOCKER, "nic: eth0\n", "nic: eth0\nimage: a b\n", 4, "image", "is no image"),
+    (DOCKER, "nic: eth0\n", "nic: eth0\nmodel: -x\n", 4, "model", "is not a name"),
+    (DOCKER, "nic: eth0\n", "nic: eth0\nimage: a b\n", 4, "image", "is not an image"),
     (DOCKER, "nic: eth0\n", "image: {a2: x/y}\n", 3, "image", "no image for platform a3"),
     (DOCKER, "nic: eth0\n", "image: {a3: x/y, a9: x/z}\n", 3, "image.a9", "unknown"),
     (DOCKER, "platform: a3", "platform: A3", 2, "platform", "known: a2, a3"),
@@ -381,7 +381,7 @@ def test_load_raises_everything_as_a_user_error(tmp_path: Path) -> None:
         read.load(file)
     assert raised.value.exit_code == 65
     assert [one.line for one in raised.value.findings] == [3, 7]
-    assert str(raised.value).startswith(f"{file}:3: error: nic: '/' is no interface name; ")
+    assert str(raised.value).startswith(f"{file}:3: error: nic: '/' is not an interface name; ")
 
 
 @pytest.mark.parametrize("data", [b"\xff", None])

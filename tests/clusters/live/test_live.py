@@ -432,7 +432,7 @@ def test_what_kubernetes_places_has_no_engine() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (0, "it ended of itself"),
+        (0, "it ended normally"),
         (69, "a peer was not there in time"),
         (137, "it was killed"),
         (134, "ended by SIGABRT"),
