@@ -11,8 +11,9 @@ import pytest
 
 from commands.program import Contexts, Parser, namespace, program
 from entrypoints.plan import plan
+from tests import ROOT
 from tests.docs import blocks
-from tests.docs.blocks import KNOWN, ROOT, SHIMS, Block
+from tests.docs.blocks import KNOWN, SHIMS, Block
 
 ALL = blocks.all_blocks()
 SCRIPTS = ROOT / "tests/clusters/importing/scripts"

@@ -12,7 +12,8 @@ import pytest
 from markdown_it.token import Token
 
 from docs.render.markdown import anchor
-from tests.docs.blocks import PAGES, ROOT, parsed
+from tests import ROOT
+from tests.docs.blocks import PAGES, parsed
 
 OTHERS = [
     ROOT / name

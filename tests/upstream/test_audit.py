@@ -132,7 +132,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts[f"env/releases/{NAME}.yaml"] = dialect_file.render(dialect)
     pinned = pins_file.from_facts(pins.derive(sources).facts)
     texts[f"images/releases/{NAME}.yaml"] = pins_file.render(NAME, pinned)
-    flags = {f"--{name}": {"type": "str"} for name in _flags()}
+    flags: dict[str, dict[str, Any]] = {f"--{name}": {"type": "str"} for name in _flags()}
     flags["--gpu-memory-utilization"] = {
         "type": "float",
         "default": 0.9,
@@ -168,7 +168,7 @@ def _flags() -> list[str]:
 
 @pytest.fixture
 def data(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
-    monkeypatch.setattr(audit.matrices, "load", lambda path: None)  # not a whole matrix
+    monkeypatch.setattr("images.matrix.load", lambda path: None)  # not a whole matrix
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     return Data(tmp_path)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstream.sample_releases import ROOT, bump
+from tests import ROOT
+from tests.upstream.sample_releases import bump
 from upstream.bump import bump_release, pins_file, upload_dates
 from upstream.sources import Sources
 

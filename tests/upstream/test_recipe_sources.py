@@ -38,7 +38,9 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def of(release: str, path: str) -> tuple[Server, ...]:
         file = tmp_path_factory.mktemp("document") / Path(path).name
         file.write_text(tree("vllm-ascend", release[1:]).text(path))
-        known = catalogue.load(stack.release(release, []))
+        dialect = stack.release(release, [])
+        assert dialect
+        known = catalogue.load(dialect)
         (source,) = sources.read([str(file)], {})
         scripts, _ = external_dp.expand(source.scripts, source.apart)
         return tuple(servers.read(one, known) for one in scripts if one.kind == "server")
@@ -53,7 +55,7 @@ def flags_of(server: Server) -> dict[str, Any]:
         flag,
     ) in server.flags.values():
         value = flag.values[0] if flag.values else True
-        found[flag.name] = json.loads(value) if str(value)[:1] in "{[" else value
+        found[flag.name] = json.loads(str(value)) if str(value)[:1] in "{[" else value
     return found
 
 

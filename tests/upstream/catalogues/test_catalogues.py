@@ -9,11 +9,14 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, EX_USAGE, UserError
+from common.paths import ENV
 from images.locking.index import Wheels
+from images.locking.uv import uv as run_uv
 from images.matrix import Matrix, Release
 from upstream.catalogues import catalogue_files, parser_environment, variables, vllm_parser
 
@@ -107,9 +110,9 @@ def test_members_of_a_distribution(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A tree of our own, and a vLLM that answers what the test puts into the result."""
-    answer = json.loads(json.dumps(ANSWER))
+    answer: dict[str, Any] = json.loads(json.dumps(ANSWER))
     env = tmp_path / "env"
     (env / "releases").mkdir(parents=True)
     monkeypatch.setattr(catalogue_files, "ROOT", tmp_path)
@@ -122,7 +125,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 @pytest.fixture
-def both(matrix: Matrix, tmp_path: Path, asked: dict) -> list[Release]:
+def both(matrix: Matrix, tmp_path: Path, asked: dict[str, Any]) -> list[Release]:
     """Two releases of one vLLM."""
     chosen = [matrix.release("v0.13.0rc1"), matrix.release("v0.13.0")]
     for release in chosen:
@@ -136,7 +139,7 @@ def quiet(_: str) -> None:
 
 
 def test_update_writes_what_differs_and_check_finds_nothing_then(
-    both: list[Release], asked: dict, tmp_path: Path
+    both: list[Release], asked: dict[str, Any], tmp_path: Path
 ) -> None:
     missing = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
     assert len(missing) == 3
@@ -155,7 +158,9 @@ def test_update_writes_what_differs_and_check_finds_nothing_then(
     assert catalogue_files.update(both, Wheels(), quiet) == [tmp_path / "env/flags/0.13.0.json"]
 
 
-def test_check_says_what_differs(both: list[Release], asked: dict, tmp_path: Path) -> None:
+def test_check_says_what_differs(
+    both: list[Release], asked: dict[str, Any], tmp_path: Path
+) -> None:
     catalogue_files.update(both, Wheels(), quiet)
     asked["options"] = {"--a": {"type": "str"}, "--c": {"type": "flag"}}
     asked["variables"].append("VLLM_NEW")
@@ -209,9 +214,7 @@ def test_one_entry_a_line() -> None:
     assert text.endswith("\n}\n")
 
 
-@pytest.mark.parametrize(
-    "name", [path.name for path in catalogue_files.ENV.glob("variables/*.json")]
-)
+@pytest.mark.parametrize("name", [path.name for path in ENV.glob("variables/*.json")])
 def test_committed_files_are_as_they_would_be_written(name: str, matrix: Matrix) -> None:
     (release,) = catalogue_files.select(matrix, [name.removesuffix(".json")], False)
     catalogue_files.check_vllm(release)
@@ -224,10 +227,10 @@ def test_committed_files_are_as_they_would_be_written(name: str, matrix: Matrix)
 
 
 def test_every_release_has_its_files(matrix: Matrix) -> None:
-    named = {path.name for path in catalogue_files.ENV.glob("variables/*.json")}
+    named = {path.name for path in ENV.glob("variables/*.json")}
     everything = catalogue_files.select(matrix, [], True)
     assert named == {f"{one.name}.json" for one in everything}
-    named = {path.name for path in catalogue_files.ENV.glob("flags/*.json")}
+    named = {path.name for path in ENV.glob("flags/*.json")}
     assert named == {f"{one.vllm}.json" for one in everything}
 
 
@@ -314,18 +317,20 @@ def test_a_probe_sees_no_variables_of_vllm(tmp_path: Path, monkeypatch: pytest.M
 
 # ---- the probe -----------------------------------------------------------------------------------
 
+Convert = Callable[[str], Any]
 
-def parse_type(convert):  # type: ignore[no-untyped-def]
+
+def parse_type(convert: Convert) -> Convert:
     """As vllm/engine/arg_utils.py wraps converters."""
 
-    def _parse_type(text):  # type: ignore[no-untyped-def]
+    def _parse_type(text: str) -> Any:
         return convert(text)
 
     return _parse_type
 
 
-def optional_type(convert):  # type: ignore[no-untyped-def]
-    def _optional_type(text):  # type: ignore[no-untyped-def]
+def optional_type(convert: Convert) -> Convert:
+    def _optional_type(text: str) -> Any:
         return None if text in ("", "None") else parse_type(convert)(text)
 
     return _optional_type
@@ -390,4 +395,4 @@ def test_verdicts() -> None:
 def test_problems_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("images.locking.uv.UV", "/bin/false")
     with pytest.raises(UserError, match=r"uv pip compile: failed without a word"):
-        parser_environment.uv("pip", "compile", "x")
+        run_uv("pip", "compile", "x")

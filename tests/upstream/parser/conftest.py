@@ -81,6 +81,6 @@ def verdicts(version: str, argvs: Sequence[Sequence[str]]) -> list[str | None]:
         pytest.skip(f"no build/flags/{version}: PARSER_RELEASES=all, or invoke flags, makes it")
     python = parser_environment.environment(version, Wheels.of(os.environ), print)
     asked = json.dumps([argv[argv.index("serve") :] for argv in argvs])
-    answers = json.loads(parser_environment.ask(python, "verdicts", asked))
+    answers: list[str | None] = json.loads(parser_environment.ask(python, "verdicts", asked))
     assert len(answers) == len(argvs)
     return answers

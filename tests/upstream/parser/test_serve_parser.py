@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,15 @@ from entrypoints.findings import Finding
 from entrypoints.inputs import catalogue, stack
 from entrypoints.inputs.arguments import parse
 from entrypoints.inputs.catalogue import Catalogue
-from tests.upstream.parser.conftest import ALWAYS, DEFAULT, RELEASES, VERSIONS, commands, verdicts
+from tests.upstream.parser.conftest import (
+    ALWAYS,
+    DEFAULT,
+    RELEASES,
+    VERSIONS,
+    Command,
+    commands,
+    verdicts,
+)
 
 pytestmark = pytest.mark.parser
 
@@ -36,7 +45,7 @@ def answers(version: str) -> dict[Argv, str | None]:
     return dict(zip(argvs, verdicts(version, argvs), strict=True))
 
 
-def commands_of(version: str):
+def commands_of(version: str) -> list[Command]:
     return [
         c for name, vllm in RELEASES.items() if vllm == version for c in commands(name) if c.argv
     ]
@@ -53,7 +62,7 @@ def wrong() -> list[Argv]:
     return [(*good, *words.split(" ")) for words in WRONG]
 
 
-def test_every_recipe_has_its_commands_on_the_default_release():
+def test_every_recipe_has_its_commands_on_the_default_release() -> None:
     found = commands(DEFAULT)
     assert RELEASES[DEFAULT] == ALWAYS
     assert [(c.node, [p.line() for p in c.refused]) for c in found if c.refused] == []
@@ -61,7 +70,7 @@ def test_every_recipe_has_its_commands_on_the_default_release():
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_vllm_takes_every_command(release):
+def test_vllm_takes_every_command(release: str) -> None:
     """Through its parser, its checks of combinations, and the making of the engine's arguments."""
     made = [c for c in commands(release) if c.argv]
     assert made
@@ -69,7 +78,7 @@ def test_vllm_takes_every_command(release):
     assert {c.node: said[c.argv] for c in made if said[c.argv]} == {}
 
 
-def test_a_wrong_command_is_found():
+def test_a_wrong_command_is_found() -> None:
     """The test above can fail."""
     said = answers(ALWAYS)
     for argv, start in zip(wrong(), WRONG.values(), strict=True):
@@ -119,12 +128,12 @@ def lines(version: str) -> Iterator[list[str]]:
         yield words.split(" ")
 
 
-def alias_or(name: str, entry: dict) -> str:
-    return entry.get("aliases", [name])[0]
+def alias_or(name: str, entry: Mapping[str, Any]) -> str:
+    return str(entry.get("aliases", [name])[0])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_catalogue_refuses_what_the_parser_refuses(version):
+def test_the_catalogue_refuses_what_the_parser_refuses(version: str) -> None:
     known, answered = catalogue_of(version), answers(version)
     shown = {bare(line): line for line in lines(version)}
     differ = {}

@@ -103,7 +103,7 @@ def test_without_a_lock_the_command_that_makes_one_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert CLUSTER
-    monkeypatch.setattr(vllm_engine.cpu, "locked", lambda pins: iter(()))
+    monkeypatch.setattr("images.locking.cpu.locked", lambda pins: iter(()))
     with pytest.raises(UserError, match=r"invoke lock --vllm 0\.32\.0") as error:
         vllm_engine.select_variant(CLUSTER, cpu_rules.load())
     assert error.value.exit_code == EX_UNAVAILABLE

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from validation.rehearsal import load_generator
-from validation.rehearsal.fault_outcome import assess, recovery_time
+from validation.rehearsal.fault_outcome import FaultOutcome, assess, recovery_time
 from validation.rehearsal.load_generator import (
     CUT_SHORT,
     EMPTY,
@@ -35,7 +36,7 @@ def steady(since: float) -> list[Attempt]:
     return [answered(since + 0.25 * n) for n in range(8)]
 
 
-def judged(*seen: Attempt):
+def judged(*seen: Attempt) -> FaultOutcome:
     return assess("a fault", "killed", ("decode-0",), seen, BEGUN)
 
 
@@ -114,7 +115,7 @@ ANSWERS = {
 }
 EVENT = {"choices": [{"text": "x", "finish_reason": None}]}
 LAST = {"choices": [{"text": "x", "finish_reason": "length"}]}
-STREAMS = {
+STREAMS: dict[str, list[Any]] = {
     "whole": [EVENT, LAST, "[DONE]"],
     "nothing": [],
     "half": [EVENT, EVENT],

@@ -51,7 +51,7 @@ def test_every_replica_is_killed_and_one_of_them_stopped() -> None:
 
 def test_the_head_and_a_worker_of_ray() -> None:
     found = list(faults.faults(example("ray")))
-    roles = {one.kind.name: [] for one in found}
+    roles: dict[str, list[str]] = {one.kind.name: [] for one in found}
     for one in found:
         roles[one.kind.name].append(one.container.role)
     assert roles["killed"] == roles["stopped"] == ["ray-head", "ray-worker"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -156,7 +157,7 @@ def test_a_prompt_is_handed_over_once(start: Start) -> None:
     prefill_port, decode_port, kv = free_ports(3)
     prefill = start(*transfer("kv_producer", kv), port=prefill_port).until_serving()
     decode = start(*transfer("kv_consumer", kv), port=decode_port).until_serving()
-    asked = {"model": "m", "prompt": "hello there", "max_tokens": 4}
+    asked: dict[str, Any] = {"model": "m", "prompt": "hello there", "max_tokens": 4}
     first = {**asked, "max_tokens": 1, "kv_transfer_params": {"do_remote_decode": True}}
     told = requests.post(f"{prefill.url}/v1/completions", json=first, timeout=5).json()
     second = {**asked, "kv_transfer_params": told["kv_transfer_params"]}

@@ -19,7 +19,7 @@ NETWORK = IPv4Network("10.211.0.0/20")
 MACHINE = Machine(2, 24.0)
 
 
-def example(name: str, **changes: str):
+def example(name: str, **changes: str) -> Cluster:
     text = (ROOT / f"clusters/examples/{name}.yaml").read_text()
     for old, new in changes.items():
         assert old in text

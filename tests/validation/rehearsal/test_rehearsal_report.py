@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import html5lib
 import pytest
@@ -22,8 +23,8 @@ from validation.rehearsal.rehearsal_report import (
 )
 
 
-def outcome(**changes) -> FaultOutcome:
-    said = {
+def outcome(**changes: Any) -> FaultOutcome:
+    fields: dict[str, Any] = {
         "fault": "decode-0 (decode): killed",
         "kind": "killed",
         "whom": ("decode-0",),
@@ -41,10 +42,10 @@ def outcome(**changes) -> FaultOutcome:
             Attempt(102.0, 0.1, 500, False, "<gone>"),
         ),
     }
-    return FaultOutcome(**{**said, **changes})
+    return FaultOutcome(**{**fields, **changes})
 
 
-def report(*outcomes: FaultOutcome, **changes) -> RehearsalReport:
+def report(*outcomes: FaultOutcome, **changes: Any) -> RehearsalReport:
     made = RehearsalReport("pd", 100.0, ("no weights are mounted",), seconds=10.0, ready=4.0)
     made.events += [
         Event(1.0, "decode-0", "running starting"),
@@ -74,7 +75,7 @@ def test_a_fault_that_clients_see_and_that_ends_is_no_failure() -> None:
     [{"after": None}, {"hung": 1}, {"empty": 1}, {"wrong": 1}, {"helped": ("decode-0",)}],
     ids=lambda bad: next(iter(bad)),
 )
-def test_what_hangs_is_empty_or_stays_down_is_a_failure(bad: dict) -> None:
+def test_what_hangs_is_empty_or_stays_down_is_a_failure(bad: dict[str, Any]) -> None:
     made = report(outcome(**bad))
     assert not made.passed
     assert report_data(made)["passed"] is False
