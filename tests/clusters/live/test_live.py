@@ -379,7 +379,7 @@ def test_status(site: Site) -> None:
         ("node1", "qwen3-proxy", "running", True),
         ("node1", "qwen3-old", "exited", False),
     ]
-    assert rows[-1].reason.startswith("exit code 137: it was killed")
+    assert rows[-1].reason.startswith("exit code 137: killed because memory ran out")
     assert [problem.where for problem in problems] == ["node3"]
 
 
@@ -433,8 +433,8 @@ def test_what_kubernetes_places_has_no_engine() -> None:
     ("code", "words"),
     [
         (0, "it ended normally"),
-        (69, "a peer was not there in time"),
-        (137, "it was killed"),
+        (69, "a peer was not reachable in time"),
+        (137, "killed because memory ran out"),
         (134, "ended by SIGABRT"),
         (3, "of the command itself"),
         (200, "of the command itself"),
