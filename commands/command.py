@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from typing import Any, overload
 
@@ -196,21 +196,28 @@ def ending() -> Iterator[None]:
         raise Exit(code=EX_PIPE) from None
     except UserError as error:
         lines = "\n".join(str(one) if one.file else f"error: {one}" for one in error.errors)
-        raise Exit(lines, code=error.exit_code) from None
+        raise _exit(lines, error.exit_code) from None
     except Terminated:
-        raise Exit("terminated", code=143) from None
+        raise _exit("terminated", 143) from None
     except KeyboardInterrupt:
-        raise Exit("interrupted", code=130) from None
+        raise _exit("interrupted", 130) from None
     except Exception as error:
         from entrypoints.findings import Refused
 
         if not isinstance(error, Refused):
             raise
         lines = "\n".join(f"error: {finding.line()}" for finding in error.findings)
-        raise Exit(lines, code=error.exit_code) from None
+        raise _exit(lines, error.exit_code) from None
     finally:
         _flush()
         signal.signal(signal.SIGTERM, before)
+
+
+def _exit(message: str, code: int) -> Exit:
+    """Print why a command ends; Invoke would print it without regard to a closed pipe."""
+    with suppress(BrokenPipeError):
+        say(message)
+    return Exit(code=code)
 
 
 def _terminate(*_: object) -> None:

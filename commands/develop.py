@@ -36,7 +36,7 @@ def test(
 
 @command(checkout=True)
 def lint() -> None:
-    """Check style, types, generated pages, workflows, scripts, Dockerfiles"""
+    """Check style, types, generated pages, workflows and scripts"""
     _python("ruff", "check", ".")
     _python("ruff", "format", "--check", ".")
     _python("mypy")

@@ -35,13 +35,14 @@ def plan(
 
     invoke plan --set ROLE=single --set RECIPE=qwen3-32b-w8a8/throughput
     """
+    from common.errors import user_error
     from entrypoints.__main__ import main
 
     environ = dict(one.partition("=")[::2] for one in set)
     try:
         words = shlex.split(arguments)
     except ValueError as error:
-        raise Exit(f"error: --arguments: {error}; quote it as for a shell", code=64) from None
+        raise user_error("--arguments", str(error), "quote it as for a shell") from None
     if code := main(["plan", "--format", format, "--", *words], environ):
         raise Exit(code=code)
 

@@ -249,10 +249,11 @@ def _next_positional(context: ParserContext) -> Parameter | None:
 
 
 def _option_text(option: invoke.Argument) -> str:
+    name = option.names[0]
     if option.kind is bool:
-        return f"--no-{option.names[0]}" if option.default else f"--{option.names[0]}"
-    number = option.kind in (int, float)
-    return f"--{option.names[0]} {'N' if number else option.names[0].rpartition('-')[2].upper()}"
+        return f"--no-{name}" if option.default else f"--{name}"
+    value = "N" if option.kind in (int, float) else name.rpartition("-")[2].upper()
+    return f"{'-' if len(name) == 1 else '--'}{name} {value}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
