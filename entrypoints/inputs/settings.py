@@ -208,10 +208,7 @@ VARIABLES = (
         default="the recipe's, else the release's",
     ),
     Variable(
-        "ENGINE_ID",
-        _text,
-        "identity in the KV transfer",
-        default="the recipe's, else vLLM's own",
+        "ENGINE_ID", _text, "identity in the KV transfer", default="the recipe's, else vLLM's own"
     ),
     Variable("DP_RANK", _rank, "external data parallel: the one rank that this container serves"),
     Variable(
@@ -262,9 +259,7 @@ VARIABLES = (
     ),
     Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3, cpu"),
     Variable(
-        "VLLM_ASCEND_RELEASE",
-        _text,
-        "set by the image: the release, or a file of env/releases",
+        "VLLM_ASCEND_RELEASE", _text, "set by the image: the release, or a file of env/releases"
     ),
 )
 NAMES = frozenset(v.name for v in VARIABLES)

@@ -58,10 +58,7 @@ class Context(NamedTuple):
 
 
 def gather(
-    environ: Mapping[str, str],
-    tokens: Sequence[str],
-    host: network.Host,
-    findings: list[Finding],
+    environ: Mapping[str, str], tokens: Sequence[str], host: network.Host, findings: list[Finding]
 ) -> tuple[Context, topology.Place | None]:
     """Reads variables, arguments, recipe and facts; the place is None for a proxy.
 

@@ -21,10 +21,7 @@ PORT = 12347
 # vllm-router 0.1.17: default of --prometheus-port, on which it serves its metrics.
 METRICS_PORT = 29000
 
-_SIDES = (
-    ("PREFILL_ENDPOINTS", "a prefill server"),
-    ("DECODE_ENDPOINTS", "a decode server"),
-)
+_SIDES = (("PREFILL_ENDPOINTS", "a prefill server"), ("DECODE_ENDPOINTS", "a decode server"))
 
 _NO_ENDPOINTS = Message(
     "is not set", "set it to the servers' host:port,host:port", "{variable}", "missing-endpoints"

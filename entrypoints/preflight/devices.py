@@ -6,15 +6,7 @@ from collections.abc import Iterator
 
 from entrypoints.findings import Finding
 from entrypoints.preflight.docker import options
-from entrypoints.preflight.inspection import (
-    Inspection,
-    check,
-    failed,
-    ok,
-    ranges,
-    visible,
-    warning,
-)
+from entrypoints.preflight.inspection import Inspection, check, failed, ok, ranges, visible, warning
 
 _NONE = failed("no /dev/davinci* is here", "on a host with NPUs give docker run {options}")
 _TOO_FEW = failed(
@@ -55,10 +47,7 @@ _NOT_NUMBERS = failed(
     "{value!r} is not a list of numbers", "give numbers from 0 to {last}, separated by commas"
 )
 _TWICE = failed("{value} names a device twice", "name each once")
-_NOT_HERE = failed(
-    "{numbers} of {value} is not here: {have} devices, {present}",
-    _RENUMBER,
-)
+_NOT_HERE = failed("{numbers} of {value} is not here: {have} devices, {present}", _RENUMBER)
 _BEYOND = warning("{numbers} of {value} is beyond the container's {have} devices", _RENUMBER)
 _TOO_FEW_VISIBLE = failed(
     "{value} are {chosen} devices, {need} are needed", "name more, or make the sizes smaller"

@@ -106,8 +106,7 @@ def _graded(found: Finding) -> Finding:
 
 
 _NONE = failed(
-    "no /dev/davinci* is here",
-    "install the driver and load it; `dmesg` says why it does not load",
+    "no /dev/davinci* is here", "install the driver and load it; `dmesg` says why it does not load"
 )
 _FEWER = warning(
     "{have} are here ({numbers}), {platform} has {all}",
@@ -117,11 +116,7 @@ _ALL = ok("{have} are here ({numbers})")
 
 
 @check(
-    devices.count.code,
-    devices.count.what,
-    devices.count.source,
-    *(_NONE, _FEWER, _ALL),
-    npu=True,
+    devices.count.code, devices.count.what, devices.count.source, *(_NONE, _FEWER, _ALL), npu=True
 )
 def _count(here: Inspection) -> Iterator[Finding]:
     platform, have, numbers = here.needs.platform, len(here.nodes), ranges(here.nodes)

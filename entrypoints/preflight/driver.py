@@ -16,8 +16,7 @@ _INCOMPARABLE = warning(
     "compare them by hand",
 )
 _OLD = warning(
-    "{have} is older than {wanted}, which {release} names",
-    "update the host's driver and firmware",
+    "{have} is older than {wanted}, which {release} names", "update the host's driver and firmware"
 )
 _RECENT = ok("{have}; {release} names {wanted}")
 

@@ -6,15 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from entrypoints.findings import WARNING, Finding, Message
 from entrypoints.preflight import parse
-from entrypoints.preflight.inspection import (
-    Inspection,
-    check,
-    failed,
-    ok,
-    ranges,
-    skipped,
-    warning,
-)
+from entrypoints.preflight.inspection import Inspection, check, failed, ok, ranges, skipped, warning
 from entrypoints.record import NamedTuple
 
 

@@ -6,15 +6,7 @@ import re
 from collections.abc import Iterator
 
 from entrypoints.findings import WARNING, Finding
-from entrypoints.preflight.inspection import (
-    Inspection,
-    check,
-    failed,
-    ok,
-    ranges,
-    skipped,
-    warning,
-)
+from entrypoints.preflight.inspection import Inspection, check, failed, ok, ranges, skipped, warning
 
 _MIB = 1 << 20
 
@@ -152,8 +144,7 @@ def clock(here: Inspection) -> Iterator[Finding]:
 _ADD_HOST = "put a line `ADDRESS {name}` into /etc/hosts (docker run --add-host {name}:ADDRESS)"
 _UNRESOLVED = warning("{name} has no address", _ADD_HOST)
 _LOOPBACK = failed(
-    "{name} is {address}, which other nodes cannot reach",
-    f"set NIC, or {_ADD_HOST}",
+    "{name} is {address}, which other nodes cannot reach", f"set NIC, or {_ADD_HOST}"
 )
 _RESOLVED = ok("{name} is {address}")
 

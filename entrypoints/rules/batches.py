@@ -119,10 +119,4 @@ def concurrency(facts: Facts, found: Message) -> Iterator[Finding]:
         yield found(requests=requests, dp=place.dp, total=total, expected=expected, needed=needed)
 
 
-CHECKS = (
-    too_long,
-    tokens_below_length,
-    tokens_below_requests,
-    beyond_scaling,
-    concurrency,
-)
+CHECKS = (too_long, tokens_below_length, tokens_below_requests, beyond_scaling, concurrency)

@@ -50,12 +50,7 @@ MACHINE = Machine()
 
 def watch(launch: Launch) -> Watch:
     """What is to be probed for a launch."""
-    base = Watch(
-        role=launch.role,
-        kind="http",
-        host=_listens_on(launch.argv),
-        scheme=launch.scheme,
-    )
+    base = Watch(role=launch.role, kind="http", host=_listens_on(launch.argv), scheme=launch.scheme)
     api = launch.ports.get("api")
     port = api if isinstance(api, int) else 0
     role, settings = launch.context.role, launch.context.settings

@@ -21,11 +21,7 @@ _STAND_IN = Message(
     exit_code=MACHINE,
 )
 _NOT_RUN = Message(
-    "{reason}",
-    "use an image that contains {command}",
-    "{command}",
-    "cannot-run",
-    exit_code=MACHINE,
+    "{reason}", "use an image that contains {command}", "{command}", "cannot-run", exit_code=MACHINE
 )
 _FAILED = Message(
     "ended with code {code}", "see its output above", "{command}", "failed", exit_code=MACHINE
