@@ -1,7 +1,7 @@
-"""What runs in the container: environment variables in, one command out.
+"""The entrypoint of the images: from environment variables to one command.
 
 inputs (variables, arguments, recipe, facts of env/) -> launch (what would run here) -> rules (what
-cannot work) -> preflight (the machine) -> running (waiting, exec, supervising, health). Standard
-library and PyYAML only; the seams are named tuples (record.py), because importing `dataclasses` or
-`typing` costs as much as a plan.
+cannot work) -> preflight (the machine) -> running (waiting, exec, supervising, health). plan.py
+joins the first three. Standard library and PyYAML only; the packages exchange named tuples
+(record.py), because importing `dataclasses` or `typing` takes as long as making a plan.
 """

@@ -1,4 +1,4 @@
-"""The command line: act on ROLE, show something, or run what was asked for."""
+"""The command line of the entrypoint: run the server of ROLE, or a command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ONLY_FORMAT = Message(
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Runs one command line. Returns an exit code, or does not return when it execs."""
+    """Run a command line. Returns the exit code, unless it execs."""
     command = argv[0] if argv else ""
     try:
         if command in ("-h", "--help"):
@@ -54,7 +54,7 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Any other command: 127 and 126 when it is not found or not runnable, as in a shell."""
+    """Exec any other command; 127 when it is not found, 126 when it cannot be run."""
     from entrypoints.running.process import execute
 
     execute(argv, environ, COMMANDS)
@@ -64,16 +64,18 @@ def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     if args[:1] in (["-h"], ["--help"]):
         return _help(), 0
     form, rest = _format(args, ("text", "json", "env"))
-    from entrypoints import show
+    from entrypoints import printing
     from entrypoints.plan import plan
 
     launch = plan(environ, rest)
-    text = {"text": show.plan_text, "json": show.plan_json, "env": show.plan_env}[form](launch)
+    text = {"text": printing.plan_text, "json": printing.plan_json, "env": printing.plan_env}[form](
+        launch
+    )
     return text, 0
 
 
 def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
-    """Every check of the machine for what would run; 78 when one fails."""
+    """Check the machine for what would run; 78 when a check fails."""
     form, rest = _format(args, ("text", "json"))
     from entrypoints import preflight
     from entrypoints.plan import plan
@@ -89,12 +91,12 @@ def _preflight(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
 
 
 def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
-    """What runs here is ready (0), or starting or broken (1)."""
+    """Whether the server here is ready (0), or starting or broken (1)."""
     form = _only_format(args)
     from entrypoints.plan import plan
     from entrypoints.running import health
 
-    found = health.now(lambda: health.watch(plan(environ)))
+    found = health.now(lambda: health.state_of(plan(environ)))
     code = 0 if found.state == "ready" else 1
     return health.as_json(found) if form == "json" else health.text(found), code
 
@@ -114,9 +116,9 @@ def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
 
 def _roles(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form = _only_format(args)
-    from entrypoints import show
+    from entrypoints import printing
 
-    return show.roles_json() if form == "json" else show.roles_text(), 0
+    return printing.roles_json() if form == "json" else printing.roles_text(), 0
 
 
 COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], Answer]] = {
@@ -129,13 +131,13 @@ COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], Answer]] = {
 
 
 def _help() -> str:
-    from entrypoints import show
+    from entrypoints import printing
 
-    return show.help_text()
+    return printing.help_text()
 
 
 def _format(args: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
-    """The value of --format and the other arguments; what follows `--` is not looked at."""
+    """The value of --format, and the other arguments. Ignores everything after `--`."""
     form, rest = known[0], list[str]()
     words = list(args)
     while words:
@@ -161,7 +163,7 @@ def _only_format(args: Sequence[str]) -> str:
 
 
 def _print(text: str) -> int:
-    """Writes to stdout; bytes of the environment that are not UTF-8 go out as they came in."""
+    """Write to stdout. Bytes of the environment that are not UTF-8 stay as they are."""
     try:
         raw = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The recipes of the image as a library: what each is for, needs and sets, and how to find one."""
+"""The library of recipes: what each is for, needs and sets, and how to find one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entrypoints.rules.memory import Need
 if TYPE_CHECKING:
     from typing import Any
 
-# Of a node that is planned to see what it needs; TEST-NET-1 (RFC 5737).
+# For planning a node to see what it needs; TEST-NET-1 (RFC 5737).
 _NODE = {"LOCAL_IP": "192.0.2.1", "NIC": "eth0", "JEMALLOC": "0"}
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?")
 _LENGTH = "--max-model-len"
@@ -29,9 +29,9 @@ _NOT_A_RELEASE = Message("{name!r} is not a release", "{known}", "--release", "u
 
 
 class Part(NamedTuple):
-    """What one group of nodes needs. `nodes` and `npus` are those of one instance.
+    """What one group of nodes needs. `nodes` and `npus`: of one instance.
 
-    `context`: tokens of the longest request; None where neither recipe nor model says.
+    `context`: tokens of the longest request; None when neither recipe nor model states it.
     """
 
     nodes: int
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A recipe, planned for the release and the platform that are named."""
+    """A recipe, planned for a release and a platform."""
 
     recipe: Recipe
     release: str
@@ -53,17 +53,17 @@ class Entry(NamedTuple):
 def find(
     names: Sequence[str] = (), search: str = "", platform: str = "", release: str = ""
 ) -> list[Entry]:
-    """The recipes by name, or all; of these the ones for a platform and a release.
+    """The named recipes, or all; of these, the ones for a platform and a release.
 
-    Every word of `search` must be in the name, the description, the model or the name of a
-    feature. Raises Refused: 64 for a name, a platform or a release that there is not.
+    Every word of `search` must occur in the name, the description, the model or a feature's name.
+    Raises Refused (64) for an unknown name, platform or release.
     """
     findings = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
     findings += _unknown(platform, "platforms", _NOT_A_PLATFORM)
     findings += _unknown(release, "releases", _NOT_A_RELEASE)
     if findings:
         raise Refused(findings)
-    with data.Keeping():
+    with data.CachedReads():
         found = (recipes.load(name) for name in names or recipes.names())
         return [
             _entry(recipe, platform, release)
@@ -86,9 +86,9 @@ def _words(recipe: Recipe) -> str:
 
 
 def _entry(recipe: Recipe, platform: str, release: str) -> Entry:
-    """Planned for what is asked for, else for the default release or the first it is stated for."""
+    """Plan for the given release, else for the default or the first that the recipe states."""
     default = data.read(data.path_of("defaults.yaml"))["release"]
-    stated = in_order(recipe.releases)
+    stated = sort_releases(recipe.releases)
     release = release or (default if default in stated or not stated else stated[0])
     platform = platform or next(iter(recipe.platforms), "")
     where = {"VLLM_ASCEND_RELEASE": release, "ASCEND_PLATFORM": platform, "RECIPE": recipe.name}
@@ -107,8 +107,8 @@ def _part(environ: Mapping[str, str]) -> Part:
     return Part(place.nodes, place.world, sizes, context, needed)
 
 
-def in_order(releases: Iterable[str]) -> list[str]:
-    """Releases from the oldest to the newest."""
+def sort_releases(releases: Iterable[str]) -> list[str]:
+    """Sort releases from the oldest to the newest."""
 
     def key(name: str) -> tuple[float, ...]:
         match = _VERSION.search(name)
@@ -121,19 +121,19 @@ def in_order(releases: Iterable[str]) -> list[str]:
 
 
 def as_json(entries: Sequence[Entry]) -> str:
-    """The entries for programs."""
+    """The entries as JSON."""
     return json.dumps(as_data(entries), indent=2) + "\n"
 
 
 def as_data(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The same as data; sizes of memory in GiB on each NPU."""
+    """The entries as data; memory in GiB per NPU."""
     return [
         {
             "name": one.recipe.name,
             "description": one.recipe.description,
             "model": one.recipe.model,
             "platforms": list(one.recipe.platforms),
-            "releases": in_order(one.recipe.releases),
+            "releases": sort_releases(one.recipe.releases),
             "roles": {
                 role: {**part._asdict(), "memory": _memory(part.memory)}
                 for role, part in one.parts.items()
@@ -153,7 +153,7 @@ def _memory(need: Need | None) -> dict[str, float | None] | None:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """One line a recipe. Several roles are joined by +; memory and context are the largest."""
+    """One line for each recipe. + joins several roles; memory and context are the largest."""
     if not entries:
         return ""
     rows = [_COLUMNS, *(_row(one) for one in entries)]
@@ -185,8 +185,8 @@ def _row(one: Entry) -> tuple[str, ...]:
 
 
 def _span(releases: Iterable[str]) -> str:
-    """Releases that follow each other by the first and the last of them."""
-    known = in_order(data.names("releases"))
+    """Releases as text; successive ones by the first and the last."""
+    known = sort_releases(data.names("releases"))
     at = sorted(known.index(name) for name in releases)
     spans: list[list[int]] = []
     for i in at:
@@ -205,12 +205,12 @@ def _tokens(count: int | None) -> str:
 
 
 def details(entries: Sequence[Entry]) -> str:
-    """All that there is to say of each."""
+    """Each recipe in full."""
     return "\n".join(_detail(one) for one in entries)
 
 
 def _detail(one: Entry) -> str:
-    """One recipe: what it is, what each role needs and sets, and where that is stated."""
+    """What the recipe is, what each role needs and sets, and where that is stated."""
     recipe = one.recipe
     served = (
         f", served as {', '.join(recipe.served_model_name)}" if recipe.served_model_name else ""
@@ -220,7 +220,7 @@ def _detail(one: Entry) -> str:
         f"  {recipe.description}",
         f"  model      {recipe.model}{served}",
         f"  platforms  {', '.join(recipe.platforms)}",
-        f"  releases   {', '.join(in_order(recipe.releases)) or 'not said'}",
+        f"  releases   {', '.join(sort_releases(recipe.releases)) or 'not stated'}",
     ]
     for role, part in one.parts.items():
         lines += ["", *_role(one, role, part)]
@@ -258,7 +258,7 @@ def _value(value: Any) -> str:
 
 
 def _run(one: Entry) -> Iterator[str]:
-    """The variables of each role; the options of docker run are those of every container."""
+    """The docker run command of each role, without the options that all containers share."""
     for role, part in one.parts.items():
         more = "" if role == "single" else " -e LOCAL_IP=…"
         start = f"docker run … -e RECIPE={one.recipe.name}"

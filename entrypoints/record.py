@@ -1,12 +1,12 @@
-"""`typing.NamedTuple`, without importing typing: that takes longer than making a plan.
+"""`typing.NamedTuple` without importing typing, which takes longer than making a plan.
 
-Fields are the class's annotations in order, defaults their values. A type checker sees the
+The annotations of a class are its fields, their values the defaults. A type checker sees the
 original.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # what typing.TYPE_CHECKING is, too
+TYPE_CHECKING = False  # like typing.TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
@@ -23,4 +23,4 @@ else:
             return type(name, (record,), {"__slots__": (), **body})
 
     class NamedTuple(metaclass=_Record):
-        """The base that a record names; nothing is an instance of it."""
+        """The base class to name; nothing is an instance of it."""

@@ -11,7 +11,7 @@ from clusters.compile import locate
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster, Node, Path
 from clusters.ranges import Span
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, stack
 from entrypoints.inputs.arguments import Flags
@@ -76,8 +76,8 @@ class Server:
     def shown(self, flag: str) -> str:
         """A flag's value for a message: shortened, secrets masked."""
         text = self.value(flag)
-        if show.is_secret_key(flag.removeprefix("--")):
-            return show.MASK if text else "not given"
+        if printing.is_secret_key(flag.removeprefix("--")):
+            return printing.MASK if text else "not given"
         return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…") or "not given"
 
 

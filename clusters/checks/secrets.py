@@ -8,7 +8,7 @@ from typing import Any
 from clusters.checks.facts import Facts, Found, effective_environment
 from clusters.deployment import Container
 from clusters.model import Cluster, Path
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import ERROR, WARNING, Message, check
 
 _KEY = "VLLM_API_KEY"
@@ -40,7 +40,7 @@ def proxy_key(facts: Facts, missing: Message, other: Message) -> Found:
             continue
         container = server.container
         wanted = server.value("--api-key") or _key(container, _KEY)
-        if not wanted or wanted == have or (have and show.MASK in (wanted, have)):
+        if not wanted or wanted == have or (have and printing.MASK in (wanted, have)):
             continue
         path = facts.path_of_any(("--api-key", container), (_KEY, container))
         yield path, (other if have else missing)(server=container.name)
@@ -49,7 +49,7 @@ def proxy_key(facts: Facts, missing: Message, other: Message) -> Found:
 def _key(container: Container, name: str) -> str:
     """A key as text; the mask for one given by reference, which cannot be compared."""
     if name in container.secrets:
-        return show.MASK
+        return printing.MASK
     return effective_environment(container).get(name, "")
 
 
@@ -84,7 +84,7 @@ def _secrets(cluster: Cluster) -> Iterator[tuple[Path, str]]:
         yield from _in_words(("proxy", "arguments"), cluster.proxy.arguments)
     for index, word in enumerate(cluster.options):
         name, assigned, value = word.removeprefix("--env=").removeprefix("-e").partition("=")
-        if assigned and value and show.is_secret(name):
+        if assigned and value and printing.is_secret(name):
             yield ("options", index), name
 
 
@@ -95,11 +95,14 @@ def _in_settings(at: Path, settings: Mapping[str, Any]) -> Iterator[tuple[Path, 
 
 def _in_mapping(at: Path, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for name, value in values.items():
-        if value and show.is_secret_key(name) and not str(value).startswith("$"):
+        if value and printing.is_secret_key(name) and not str(value).startswith("$"):
             yield (*at, name), name
 
 
 def _in_words(at: Path, words: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
-    for index, (word, masked) in enumerate(zip(words, show.masked(words), strict=True)):
+    for index, (word, masked) in enumerate(zip(words, printing.masked(words), strict=True)):
         if word != masked:
-            yield (*at, index), words[index - 1] if masked == show.MASK else word.partition("=")[0]
+            yield (
+                (*at, index),
+                words[index - 1] if masked == printing.MASK else word.partition("=")[0],
+            )

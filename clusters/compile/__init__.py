@@ -25,7 +25,7 @@ from entrypoints.inputs import data
 
 def deployment(cluster: Cluster) -> Deployment:
     """The compiled cluster. All errors and warnings are in its findings; nothing is raised."""
-    with data.Keeping():
+    with data.CachedReads():
         return _deployment(cluster)
 
 

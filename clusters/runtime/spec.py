@@ -54,7 +54,7 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
     if problems:
         raise UserError(problems, EX_DATAERR)
     here = {name: {one.name for one in those} for name, those in by_node(deployment).items()}
-    with data.Keeping():
+    with data.CachedReads():
         return {
             one.name: _spec(cluster, one, here.get(one.node.name, set()), npus)
             for one in start_order(deployment)

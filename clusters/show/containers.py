@@ -11,7 +11,7 @@ from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.model import Node
 from clusters.ranges import compact
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
 
 
@@ -41,7 +41,7 @@ def _view(container: Container, placed: PlacedNames) -> View:
         container=container,
         variables=placed.data(variables(container)),
         arguments=tuple(map(placed.text, _rows(container.arguments))),
-        environment=placed.data(show.masked_env(environment(container))),
+        environment=placed.data(printing.masked_env(environment(container))),
         command=tuple(placed.text(row) for argv in commands(container) for row in _command(argv)),
         launched=bool(commands(container)),
     )
@@ -61,8 +61,8 @@ def commands(container: Container) -> list[Sequence[str]]:
 
 def variables(container: Container) -> dict[str, str]:
     """Its variables, with secrets masked: also those given by reference, and those in a recipe."""
-    given = {name: _recipe(value) for name, value in show.masked_env(container.env).items()}
-    return {**given, **dict.fromkeys(container.secrets, show.MASK)}
+    given = {name: _recipe(value) for name, value in printing.masked_env(container.env).items()}
+    return {**given, **dict.fromkeys(container.secrets, printing.MASK)}
 
 
 def _recipe(value: str) -> str:
@@ -81,8 +81,8 @@ def mask_document(value: Any) -> Any:
     """Mask the texts of keys that name a secret."""
     if isinstance(value, dict):
         return {
-            key: show.MASK
-            if isinstance(item, str) and show.is_secret_key(key)
+            key: printing.MASK
+            if isinstance(item, str) and printing.is_secret_key(key)
             else mask_document(item)
             for key, item in value.items()
         }
@@ -95,7 +95,7 @@ def _command(argv: Sequence[str]) -> list[str]:
 
 
 def _rows(argv: Iterable[str]) -> list[str]:
-    return show.command_lines(show.masked(argv))
+    return printing.command_lines(printing.masked(argv))
 
 
 def address(node: Node) -> str:

@@ -14,7 +14,7 @@ from clusters.model import Cluster
 from clusters.ranges import compact
 from clusters.show.containers import address, commands, environment, mask_document, variables
 from clusters.show.output import HEAD, LABEL, NEW, OLD, PLAIN, Line
-from entrypoints import show
+from entrypoints import printing
 
 CHANGED = "changed"
 ADDED = "new"
@@ -136,7 +136,7 @@ def _rows(cluster: Cluster, container: Container, placed: PlacedNames) -> Iterat
     yield from _run(cluster, container)
     named = (
         ("variables", container.env, variables(container)),
-        ("environment", environment(container), show.masked_env(environment(container))),
+        ("environment", environment(container), printing.masked_env(environment(container))),
     )
     for part, raw, shown in named:
         for name, value in shown.items():
@@ -170,7 +170,9 @@ def _run(cluster: Cluster, container: Container) -> Iterator[Row]:
 
 def _words(part: str, argv: Sequence[str], placed: PlacedNames) -> Iterator[Row]:
     """A row for each flag with its values."""
-    pairs = zip(show.command_lines(argv), show.command_lines(show.masked(argv)), strict=True)
+    pairs = zip(
+        printing.command_lines(argv), printing.command_lines(printing.masked(argv)), strict=True
+    )
     for raw, shown in pairs:
         name, _, value = shown.partition(" ")
         yield Row(part, name, placed.text(raw), placed.text(value))
@@ -179,7 +181,7 @@ def _words(part: str, argv: Sequence[str], placed: PlacedNames) -> Iterator[Row]
 def _masked_word(word: str) -> str:
     """`-e NAME=value` or `NAME=value` without the value of a secret."""
     name, sign, _ = word.partition("=")
-    return f"{name}={show.MASK}" if sign and show.is_secret(name) else word
+    return f"{name}={printing.MASK}" if sign and printing.is_secret(name) else word
 
 
 def _changes(old: Sequence[Row], new: Sequence[Row]) -> Iterator[Change]:
@@ -253,7 +255,7 @@ def _change_lines(changes: Iterable[Change]) -> Iterator[Line]:
 
 def _assigned(change: Change, value: str) -> str:
     if change.part in ("variables", "environment"):
-        return f"{change.name}={show.quote(value)}"
+        return f"{change.name}={printing.quote(value)}"
     return f"{change.name} {value}" if change.part else f"{change.name}: {value}"
 
 

@@ -18,7 +18,7 @@ from clusters.show.output import HEAD, LABEL, Line
 from clusters.show.topology import topology
 from common.errors import did_you_mean, user_error
 from common.files import write_output
-from entrypoints import show
+from entrypoints import printing
 
 FORMATS = ("text", "json", "diff", "svg")
 
@@ -152,7 +152,7 @@ def _facts(view: View) -> list[str]:
 
 
 def _assigned(variables: Mapping[str, str]) -> list[str]:
-    return [f"{name}={show.quote(value)}" for name, value in variables.items()]
+    return [f"{name}={printing.quote(value)}" for name, value in variables.items()]
 
 
 def _lines(sections: Mapping[str, Sequence[str]], level: int) -> Iterator[Line]:
@@ -211,7 +211,7 @@ def _container(container: Container) -> dict[str, Any]:
         "image": container.image,
         "devices": list(container.devices),
         "variables": variables(container),
-        "arguments": list(show.masked(container.arguments)),
+        "arguments": list(printing.masked(container.arguments)),
         **_plan(container),
     }
 
@@ -219,7 +219,7 @@ def _container(container: Container) -> dict[str, Any]:
 def _plan(container: Container) -> dict[str, Any]:
     """The entrypoint's plan; when it refuses, its role and null."""
     if container.launch:
-        return show.plan_data(container.launch)
-    argv = list(show.masked(container.command)) if container.command else None
+        return printing.plan_data(container.launch)
+    argv = list(printing.masked(container.command)) if container.command else None
     env: dict[str, str] | None = {} if container.command else None
     return {"role": container.role, "env": env, "argv": argv, "ports": {}, "warnings": []}

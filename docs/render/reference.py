@@ -10,7 +10,7 @@ from common.files import write_output
 from common.paths import ROOT
 from docs.render import checks, compatibility, readme, recipes, releases, roles
 from docs.render.markdown import MARK, Page
-from entrypoints.inputs.data import Keeping
+from entrypoints.inputs.data import CachedReads
 from images.matrix import Matrix
 
 OUT = ROOT / "docs" / "reference"
@@ -19,7 +19,7 @@ REMEDY = "run invoke docs and commit the result"
 
 def pages(matrix: Matrix) -> list[Page]:
     """Render every page. Equal data give equal bytes."""
-    with Keeping():
+    with CachedReads():
         return [
             compatibility.render(matrix),
             roles.render(),

@@ -11,7 +11,7 @@ from typing import Any
 from clusters.live.failure import exit_codes
 from common.yaml import document
 from docs.render.markdown import Page, page
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.inputs import data, stack
 from entrypoints.inputs.roles import ROLES, Role
@@ -66,7 +66,7 @@ def render() -> Page:
         adxl={name: _release(name).adxl_ports for name in data.names("releases")},
         platforms=[one for one in map(_platform, data.names("platforms")) if one.devices],
         exit_codes=exit_codes(),
-        usage=show.USAGE_TEXT.partition("\n\n")[0],
+        usage=printing.USAGE_TEXT.partition("\n\n")[0],
     )
 
 
@@ -107,7 +107,7 @@ def _changes(role: Role, variable: str, given: Mapping[str, Any]) -> bool:
 
 
 def _plan_summary(launch: Launch) -> object:
-    return show.plan_data(launch), launch.peers, launch.leader, launch.npus
+    return printing.plan_data(launch), launch.peers, launch.leader, launch.npus
 
 
 def _planned(role: str, given: Mapping[str, Any]) -> Launch:

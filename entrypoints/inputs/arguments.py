@@ -1,8 +1,8 @@
 """Flags of `vllm serve`: parsing, spelling, and one flag replacing another.
 
 vLLM accepts underscores for dashes, short aliases, `--flag=value`, and dotted flags that set one
-key inside a JSON flag (vllm 0.13: vllm/utils/argparse_utils.py). Here each of them comes down to
-one canonical flag, so that a later one can replace an earlier one. What a flag means is vLLM's.
+key inside a JSON flag (vllm 0.13: vllm/utils/argparse_utils.py). All of them become one
+canonical flag here, so that a later one can replace an earlier one.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ Flags = dict[str, tuple[Flag, ...]]
 
 
 def key_of(flag: Flag) -> str:
-    """What two flags share when one replaces the other: `--no-x` and `--x` have the key `--x`."""
+    """The key by which one flag replaces another: `--no-x` and `--x` have the key `--x`."""
     if flag.name.startswith("--no-") and not flag.values:
         return "--" + flag.name[len("--no-") :]
     return flag.name
 
 
 def canonical(name: str, aliases: Mapping[str, str]) -> str:
-    """`--max_num_seqs` and `-tp` in vLLM's long spelling; what follows a dot stays as it is."""
+    """vLLM's long spelling of `--max_num_seqs` or `-tp`; text after a dot is unchanged."""
     base, dot, path = name.partition(".")
     base = aliases.get(base, base)
     if base.startswith("--"):
@@ -82,9 +82,9 @@ def parse(tokens: Sequence[str], aliases: Mapping[str, str], findings: list[Find
 
 
 def merge(base: Flags, over: Iterable[Flag], repeatable: frozenset[str] = frozenset()) -> Flags:
-    """`base` with each flag of `over` in place of the one with the same key, new ones at the end.
+    """`base` with each flag of `over` replacing the one with the same key; new ones at the end.
 
-    Within `over` the last wins, except that a repeatable flag is collected.
+    Within `over` the last wins, but a repeatable flag is collected.
     """
     merged = dict(base)
     fresh = set()
@@ -100,7 +100,7 @@ def merge(base: Flags, over: Iterable[Flag], repeatable: frozenset[str] = frozen
 
 
 def render(flags: Flags) -> list[str]:
-    """The flags as arguments. A first value that looks like a flag is joined by `=`."""
+    """The flags as arguments. A first value that looks like a flag is joined with `=`."""
     argv: list[str] = []
     for occurrences in flags.values():
         for name, values in occurrences:
@@ -158,7 +158,7 @@ def _json(values: tuple[str, ...]) -> Any:
 
 
 def _set_inside(existing: tuple[Flag, ...] | None, path: str, text: str) -> str:
-    """The JSON text of a flag after setting one dotted key; a trailing `+` adds to a list."""
+    """The JSON text of a flag after one dotted key is set; a trailing `+` adds to a list."""
     root = _json(existing[-1].values) if existing else None
     root = inner = root if isinstance(root, dict) else {}
     *parents, last = path.split(".")

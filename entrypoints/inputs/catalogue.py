@@ -1,7 +1,7 @@
 """What the `vllm serve` of a release accepts: flags and environment variables.
 
-env/flags/{vllm}.json and env/variables/{release}.json, written by `invoke flags` from vLLM itself.
-vLLM takes half a minute to refuse a flag, and never refuses a variable.
+`invoke flags` writes env/flags/{vllm}.json and env/variables/{release}.json from vLLM itself. vLLM
+takes half a minute to refuse a flag, and never refuses a variable.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Catalogue(NamedTuple):
     """What one release accepts.
 
     options: name -> {type, default?, aliases?, negative?, choices?, nargs?, action?};
-    aliases: other spelling -> name; negatives: `--no-x` -> `--x`; repeatable: options that add up;
+    aliases: other spelling -> name; negatives: `--no-x` -> `--x`; repeatable: collected options;
     variables: those that some source reads; unread: those that only documents mention;
     gone: flags (`--x`) and variables of earlier releases -> (what to do instead, source).
     """
@@ -83,7 +83,7 @@ class Catalogue(NamedTuple):
 
 def load(release: Release) -> Catalogue:
     """The catalogue of a release. Raises Refused (65) when its files cannot be read."""
-    return data.once(("catalogue", release.name), lambda: _load(release))
+    return data.cached(("catalogue", release.name), lambda: _load(release))
 
 
 def _load(release: Release) -> Catalogue:
@@ -246,7 +246,7 @@ def _json_or_text(text: str) -> None:
         json.loads(text)
 
 
-# Type -> what raises ValueError for a value that vLLM would refuse, and what it wants instead.
+# Type -> a function that raises ValueError for a value that vLLM refuses, and what it wants.
 _ANY: tuple[Callable[[str], object], str] = (str, "a value")
 _VALUES: Mapping[str, tuple[Callable[[str], object], str]] = {
     "int": (int, "a whole number"),

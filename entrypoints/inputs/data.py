@@ -1,8 +1,8 @@
-"""Reads what is under env/ and recipes mounted by the operator: YAML, and JSON where generated.
+"""Reads the files under env/ and recipes that the operator mounts: YAML, and generated JSON.
 
-Importing PyYAML takes as long as everything else before the start, so a document under env/ is kept
-as JSON in `__pycache__` beside its file, as Python keeps its byte code: valid while the file has
-the same size and time. `python -m entrypoints.inputs.data` writes all of them.
+Importing PyYAML takes as long as everything else before the start. So a document under env/ is
+cached as JSON in `__pycache__` beside its file, like Python's byte code, and valid while the file
+has the same size and time. `python -m entrypoints.inputs.data` writes all caches.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from entrypoints import files
 from entrypoints.findings import DATA, Message, Refused
 from entrypoints.record import TYPE_CHECKING
 
@@ -30,31 +31,31 @@ _HERE = os.path.abspath(__file__)
 ENV_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))), "env")
 
 
-# What was read or made of it, kept while many plans are made at once; a start makes one.
-_kept: dict[tuple[str, ...], Any] | None = None
+# What `cached` made, within CachedReads; None outside of it, because a start makes one plan.
+_cache: dict[tuple[str, ...], Any] | None = None
 
 
-class Keeping:
-    """`with Keeping():` reads every file once and makes of it once what `once` is asked for."""
+class CachedReads:
+    """`with CachedReads():` reads each file once, for code that makes many plans."""
 
     def __enter__(self) -> None:
-        global _kept
-        self.before = _kept
-        _kept = {} if _kept is None else _kept
+        global _cache
+        self.before = _cache
+        _cache = {} if _cache is None else _cache
 
     def __exit__(self, *_: object) -> None:
-        global _kept
-        _kept = self.before
+        global _cache
+        _cache = self.before
 
 
-def once(key: tuple[str, ...], make: Callable[[], T]) -> T:
-    """What `make` gives; within Keeping the first one by that key, which nobody may change."""
-    if _kept is None:
+def cached(key: tuple[str, ...], make: Callable[[], T]) -> T:
+    """The result of `make`. Within CachedReads it is shared by key, so do not change it."""
+    if _cache is None:
         return make()
-    if key not in _kept:
-        _kept[key] = make()
-    kept: T = _kept[key]
-    return kept
+    if key not in _cache:
+        _cache[key] = make()
+    made: T = _cache[key]
+    return made
 
 
 def read(path: str) -> Any:
@@ -62,15 +63,15 @@ def read(path: str) -> Any:
 
     Raises Refused (65) when the file cannot be read, is not UTF-8, or is not one document.
     """
-    return once(("read", path), lambda: _read(path))
+    return cached(("read", path), lambda: _read(path))
 
 
 def _read(path: str) -> Any:
     try:
         if path.endswith(".json"):
             return json.loads(_text(path))
-        cached = _cached(path) if path.startswith(ENV_DIR) else None
-        return _parse(path) if cached is None else cached
+        document = _read_json_cache(path) if path.startswith(ENV_DIR) else None
+        return _parse(path) if document is None else document
     except OSError as error:
         why = error.strerror or str(error)
     except UnicodeDecodeError as error:
@@ -81,7 +82,7 @@ def _read(path: str) -> Any:
 
 
 def parse(text: str, where: str) -> Any:
-    """The document in a text that was given as `where`: JSON or YAML.
+    """The document in a text, JSON or YAML. `where` names the text in the finding.
 
     Raises Refused (65) when it is not one document.
     """
@@ -90,7 +91,7 @@ def parse(text: str, where: str) -> Any:
             try:
                 return json.loads(text)
             except ValueError:
-                pass  # YAML has braces, too
+                pass  # YAML uses braces, too
         from entrypoints.inputs import yaml12
 
         return yaml12.parse(text)
@@ -108,44 +109,38 @@ def _parse(path: str) -> Any:
 
     document = parse(_text(path))
     if path.startswith(ENV_DIR) and not sys.dont_write_bytecode:
-        _keep(path, document)
+        _write_json_cache(path, document)
     return document
 
 
-def _cache_of(path: str) -> str:
+def _cache_path(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, "__pycache__", f"{name}.json")
 
 
-def _state(path: str) -> list[int]:
-    state = os.stat(path)
-    return [state.st_size, state.st_mtime_ns]
+def _size_and_time(path: str) -> list[int]:
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns]
 
 
-def _cached(path: str) -> Any:
-    """The kept document, None when there is none for the file as it is now."""
+def _read_json_cache(path: str) -> Any:
+    """The cached document; None when there is none for the file as it is now."""
     try:
-        with open(_cache_of(path), "rb") as file:
-            kept = json.loads(file.read())
-        return kept["document"] if kept["state"] == _state(path) else None
+        with open(_cache_path(path), "rb") as file:
+            cache = json.loads(file.read())
+        return cache["document"] if cache["state"] == _size_and_time(path) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def _keep(path: str, document: Any) -> None:
-    """Writes the cache file, as a whole or not at all; only what JSON can hold exactly."""
-    cache = _cache_of(path)
+def _write_json_cache(path: str, document: Any) -> None:
+    """Cache a document that JSON can hold exactly. Failing to write is no error."""
     try:
-        kept = json.dumps({"state": _state(path), "document": document})
-        if json.loads(kept)["document"] != document:
-            return
-        os.makedirs(os.path.dirname(cache), exist_ok=True)
-        fresh = f"{cache}.{os.getpid()}"
-        with open(fresh, "w", encoding="utf-8") as file:
-            file.write(kept)
-        os.replace(fresh, cache)
+        text = json.dumps({"state": _size_and_time(path), "document": document})
+        if json.loads(text)["document"] == document:
+            files.write(_cache_path(path), text)
     except (OSError, TypeError, ValueError):
-        return
+        pass
 
 
 def path_of(*parts: str) -> str:
@@ -155,14 +150,14 @@ def path_of(*parts: str) -> str:
 
 def names(kind: str) -> list[str]:
     """The names of every YAML file under env/<kind>/, at any depth, without `.yaml`."""
-    return once(("names", kind), lambda: _names(kind))
+    return cached(("names", kind), lambda: _names(kind))
 
 
 def _names(kind: str) -> list[str]:
     root = path_of(kind)
     found = []
-    for folder, _, files in os.walk(root):
-        for file in files:
+    for folder, _, those in os.walk(root):
+        for file in those:
             if file.endswith(".yaml"):
                 path = os.path.relpath(os.path.join(folder, file), root)
                 found.append(path[: -len(".yaml")].replace(os.sep, "/"))
@@ -170,12 +165,12 @@ def _names(kind: str) -> list[str]:
 
 
 def is_file(path: str) -> bool:
-    """Whether something other than a directory is there to be read."""
+    """Whether the path is something other than a directory."""
     return os.path.exists(path) and not os.path.isdir(path)
 
 
 def main() -> None:
-    """Keep every document under env/ for a quick start."""
+    """Cache every document under env/, for a quick start."""
     sys.dont_write_bytecode = False
     for name in names(""):
         _parse(path_of(f"{name}.yaml"))

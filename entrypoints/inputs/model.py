@@ -1,4 +1,4 @@
-"""What is known of a model without loading it: its config.json, or env/models.yaml by its name."""
+"""What is known about a model without loading it: from its config.json, or env/models.yaml."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LARGEST = 1 << 20  # bytes of a config.json that is read
-_HIGHEST = 1 << 40  # a number in it that can be meant
+_HIGHEST = 1 << 40  # no number in it can sensibly be larger
 _DEPTH = 8
 _SUFFIX = re.compile(r"-(bf16|w(?P<bits>[48])a(4|8|16))(-\w+)*")
 # vllm v0.13.0: vllm/config/model.py, _get_and_verify_max_len
@@ -35,10 +35,10 @@ _ALREADY_SCALED = ("su", "longrope", "llama3")
 
 
 class Model(NamedTuple):
-    """None or 0 where the source does not say.
+    """Facts about a model; None or 0 for what the source does not state.
 
-    `bits` is the width of a weight, `expert_bits` that of an expert's where it is another.
-    `longest`: tokens that vLLM allows for --max-model-len; `scaled`: by rope scaling.
+    `bits`: width of a weight. `expert_bits`: that of an expert's weight, if it differs.
+    `longest`: tokens that vLLM allows for --max-model-len. `scaled`: whether by rope scaling.
     `parameters`: (of the experts, of everything else). `latent`: values that latent attention
     keeps of a token in a layer. `cached`: layers whose cache grows with the tokens.
     """
@@ -60,7 +60,7 @@ class Model(NamedTuple):
     cached: int = 0
 
     def weights(self, expert_ranks: int, ranks: int) -> float | None:
-        """Bytes of weights on one device, when `ranks` share everything but the experts."""
+        """Bytes of weights on one device, when `ranks` share everything except the experts."""
         if self.parameters is None or self.bits is None:
             return None
         experts, others = self.parameters
@@ -68,9 +68,9 @@ class Model(NamedTuple):
         return (experts / expert_ranks * width + others / ranks * self.bits) / 8
 
     def kv_cache(self, tokens: int, tp: int, pp: int) -> float | None:
-        """Bytes of one request's KV cache on one device, 16 bits a value.
+        """Bytes of one request's KV cache on one device, at 16 bits per value.
 
-        Heads are shared by the ranks of tp, latent values are on each of them.
+        The ranks of tp share the heads, but each holds the latent values.
         """
         if not (self.parameters and self.kv_heads and self.head_dim):
             return None
@@ -79,7 +79,7 @@ class Model(NamedTuple):
 
 
 def find(name: str, flags: Flags) -> Model | None:
-    """The facts about a model by name or folder, None when nothing is known. Never raises."""
+    """The facts about a model by name or folder; None when it is unknown. Never raises."""
     overrides = json_of(flags, "--hf-overrides")
     over: dict[str, Any] = overrides if isinstance(overrides, dict) else {}
     scaling = json_of(flags, "--rope-scaling")
@@ -89,7 +89,7 @@ def find(name: str, flags: Flags) -> Model | None:
     if config is not None:
         bits = _bits(config, name)
         if bits == 16 and value_of(flags, "--quantization"):
-            bits = None  # quantized, and nothing here says how
+            bits = None  # quantized in an unknown way
         return _model(config, over, bits, os.path.join(name, "config.json"))
     for known in data.read(data.path_of("models.yaml"))["models"]:
         rest = _rest(name, known["name"])
@@ -110,7 +110,7 @@ def _local(name: str) -> dict[str, Any] | None:
 
 
 def _rest(name: str, known: str) -> Mapping[str, str | None] | None:
-    """What follows the known name: {} for nothing, None when it is another name."""
+    """What follows the known name: {} for nothing, None for a different name."""
     last = name.rstrip("/").rpartition("/")[2].lower()
     if not last.startswith(known.lower()):
         return None
@@ -120,7 +120,7 @@ def _rest(name: str, known: str) -> Mapping[str, str | None] | None:
 
 
 def _bits(config: Mapping[str, Any], name: str) -> int | None:
-    """Quantized weights say so in config.json or in the folder's name; None when unclear."""
+    """The width of a weight, from config.json or the folder's name; None when unclear."""
     stated = f"{config.get('quantize') or config.get('moe_quantize') or ''}".lower()
     match = re.search(r"w([48])a", stated) or re.search(r"-w([48])a", name.lower())
     if match:
@@ -155,7 +155,7 @@ def _model(
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int:
-    """The first of the names that is a whole number from 1 up, else 0."""
+    """The value of the first name that is a whole number of 1 or more, else 0."""
     for name in names:
         value = config.get(name)
         if type(value) is int and 0 < value < _HIGHEST:
@@ -204,7 +204,7 @@ def _cached(config: Mapping[str, Any]) -> int:
 
 
 def _parameters(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Parameters of the experts and of the rest; None where the config does not say enough."""
+    """Parameters of the experts and of the rest; None when the config does not state enough."""
     layers, hidden = _number(config, "num_hidden_layers"), _number(config, "hidden_size")
     heads, vocabulary = _number(config, "num_attention_heads"), _number(config, "vocab_size")
     if not (layers and hidden and heads and vocabulary):
@@ -224,7 +224,7 @@ def _parameters(config: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _attention(config: Mapping[str, Any], layers: int, hidden: int, heads: int) -> int | None:
-    """Parameters of attention in all layers; None for a kind of it that is not known here."""
+    """Parameters of attention in all layers; None for an unknown kind of attention."""
     rank = _number(config, "kv_lora_rank")
     if rank:
         names = ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")

@@ -1,10 +1,9 @@
-"""Recipes: what one model's deployment needs, per group of nodes. Format: docs/run.md.
+"""Recipes: what the deployment of one model needs, per group of nodes. Format: docs/run.md.
 
-A recipe is a head (model, names, platforms) and settings; below `roles:` each group (single,
-leader, prefill, decode, ray-head) adds to the settings or replaces them. null takes a value away.
-With `extends` it is laid over another recipe, a named one or one that is written there.
-`releases` are those for which its facts are stated, `source` says where: one text for all of it, or
-one for each part by its dotted key.
+A recipe has a head (model, names, platforms) and settings. Under `roles:` each group (single,
+leader, prefill, decode, ray-head) adds to the settings or replaces them; null removes a value.
+`extends` lays it over another recipe, given by name or inline. `releases`: those for which its
+facts are stated. `source`: where, as one text or one for each part by its dotted key.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ SIDES = ("prefill", "decode")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLAG_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
-# Flags that have a key of their own, and those which follow from a node's place in its group.
+# Flags that have their own key, and flags that follow from a node's place in its group.
 _OWN_KEY = {
     "--model": "model",
     "--served-model-name": "served_model_name",
@@ -143,10 +142,10 @@ class Sizes(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The settings of a recipe or of one group. None in `env` or `args` takes the value away.
+    """The settings of a recipe or of one group. None in `env` or `args` removes the value.
 
-    `features` is what the recipe wants by its name, whatever form a release has for it.
-    `concurrency` is the number of requests that are expected at once.
+    `features`: what the recipe enables by name, whatever form a release has for it.
+    `concurrency`: the number of requests expected at once.
     """
 
     nodes: int | None = None
@@ -160,7 +159,7 @@ class Block(NamedTuple):
     kv_transfer: Mapping[str, Any] = {}
 
     def over(self, other: Block) -> Block:
-        """This block laid over the other: mappings key by key, everything else as a whole."""
+        """This block laid over the other: mappings by key, everything else as a whole."""
         return Block(
             nodes=self.nodes or other.nodes,
             sizes=self.sizes.over(other.sizes),
@@ -174,21 +173,21 @@ class Block(NamedTuple):
         )
 
     def settled(self) -> Block:
-        """The block without the nulls that have done their work."""
+        """The block without nulls, after blocks are laid over each other."""
         features, kv_transfer = _without_nulls(self.features), _without_nulls(self.kv_transfer)
         return self._replace(features=features, kv_transfer=kv_transfer)
 
     def flags(self) -> list[Flag]:
-        """The flags of `args` without those taken away."""
+        """The flags of `args`, less the removed ones."""
         return [flag for flag in self.args.values() if flag is not None]
 
 
 class Recipe(NamedTuple):
-    """A checked recipe. `groups` holds each group's settings laid over the recipe's.
+    """A checked recipe. `groups`: each group's settings laid over the recipe's.
 
-    `name`: RECIPE when the variable holds the recipe itself. `extends`: what it is laid over.
-    `releases`: those for which it is stated; empty where it does not say. `sources`: dotted key of
-    a part -> where its facts are stated; the empty key is all that no other names.
+    `name`: RECIPE when the variable contains the recipe itself. `extends`: what it is laid over.
+    `releases`: those for which it is stated; empty when it states none. `sources`: dotted key of a
+    part -> where its facts are stated; the empty key covers all other parts.
     """
 
     name: str
@@ -203,7 +202,7 @@ class Recipe(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The recipe's name, or what one without a name of its own changes."""
+        """The recipe's name; for one without a name, what it extends."""
         named = self.name not in ("", "RECIPE")
         return f"{self.extends} with changes" if self.extends and not named else self.name
 
@@ -217,11 +216,11 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Recipe:
-    """The recipe by name, by the path of a .yaml file, or from a text that is the recipe itself.
+    """The recipe with a name or the path of a .yaml file, or the recipe in the text itself.
 
     Raises Refused: 64 when there is no such recipe, 65 with every error in it.
     """
-    return data.once(("recipe", name), lambda: _load(name, ()))
+    return data.cached(("recipe", name), lambda: _load(name, ()))
 
 
 def unknown(name: str, where: str = "") -> Finding:
@@ -235,7 +234,7 @@ def unknown(name: str, where: str = "") -> Finding:
 
 
 def is_text(name: str) -> bool:
-    """Whether this is a recipe itself and not the name of one: it is JSON, or has several lines."""
+    """Whether this is a recipe rather than the name of one: JSON, or text of several lines."""
     return "\n" in name or name.startswith("{")
 
 
@@ -393,7 +392,7 @@ class _Reader:
         return Sizes(**{key: self.get(at, raw, key, self.count) for key in raw})
 
     def features(self, at: str, raw: Any) -> dict[str, Any]:
-        """Which features there are, the release says when a plan is made."""
+        """Names are checked when a plan is made, against the release's features."""
         good = self.mapping(at, raw)
         return good if self.json(at, good) else {}
 

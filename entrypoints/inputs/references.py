@@ -1,7 +1,7 @@
 """`$NAME` and `${NAME}` in a recipe.
 
-The node's own facts are filled in when the plan is made; any other name in `env:` is left for the
-start, when it refers to the container's environment as in a shell.
+The node's own values are filled in when the plan is made. Any other name in `env:` is expanded at
+the start, from the container's environment, as in a shell.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 
 def fill(value: Any, facts: Mapping[str, str | None], where: str, findings: list[Finding]) -> Any:
-    """A text, list or mapping with the node's facts filled in; other names stay.
+    """A text, list or mapping with the node's values filled in; other names stay.
 
     A value that is not known on this node (None) is an error.
     """

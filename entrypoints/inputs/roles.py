@@ -1,4 +1,4 @@
-"""The roles a node can have. Each is a row; nothing else in the package lists them."""
+"""The roles of a node. No other module lists them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _ADDRESS = "LOCAL_IP or NIC"
 class Role(NamedTuple):
     """`program`: what runs in the end, `vllm`, `ray` (a worker) or `proxy`.
 
-    `group`: whose settings it takes in a recipe; empty for a headless node, which names it.
-    `networked`: talks to other nodes, so LOCAL_IP and NIC are needed.
+    `group`: the recipe's group whose settings it takes; empty for a headless node, which names it.
+    `networked`: communicates with other nodes, so LOCAL_IP and NIC are needed.
     `follows`: joins a leader, so LEADER_IP is needed.
     `kv_role`: its side of the KV transfer, which makes a kv-transfer-config necessary.
     """
@@ -50,14 +50,14 @@ ROLES = {
         ),
         Role(
             "prefill",
-            "rank 0 of a prefill instance; hands its KV cache to decode",
+            "rank 0 of a prefill instance; sends its KV cache to decode",
             (_ADDRESS,),
             "prefill",
             kv_role="kv_producer",
         ),
         Role(
             "decode",
-            "rank 0 of a decode instance; takes the KV cache from prefill",
+            "rank 0 of a decode instance; receives the KV cache from prefill",
             (_ADDRESS,),
             "decode",
             kv_role="kv_consumer",
@@ -87,5 +87,5 @@ ROLES = {
     )
 }
 
-# What a recipe describes: every other node is a further one of one of these.
+# The groups that a recipe describes; every other node is a further node of one of them.
 GROUPS = tuple(name for name, role in ROLES.items() if role.group == name)

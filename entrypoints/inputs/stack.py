@@ -1,6 +1,6 @@
 """The image's platform and release: what env/ states about them.
 
-env/stack.yaml holds what is equal in every release, env/releases/<name>.yaml what differs.
+env/stack.yaml has what all releases share, env/releases/<name>.yaml what differs.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class ReservedPorts(NamedTuple):
 
 
 class Release(NamedTuple):
-    """env/stack.yaml with env/releases/<name>.yaml over it; the files say what each key means.
+    """env/stack.yaml overlaid with env/releases/<name>.yaml; the files explain each key.
 
-    `kv_extra_config_unread`: key -> the source that says so. `connectors`: name -> source.
+    `kv_extra_config_unread`: key -> source. `connectors`: name -> source.
     `connectors_gone`, `flags_gone`: name -> {instead, source}.
-    `variables_gone`: name -> {since, fix, source}. The others with a mapping hold a `source` too.
+    `variables_gone`: name -> {since, fix, source}. The other mappings have a `source` too.
     """
 
     name: str
@@ -127,7 +127,7 @@ def release(name: str | None, findings: list[Finding]) -> Release | None:
     """The release by name, else the default of env/defaults.yaml. An unknown one is an error."""
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
     own = _load("releases", _NO_RELEASE, name, findings)
-    return data.once(("release", name), lambda: _release(name, own)) if own else None
+    return data.cached(("release", name), lambda: _release(name, own)) if own else None
 
 
 def _release(name: str, own: Mapping[str, Any]) -> Release:

@@ -1,7 +1,7 @@
-"""YAML as an operator reads it, stricter than PyYAML.
+"""YAML with the scalars of version 1.2, stricter than PyYAML.
 
-Scalars follow the YAML 1.2 core rules, so that `on`, `010`, `12:30` and `2024-01-01` stay text.
-Values under an `env:` key are always the text as written. A key given twice is an error.
+`on`, `010`, `12:30` and `2024-01-01` stay text. Values under an `env:` key are always the text as
+written. A duplicate key is an error.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _pairs(node: Any) -> Any:
 
 
 def _keep_text(node: Any) -> None:
-    """Mark the scalars of `env:`, here and below `roles:`, as text (`0.90` is not 0.9)."""
+    """Mark the scalars of `env:`, here and under `roles:`, as text (`0.90` is not 0.9)."""
     for key, value in _pairs(node):
         if key.value == "env":
             for _, scalar in _pairs(value):

@@ -1,1 +1,1 @@
-"""From the inputs to what runs on this node: environment, command, ports."""
+"""From the inputs to what runs on a node: environment, command, ports."""

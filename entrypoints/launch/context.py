@@ -1,4 +1,4 @@
-"""Everything that a launch is made from, read and checked once."""
+"""The inputs of a launch, read and checked."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Context(NamedTuple):
 def gather(
     environ: Mapping[str, str], tokens: Sequence[str], host: network.Host, findings: list[Finding]
 ) -> tuple[Context, topology.Place | None]:
-    """Reads variables, arguments, recipe and facts; the place is None for a proxy.
+    """Read variables, arguments, recipe and facts; the place is None for a proxy.
 
     Errors go to `findings`. Raises Refused with them when no launch can be planned at all.
     """
@@ -94,8 +94,8 @@ def gather(
     place = None
     if role and not proxy and (recipe or not given.recipe):
         visible = environ.get("ASCEND_RT_VISIBLE_DEVICES")
-        place = topology.find(role, given, recipe, platform, visible, findings)
-    address = network.find(given, role is not None and role.networked, host, findings)
+        place = topology.find_place(role, given, recipe, platform, visible, findings)
+    address = network.find_address(given, role is not None and role.networked, host, findings)
     if role:
         _check_leader(given, role, findings)
     if known:
@@ -112,7 +112,7 @@ def gather(
 def _arguments_win(
     given: Settings, appended: list[Flag], findings: list[Finding]
 ) -> tuple[Settings, list[Flag]]:
-    """Settings in which an argument replaces the variable that says the same."""
+    """Settings in which an argument replaces the variable that sets the same."""
     by_flag = {v.flag: v for v in settings.VARIABLES if v.flag}
     kept = []
     for flag in appended:

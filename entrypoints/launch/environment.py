@@ -36,11 +36,11 @@ def environment(
     known: References,
     findings: list[Finding],
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """What to set, and which of it refers to other variables.
+    """The variables to set, and the names of those that refer to other variables.
 
-    From lowest to highest: the platform's, `wanted` (of features), the recipe's, the node's own
+    From lowest to highest: the platform's, `wanted` (of features), the recipe's, the node's
     addresses. A variable that the container already has keeps its value, unless ours extends it.
-    VLLM_HOST_IP: vLLM would take the address of the default route (vllm#42023).
+    VLLM_HOST_IP is set because vLLM takes the address of the default route (vllm#42023).
     """
     ours: dict[str, str | None] = {
         **(node.platform.env if node.platform else {}),
@@ -86,18 +86,18 @@ def _devices(node: Context, place: Place) -> dict[str, str]:
 
 
 def _preloads(recipe: str | None, environ: Mapping[str, str]) -> str:
-    """The preloads that are there: the container's, unless the recipe has some and extends them."""
+    """LD_PRELOAD without jemalloc: the container's, unless the recipe sets or extends it."""
     have = environ.get("LD_PRELOAD", "")
     if recipe and (not have or "LD_PRELOAD" in references.names(recipe)):
         return recipe
     return have
 
 
-def _jemalloc(have: str) -> dict[str, str]:
-    """jemalloc before the other preloads, for the server alone (vllm-ascend#5609)."""
-    if "jemalloc" in have:
+def _jemalloc(preloads: str) -> dict[str, str]:
+    """LD_PRELOAD with jemalloc first, for the server only (vllm-ascend#5609)."""
+    if "jemalloc" in preloads:
         return {}
     for path in data.read(data.path_of("defaults.yaml"))["jemalloc"]:
         if data.is_file(path):
-            return {"LD_PRELOAD": f"{path}:{have}" if have else path}
+            return {"LD_PRELOAD": f"{path}:{preloads}" if preloads else path}
     return {}

@@ -1,7 +1,7 @@
 """The kv-transfer-config of a node, made from the recipe and the topology.
 
 The prefill and decode blocks must equal the real sizes of both sides on every node
-(vllm-ascend#8344, #8345, #8442), so nobody types them.
+(vllm-ascend#8344, #8345, #8442), so they are never written by hand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def config(
 ) -> dict[str, Any] | None:
     """The value of --kv-transfer-config, or None when the recipe has no kv_transfer.
 
-    Under MultiConnector it is the Mooncake connector among its parts that gets port and blocks.
+    Under MultiConnector, the Mooncake connector among its parts gets port and blocks.
     """
     given = dict(place.block.kv_transfer)
     if not given:
@@ -80,12 +80,12 @@ def _complete(
 
 
 def _texts(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Port and identity are text in vLLM's config, whatever they are in YAML."""
+    """vLLM's config has port and identity as text, whatever they are in YAML."""
     return {k: str(v) if k in ("kv_port", "engine_id") else v for k, v in made.items()}
 
 
 def _block(recipe: Recipe, place: Place, side: str) -> dict[str, int]:
-    """pp_size only where it is not 1 (vllm-ascend mooncake_connector.py reads 1 without it)."""
+    """The sizes of a side; pp_size only when it is not 1, its default in vllm-ascend."""
     sizes = place.sizes if place.group.name == side else recipe.groups[side].sizes
     block = {"dp_size": sizes.dp or 1, "tp_size": sizes.tp or 1}
     if sizes.pp and sizes.pp > 1:
@@ -94,7 +94,7 @@ def _block(recipe: Recipe, place: Place, side: str) -> dict[str, int]:
 
 
 def connectors(block: Block) -> Iterator[str]:
-    """The connector that a group's kv_transfer names, and those within it."""
+    """The connector that a group's kv_transfer names, and the connectors within it."""
     return _connectors(block.kv_transfer)
 
 

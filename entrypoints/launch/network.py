@@ -1,8 +1,8 @@
 """This node's address and interface: from each other, or from the route to the leader.
 
-The default route is never taken: on a host with several interfaces it is often the wrong one
-(vllm#42023). IPv4 only (vllm-ascend#4103). Imports happen where a look-up does: mostly, both
-variables are given.
+The default route is never used: on a host with several interfaces it is often the wrong one
+(vllm#42023). IPv4 only (vllm-ascend#4103). Modules are imported where they are needed, because
+mostly both variables are given.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _NO_ADDRESS = Message(
 
 
 class Address(NamedTuple):
-    """What was given or found; None for what could not be."""
+    """The given or found values; None when not found."""
 
     local_ip: str | None
     nic: str | None
 
 
 class Host(NamedTuple):
-    """The machine's network as two questions, so that tests can answer them."""
+    """What is asked of the machine's network, replaced in tests."""
 
     addresses: Callable[[], list[tuple[str, str]]]
     source_towards: Callable[[str], str | None]
 
 
 def _addresses() -> list[tuple[str, str]]:
-    """(interface, IPv4 address) of every interface, secondary addresses as well."""
+    """(interface, IPv4 address) pairs, including secondary addresses."""
     try:
         import array
         import fcntl
@@ -61,7 +61,7 @@ def _addresses() -> list[tuple[str, str]]:
 
 
 def _source_towards(host: str) -> str | None:
-    """The address this machine would send from; connecting UDP sends nothing."""
+    """The address from which this machine would send; connecting UDP sends nothing."""
     import socket
 
     try:
@@ -76,7 +76,7 @@ def _source_towards(host: str) -> str | None:
 HOST = Host(_addresses, _source_towards)
 
 
-def find(settings: Settings, needed: bool, host: Host, findings: list[Finding]) -> Address:
+def find_address(settings: Settings, needed: bool, host: Host, findings: list[Finding]) -> Address:
     """Address and interface, as given or found from each other.
 
     A missing one that is `needed` and cannot be found is an error. Looks nothing up when nothing

@@ -1,7 +1,7 @@
-"""The proxy before prefill and decode servers: vllm-router, or the example of the release.
+"""The proxy in front of prefill and decode servers: vllm-router, or the release's example.
 
 Both speak the protocol of MooncakeConnectorV1: a request goes to a prefill server for one token,
-and with what that answers to a decode server.
+then with its answer to a decode server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from entrypoints.launch.model import Launch, Peer
 
 # The port of the reference deployment.
 PORT = 12347
-# vllm-router 0.1.17: default of --prometheus-port, on which it serves its metrics.
+# vllm-router 0.1.17: the default of --prometheus-port, where it serves metrics.
 METRICS_PORT = 29000
 
 _SIDES = (("PREFILL_ENDPOINTS", "a prefill server"), ("DECODE_ENDPOINTS", "a decode server"))

@@ -23,13 +23,16 @@ def port(node: Context) -> int:
 
 
 def start_head(node: Context) -> list[str]:
-    """The command that makes this node the head."""
+    """The command that starts the Ray head on this node."""
     own = ["--node-ip-address", node.address.local_ip] if node.address.local_ip else []
     return ["ray", "start", "--head", "--port", str(port(node)), *own, *_further(node)]
 
 
 def worker(node: Context, place: Place, findings: list[Finding]) -> Launch:
-    """Joins the head and stays until it is gone (`--block`). Errors go to `findings`."""
+    """The launch of a worker, which stays until its head is gone (`--block`).
+
+    Errors go to `findings`.
+    """
     if node.appended:
         findings.append(_NOT_OF_RAY(node.appended[0].name))
     env, expands = environment(node, place, {}, references_here(node, place, 0), findings)

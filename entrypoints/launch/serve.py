@@ -1,4 +1,4 @@
-"""The command of a node that serves: the only place that writes `vllm serve`."""
+"""The command of a node that serves: the only module that writes `vllm serve`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ API_PORT = 8000
 DP_RPC_PORT = 29550
 MASTER_PORT = 29501
 
-# A recipe's flags for rank 0 only: a headless node has a start rank of its own, and vLLM refuses
-# it a number of API servers (vllm: vllm/entrypoints/cli/serve.py).
+# A recipe's flags for rank 0 only: a headless node has its own start rank, and must not have
+# API servers (vllm: vllm/entrypoints/cli/serve.py).
 _NOT_HEADLESS = ("--api-server-count", "--data-parallel-start-rank")
 # Under external data parallel, --data-parallel-rank replaces it.
 _NOT_EXTERNAL = ("--data-parallel-start-rank",)
@@ -47,7 +47,7 @@ _OVERLAP = Message(
 
 
 def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
-    """The launch of a node that serves, or runs engines for one that does.
+    """The launch of a node that serves, or that runs engines for one that does.
 
     Errors and warnings go to `findings`.
     """
@@ -100,7 +100,7 @@ def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
 
 
 def _features(node: Context, place: Place, findings: list[Finding]) -> features.Forms:
-    """The recipe's features, with those that the node's variables and layout ask for."""
+    """The recipe's features, and those that the node's variables request."""
     wanted = dict(place.block.features)
     at = f"{node.at_recipe}: features"
     drain = node.settings.drain_timeout
@@ -114,7 +114,7 @@ def _features(node: Context, place: Place, findings: list[Finding]) -> features.
 
 
 def api_port(node: Context, place: Place) -> int:
-    """The API's port; under external data parallel a recipe's port is that of the first rank."""
+    """The API's port. Under external data parallel, a recipe states the port of the first rank."""
     if node.settings.port:
         return node.settings.port
     port = place.block.port or API_PORT
@@ -171,7 +171,7 @@ def _recipe_flags(
     named: References,
     findings: list[Finding],
 ) -> list[Flag]:
-    """The recipe's flags with those of its features, for this node."""
+    """The recipe's flags for this node, with those of its features."""
     drop: tuple[str, ...] = _NOT_HEADLESS if place.role.headless else ()
     if place.layout != topology.DATA_PARALLEL:
         drop = (*drop, *_NOT_EXTERNAL)
@@ -211,9 +211,9 @@ def _master_port(flags: Flags) -> int:
 def _ports(
     node: Context, place: Place, flags: Flags, transfer: kv.Transfer | None, adxl_base: str
 ) -> Ports:
-    """The ports this node listens on.
+    """The ports on which this node listens.
 
-    kv: only a producer binds (vllm-ascend v0.13.0: mooncake_connector.py:931-945, 1138-1145).
+    kv: only a producer listens (vllm-ascend v0.13.0: mooncake_connector.py:931-945, 1138-1145).
     """
     ports: dict[str, int | list[int]] = {}
     if not place.role.headless:
@@ -254,7 +254,7 @@ def _check_ports(ports: Ports, findings: list[Finding]) -> None:
 
 
 def _peers(node: Context, place: Place, flags: Flags) -> tuple[Peer, ...]:
-    """Whom to wait for. The leader's coordinator listens until the group is complete."""
+    """The peers to wait for. The leader's coordinator listens until the group is complete."""
     leader = node.settings.leader_ip
     if not leader or place.leads or place.layout == topology.RAY:
         return ()
@@ -264,7 +264,7 @@ def _peers(node: Context, place: Place, flags: Flags) -> tuple[Peer, ...]:
 
 
 def _leader(node: Context, place: Place) -> Peer | None:
-    """The API of the leader that a headless node lives and dies with."""
+    """The API of a headless node's leader, without which the node must end."""
     leader = node.settings.leader_ip
     if not place.role.headless or not leader:
         return None
@@ -272,7 +272,7 @@ def _leader(node: Context, place: Place) -> Peer | None:
 
 
 def _npus(node: Context, place: Place) -> int:
-    """With Ray, the NPUs that the cluster waits for: every node's, or those that are used."""
+    """With Ray, the number of NPUs that the cluster waits for: every node's, or those in use."""
     if place.layout != topology.RAY or (node.platform and not node.platform.devices):
         return 0
     each = place.visible or (node.platform.devices if node.platform else 0)

@@ -1,4 +1,4 @@
-"""Where a node stands: its group, the group's sizes, and its ranks."""
+"""The place of a node: its group, the group's sizes, and its ranks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from entrypoints.inputs.settings import Settings
 from entrypoints.inputs.stack import Platform
 from entrypoints.record import NamedTuple
 
-# How a group's ranks lie on its nodes.
+# How a group's ranks are distributed over its nodes.
 ONE = "one node"
 DATA_PARALLEL = "data parallel"  # each node holds some of the data parallel ranks
-EXTERNAL = "external"  # each rank is a server of its own, in a container of its own
-NODES = "nodes"  # the one rank's workers spread over the nodes (--nnodes)
+EXTERNAL = "external"  # each rank is a server in its own container
+NODES = "nodes"  # the workers of one rank are spread over the nodes (--nnodes)
 RAY = "ray"  # Ray places the workers
 
 _NO_ROLE = Message("is not set", "set it to one of {roles}", "ROLE", "missing-role")
@@ -92,9 +92,9 @@ _TOO_FEW = Message(
 
 
 class Place(NamedTuple):
-    """`sizes` are as given, for the flags; tp, pp, pcp, dp and dp_local are what they come to.
+    """`sizes`: as given, for the flags; tp, pp, pcp, dp and dp_local are the resulting values.
 
-    `dp_rank` is given under EXTERNAL alone. `visible` is the container's number of devices by
+    `dp_rank`: only under EXTERNAL. `visible`: the container's number of devices by
     ASCEND_RT_VISIBLE_DEVICES.
     """
 
@@ -125,7 +125,7 @@ class Place(NamedTuple):
 
     @property
     def local_rank(self) -> int:
-        """Under EXTERNAL, which of its node's ranks this container serves."""
+        """Under EXTERNAL, the rank of this container among those of its node."""
         return self.start_rank % self.dp_local
 
     @property
@@ -140,7 +140,7 @@ class Place(NamedTuple):
 
     @property
     def devices(self) -> int:
-        """Devices that this container uses; with Ray those of an equal share."""
+        """Devices that this container uses; with Ray, an equal share."""
         if self.layout in (RAY, NODES):
             return -(-self.world // self.nodes)
         return self.each * self.ranks_here
@@ -151,7 +151,7 @@ class Place(NamedTuple):
         return self.each * self.dp
 
 
-def find(
+def find_place(
     role: Role,
     settings: Settings,
     recipe: Recipe | None,
@@ -217,7 +217,7 @@ def role_of(settings: Settings, findings: list[Finding]) -> Role | None:
 def _group(
     settings: Settings, role: Role, recipe: Recipe | None, findings: list[Finding]
 ) -> Role | None:
-    """The group's own role; a headless node without GROUP follows a leader, if that is clear."""
+    """The group's own role. A headless node without GROUP follows a leader, if unambiguous."""
     name = settings.group
     multi = [g for g in GROUPS if ROLES[g].networked and not ROLES[g].ray]
     here = [g for g in recipe.groups if g in multi] if recipe else multi
@@ -270,7 +270,7 @@ def _rank(
 ) -> int:
     rank = settings.node_rank
     if role.ray or layout == EXTERNAL:
-        return 0  # Ray numbers its nodes itself; an external rank says where it is by DP_RANK
+        return 0  # Ray numbers its nodes itself; DP_RANK gives the place of an external rank
     if role.headless:
         if rank is None:
             if not any(one.where in ("NODE_RANK", "LWS_WORKER_INDEX") for one in findings):
@@ -288,7 +288,7 @@ def _rank(
 
 
 def _check_devices(place: Place, platform: Platform | None, findings: list[Finding]) -> None:
-    """Each node holds its share: more devices than it has cannot start."""
+    """Report a node that needs more devices than it has."""
     if place.visible:
         have, owner = place.visible, "ASCEND_RT_VISIBLE_DEVICES"
     elif platform and platform.devices:
@@ -297,7 +297,7 @@ def _check_devices(place: Place, platform: Platform | None, findings: list[Findi
         return
     need = place.devices
     ranks_here = place.ranks_here
-    if place.layout == EXTERNAL and not place.visible:  # the node's other ranks need theirs too
+    if place.layout == EXTERNAL and not place.visible:  # the node's other ranks need devices, too
         ranks_here = place.dp_local
         need *= ranks_here
     if need > have:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """`options` are those of docker run: the devices and files that exist on this host."""
+    """`options`: those of docker run for the devices and files that exist on this host."""
 
     findings: list[Finding]
     options: list[str]
@@ -38,7 +38,7 @@ class Report(NamedTuple):
         return report.failed(self.findings)
 
     def text(self) -> str:
-        """The findings, then the options, one a line, to be pasted after `docker run`."""
+        """The findings, then the options one per line, to paste after `docker run`."""
         findings = report.text(self.findings).rstrip()
         if not self.options:
             return findings
@@ -46,7 +46,7 @@ class Report(NamedTuple):
         return f"{findings}\n\ndocker run options for this host:\n{lines}"
 
     def as_data(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The report for JSON."""
         return {**report.as_data(self.findings), "docker_options": self.options}
 
 
@@ -88,7 +88,7 @@ def _inspect(
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """A host's shell seldom has the driver's libraries in LD_LIBRARY_PATH; npu-smi needs them."""
+    """Add the driver's libraries, which npu-smi needs, to LD_LIBRARY_PATH."""
     folders = data.read(data.path_of("preflight.yaml"))["driver"]["library_folders"]
     searched = [*filter(None, [environ.get("LD_LIBRARY_PATH")]), *folders]
     return {**environ, "LD_LIBRARY_PATH": ":".join(searched)}

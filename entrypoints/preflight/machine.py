@@ -1,4 +1,4 @@
-"""The machine as a set of questions, so that tests can answer them."""
+"""What the checks ask of the machine, replaced in tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from entrypoints.record import NamedTuple
 
 
 class Output(NamedTuple):
-    """What a command printed on both streams; `code` is None when it could not be run to its end.
+    """What a command printed on both streams. `code`: None when it could not be run to its end.
 
-    `text` then says why.
+    `text` then is the reason.
     """
 
     code: int | None
@@ -34,7 +34,7 @@ class User(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """`root` stands before every path. Methods raise OSError where the machine does."""
+    """`root` is put before every path. Methods raise OSError where the machine does."""
 
     run: Callable[[Sequence[str], Mapping[str, str], float], Output]
     taken: Callable[[int], str | None]  # why nothing can listen on a port, None when it is free
@@ -48,7 +48,7 @@ class Machine(NamedTuple):
     root: str = ""
 
     def at(self, path: str) -> str:
-        """Where a path of the machine is."""
+        """The path under `root`."""
         return os.path.join(self.root, path.lstrip("/")) if self.root else path
 
     def read(self, path: str, limit: int = 1 << 24, offset: int = 0) -> bytes:
@@ -62,49 +62,51 @@ class Machine(NamedTuple):
         return self.read(path).decode(errors="replace")
 
     def names(self, path: str) -> list[str]:
-        """What is in a folder, sorted; nothing when there is no such folder."""
+        """The names in a folder, sorted; none when there is no such folder."""
         try:
             return sorted(os.listdir(self.at(path)))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def stat(self, path: str) -> os.stat_result | None:
-        """A file's state, None when there is none."""
+        """The status of a file; None when it does not exist."""
         try:
             return os.stat(self.at(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, path: str) -> bool:
-        """Whether anything is there."""
+        """Whether the path exists."""
         return self.stat(path) is not None
 
     def is_folder(self, path: str) -> bool:
-        """Whether a folder is there."""
+        """Whether the path is a folder."""
         return os.path.isdir(self.at(path))
 
     def link(self, path: str) -> str:
-        """What a symbolic link says."""
+        """The target of a symbolic link."""
         return os.readlink(self.at(path))
 
     def may_use(self, path: str) -> bool:
-        """Whether this process may read and write there; the device cgroup has its say too."""
+        """Whether this process may read and write the path, also by the device cgroup."""
         return self.accessible(self.at(path), os.R_OK | os.W_OK)
 
     def may_read(self, path: str) -> bool:
-        """Whether this process may read there."""
+        """Whether this process may read the path."""
         return self.accessible(self.at(path), os.R_OK)
 
     def size_of(self, path: str) -> Space:
-        """Of the file system that holds the path, or would hold it."""
+        """The size of the file system that holds the path, or would hold it."""
         while not self.exists(path) and path not in ("", "/"):
             path = os.path.dirname(path.rstrip("/"))
         return self.space(self.at(path or "/"))
 
 
 def _run(argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Output:
-    """A child that does not end in time is killed and left: one that hangs in the driver
-    cannot even be waited for."""
+    """Run a command. Kill a child that exceeds its time without waiting for it.
+
+    One that hangs in the driver cannot be waited for.
+    """
     import subprocess
 
     try:
@@ -126,7 +128,7 @@ def _run(argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Output:
 
 
 def _taken(port: int) -> str | None:
-    """Servers set SO_REUSEADDR, so only a listening socket is in their way."""
+    """Why a port is taken. Servers set SO_REUSEADDR, so only a listening socket counts."""
     import socket
 
     try:

@@ -1,4 +1,4 @@
-"""Reads what the driver's tools and files say. Any text gives a result; none raises."""
+"""Parsers for the output and files of the driver. They accept any text and never raise."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _numbers(cell: str) -> list[int]:
 def smi_chips(text: str) -> list[Chip]:
     """The chips of `npu-smi info`: a line with the NPU and its name, then one with the chip.
 
-    A2 has one chip on an NPU; A3 has two, and their number in /dev stands beside the chip's.
+    A2 has one chip on an NPU. A3 has two, with their number in /dev beside the chip's.
     """
     found: list[Chip] = []
     head: tuple[int, str, str] | None = None
@@ -136,7 +136,7 @@ def tls_switch(text: str) -> str | None:
 
 
 def version(text: str) -> tuple[tuple[int, int], ...] | None:
-    """Something to compare versions of the driver by; None for one of another form.
+    """A sort key for versions of the driver; None for an unknown form.
 
     25.3.rc1 comes before 25.3.0, and 25.5 is 25.5.0.
     """

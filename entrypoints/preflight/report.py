@@ -34,7 +34,7 @@ def _brief(finding: Finding) -> str:
 
 
 def as_data(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The same for JSON: `{"failed": bool, "findings": [{code, state, what, …}]}`."""
+    """The findings for JSON: `{"failed": bool, "findings": [{code, state, what, …}]}`."""
     return {"failed": failed(findings), "findings": [_data(finding) for finding in findings]}
 
 

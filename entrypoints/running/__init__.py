@@ -1,1 +1,1 @@
-"""From a launch to the running server, and what watches over it."""
+"""From a launch to the running server, and what monitors it."""

@@ -1,6 +1,6 @@
-"""How the server of this container is: starting, ready or broken, in one line.
+"""The health of this container's server: starting, ready or broken.
 
-Each kind of node has a check. None waits longer than TIMEOUT.
+Each kind of node has its own check, which takes no longer than TIMEOUT.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from entrypoints.launch.model import Launch
 from entrypoints.record import NamedTuple
-from entrypoints.running import procfs, reach, watched
+from entrypoints.running import probes, procfs, server_state
+from entrypoints.running.probes import Answer, Target
 from entrypoints.running.procfs import Process
-from entrypoints.running.reach import Answer, Target
-from entrypoints.running.watched import Backend, Watch
+from entrypoints.running.server_state import Backend, ServerState
 
 # One probe; all of them run in parallel. HEALTHCHECK allows 10 s.
 TIMEOUT = 3.0
@@ -37,20 +37,22 @@ class Health(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """This machine as questions, so that tests can answer them."""
+    """What the checks ask of this machine, replaced in tests."""
 
-    ask: Callable[[Sequence[Target], float], list[Answer]] = reach.attempts
+    probe: Callable[[Sequence[Target], float], list[Answer]] = probes.probe_all
     processes: Callable[[], list[Process]] = procfs.processes
     connected_to: Callable[[Sequence[int]], set[tuple[str, int]]] = procfs.connected_to
-    was_ready: Callable[[Watch], bool] = watched.was_ready
+    was_ready: Callable[[ServerState], bool] = server_state.was_ready
 
 
 MACHINE = Machine()
 
 
-def watch(launch: Launch) -> Watch:
-    """What is to be probed for a launch."""
-    base = Watch(role=launch.role, kind="http", host=_listens_on(launch.argv), scheme=launch.scheme)
+def state_of(launch: Launch) -> ServerState:
+    """What to probe for a launch."""
+    base = ServerState(
+        role=launch.role, kind="http", host=_listens_on(launch.argv), scheme=launch.scheme
+    )
     api = launch.ports.get("api")
     port = api if isinstance(api, int) else 0
     role, settings = launch.context.role, launch.context.settings
@@ -67,26 +69,28 @@ def watch(launch: Launch) -> Watch:
     return base._replace(port=port)
 
 
-def save(noted: Watch) -> None:
-    """Notes for `now` what is to be probed, by the process that is about to become the server."""
+def save(server: ServerState) -> None:
+    """Record what `now` has to probe. Called by the process that is about to exec the server."""
     import time
 
     pid = os.getpid()
-    watched.save(noted._replace(pid=pid, born=procfs.started(pid) or 0, started_at=time.time()))
+    server_state.save(
+        server._replace(pid=pid, born=procfs.started(pid) or 0, started_at=time.time())
+    )
 
 
-def now(fallback: Callable[[], Watch]) -> Health:
-    """The health of what was noted, else of `fallback()`; notes when it is ready."""
-    noted = watched.load() or fallback()
-    found = check(noted)
-    if found.state == READY and noted.pid:
-        watched.mark_ready(noted)
+def now(fallback: Callable[[], ServerState]) -> Health:
+    """The health of the recorded server, else of `fallback()`; records when it is ready."""
+    server = server_state.load() or fallback()
+    found = check(server)
+    if found.state == READY and server.pid:
+        server_state.mark_ready(server)
     return found
 
 
-def check(noted: Watch, machine: Machine = MACHINE) -> Health:
-    """Probes what the watch names. Changes nothing."""
-    return _CHECKS[noted.kind](noted, machine)
+def check(server: ServerState, machine: Machine = MACHINE) -> Health:
+    """Probe the server. Changes nothing."""
+    return _CHECKS[server.kind](server, machine)
 
 
 def text(found: Health) -> str:
@@ -103,23 +107,23 @@ def as_json(found: Health) -> str:
     return json.dumps({**found._asdict(), "details": dict(found.details)}, indent=2) + "\n"
 
 
-def _http(noted: Watch, machine: Machine) -> Health:
-    target = Target(noted.host, noted.port, "/health", noted.scheme)
-    (answer,) = machine.ask([target], TIMEOUT)
-    details = {str(target): _word(answer)}
+def _http(server: ServerState, machine: Machine) -> Health:
+    target = Target(server.host, server.port, "/health", server.scheme)
+    (answer,) = machine.probe([target], TIMEOUT)
+    details = {str(target): _text_of(answer)}
     if not answer.error:
         return Health(READY, f"{target} answers 200", details)
     if answer.status == 503:
         return Health(BROKEN, f"the engine has died: {target} answers 503", details)
-    if answer.error == reach.SILENT:
+    if answer.error == probes.NO_ANSWER:
         message = f"{target} does not answer within {TIMEOUT:.0f} s: busy or stuck"
         return Health(BROKEN, message, details)
-    if answer.error != reach.REFUSED:
+    if answer.error != probes.REFUSED:
         return Health(BROKEN, f"{target}: {answer.error}", details)
-    if machine.was_ready(noted):
+    if machine.was_ready(server):
         return Health(BROKEN, f"was ready and no longer answers: {target}", details)
-    starting = f"nothing listens on port {noted.port} yet{_age(noted)}"
-    if noted.role == "ray-head":
+    starting = f"nothing listens on port {server.port} yet{_age(server)}"
+    if server.role == "ray-head":
         running = {process.name for process in machine.processes()}
         missing = [name for name in ("gcs_server", "raylet") if name not in running]
         details["missing processes"] = ", ".join(missing) or "none"
@@ -127,25 +131,25 @@ def _http(noted: Watch, machine: Machine) -> Health:
     return Health(STARTING, starting, details)
 
 
-def _headless(noted: Watch, machine: Machine) -> Health:
+def _headless(server: ServerState, machine: Machine) -> Health:
     """Engines, their connection to the leader, and the leader's own health."""
-    target = Target(noted.leader_host, noted.leader_port, "/health", noted.scheme)
+    target = Target(server.leader_host, server.leader_port, "/health", server.scheme)
     engines = [p for p in machine.processes() if _ENGINE.match(p.title)]
-    connected = _connected(noted.leader_host, None, engines, machine)
-    (answer,) = machine.ask([target], TIMEOUT)
+    connected = _connected(server.leader_host, None, engines, machine)
+    (answer,) = machine.probe([target], TIMEOUT)
     details = {
         "engine processes": str(len(engines)),
         "connected to the leader": "yes" if connected else "no",
-        str(target): _word(answer),
+        str(target): _text_of(answer),
     }
-    was_ready = machine.was_ready(noted)
+    was_ready = machine.was_ready(server)
     lacking = BROKEN if was_ready else STARTING
     if answer.status == 503:
         return Health(BROKEN, f"the leader's engine has died: {target} answers 503", details)
     if not engines:
-        return Health(lacking, f"no engine process is running{_age(noted)}", details)
+        return Health(lacking, f"no engine process is running{_age(server)}", details)
     if not connected:
-        message = f"no engine is connected to the leader {noted.leader_host}{_age(noted)}"
+        message = f"no engine is connected to the leader {server.leader_host}{_age(server)}"
         return Health(lacking, message, details)
     if answer.error:
         what = "was ready and is not" if was_ready else "is not ready yet"
@@ -153,37 +157,39 @@ def _headless(noted: Watch, machine: Machine) -> Health:
     return Health(READY, f"{len(engines)} engine processes, {target} answers 200", details)
 
 
-def _ray_worker(noted: Watch, machine: Machine) -> Health:
+def _ray_worker(server: ServerState, machine: Machine) -> Health:
     raylets = [p for p in machine.processes() if p.name == "raylet"]
-    connected = _connected(noted.leader_host, noted.leader_port, raylets, machine)
-    head = f"{noted.leader_host}:{noted.leader_port}"
+    connected = _connected(server.leader_host, server.leader_port, raylets, machine)
+    head = f"{server.leader_host}:{server.leader_port}"
     details = {"raylets": str(len(raylets)), f"connected to {head}": "yes" if connected else "no"}
-    lacking = BROKEN if machine.was_ready(noted) else STARTING
+    lacking = BROKEN if machine.was_ready(server) else STARTING
     if not raylets:
-        return Health(lacking, f"no raylet is running{_age(noted)}", details)
+        return Health(lacking, f"no raylet is running{_age(server)}", details)
     if not connected:
         return Health(lacking, f"the raylet is not connected to the head {head}", details)
     return Health(READY, f"the raylet is connected to the head {head}", details)
 
 
-def _proxy(noted: Watch, machine: Machine) -> Health:
+def _proxy(server: ServerState, machine: Machine) -> Health:
     """The example proxy has no /health (vllm-ascend v0.13.0rc1:
     examples/disaggregated_prefill_v1/load_balance_proxy_server_example.py): 404 is an answer.
     """
-    own = Target(noted.host, noted.port, "/health", noted.scheme)
-    targets = [Target(b.host, b.port, "/health") for b in noted.backends]
-    answer, *answers = machine.ask([own, *targets], TIMEOUT)
-    details = {str(t): _word(a) for t, a in zip((own, *targets), (answer, *answers), strict=True)}
+    own = Target(server.host, server.port, "/health", server.scheme)
+    targets = [Target(b.host, b.port, "/health") for b in server.backends]
+    answer, *answers = machine.probe([own, *targets], TIMEOUT)
+    details = {
+        str(t): _text_of(a) for t, a in zip((own, *targets), (answer, *answers), strict=True)
+    }
     if answer.error and answer.status != 404:
-        if answer.error == reach.REFUSED and not machine.was_ready(noted):
-            return Health(STARTING, f"nothing listens on port {noted.port} yet", details)
+        if answer.error == probes.REFUSED and not machine.was_ready(server):
+            return Health(STARTING, f"nothing listens on port {server.port} yet", details)
         return Health(BROKEN, f"the proxy does not answer: {own}: {answer.error}", details)
     missing: dict[str, list[str]] = {}
-    for backend, found in zip(noted.backends, answers, strict=True):
+    for backend, found in zip(server.backends, answers, strict=True):
         if found.error:
             words = f"{backend.host}:{backend.port} {found.error}"
             missing.setdefault(backend.side, []).append(words)
-    sides = [backend.side for backend in noted.backends]
+    sides = [backend.side for backend in server.backends]
     dead = [side for side, words in missing.items() if len(words) == sides.count(side)]
     if dead:
         texts = [f"no {side} server answers: {', '.join(missing[side])}" for side in dead]
@@ -198,14 +204,14 @@ _CHECKS = {"http": _http, "headless": _headless, "ray-worker": _ray_worker, "pro
 
 
 def _connected(host: str, port: int | None, owners: Sequence[Process], machine: Machine) -> bool:
-    """Whether one of the processes has a connection to the host, and to the port if given."""
+    """Whether a process has a connection to the host, and to the port if given."""
     far = machine.connected_to([process.pid for process in owners])
     addresses = _addresses(host)
     return any(address in addresses and port in (None, at) for address, at in far)
 
 
 def _addresses(host: str) -> set[str]:
-    """The host's IPv4 addresses; looked up like the servers do, and only when it is a name."""
+    """The host's IPv4 addresses, looked up as the servers do."""
     import socket
 
     try:
@@ -216,7 +222,7 @@ def _addresses(host: str) -> set[str]:
 
 
 def _listens_on(argv: Sequence[str]) -> str:
-    """Where to ask: 127.0.0.1, unless --host names one address."""
+    """The address to probe: 127.0.0.1, unless --host names one address."""
     host = ""
     for word, following in zip(argv, (*argv[1:], ""), strict=True):
         if word == "--host":
@@ -224,11 +230,11 @@ def _listens_on(argv: Sequence[str]) -> str:
     return "127.0.0.1" if host in _ANY else host
 
 
-def _word(answer: Answer) -> str:
+def _text_of(answer: Answer) -> str:
     return str(answer.status or answer.error or "connected")
 
 
-def _age(noted: Watch) -> str:
+def _age(server: ServerState) -> str:
     import time
 
-    return f", {time.time() - noted.started_at:.0f} s after the start" if noted.started_at else ""
+    return f", {time.time() - server.started_at:.0f} s after the start" if server.started_at else ""

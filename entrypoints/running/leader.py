@@ -1,7 +1,7 @@
-"""Whether the leader is still there, as its headless nodes see it.
+"""Whether the leader of a headless node still lives.
 
-vLLM does not tell them: with the leader killed, a headless node lives on (measured: 25 s and
-more), and holds its NPUs.
+vLLM does not tell the node: after the leader is killed, the node keeps running (measured: 25 s
+and more) and keeps its NPUs.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ import time
 from collections.abc import Callable
 
 from entrypoints.launch.model import Peer
-from entrypoints.running import reach
-from entrypoints.running.reach import Answer, Target
+from entrypoints.running import probes
+from entrypoints.running.probes import Answer, Target
 
-# Seconds: between two looks, one look, and how long in a row the leader may be missing.
+# Seconds: between two probes, for one probe, and how long the leader may be missing.
 PAUSE = 5.0
-LOOK = 5.0
-PATIENCE = 30.0
+TIMEOUT = 5.0
+GRACE = 30.0
 
 
-class Leader:
-    """Looked at until it is gone. Before it was ready once nothing is concluded."""
+class LeaderMonitor:
+    """Probes the leader until it is gone. It cannot be gone before it was ready once."""
 
     def __init__(
         self,
         peer: Peer,
         scheme: str = "http",
-        patience: float = PATIENCE,
+        grace: float = GRACE,
         pause: float = PAUSE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.target = Target(peer.host, peer.port, peer.path or "/health", scheme)
-        self.patience = patience
+        self.grace = grace
         self.pause = pause
         self.clock = clock
         self.ready = False
         self.missing_since: float | None = None
         self.gone = ""
 
-    def saw(self, answer: Answer) -> None:
-        """Takes one look into account; `gone` then says why the leader counts as gone."""
+    def observe(self, answer: Answer) -> None:
+        """Take an answer into account; `gone` then says why the leader counts as gone, if so."""
         now = self.clock()
         if not answer.error:
             self.ready = True
@@ -48,18 +48,18 @@ class Leader:
             if self.missing_since is None:
                 self.missing_since = now
             passed = now - self.missing_since
-            if passed >= self.patience:
+            if passed >= self.grace:
                 self.gone = f"{self.target} is not healthy for {passed:.0f} s: {answer.error}"
 
-    def watch(self, tell: Callable[[], None]) -> None:
-        """Looks in a thread of its own, and calls `tell` there once the leader is gone."""
+    def start(self, on_gone: Callable[[], None]) -> None:
+        """Probe in a thread, which calls `on_gone` once the leader is gone."""
         import threading
 
         def run() -> None:
             while True:
-                self.saw(reach.attempt(self.target, LOOK))
+                self.observe(probes.probe(self.target, TIMEOUT))
                 if self.gone:
-                    return tell()
+                    return on_gone()
                 time.sleep(self.pause)
 
         threading.Thread(target=run, daemon=True).start()

@@ -21,7 +21,7 @@ class Process(NamedTuple):
 
 
 def processes(root: str = "/proc") -> list[Process]:
-    """All processes that can be seen, but for zombies."""
+    """All visible processes except zombies."""
     found = []
     for entry in os.listdir(root):
         if entry.isdigit():
@@ -40,7 +40,7 @@ def started(pid: int, root: str = "/proc") -> int | None:
 
 
 def connected_to(pids: Iterable[int], root: str = "/proc") -> set[tuple[str, int]]:
-    """(IPv4 address, port) of the far ends of these processes' established TCP connections."""
+    """(IPv4 address, port) of the remote ends of these processes' established TCP connections."""
     sockets = set[str]()
     for pid in pids:
         try:

@@ -1,4 +1,4 @@
-"""From a launch to the running server: check the machine, wait for peers, become the server."""
+"""From a launch to the running server: check the machine, wait for peers, exec the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from entrypoints.findings import ERROR, MACHINE, WARNING, Message, Refused
 from entrypoints.launch.model import Launch
 from entrypoints.running import process
 
-# Seconds. Longer than vLLM's own wait for its engines, so that a late leader is no failure here.
+# Seconds. Longer than vLLM waits for its engines, so that a late leader is not a failure here.
 WAIT_TIMEOUT = 1800
 
 Say = Callable[[str], None]
@@ -29,7 +29,7 @@ _FAILED = Message(
 
 
 def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
-    """Returns the server's exit code under SUPERVISE=1; otherwise becomes the server.
+    """Run the server and return its exit code under SUPERVISE=1; otherwise exec it.
 
     Raises Refused: 78 when the machine does not fit, 69 when a peer is not there in time.
     """
@@ -46,9 +46,9 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
 
         wait.wait(launch.peers, timeout, say)
     if launch.before:
-        from entrypoints.running import stopping
+        from entrypoints.running import signals
 
-        with stopping.at_once(say, "ray"):
+        with signals.exit_on_signal(say, "ray"):
             for command in launch.before:
                 _run(command, env, say)
             if timeout:
@@ -58,7 +58,7 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
     say(f"start: {launch.title}")
     from entrypoints.running import health
 
-    health.save(health.watch(launch))
+    health.save(health.state_of(launch))
     if settings.supervise:
         from entrypoints.running import supervise
 

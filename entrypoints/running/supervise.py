@@ -1,7 +1,7 @@
-"""A thin parent for the server: passes signals on, bounds the drain, and tells failures.
+"""A parent process for the server: forwards signals, limits the drain, and reports failures.
 
-vLLM exits with 0 when its engine has died, and may hang for as long as a client stays connected
-after SIGTERM (measured with 0.13.0). So its exit code says nothing, and its end needs a bound.
+vLLM exits with 0 when its engine has died, and after SIGTERM may hang for as long as a client
+stays connected (measured with 0.13.0). So its exit code means nothing, and its end needs a limit.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import NoReturn
 from entrypoints.findings import PEER, Refused
 from entrypoints.launch.model import Peer
 from entrypoints.running import process
-from entrypoints.running.leader import PATIENCE, PAUSE, Leader
+from entrypoints.running.leader import GRACE, PAUSE, LeaderMonitor
 
-# sysexits' EX_SOFTWARE: the server ended with 0 and nobody had asked.
+# sysexits' EX_SOFTWARE: the server ended with 0 without being asked to.
 SOFTWARE = 70
-# Seconds that open requests have after SIGTERM.
+# Seconds to finish open requests after SIGTERM.
 DRAIN = 30
-# Seconds that the rest of the group has to end by itself: Python's resource tracker removes shared
+# Seconds for the rest of the group to end by itself: Python's resource tracker removes shared
 # memory after the server has ended.
-_REST = 2
-# Seconds that killed processes have to vanish; one that waits for a device may not.
+_GROUP_GRACE = 2
+# Seconds for killed processes to vanish; one that waits for a device may not.
 _VANISH = 5
 
-_ASKS = frozenset((signal.SIGTERM, signal.SIGINT))
-_PASSED_ON = _ASKS | {signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-_HANDLED = _PASSED_ON | {signal.SIGCHLD}
+_STOP = frozenset((signal.SIGTERM, signal.SIGINT))
+_FORWARDED = _STOP | {signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+_HANDLED = _FORWARDED | {signal.SIGCHLD}
 _TICK = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -44,14 +44,14 @@ def run(
     leader: Peer | None = None,
     say: Say,
     scheme: str = "http",
-    patience: float = PATIENCE,
+    grace: float = GRACE,
     pause: float = PAUSE,
 ) -> int:
-    """Runs the server in a session of its own and returns the exit code for the container.
+    """Run the server in its own session and return the exit code for the container.
 
-    0 only after a stop that was asked for, within `drain` seconds. 70 for a 0 that nobody asked
-    for, 128 + n when signal n ended the server (137: killed after the drain), 69 when the
-    `leader` was ready and is gone for `patience` seconds; otherwise the server's own code.
+    0 only after a requested stop, within `drain` seconds. 70 for an unrequested 0, 128 + n when
+    signal n ended the server (137: killed after the drain), 69 when the `leader` was ready and
+    has been gone for `grace` seconds; otherwise the server's own code.
     """
     _adopt_orphans()
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
@@ -60,21 +60,23 @@ def run(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         server = _Server(_spawn(argv, env, before, say), DRAIN if drain is None else drain, say)
-        follows = Leader(leader, scheme, patience, pause) if leader else None
-        if follows:
-            follows.watch(lambda: os.kill(os.getpid(), signal.SIGCHLD))  # a reason to look
+        monitor = LeaderMonitor(leader, scheme, grace, pause) if leader else None
+        if monitor:
+            monitor.start(
+                lambda: os.kill(os.getpid(), signal.SIGCHLD)
+            )  # makes the loop look at `gone`
         try:
-            return _attend(server, follows)
+            return _wait_for_end(server, monitor)
         finally:
             server.sweep()
     finally:
-        while signal.sigtimedwait(_HANDLED, 0):  # what came while it ended would end us, too
+        while signal.sigtimedwait(_HANDLED, 0):  # signals from its last moments would end us, too
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Server:
-    """The server's process, which leads a group; `asked` are the signals that ask it to end."""
+    """The server's process, which leads a group. `asked`: the stop signals sent to it."""
 
     def __init__(self, pid: int, drain: float, say: Say) -> None:
         self.pid = pid
@@ -85,14 +87,14 @@ class _Server:
         self.killed = False
 
     def time_left(self) -> float:
-        """Seconds until the drain is over; otherwise until a signal comes, an hour at most."""
+        """Seconds until the drain is over; an hour when no stop was requested."""
         return 3600.0 if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
 
     def stop(self, number: int) -> None:
-        """Asks the server to end, for the first time with a bound; the second time kills.
+        """Ask the server to end within the drain; the second time, kill it.
 
-        The signal goes to the server alone, as without a parent: it ends its own engines after
-        the open requests.
+        The signal goes to the server alone, as without a parent: it ends its engines after the
+        open requests.
         """
         if self.asked:
             self.say(f"supervise: {_name(number)} again, killing the server")
@@ -104,16 +106,16 @@ class _Server:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group. The server itself is not reaped yet, so its PID is its."""
+        """Send SIGKILL to the whole group. The server is not reaped yet, so its PID is its own."""
         self.kill_at = None
         self.killed = True
         os.kill(self.pid, signal.SIGKILL)
         self._signal_group(signal.SIGKILL)
 
     def sweep(self) -> None:
-        """Ends what the server has left in its group; the server itself has ended."""
+        """End what the server has left in its group, after it ended itself."""
         if not self.killed:
-            if self._empty_within(_REST):
+            if self._empty_within(_GROUP_GRACE):
                 return
             self.say("supervise: killing the processes that the server has left behind")
         self._signal_group(signal.SIGKILL)
@@ -132,7 +134,7 @@ class _Server:
             signal.sigtimedwait({signal.SIGCHLD}, min(left, _TICK))
 
     def _signal_group(self, number: int) -> bool:
-        """Whether anyone is in the group."""
+        """Send a signal to the group; False when it is empty."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -140,7 +142,7 @@ class _Server:
         return True
 
     def code(self, status: int) -> int:
-        """The exit code for a wait status, with a line about what was not asked for."""
+        """The exit code for a wait status; prints a line about an unrequested end."""
         if self.killed:
             return 128 + signal.SIGKILL
         own = os.waitstatus_to_exitcode(status)
@@ -157,15 +159,15 @@ class _Server:
         return code
 
 
-def _attend(server: _Server, leader: Leader | None) -> int:
-    """Handles signals until the server has ended; returns the exit code."""
+def _wait_for_end(server: _Server, leader: LeaderMonitor | None) -> int:
+    """Handle signals until the server has ended; return the exit code."""
     lost = False
     while True:
         caught = signal.sigtimedwait(_HANDLED, server.time_left())
         number = caught.si_signo if caught else 0
-        if number in _ASKS:
+        if number in _STOP:
             server.stop(number)
-        elif number in _PASSED_ON:
+        elif number in _FORWARDED:
             os.kill(server.pid, number)
         status = reap(server.pid)
         if status is not None:
@@ -181,7 +183,7 @@ def _attend(server: _Server, leader: Leader | None) -> int:
 
 
 def reap(pid: int) -> int | None:
-    """Reaps every child that has ended; the wait status of `pid` if it was among them."""
+    """Reap every child that has ended; return the wait status of `pid` if it was among them."""
     found = None
     while True:
         try:
@@ -197,7 +199,7 @@ def reap(pid: int) -> int | None:
 def _spawn(
     argv: Sequence[str], env: Mapping[str, str], mask: Iterable[int | signal.Signals], say: Say
 ) -> int:
-    """The PID of the server. It becomes the command just as without a parent."""
+    """Fork the server, which execs the command as without a parent; return its PID."""
     pid = os.fork()
     if pid == 0:
         _execute(argv, env, mask, say)
@@ -223,7 +225,7 @@ def _execute(
 
 
 def _adopt_orphans() -> None:
-    """Processes whose parent ends become our children, so that they do not stay as zombies."""
+    """Adopt processes whose parent ends, so that they do not stay as zombies."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Waiting for peers: all at once, visibly, and not for ever."""
+"""Waiting for peers: all in parallel, with progress lines and a time limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from queue import Empty, SimpleQueue
 
 from entrypoints.findings import PEER, Finding, Message, Refused
 from entrypoints.launch.model import Peer
-from entrypoints.running import reach, stopping
-from entrypoints.running.reach import Answer, Target
+from entrypoints.running import probes, signals
+from entrypoints.running.probes import Answer, Target
 
-# Seconds: one attempt, between two attempts, and between two lines.
-ATTEMPT = 2.0
+# Seconds: for one probe, between two probes, and between two lines.
+TIMEOUT = 2.0
 PAUSE = 1.0
 _GAPS = (5, 10, 20, 30)
 _LAST_GAP = 60
@@ -42,19 +42,19 @@ _UNKNOWN_NAME = _unreachable(
 )
 _OTHER_ERROR = _unreachable("see that server's log")
 _MESSAGES = {
-    reach.REFUSED: _REFUSED,
-    reach.SILENT: _NO_ANSWER,
-    reach.NO_ROUTE: _NO_ROUTE,
-    reach.UNKNOWN: _UNKNOWN_NAME,
+    probes.REFUSED: _REFUSED,
+    probes.NO_ANSWER: _NO_ANSWER,
+    probes.NO_ROUTE: _NO_ROUTE,
+    probes.UNKNOWN_NAME: _UNKNOWN_NAME,
 }
 
 
 class _State:
-    """What is known of a peer that is not there yet."""
+    """What is known of a peer that is not reachable yet."""
 
     def __init__(self) -> None:
         self.attempts = 0
-        self.error = reach.SILENT
+        self.error = probes.NO_ANSWER
 
 
 def wait(
@@ -62,7 +62,7 @@ def wait(
     timeout: float,
     say: Callable[[str], None],
     *,
-    attempt: Callable[[Target, float], Answer] = reach.attempt,
+    probe: Callable[[Target, float], Answer] = probes.probe,
     clock: Callable[[], float] = time.monotonic,
     pause: float = PAUSE,
 ) -> None:
@@ -80,16 +80,16 @@ def wait(
 
     def ask(peer: Peer) -> None:
         while not over.is_set():
-            answer = attempt(Target(peer.host, peer.port, peer.path), ATTEMPT)
+            answer = probe(Target(peer.host, peer.port, peer.path), TIMEOUT)
             answers.put((peer, answer))
             if not answer.error:
                 return
             over.wait(pause)
 
     say(f"wait: up to {timeout:.0f} s for {', '.join(map(_named, missing))}")
-    lines = tell_at()
+    lines = due_times()
     next_line = next(lines)
-    with stopping.at_once(say, "wait"):
+    with signals.exit_on_signal(say, "wait"):
         try:
             for peer in missing:
                 threading.Thread(target=ask, args=(peer,), daemon=True).start()
@@ -103,7 +103,7 @@ def wait(
                     missing[peer].error = answer.error
                     if not answer.error:
                         del missing[peer]
-                        say(f"wait: {_named(peer)} is there after {clock() - start:.0f} s")
+                        say(f"wait: {_named(peer)} is reachable after {clock() - start:.0f} s")
                         continue
                 passed = clock() - start
                 if passed >= timeout:
@@ -117,8 +117,8 @@ def wait(
             over.set()
 
 
-def tell_at() -> Iterator[int]:
-    """Seconds after the start at which a line is due, ever further apart."""
+def due_times() -> Iterator[int]:
+    """Seconds after the start at which a progress line is due, further and further apart."""
     at = 0
     for gap in _GAPS:
         at += gap
@@ -134,7 +134,7 @@ def _named(peer: Peer) -> str:
 
 def _finding(peer: Peer, state: _State, timeout: float) -> Finding:
     message = _MESSAGES.get(state.error, _OTHER_ERROR)
-    if state.error == reach.REFUSED and not peer.path:
+    if state.error == probes.REFUSED and not peer.path:
         message = _COORDINATOR_REFUSED
     values = {"timeout": timeout, "attempts": state.attempts, "error": state.error}
     return message(peer=_named(peer), **values)

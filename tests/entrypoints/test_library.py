@@ -108,7 +108,7 @@ def test_wrong_names_are_all_told_with_those_that_were_meant():
 
 def test_releases_from_the_oldest_to_the_newest():
     given = sorted(data.names("releases"), reverse=True)
-    assert library.in_order(given) == [
+    assert library.sort_releases(given) == [
         *("v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0", "cpu-0.32.0")
     ]
 

@@ -13,7 +13,7 @@ from clusters.compile import deployment, ports
 from clusters.deployment import Container, Deployment
 from clusters.file import read
 from clusters.ranges import Span, overlap
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.inputs import data
 from tests import ROOT
 
@@ -80,7 +80,7 @@ def test_the_reference_deployments(example: str, changes: dict[str, str], cases:
     assert len(made.containers) == len(cases)
     for container, name in zip(made.containers, cases, strict=True):
         assert container.launch is not None
-        plan = json.loads(show.plan_json(container.launch))
+        plan = json.loads(printing.plan_json(container.launch))
         case = CASES[name]
         assert plan["argv"][:3] == ["vllm", "serve", case["model"]]
         assert as_flags(plan["argv"][3:]) == case["flags"]

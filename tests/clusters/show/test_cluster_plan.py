@@ -15,7 +15,7 @@ from clusters.show import output, plan
 from clusters.show.containers import variables
 from clusters.show.output import Line, wrap
 from common.errors import UserError
-from entrypoints import show
+from entrypoints import printing
 from tests.clusters.compiled_clusters import EXAMPLES, ROOT, check_golden, compiled, example, invoke
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node
 
@@ -60,7 +60,7 @@ def test_what_all_say_alike_and_what_one_says_are_the_whole_command() -> None:
     """Nothing gets lost between what is shared and what is a node's own."""
     for one in plan.data(example("pd-3node"))["containers"]:
         whole = text(example("pd-3node"), one["node"])
-        for row in show.command_lines(one["argv"]):
+        for row in printing.command_lines(one["argv"]):
             assert row in whole
 
 
@@ -157,7 +157,7 @@ def test_data_hold_each_plan_as_the_entrypoint_gives_it(name: str) -> None:
     assert len(data["findings"]) == len(made.findings)
     for one, shown in zip(made.containers, data["containers"], strict=True):
         assert one.launch is not None
-        planned = json.loads(show.plan_json(one.launch))
+        planned = json.loads(printing.plan_json(one.launch))
         assert shown["node"] == one.node.name
         if name != "kubernetes":
             assert {key: shown[key] for key in planned} == planned

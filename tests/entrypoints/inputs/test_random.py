@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.arguments import is_flag
@@ -161,8 +161,8 @@ def check(launch: Launch, environ: dict[str, str]) -> None:
     assert program != "vllm" or not is_flag(argv[2])
     check_ports(launch)
     assert all(isinstance(value, str) for value in launch.environment({}).values())
-    assert json.loads(show.plan_json(launch))["ports"] == launch.ports
-    assert show.plan_text(launch).startswith("#!/bin/sh\n")
+    assert json.loads(printing.plan_json(launch))["ports"] == launch.ports
+    assert printing.plan_text(launch).startswith("#!/bin/sh\n")
     assert all(warning.line() for warning in launch.warnings)
 
 
@@ -177,7 +177,7 @@ def check_refusal(refused: Refused) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _files_are_read_once() -> Iterator[None]:
     """Each file under env/ is read once, not once an example."""
-    with data.Keeping():
+    with data.CachedReads():
         yield
 
 

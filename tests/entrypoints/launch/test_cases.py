@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.plan import plan
 from tests import ROOT
@@ -39,7 +39,7 @@ def check_argv(case: dict, argv: list[str]) -> None:
 
 
 def test_plan_json(case):
-    document = json.loads(show.plan_json(plan(case["inputs"])))
+    document = json.loads(printing.plan_json(plan(case["inputs"])))
     assert set(document) == {"role", "env", "argv", "ports", "warnings"}
     assert document["role"] == case["inputs"]["ROLE"]
     assert document["argv"][0] == "vllm"
@@ -59,7 +59,7 @@ def expected_env(case: dict, library_path: str) -> dict:
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
 def test_plan_text_runs(case, shell, recorder):
-    script = show.plan_text(plan(case["inputs"]))
+    script = printing.plan_text(plan(case["inputs"]))
     env = {"PATH": recorder.path, "LD_LIBRARY_PATH": "/from image"}
     done = subprocess.run([shell], input=script, env=env, text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -69,7 +69,7 @@ def test_plan_text_runs(case, shell, recorder):
 
 
 def test_plan_env_file(case):
-    text = show.plan_env(plan(case["inputs"]))
+    text = printing.plan_env(plan(case["inputs"]))
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     env = dict(line.split("=", 1) for line in lines)
     plain = {k: v for k, v in case["env"].items() if "$" not in v}

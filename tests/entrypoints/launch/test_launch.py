@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import is_flag
@@ -371,6 +371,6 @@ def test_any_environment_is_a_plan_or_findings(start, change, tokens):
     assert list(launch.argv[:2]) == ["vllm", "serve"]
     assert not is_flag(launch.argv[2])
     assert all(isinstance(value, str) for value in launch.environment({}).values())
-    document = json.loads(show.plan_json(launch))
+    document = json.loads(printing.plan_json(launch))
     assert document["argv"] == list(launch.argv)
-    show.plan_text(launch)
+    printing.plan_text(launch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.plan import plan
 
@@ -73,7 +73,11 @@ def test_example_has_the_arguments_of_the_reference() -> None:
 def test_api_key_is_passed_on_and_not_shown(program: str) -> None:
     launch = plan({**PROXY, "PROXY": program, "VLLM_API_KEY": "hidden"})
     assert launch.env == {"OPENAI_API_KEY": "hidden"}
-    for shown in (show.plan_json(launch), show.plan_text(launch), show.plan_env(launch)):
+    for shown in (
+        printing.plan_json(launch),
+        printing.plan_text(launch),
+        printing.plan_env(launch),
+    ):
         assert "hidden" not in shown
     assert plan({**PROXY, "OPENAI_API_KEY": "x", "VLLM_API_KEY": "y"}).env == {
         "OPENAI_API_KEY": "x"
@@ -111,7 +115,7 @@ def test_wrong_endpoints(text: str) -> None:
 
 
 def test_peers_are_in_the_plan() -> None:
-    assert "# waits for a decode server at 10.0.0.21:8000" in show.plan_text(plan(PROXY))
+    assert "# waits for a decode server at 10.0.0.21:8000" in printing.plan_text(plan(PROXY))
 
 
 def test_the_routers_metrics_have_a_port() -> None:

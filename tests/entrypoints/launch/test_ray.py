@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from entrypoints import show
+from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.plan import plan
 from entrypoints.running import ray
@@ -65,9 +65,9 @@ def test_head() -> None:
 
 
 def test_head_in_every_format() -> None:
-    document = json.loads(show.plan_json(plan(HEAD)))
+    document = json.loads(printing.plan_json(plan(HEAD)))
     assert document["before"] == [list(plan(HEAD).before[0])]
-    script = show.plan_text(plan(HEAD))
+    script = printing.plan_text(plan(HEAD))
     order = [script.index(x) for x in ("export HCCL_IF_IP", "ray start", "16 NPUs", "vllm serve")]
     assert order == sorted(order)
 

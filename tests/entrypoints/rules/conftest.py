@@ -46,7 +46,7 @@ def facts(tmp_path: Path) -> Callable[[Setup], Facts]:
         release = stack.release(setup.get("release"), findings)
         platform = stack.platform(setup.get("platform", "a3"), findings)
         recipe = _recipe(setup.get("recipe"), tmp_path)
-        place = topology.find(role, given, recipe, platform, None, findings)
+        place = topology.find_place(role, given, recipe, platform, None, findings)
         assert not findings
         flags = arguments.merge({}, place.block.flags())
         config = setup.get("kv") or kv.config(given, recipe, place, release.kv_port)

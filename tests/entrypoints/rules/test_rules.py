@@ -156,7 +156,7 @@ def test_strange_values_are_survived(raw, config, text):
     release = stack.release("v0.23.0", findings)
     platform = stack.platform("a3", findings)
     role = topology.role_of(variables, findings)
-    place = topology.find(role, variables, None, platform, None, findings)
+    place = topology.find_place(role, variables, None, platform, None, findings)
     numbers = ("--max-num-seqs", "--max-model-len", "--gpu-memory-utilization")
     documents = ("--kv-transfer-config", "--additional-config", "--hf-overrides")
     flags = {name: (Flag(name, (text,)),) for name in numbers}

@@ -14,16 +14,16 @@ from contextlib import contextmanager
 import pytest
 
 from entrypoints.plan import plan
-from entrypoints.running import health, procfs, reach, watched
+from entrypoints.running import health, probes, procfs, server_state
 from entrypoints.running.health import Machine
+from entrypoints.running.probes import Answer
 from entrypoints.running.procfs import Process
-from entrypoints.running.reach import Answer
-from entrypoints.running.watched import Backend, Watch
+from entrypoints.running.server_state import Backend, ServerState
 from tests.entrypoints.servers import closed_port, listening, serving
 
 HOST = "127.0.0.1"
 OK, DEAD = Answer(200), Answer(503, "HTTP 503")
-REFUSED, SILENT = Answer(0, reach.REFUSED), Answer(0, reach.SILENT)
+REFUSED, SILENT = Answer(0, probes.REFUSED), Answer(0, probes.NO_ANSWER)
 ENGINES = (
     Process(1, "vllm", "/opt/vllm/bin/python /opt/vllm/bin/vllm serve m --headless"),
     Process(11, "VLLM::EngineCor", "VLLM::EngineCore_DP1"),
@@ -48,31 +48,33 @@ def machine(
 # The kinds, by launch.
 
 
-def of(**environ: str) -> Watch:
-    return health.watch(plan({"LOCAL_IP": "10.0.0.2", "NIC": "eth0", "MODEL": "m", **environ}))
+def of(**environ: str) -> ServerState:
+    return health.state_of(plan({"LOCAL_IP": "10.0.0.2", "NIC": "eth0", "MODEL": "m", **environ}))
 
 
 def test_watch_of_a_node_that_serves():
-    assert of(ROLE="single", PORT="8100") == Watch("single", "http", port=8100)
+    assert of(ROLE="single", PORT="8100") == ServerState("single", "http", port=8100)
 
 
 def test_watch_of_a_certificate_and_an_address():
     environ = {"ROLE": "single", "MODEL": "m"}
     tokens = ["--ssl-certfile", "/c", "--ssl-keyfile", "/k", "--host", "10.0.0.2"]
-    found = health.watch(plan(environ, tokens))
+    found = health.state_of(plan(environ, tokens))
     assert (found.scheme, found.host, found.port) == ("https", "10.0.0.2", 8000)
-    assert health.watch(plan(environ, ["--host", "0.0.0.0"])).host == HOST
-    assert health.watch(plan(environ, ["--host=::"])).host == HOST
+    assert health.state_of(plan(environ, ["--host", "0.0.0.0"])).host == HOST
+    assert health.state_of(plan(environ, ["--host=::"])).host == HOST
 
 
 def test_watch_of_a_headless_node():
     found = of(ROLE="headless", LEADER_IP="10.0.0.1", NODE_RANK="1", DP_SIZE="2", NODES="2")
-    assert found == Watch("headless", "headless", leader_host="10.0.0.1", leader_port=8000)
+    assert found == ServerState("headless", "headless", leader_host="10.0.0.1", leader_port=8000)
 
 
 def test_watch_of_a_ray_worker():
     found = of(ROLE="ray-worker", LEADER_IP="10.0.0.1", RAY_PORT="6380")
-    assert found == Watch("ray-worker", "ray-worker", leader_host="10.0.0.1", leader_port=6380)
+    assert found == ServerState(
+        "ray-worker", "ray-worker", leader_host="10.0.0.1", leader_port=6380
+    )
 
 
 def test_watch_of_a_proxy():
@@ -89,7 +91,7 @@ def test_watch_of_a_proxy():
 # http
 
 
-SINGLE = Watch("single", "http", port=8000)
+SINGLE = ServerState("single", "http", port=8000)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_a_hung_server_within_five_seconds(monkeypatch):
 # headless
 
 
-HEADLESS = Watch("headless", "headless", leader_host="10.0.0.1", leader_port=8000)
+HEADLESS = ServerState("headless", "headless", leader_host="10.0.0.1", leader_port=8000)
 TO_LEADER = (("10.0.0.9", 1), ("10.0.0.1", 40001))
 
 
@@ -198,7 +200,7 @@ def test_headless_with_a_real_process(title, state):
     """The leader's address is this test's own: other tests may run engines at the same time."""
     leader = f"127.{os.getpid() // 256 % 256}.{os.getpid() % 256}.1"
     watch = HEADLESS._replace(leader_host=leader)
-    there = Machine(ask=lambda *_: [OK])
+    there = Machine(probe=lambda *_: [OK])
     with socket.create_server((leader, 0)) as server, process(title, server.getsockname()):
         assert health.check(watch, there).state == state
     assert health.check(watch, there).state == "starting"
@@ -207,7 +209,7 @@ def test_headless_with_a_real_process(title, state):
 # ray-worker
 
 
-WORKER = Watch("ray-worker", "ray-worker", leader_host="10.0.0.1", leader_port=6379)
+WORKER = ServerState("ray-worker", "ray-worker", leader_host="10.0.0.1", leader_port=6379)
 RAYLET = (Process(7, "raylet", "/x/raylet --y"),)
 
 
@@ -236,7 +238,7 @@ def test_ray_worker(processes, connected, states, part):
 
 
 SIDES = (Backend("prefill", "p1", 1), Backend("prefill", "p2", 2), Backend("decode", "d", 3))
-PROXY = Watch("proxy", "proxy", port=12347, backends=SIDES)
+PROXY = ServerState("proxy", "proxy", port=12347, backends=SIDES)
 NOT_FOUND = Answer(404, "HTTP 404")
 
 
@@ -293,7 +295,12 @@ def test_proxy_for_real():
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch) -> None:
-    for function in (watched.save, watched.load, watched.mark_ready, watched.was_ready):
+    for function in (
+        server_state.save,
+        server_state.load,
+        server_state.mark_ready,
+        server_state.was_ready,
+    ):
         monkeypatch.setattr(function, "__defaults__", ((str(tmp_path / "x"),),))
 
 
@@ -301,7 +308,7 @@ def folders(tmp_path, monkeypatch) -> None:
 def test_what_was_saved_is_probed():
     with serving(200) as server:
         health.save(SINGLE._replace(port=server.port))
-        noted = watched.load()
+        noted = server_state.load()
         assert noted is not None
         assert (noted.pid, noted.born) == (os.getpid(), procfs.started(os.getpid()))
         assert abs(time.time() - noted.started_at) < 5

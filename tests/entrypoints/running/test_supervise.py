@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from entrypoints.launch.model import Peer
-from entrypoints.running.leader import Leader
-from entrypoints.running.reach import Answer
+from entrypoints.running.leader import LeaderMonitor
+from entrypoints.running.probes import Answer
 from tests.entrypoints.servers import serving
 
 PARENT = """
@@ -300,7 +300,7 @@ def asked(server, times):
 def test_a_leader_that_dies_takes_the_node_with_it(start):
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
-        parent = start(OBEYS, leader=leader, patience=0.2, pause=0.05)
+        parent = start(OBEYS, leader=leader, grace=0.2, pause=0.05)
         assert parent.reads() == "up"
         asked(server, 1)
         time.sleep(0.1)
@@ -313,7 +313,7 @@ def test_a_leader_that_dies_takes_the_node_with_it(start):
 def test_a_node_that_does_not_obey_is_killed_when_the_leader_dies(start):
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
-        parent = start(IGNORES, leader=leader, patience=0.1, pause=0.05, drain=0.1)
+        parent = start(IGNORES, leader=leader, grace=0.1, pause=0.05, drain=0.1)
         asked(server, 2)
         server.status = 503
         code, lines = parent.end()
@@ -355,11 +355,11 @@ OK, DEAD, REFUSED = Answer(200), Answer(503, "HTTP 503"), Answer(0, "connection 
 )
 def test_when_a_leader_counts_as_gone(looks, gone_at):
     clock = Time()
-    leader = Leader(Peer("the leader", "10.0.0.1", 8000, "/health"), clock=clock)
+    leader = LeaderMonitor(Peer("the leader", "10.0.0.1", 8000, "/health"), clock=clock)
     found = None
     for now, answer in looks:
         clock.now = now
-        leader.saw(answer)
+        leader.observe(answer)
         if leader.gone and found is None:
             found = now
             assert "http://10.0.0.1:8000/health is not healthy for 30 s" in leader.gone

@@ -17,7 +17,7 @@ import pytest
 from entrypoints.findings import Refused
 from entrypoints.launch.model import Peer
 from entrypoints.running import wait
-from entrypoints.running.reach import Answer, Target
+from entrypoints.running.probes import Answer, Target
 from tests.entrypoints.servers import closed_port, listening, serving
 
 HOST = "127.0.0.1"
@@ -37,7 +37,7 @@ class Fast:
 def waited(peers, timeout, attempt, said=None, pause=0.005) -> Refused:
     say = (said if said is not None else []).append
     with pytest.raises(Refused) as caught:
-        wait.wait(peers, timeout, say, attempt=attempt, clock=Fast(), pause=pause)
+        wait.wait(peers, timeout, say, probe=attempt, clock=Fast(), pause=pause)
     return caught.value
 
 
@@ -50,8 +50,8 @@ def test_real_servers_that_are_there():
         f"wait: up to 5 s for a (http://127.0.0.1:{server.port}/health), b (127.0.0.1:{port})"
     )
     assert sorted(said[1:]) == [
-        f"wait: a (http://127.0.0.1:{server.port}/health) is there after 0 s",
-        f"wait: b (127.0.0.1:{port}) is there after 0 s",
+        f"wait: a (http://127.0.0.1:{server.port}/health) is reachable after 0 s",
+        f"wait: b (127.0.0.1:{port}) is reachable after 0 s",
     ]
 
 
@@ -75,12 +75,12 @@ def test_503_is_not_there():
 
 def test_a_name_that_is_not_known_yet_is_waited_for():
     answers = iter([Answer(0, "name not known yet")] * 3 + [Answer()])
-    wait.wait([LEADER], 60, lambda _: None, attempt=lambda *_: next(answers), pause=0.001)
+    wait.wait([LEADER], 60, lambda _: None, probe=lambda *_: next(answers), pause=0.001)
     assert next(answers, None) is None
 
 
 def test_lines_are_ever_further_apart():
-    assert list(islice(wait.tell_at(), 7)) == [5, 15, 35, 65, 125, 185, 245]
+    assert list(islice(wait.due_times(), 7)) == [5, 15, 35, 65, 125, 185, 245]
 
 
 def test_countdown():
@@ -114,7 +114,7 @@ def test_every_missing_peer_is_a_finding():
     assert "firewall" in second
     assert "publishNotReadyAddresses" in third
     assert all("WAIT_TIMEOUT" in line for line in (first, second, third))
-    assert any("c (10.0.0.4:1) is there" in line for line in said)
+    assert any("c (10.0.0.4:1) is reachable" in line for line in said)
 
 
 def test_a_dead_host_does_not_delay_the_others():
@@ -133,7 +133,7 @@ def test_a_dead_host_does_not_delay_the_others():
     over.set()
     assert [p.where for p in refused.findings] == ["d (dead:1)"]
     assert "0 attempts: no answer" in str(refused)
-    assert any("l (live:1) is there" in line for line in said)
+    assert any("l (live:1) is reachable" in line for line in said)
 
 
 def test_nothing_is_asked_after_the_end():
@@ -174,7 +174,7 @@ def test_a_signal_ends_it_at_once(number, code):
 
 def test_handlers_are_as_before():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    wait.wait([LEADER], 5, lambda _: None, attempt=lambda *_: Answer())
+    wait.wait([LEADER], 5, lambda _: None, probe=lambda *_: Answer())
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 

@@ -1,10 +1,11 @@
-"""What runs in this container, noted at the start for `health`, which is another process."""
+"""A record of the server that this container started, for `health`, which is another process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
+from entrypoints import files
 from entrypoints.record import NamedTuple
 from entrypoints.running import procfs
 
@@ -22,13 +23,13 @@ class Backend(NamedTuple):
     port: int
 
 
-class Watch(NamedTuple):
-    """What is to be probed. `kind`: http, headless, ray-worker or proxy.
+class ServerState(NamedTuple):
+    """What to probe. `kind`: http, headless, ray-worker or proxy.
 
     `host`, `port`, `scheme`: the API of this node, port 0 without one.
-    `leader_host`, `leader_port`: of a headless node the leader's API, of a worker the Ray head.
-    `pid`, `born`: the server's process and its start in ticks since boot, so that a note of an
-    earlier run is not taken for this one's.
+    `leader_host`, `leader_port`: a headless node's leader API, a worker's Ray head.
+    `pid`, `born`: the server's process and its start in ticks since boot, which tell this run's
+    record from an earlier one.
     """
 
     role: str
@@ -44,53 +45,53 @@ class Watch(NamedTuple):
     started_at: float = 0.0
 
 
-def save(watch: Watch, folders: Sequence[str] = FOLDERS) -> None:
-    """Writes the note into the first folder that can be written; without any, none is made."""
+def save(server: ServerState, folders: Sequence[str] = FOLDERS) -> None:
+    """Write the record to the first writable folder, if there is one."""
     import json
 
-    fields = {**watch._asdict(), "backends": [backend._asdict() for backend in watch.backends]}
+    fields = {**server._asdict(), "backends": [backend._asdict() for backend in server.backends]}
     for folder in folders:
         if _write(folder, _FILE, json.dumps(fields)):
             return
 
 
-def load(folders: Sequence[str] = FOLDERS) -> Watch | None:
-    """The note of the server that runs now; None when there is none."""
+def load(folders: Sequence[str] = FOLDERS) -> ServerState | None:
+    """The record of the server that runs now; None when there is none."""
     import json
 
     for folder in folders:
         try:
             fields = json.loads(_read(folder, _FILE))
             backends = tuple(Backend(**backend) for backend in fields.pop("backends"))
-            watch = Watch(**fields, backends=backends)
+            server = ServerState(**fields, backends=backends)
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             continue
-        if watch.born == procfs.started(watch.pid):
-            return watch
+        if server.born == procfs.started(server.pid):
+            return server
     return None
 
 
-def mark_ready(watch: Watch, folders: Sequence[str] = FOLDERS) -> None:
-    """Notes that this server was ready once."""
-    if not was_ready(watch, folders):
+def mark_ready(server: ServerState, folders: Sequence[str] = FOLDERS) -> None:
+    """Record that this server was ready once."""
+    if not was_ready(server, folders):
         for folder in folders:
-            if _write(folder, _READY, _identity(watch)):
+            if _write(folder, _READY, _identity(server)):
                 return
 
 
-def was_ready(watch: Watch, folders: Sequence[str] = FOLDERS) -> bool:
+def was_ready(server: ServerState, folders: Sequence[str] = FOLDERS) -> bool:
     """Whether this server was ready once."""
     for folder in folders:
         try:
-            if _read(folder, _READY) == _identity(watch):
+            if _read(folder, _READY) == _identity(server):
                 return True
         except (OSError, ValueError):
             continue
     return False
 
 
-def _identity(watch: Watch) -> str:
-    return f"{watch.pid} {watch.born}"
+def _identity(server: ServerState) -> str:
+    return f"{server.pid} {server.born}"
 
 
 def _read(folder: str, name: str) -> str:
@@ -99,13 +100,9 @@ def _read(folder: str, name: str) -> str:
 
 
 def _write(folder: str, name: str, text: str) -> bool:
-    """Replaces the file as a whole, so that nobody reads half of it."""
-    path = os.path.join(folder, name)
+    """Replace a file; False when that fails."""
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(f"{path}.new", path)
+        files.write(os.path.join(folder, name), text)
     except OSError:
         return False
     return True

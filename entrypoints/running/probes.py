@@ -1,4 +1,4 @@
-"""One attempt to reach a server, and in words why it failed."""
+"""Probes of servers: whether one can be reached, and if not, why."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from entrypoints.record import NamedTuple
 
 REFUSED = "connection refused"
 NO_ROUTE = "no route"
-SILENT = "no answer"
-UNKNOWN = "name not known yet"
+NO_ANSWER = "no answer"
+UNKNOWN_NAME = "name not known yet"
 NOT_HTTP = "no HTTP answer"
 
 
@@ -34,10 +34,10 @@ class Answer(NamedTuple):
     error: str = ""
 
 
-def attempt(target: Target, timeout: float) -> Answer:
-    """Connects, and asks when there is a path; each step takes up to `timeout` seconds.
+def probe(target: Target, timeout: float) -> Answer:
+    """Connect, and request the path if there is one; each step takes up to `timeout` seconds.
 
-    A certificate is not verified: what is asked is whether the server lives, not who it is.
+    Certificates are not verified: the question is whether the server lives, not who it is.
     """
     import errno
     import http.client
@@ -61,9 +61,9 @@ def attempt(target: Target, timeout: float) -> Answer:
             connection.close()
         return Answer(status, "" if status == 200 else f"HTTP {status}")
     except (socket.gaierror, UnicodeError):
-        return Answer(0, UNKNOWN)
+        return Answer(0, UNKNOWN_NAME)
     except TimeoutError:
-        return Answer(0, SILENT)
+        return Answer(0, NO_ANSWER)
     except ConnectionRefusedError:
         return Answer(0, REFUSED)
     except (http.client.HTTPException, ConnectionError):
@@ -74,18 +74,18 @@ def attempt(target: Target, timeout: float) -> Answer:
         return Answer(0, error.strerror or str(error))
 
 
-def attempts(targets: Sequence[Target], timeout: float) -> list[Answer]:
-    """The targets' answers, asked in parallel; none takes longer than `timeout` seconds.
+def probe_all(targets: Sequence[Target], timeout: float) -> list[Answer]:
+    """Probe the targets in parallel, within `timeout` seconds in all.
 
-    A thread for each, because looking up a name cannot be given a time-out.
+    Each has a thread, because a name look-up accepts no time-out.
     """
     import threading
     import time
 
-    answers = [Answer(0, SILENT)] * len(targets)
+    answers = [Answer(0, NO_ANSWER)] * len(targets)
 
     def ask(i: int) -> None:
-        answers[i] = attempt(targets[i], timeout)
+        answers[i] = probe(targets[i], timeout)
 
     threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(len(targets))]
     end = time.monotonic() + timeout

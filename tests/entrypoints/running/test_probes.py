@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from entrypoints.running import reach
-from entrypoints.running.reach import Answer, Target, attempt, attempts
+from entrypoints.running import probes
+from entrypoints.running.probes import Answer, Target, probe, probe_all
 from tests.entrypoints.servers import closed_port, listening, serving
 
 HOST = "127.0.0.1"
@@ -18,24 +18,24 @@ HOST = "127.0.0.1"
 
 def test_an_open_port_is_enough_without_a_path():
     with listening() as port:
-        assert attempt(Target(HOST, port), 2) == Answer()
+        assert probe(Target(HOST, port), 2) == Answer()
 
 
 @pytest.mark.parametrize(("status", "answer"), [(200, Answer(200)), (503, Answer(503, "HTTP 503"))])
 def test_http(status, answer):
     with serving(500, {"/health": status}) as server:
-        assert attempt(Target(HOST, server.port, "/health"), 2) == answer
+        assert probe(Target(HOST, server.port, "/health"), 2) == answer
         assert server.asked == ["/health"]
 
 
 def test_closed_port():
-    assert attempt(Target(HOST, closed_port()), 2).error == "connection refused"
-    assert attempt(Target(HOST, closed_port(), "/health"), 2).error == "connection refused"
+    assert probe(Target(HOST, closed_port()), 2).error == "connection refused"
+    assert probe(Target(HOST, closed_port(), "/health"), 2).error == "connection refused"
 
 
 def test_a_server_that_never_answers():
     with listening() as port:
-        assert attempt(Target(HOST, port, "/health"), 0.1).error == "no answer"
+        assert probe(Target(HOST, port, "/health"), 0.1).error == "no answer"
 
 
 def test_a_server_that_speaks_another_protocol():
@@ -51,7 +51,7 @@ def test_a_server_that_speaks_another_protocol():
 
         thread = threading.Thread(target=hello)
         thread.start()
-        assert attempt(Target(HOST, port, "/health"), 2).error == "no HTTP answer"
+        assert probe(Target(HOST, port, "/health"), 2).error == "no HTTP answer"
         thread.join()
 
 
@@ -72,7 +72,7 @@ def test_failures_in_words(error, words, monkeypatch):
         raise error
 
     monkeypatch.setattr(socket, "create_connection", fail)
-    assert attempt(Target("leader.example", 1), 2) == Answer(0, words)
+    assert probe(Target("leader.example", 1), 2) == Answer(0, words)
 
 
 def test_https_with_a_certificate_that_nobody_signed(tmp_path):
@@ -87,20 +87,20 @@ def test_https_with_a_certificate_that_nobody_signed(tmp_path):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{pem}.crt", pem)
         server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-        assert attempt(Target(HOST, server.port, "/health", "https"), 2) == Answer(200)
-        assert attempt(Target(HOST, server.port, "/health"), 2).error == "no HTTP answer"
+        assert probe(Target(HOST, server.port, "/health", "https"), 2) == Answer(200)
+        assert probe(Target(HOST, server.port, "/health"), 2).error == "no HTTP answer"
 
 
 def test_a_slow_target_does_not_delay_the_others():
     with serving(200) as server, listening() as mute:
         begin = time.monotonic()
         targets = [Target(HOST, mute, "/health"), Target(HOST, server.port, "/health")]
-        assert attempts(targets, 0.2) == [Answer(0, reach.SILENT), Answer(200)]
+        assert probe_all(targets, 0.2) == [Answer(0, probes.NO_ANSWER), Answer(200)]
         assert time.monotonic() - begin < 1
 
 
 def test_a_look_up_that_hangs_is_left_alone(monkeypatch):
-    monkeypatch.setattr(reach, "attempt", lambda *_: time.sleep(2))
+    monkeypatch.setattr(probes, "probe", lambda *_: time.sleep(2))
     begin = time.monotonic()
-    assert attempts([Target("x", 1)] * 3, 0.1) == [Answer(0, reach.SILENT)] * 3
+    assert probe_all([Target("x", 1)] * 3, 0.1) == [Answer(0, probes.NO_ANSWER)] * 3
     assert time.monotonic() - begin < 1

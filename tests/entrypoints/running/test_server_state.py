@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.running import procfs, watched
-from entrypoints.running.watched import Backend, Watch
+from entrypoints.running import procfs, server_state
+from entrypoints.running.server_state import Backend, ServerState
 
-OWN = Watch(
+OWN = ServerState(
     role="proxy",
     kind="proxy",
     port=12347,
@@ -23,9 +23,9 @@ OWN = Watch(
 
 def test_there_and_back(tmp_path):
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert watched.load(folders) is None
-    watched.save(OWN, folders)
-    assert watched.load(folders) == OWN
+    assert server_state.load(folders) is None
+    server_state.save(OWN, folders)
+    assert server_state.load(folders) == OWN
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["launch.json"]
 
@@ -33,37 +33,37 @@ def test_there_and_back(tmp_path):
 def test_the_next_folder_when_the_first_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     folders = [str(tmp_path / "file"), str(tmp_path / "b")]
-    watched.save(OWN, folders)
-    watched.mark_ready(OWN, folders)
-    assert watched.load(folders) == OWN
-    assert watched.was_ready(OWN, folders)
+    server_state.save(OWN, folders)
+    server_state.mark_ready(OWN, folders)
+    assert server_state.load(folders) == OWN
+    assert server_state.was_ready(OWN, folders)
 
 
 def test_without_any_folder_there_is_no_note(tmp_path):
     (tmp_path / "file").touch()
     folders = [str(tmp_path / "file")]
-    watched.save(OWN, folders)
-    watched.mark_ready(OWN, folders)
-    assert watched.load(folders) is None
-    assert not watched.was_ready(OWN, folders)
+    server_state.save(OWN, folders)
+    server_state.mark_ready(OWN, folders)
+    assert server_state.load(folders) is None
+    assert not server_state.was_ready(OWN, folders)
 
 
 def test_a_note_of_an_earlier_run_does_not_count(tmp_path):
     """docker restart keeps files, and the server often gets the same PID."""
     folders = [str(tmp_path)]
     earlier = OWN._replace(born=OWN.born - 1)
-    watched.save(earlier, folders)
-    watched.mark_ready(earlier, folders)
-    assert watched.load(folders) is None
-    assert not watched.was_ready(OWN, folders)
-    watched.mark_ready(OWN, folders)
-    assert watched.was_ready(OWN, folders)
-    assert not watched.was_ready(earlier, folders)
+    server_state.save(earlier, folders)
+    server_state.mark_ready(earlier, folders)
+    assert server_state.load(folders) is None
+    assert not server_state.was_ready(OWN, folders)
+    server_state.mark_ready(OWN, folders)
+    assert server_state.was_ready(OWN, folders)
+    assert not server_state.was_ready(earlier, folders)
 
 
 def test_a_process_that_has_ended(tmp_path):
-    watched.save(OWN._replace(pid=2**22 + 1), [str(tmp_path)])
-    assert watched.load([str(tmp_path)]) is None
+    server_state.save(OWN._replace(pid=2**22 + 1), [str(tmp_path)])
+    assert server_state.load([str(tmp_path)]) is None
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_a_process_that_has_ended(tmp_path):
 )
 def test_a_file_of_somebody_else(text, tmp_path):
     Path(tmp_path / "launch.json").write_text(text)
-    assert watched.load([str(tmp_path)]) is None
+    assert server_state.load([str(tmp_path)]) is None

@@ -30,20 +30,20 @@ _LINE_BREAK = Message(
 )
 
 USAGE_TEXT = """\
-usage: [FLAGS ...]                     act on ROLE: run its server, these flags replacing its own
-       plan [--format text|json|env] [FLAGS ...]   show what would run, start nothing
-       preflight [--format text|json]  check this machine for what would run
-       health [--format text|json]     say whether what runs here is starting, ready or broken
-       recipes [NAME ...] [--format text|json]     the recipes in this image, or some in detail
-       roles [--format text|json]      the roles a node can have
-       COMMAND [ARGS ...]              run anything else as it is
+usage: [FLAGS ...]                     run the server of ROLE; these flags replace its own
+       plan [--format text|json|env] [FLAGS ...]   show what would run; start nothing
+       preflight [--format text|json]  check whether this machine fits
+       health [--format text|json]     report whether the server here is starting, ready or broken
+       recipes [NAME ...] [--format text|json]     list the recipes, or show some in detail
+       roles [--format text|json]      list the roles of a node
+       COMMAND [ARGS ...]              run any other command
 
 variables (an argument wins over a variable, a variable over the recipe):
 """
 
 
 def help_text() -> str:
-    """The whole help."""
+    """The help of the entrypoint."""
     width = max(len(v.name) for v in VARIABLES)
     rows = (
         f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}"
@@ -51,19 +51,19 @@ def help_text() -> str:
         for v in VARIABLES
     )
     codes = (
-        "\nexit codes: 64 variable or argument, 65 recipe, 69 a peer is not there in time,"
+        "\nexit codes: 64 variable or argument, 65 recipe, 69 peer not reachable in time,"
         " 78 machine or image\n"
     )
     return USAGE_TEXT + "".join(rows) + codes
 
 
 def plan_json(launch: Launch) -> str:
-    """The plan for programs."""
+    """The plan as JSON."""
     return _dump(plan_data(launch))
 
 
 def plan_data(launch: Launch) -> dict[str, Any]:
-    """The plan as data; secrets are masked. `before` is there where something runs first."""
+    """The plan as data, with secrets masked. `before`: only when something runs first."""
     document: dict[str, Any] = {
         "role": launch.role,
         "env": masked_env(launch.env),
@@ -80,13 +80,13 @@ def plan_data(launch: Launch) -> dict[str, Any]:
 
 
 def plan_text(launch: Launch) -> str:
-    """The plan as a shell script. A secret is taken from the shell that runs it."""
+    """The plan as a shell script, which takes secrets from the shell that runs it."""
     lines = ["#!/bin/sh", f"# {one_line(launch.title)}"]
     lines += [f"# warning: {one_line(warning.line())}" for warning in launch.warnings]
     lines += [f"# waits for {peer.name} at {peer.host}:{peer.port}" for peer in launch.peers]
     for name, value in launch.env.items():
         if is_secret(name):
-            text = f'"${{{name}:?is secret and not shown, set it first}}"'
+            text = f'"${{{name}:?is a secret and not shown; set it first}}"'
         else:
             text = _expanding(value) if name in launch.expands else quote(value)
         lines.append(f"export {name}={text}")
@@ -98,12 +98,12 @@ def plan_text(launch: Launch) -> str:
 
 
 def _command(argv: Iterable[str]) -> str:
-    """A command for a shell, each flag on a line of its own."""
+    """A command for a shell, one flag per line."""
     return " \\\n  ".join(command_lines(argv))
 
 
 def command_lines(argv: Iterable[str]) -> list[str]:
-    """A command quoted for a shell, each flag with its values in one text."""
+    """A command quoted for a shell, as one text for each flag with its values."""
     command: list[str] = []
     for token in argv:
         if is_flag(token) or not command:
@@ -116,9 +116,9 @@ def command_lines(argv: Iterable[str]) -> list[str]:
 def plan_env(launch: Launch) -> str:
     """The environment for `docker run --env-file`.
 
-    A secret is a bare name, which docker takes from its own environment. A value that refers to
-    other variables is a comment: docker would hand it over unexpanded.
-    Raises Refused when a value has a line break, which the format cannot hold.
+    A secret is a bare name, whose value docker takes from its own environment. A value that refers
+    to other variables is a comment, because docker would pass it on unexpanded. Raises Refused
+    when a value has a line break, which the format does not allow.
     """
     lines = []
     for name, value in launch.env.items():
@@ -134,14 +134,14 @@ def plan_env(launch: Launch) -> str:
 
 
 def roles_json() -> str:
-    """The roles for programs."""
+    """The roles as JSON."""
     return _dump(
         [{"name": r.name, "summary": r.summary, "needs": list(r.needs)} for r in ROLES.values()]
     )
 
 
 def roles_text() -> str:
-    """The roles, with the variables each needs besides RECIPE or MODEL."""
+    """The roles, with the variables that each needs besides RECIPE or MODEL."""
     lines = []
     for role in ROLES.values():
         needs = f" [{', '.join(role.needs)}]" if role.needs else ""
@@ -150,12 +150,12 @@ def roles_text() -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable's value must not be shown, judged by its name."""
+    """Whether a variable holds a secret, judged by its name."""
     return _SECRET.search(name) is not None
 
 
 def is_secret_key(name: str) -> bool:
-    """The same for a key of a recipe: a variable, or a flag without its dashes."""
+    """Whether a key of a recipe holds a secret: a variable, or a flag without dashes."""
     return is_secret(name) or _is_secret_flag(f"--{name}")
 
 
@@ -169,7 +169,7 @@ def masked_env(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked(argv: Iterable[str]) -> Iterator[str]:
-    """The arguments, with the values of flags that take a secret masked."""
+    """The arguments, with the values of secret flags masked."""
     secret = False
     for token in argv:
         name, joined, _ = token.partition("=")
@@ -186,7 +186,7 @@ def quote(text: str) -> str:
 
 
 def _expanding(value: str) -> str:
-    """The value as one word in which references to variables are expanded, and nothing else."""
+    """The value as one word of a shell, in which only references to variables are expanded."""
     parts, at = [], 0
     for match in REFERENCE.finditer(value):
         parts += [(value[at : match.start()], False), (match[0], True)]
