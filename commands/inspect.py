@@ -34,12 +34,12 @@ def inspect(
     from images.build import budgets
     from images.inspect import budget as measured
     from images.inspect import diff as diffs
-    from images.inspect import gather, show
+    from images.inspect import diff_output, image_output, reader
     from images.matrix import load
 
     matrix = load()
     known = budgets.load(matrix)
-    before, found = gather.compared(
+    before, found = reader.read_and_compare(
         [diff] if diff else [],
         [image],
         arches=[matrix.arch(name).name for name in words(arch)],
@@ -51,16 +51,20 @@ def inspect(
     )
     if budget:
         verdicts = measured.verdicts(known, found)
-        output(format, show.verdicts_data(verdicts), lambda: show.verdicts_text(verdicts))
+        output(format, measured.verdicts_data(verdicts), lambda: measured.verdicts_text(verdicts))
         budgets.enforce(verdicts)
     elif baseline:
         entries = measured.entries(found)
         output(format, entries, lambda: measured.entries_text(entries))
     elif diff:
         changed = diffs.differences(before, found)
-        output(format, show.differences_data(changed), lambda: show.differences_text(changed))
+        output(
+            format,
+            diff_output.differences_data(changed),
+            lambda: diff_output.differences_text(changed),
+        )
     else:
-        output(format, show.images_data(found), lambda: show.images_text(found))
+        output(format, image_output.images_data(found), lambda: image_output.images_text(found))
 
 
 @command
@@ -78,7 +82,7 @@ def sbom(
     invoke sbom IMAGE --arch arm64
     """
     from images.attestations import sbom as sboms
-    from images.inspect.places import opened
+    from images.inspect.stores import opened
     from images.matrix import load
 
     matrix = load()

@@ -61,7 +61,7 @@ def publish(
     from images.build import targets
     from images.matrix import load
     from images.names import REPOSITORY
-    from images.publish import parts, report
+    from images.publish import jobs, publish_output
     from images.registry import oci
     from images.registry.client import HttpRepository, Reference
 
@@ -77,7 +77,7 @@ def publish(
         compression=options.compression if types.annotations else "gzip",
     )
     how = options.options(matrix)
-    job = parts.Job(
+    job = jobs.Job(
         matrix,
         matrix.release(options.release),
         targets.resolve(matrix, options.variants(matrix), how, say),
@@ -89,11 +89,11 @@ def publish(
     if not (dry_run or job.signer):
         say("nothing is signed: --key FILE, or --keyless in CI")
     if dry_run or part:
-        steps = parts.plan(job) if dry_run else parts.run_part(job, matrix.arch(part).name, say)
-        output(format, report.plan_data(steps), lambda: report.plan_text(steps))
+        steps = jobs.plan(job) if dry_run else jobs.run_part(job, matrix.arch(part).name, say)
+        output(format, publish_output.plan_data(steps), lambda: publish_output.plan_text(steps))
         return
-    done = (parts.merge if merge else parts.run)(job, allow_missing, say)
-    output(format, report.published_data(done), lambda: report.published_text(done))
+    done = (jobs.merge if merge else jobs.run)(job, allow_missing, say)
+    output(format, publish_output.published_data(done), lambda: publish_output.published_text(done))
 
 
 @command
@@ -115,14 +115,14 @@ def promote(
     invoke promote SOURCE TARGET
     """
     from images.publish import promote as promotion
-    from images.publish import report
+    from images.publish import publish_output
     from images.registry.client import HttpRepository, Reference
 
     bundle = trusted(certificates)
     ends = Reference.parse(source, "SOURCE"), Reference.parse(target, "TARGET")
     here, there = (HttpRepository(one.repository, certificates=bundle) for one in ends)
     done = promotion.promote(here, ends[0], there, ends[1], say)
-    output(format, vars(done), lambda: report.promoted_text(done))
+    output(format, vars(done), lambda: publish_output.promoted_text(done))
 
 
 @command
@@ -140,7 +140,7 @@ def prune(
     invoke prune --registry registry.example.com/team/vllm-ascend
     """
     from images.publish import prune as pruning
-    from images.publish import report
+    from images.publish import publish_output
     from images.registry.client import HttpRepository, Reference
 
     name = Reference.parse(registry, "--registry").repository
@@ -149,7 +149,11 @@ def prune(
     if not dry_run:
         pruning.prune(repository, found, say)
     verb = "would delete" if dry_run else "deleted"
-    output(format, report.temporary_data(found), lambda: report.temporary_text(found, verb))
+    output(
+        format,
+        publish_output.temporary_data(found),
+        lambda: publish_output.temporary_text(found, verb),
+    )
 
 
 @command
@@ -202,7 +206,8 @@ def conformance(
     """
     from common.errors import EX_DATAERR, UserError
     from images.attestations.sign import Trust
-    from images.conformance import run, show
+    from images.conformance import outcomes_output
+    from images.conformance.check import Requirements, check_image
     from images.matrix import load
     from images.registry.client import HttpRepository, Reference
 
@@ -212,8 +217,8 @@ def conformance(
     arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
     at = Reference.parse(image, "IMAGE")
     repository = HttpRepository(at.repository, certificates=bundle)
-    wanted = run.Wanted(arches, trust, provenance, unsigned)
-    report = run.check(matrix, repository, at, wanted, say)
-    output(format, show.report_data(report), lambda: show.report_text(report))
+    wanted = Requirements(arches, trust, provenance, unsigned)
+    report = check_image(matrix, repository, at, wanted, say)
+    output(format, outcomes_output.report_data(report), lambda: outcomes_output.report_text(report))
     if report.problems:
         raise UserError(report.problems, EX_DATAERR)

@@ -21,3 +21,10 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
 def megabytes(size: int | None) -> str:
     """Bytes as MB of 10^6, with one decimal; `-` when unknown."""
     return "-" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def short_size(size: int | None) -> str:
+    """MB; of what is small kB or bytes, as 0.0 MB would say nothing."""
+    if size is None or size >= 100_000:
+        return megabytes(size)
+    return f"{size / 1e3:,.1f} kB" if size >= 100 else f"{size} B"

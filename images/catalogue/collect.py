@@ -10,7 +10,7 @@ from common import docker
 from common.errors import EX_UNAVAILABLE, user_error
 from common.terminal import Say
 from images.build.engine import NAME, TAG
-from images.inspect import gather, places
+from images.inspect import reader, stores
 from images.inspect.model import Image, shared
 from images.names import REPOSITORY
 from images.publish.publish import TEMPORARY
@@ -39,14 +39,14 @@ def images(
     found: list[Image] = []
     for place, references in (
         (
-            places.REGISTRY,
+            stores.REGISTRY,
             [one for name in repositories for one in _in_repository(name, certificates)],
         ),
-        (places.LAYOUT, [one for name in layouts for one in _in_layout(Path(name))]),
-        (places.ENGINE, _in_engine() if engine else []),
+        (stores.LAYOUT, [one for name in layouts for one in _in_layout(Path(name))]),
+        (stores.ENGINE, _in_engine() if engine else []),
     ):
         if references:
-            found += gather.images(
+            found += reader.read_images(
                 references, at=place, brief=brief, certificates=certificates, say=say
             )
     ours = [replace(one, reference=_pulled(one)) for one in found if LABEL in one.labels]
@@ -68,7 +68,7 @@ def _in_repository(name: str, certificates: str) -> Iterator[str]:
 
 
 def _in_layout(directory: Path) -> Iterator[str]:
-    store = places.LayoutStore(Layout(directory))
+    store = stores.LayoutStore(Layout(directory))
     for tag in store.tags():
         if _is_image(store.manifest(tag)):
             yield f"{directory}:{tag}"
@@ -98,7 +98,7 @@ def _in_engine() -> list[str]:
 
 def _pulled(image: Image) -> str:
     """What to write after `docker run`: the tag in a layout, under the name that builds give."""
-    if image.place != places.LAYOUT:
+    if image.place != stores.LAYOUT:
         return image.reference
-    tag = places.familiar(places.split(image.reference)[1])
+    tag = stores.familiar(stores.split(image.reference)[1])
     return tag if ":" in tag else f"{REPOSITORY}:{tag}"

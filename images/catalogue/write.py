@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.errors import EX_UNAVAILABLE, user_error
+from common.text import short_size
 from images.catalogue.pages import platforms, releases
 from images.inspect.model import Image, brief
-from images.inspect.show import weight
 from images.matrix import Matrix
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -88,7 +88,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "megabytes": weight,
+        "megabytes": short_size,
         "brief": brief,
         "short": lambda digest: digest[:19],
         "shell": shlex.join,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from common.errors import EX_DATAERR, user_error
 from images.attestations.provenance import Statement
 from images.inspect.model import Sbom
-from images.inspect.places import Store
+from images.inspect.stores import Store
 from images.registry import limits
 from images.registry.oci import Manifest
 

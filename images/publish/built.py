@@ -16,7 +16,7 @@ from images.attestations import provenance
 from images.attestations.provenance import Statement
 from images.build import push
 from images.build.options import Options
-from images.inspect.places import LayoutStore
+from images.inspect.stores import LayoutStore
 from images.publish.publish import Image
 from images.registry.oci import Layout
 

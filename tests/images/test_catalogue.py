@@ -15,7 +15,7 @@ import pytest
 from entrypoints.plan import plan
 from images.build.render import Base, labels
 from images.catalogue import collect, commands, picture, write
-from images.contents import kept
+from images.contents import cache
 from images.inspect.model import Image, Package, Sbom
 from images.matrix import CPU, Matrix
 from tests.images import hand_made
@@ -366,7 +366,7 @@ def test_what_cannot_be_written(tmp_path: Path, problems_of: Callable[..., list[
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> hand_made.Layout:
-    monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cache, "KEPT", tmp_path / "kept")
     return hand_made.Layout(tmp_path / "layout")
 
 

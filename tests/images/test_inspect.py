@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from images.contents import kept as kept_layers
-from images.inspect import diff, gather, places, show
+from common import text
+from images.contents import cache
+from images.inspect import diff, diff_output, image_output, reader, stores
 from images.inspect.model import Image, Package, brief, shared
 from tests.images import hand_made
 from tests.images.hand_made import Layout
@@ -25,8 +26,8 @@ Read = Callable[..., list[Image]]
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is kept of layers stays within a test."""
     directory = tmp_path / "kept"
-    monkeypatch.setattr(kept_layers, "KEPT", directory)
-    monkeypatch.setattr(places, "KEPT", directory / "engine")
+    monkeypatch.setattr(cache, "KEPT", directory)
+    monkeypatch.setattr(stores, "KEPT", directory / "engine")
     return directory
 
 
@@ -37,11 +38,11 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def read() -> Read:
-    """gather.images, with everything that it says in `said`."""
+    """reader.read_images, with everything that it says in `said`."""
 
     def call(*references: str, **options: Any) -> list[Image]:
         said: list[str] = options.pop("said", [])
-        return gather.images(references, say=said.append, **options)
+        return reader.read_images(references, say=said.append, **options)
 
     return call
 
@@ -236,7 +237,7 @@ def test_an_image_of_someone_else(layout: Layout, read: Read) -> None:
     assert image.pins == {}
     assert image.health is None
     assert names(image) == ["layer 1"]
-    assert show.images_text([image])
+    assert image_output.images_text([image])
 
 
 def test_roles_that_are_no_python(layout: Layout, read: Read) -> None:
@@ -332,7 +333,7 @@ def test_a_damaged_layer(
 
 def test_the_same_image() -> None:
     found = diff.difference(hand_made.image(), hand_made.image())
-    assert "the same image" in show.differences_text([found])
+    assert "the same image" in diff_output.differences_text([found])
 
 
 def test_what_changed() -> None:
@@ -364,7 +365,7 @@ def test_what_changed() -> None:
         ("ray", None, "2.48"),
         ("vllm", "0.13.0", None),
     ]
-    text = show.differences_text([found])
+    text = diff_output.differences_text([found])
     lines = [line.split() for line in text.splitlines()]
     for line in (
         "on the wire 857.9 MB 858.7 MB +0.8 MB",
@@ -380,7 +381,7 @@ def test_what_changed() -> None:
     ):
         assert line.split() in lines, f"{line}\n{text}"
     assert "OS package" not in text
-    json.dumps(show.differences_data([found]))
+    json.dumps(diff_output.differences_data([found]))
 
 
 def test_images_of_different_architectures(problems_of: Callable[..., list[str]]) -> None:
@@ -396,7 +397,7 @@ def test_a_difference_of_what_was_not_read() -> None:
     unread = {"python_packages": None, "os_packages": None, "recipes": None}
     found = diff.difference(hand_made.image(**unread, manifest="sha256:0"), hand_made.image())
     assert found.python_packages is None
-    assert "Python packages: not read" in show.differences_text([found])
+    assert "Python packages: not read" in diff_output.differences_text([found])
 
 
 # ---- what is shown -------------------------------------------------------------------------------
@@ -404,7 +405,7 @@ def test_a_difference_of_what_was_not_read() -> None:
 
 def test_text_and_data() -> None:
     images = shared([hand_made.image(), hand_made.image("a2")])
-    text = show.images_text(images)
+    text = image_output.images_text(images)
     for line in (
         "registry.example.com/team/vllm-ascend:v0.13.0rc1-a3 (linux/amd64)",
         "  pins        torch 2.8.0, vllm 0.13.0",
@@ -415,14 +416,14 @@ def test_text_and_data() -> None:
         "  libc6       2.36     base 1",
     ):
         assert line in text.splitlines(), f"{line}\n{text}"
-    data = json.loads(json.dumps(show.images_data(images)))
+    data = json.loads(json.dumps(image_output.images_data(images)))
     assert data[0]["layers"][3]["shared"] == []
     assert data[0]["roles"][0] == "single"
     assert data[1]["size"] == images[1].size
 
 
 def test_a_small_layer_has_a_size() -> None:
-    assert [show.weight(size) for size in (None, 16, 308, 100_000)] == [
+    assert [text.short_size(size) for size in (None, 16, 308, 100_000)] == [
         *("-", "16 B", "0.3 kB", "0.1 MB")
     ]
 

@@ -12,10 +12,10 @@ import pytest
 from common.errors import UserError
 from images.attestations.provenance import buildkit
 from images.contents import image as images
-from images.contents import layers, own, packages
+from images.contents import layers, packages, project_files
 from images.contents.layers import Layer
 from images.inspect import attached
-from images.inspect.places import LayoutStore
+from images.inspect.stores import LayoutStore
 from images.registry import limits, oci
 from images.registry.oci import Descriptor, Manifest
 from tests.images.hand_made import SITE, Layout
@@ -28,7 +28,7 @@ ROOM = b"\0" * 6_000_000  # what is there of something huge: more than is read o
 
 
 def wanted(path: str) -> bool:
-    return own.wanted(path) or packages.wanted(path)
+    return project_files.wanted(path) or packages.wanted(path)
 
 
 def read(directory: Path, tar: bytes) -> Layer:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from images.build import engine
-from images.inspect.places import LayoutStore
+from images.inspect.stores import LayoutStore
 from images.registry import oci
 from tests.e2e.conftest import NATIVE, Image, docker, invoke, listing, remove
 from tests.e2e.images import test_push

@@ -16,9 +16,10 @@ from images.attestations import sbom, sign
 from images.attestations.provenance import Statement, base_digest
 from images.attestations.sign import Trust
 from images.build import render
-from images.conformance import bill, labels, origins, secrets, show
+from images.conformance import digests, files, labels, outcomes_output, secrets
+from images.conformance import sbom as sbom_check
+from images.conformance.check import Requirements, check_image
 from images.conformance.model import Report
-from images.conformance.run import Wanted, check
 from images.contents import layers
 from images.contents.packages import packages, wanted
 from images.labels import BASE_NAME, INPUTS
@@ -95,8 +96,8 @@ class Scene:
             self.signatures.sboms.setdefault(manifest.digest, [text])
         self.spoil(registry)
         at = Reference.parse(f"{NAME}:{self.tag}", "IMAGE")
-        wanted = Wanted(self.arches, TRUST, unsigned=self.unsigned)
-        return check(MATRIX, registry, at, wanted, quiet)
+        wanted = Requirements(self.arches, TRUST, unsigned=self.unsigned)
+        return check_image(MATRIX, registry, at, wanted, quiet)
 
     def problems(self) -> list[str]:
         return [str(problem) for problem in self.report().problems]
@@ -120,8 +121,8 @@ def test_a_good_image(scene: Scene) -> None:
     assert [one.name for one in report.outcomes] == [
         *("signature", "platforms", "provenance", "layers", "SBOM", "labels", "files", "secrets")
     ]
-    assert show.report_data(report)["ok"] is True
-    assert show.report_text(report).count("ok") == 8
+    assert outcomes_output.report_data(report)["ok"] is True
+    assert outcomes_output.report_text(report).count("ok") == 8
 
 
 def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
@@ -136,7 +137,7 @@ def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
         *("signature", "platforms", "provenance", "labels", "secrets")
     ]
     assert len(report.problems) == 7
-    data = show.report_data(report)
+    data = outcomes_output.report_data(report)
     assert data["ok"] is False
     assert data["checks"][0]["problems"] == [
         {
@@ -145,7 +146,7 @@ def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
             "fix": f"{NAME}@{report.digest}",
         }
     ]
-    rows = [line.split(maxsplit=1) for line in show.report_text(report).splitlines()[2:]]
+    rows = [line.split(maxsplit=1) for line in outcomes_output.report_text(report).splitlines()[2:]]
     assert dict(rows) == {
         "signature": "1 problem",
         "platforms": "1 problem",
@@ -164,7 +165,7 @@ def test_no_such_image_and_no_registry_are_not_the_images_fault(
     registry = filled_empty(scene)
     at = Reference.parse(f"{NAME}:gone", "IMAGE")
     with pytest.raises(UserError, match="gone: is not in the registry") as refused:
-        check(MATRIX, registry, at, Wanted(("arm64",), TRUST), quiet)
+        check_image(MATRIX, registry, at, Requirements(("arm64",), TRUST), quiet)
     assert refused.value.exit_code == EX_UNAVAILABLE
 
     def unreachable(*_: object) -> str:
@@ -333,7 +334,7 @@ def test_provenance_of_something_else(tmp_path: Path, signatures: Signatures) ->
     root = layout.index([one, attestation(layout, one, about=f"sha256:{'7' * 64}")])
     registry = filled(tmp_path, A3.tag, root["digest"])
     at = Reference.parse(f"{NAME}:{A3.tag}", "IMAGE")
-    report = check(MATRIX, registry, at, Wanted(("arm64",), TRUST), quiet)
+    report = check_image(MATRIX, registry, at, Requirements(("arm64",), TRUST), quiet)
     (outcome,) = (one for one in report.outcomes if one.name == "provenance")
     assert [p.message for p in outcome.problems] == [
         f"that of {one['digest']} is about sha256:{'7' * 64}"
@@ -419,7 +420,7 @@ def origin(changes: dict[str, str], tag: str = "", noted: str | None = None) -> 
     given = {**Small().labels, **changes}
     statements = [Statement.parse("", json.dumps(statement("sha256:x")).encode())]
     annotations = {INPUTS: noted} if noted else {}
-    return [str(one) for one in origins.problems(given, tag, annotations, statements)]
+    return [str(one) for one in digests.problems(given, tag, annotations, statements)]
 
 
 def test_digests_that_are_right() -> None:
@@ -507,7 +508,7 @@ def billed(directory: Path, small: Small, change: Callable[[dict[str, Any]], Non
     document = json.loads(sbom.document(MATRIX, read))
     change(document)
     statement = Statement(sign.SBOM, (), document)
-    return [str(problem) for problem in bill.problems(read, [statement])]
+    return [str(problem) for problem in sbom_check.problems(read, [statement])]
 
 
 def test_an_sbom_with_another_base(tmp_path: Path) -> None:
@@ -574,7 +575,7 @@ def test_an_sbom_that_is_none(tmp_path: Path) -> None:
 def test_files_against_record(tmp_path: Path, layer: dict[str, str], said: str | None) -> None:
     small = Small()
     small.layers.append(layer)
-    found = [str(problem) for problem in bill.records(image(tmp_path, small))]
+    found = [str(problem) for problem in files.problems(image(tmp_path, small))]
     assert [line for line in found if "dist-info" not in line or line == said][:1] == (
         [said] if said else []
     )

@@ -22,8 +22,8 @@ from images.build.render import DEBIAN, Base
 from images.build.targets import BuildTarget
 from images.locking import lock
 from images.matrix import CPU, STAND_IN, Matrix, Variant
-from images.publish import built, parts, publish
-from images.publish.parts import Job
+from images.publish import built, jobs, publish
+from images.publish.jobs import Job
 from images.publish.publish import Image, Step
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest
@@ -219,30 +219,30 @@ def _summary(steps: list[Step]) -> dict[str, str]:
 def test_a_whole_release_is_built_and_published_at_once(job: Callable[..., Job]) -> None:
     registry = FakeRegistry()
     whole = job(PLATFORMS, OSES, repository=registry)
-    assert set(_summary(parts.plan(whole)).values()) == {"build"}
-    done = parts.run(whole, False, print)
+    assert set(_summary(jobs.plan(whole)).values()) == {"build"}
+    done = jobs.run(whole, False, print)
     assert len(done) == 6
     assert {tag for tag in registry.real_tags() if tag.count("-") < 3} >= {
         "v0.13.0rc1", "v0.13.0rc1-a3", "v0.13.0rc1-a3-openeuler", "v0.13.0rc1-310p"
     }  # fmt: skip
     assert [(arches, list(labels)) for _, arches, labels in BUILDER.built] == [(BOTH, [LABEL])] * 6
-    assert set(_summary(parts.plan(whole)).values()) == {"skip"}
+    assert set(_summary(jobs.plan(whole)).values()) == {"skip"}
     BUILDER.built.clear()
-    parts.run(whole, False, print)
+    jobs.run(whole, False, print)
     assert BUILDER.built == []
 
 
 def test_a_part_of_a_release_is_refused(job: Callable[..., Job], problems_of: Problems) -> None:
     registry = FakeRegistry()
     part = job(("a3",), repository=registry)
-    problems = problems_of(lambda: parts.run(part, False, print), 65)
+    problems = problems_of(lambda: jobs.run(part, False, print), 65)
     assert len(problems) == 5
     assert problems[0] == (
         f"{registry.name}:v0.13.0rc1: of release v0.13.0rc1 this is missing: arm64, amd64 "
         "(publish it too: --all and every --arch, or --allow-missing)"
     )
     assert (registry.tagged, BUILDER.built) == ({}, [])
-    (done,) = parts.run(part, True, print)
+    (done,) = jobs.run(part, True, print)
     assert registry.tagged[done.tag] == done.digest
 
 
@@ -251,25 +251,25 @@ def test_an_architecture_left_out_is_missing(
 ) -> None:
     registry = FakeRegistry()
     one = job(PLATFORMS, OSES, ("arm64",), registry)
-    problems = problems_of(lambda: parts.run(one, False, print), 65)
+    problems = problems_of(lambda: jobs.run(one, False, print), 65)
     assert len(problems) == 6
     assert all("this is missing: amd64" in problem for problem in problems)
-    parts.run(one, True, print)
+    jobs.run(one, True, print)
     assert list(registry.manifests[registry.tagged["v0.13.0rc1"]].arches) == ["arm64"]
-    (step,) = (s for s in parts.plan(job(PLATFORMS, OSES, repository=registry))
+    (step,) = (s for s in jobs.plan(job(PLATFORMS, OSES, repository=registry))
                if s.image.tag == "v0.13.0rc1")  # fmt: skip
     assert step.action == "build"
-    parts.run(job(PLATFORMS, OSES, repository=registry), False, print)
+    jobs.run(job(PLATFORMS, OSES, repository=registry), False, print)
     assert list(registry.manifests[registry.tagged["v0.13.0rc1"]].arches) == list(BOTH)
 
 
 def test_what_the_registry_has_of_the_release_is_not_missing(job: Callable[..., Job]) -> None:
     registry = FakeRegistry()
-    parts.run(job(("a2", "310p"), OSES, repository=registry), True, print)
-    parts.run(job(("a3",), ("ubuntu22.04",), repository=registry), True, print)
+    jobs.run(job(("a2", "310p"), OSES, repository=registry), True, print)
+    jobs.run(job(("a3",), ("ubuntu22.04",), repository=registry), True, print)
     rest = job(("a3",), ("openeuler24.03",), repository=registry)
-    assert _summary(parts.plan(rest)) == {"v0.13.0rc1-a3-openeuler": "build"}
-    parts.run(rest, False, print)
+    assert _summary(jobs.plan(rest)) == {"v0.13.0rc1-a3-openeuler": "build"}
+    jobs.run(rest, False, print)
 
 
 def test_what_is_missing_is_told_of_the_stand_in_s_own_tags(
@@ -279,7 +279,7 @@ def test_what_is_missing_is_told_of_the_stand_in_s_own_tags(
     standing = job(("a3",), base=base)
     (target,) = standing.targets
     named = dataclasses.replace(target, tag=f"{target.tag}-standin")
-    steps = parts.plan(dataclasses.replace(standing, targets=[named]))
+    steps = jobs.plan(dataclasses.replace(standing, targets=[named]))
     assert [step.image.tag for step in steps if step.action == "missing"] == [
         "v0.13.0rc1-standin",
         "v0.13.0rc1-openeuler-standin",
@@ -297,9 +297,9 @@ def test_an_image_without_npus_is_beside_the_release(
     debian = FoundBase(Base(DEBIAN), "packages")
     tag = f"registry.example.com/vllm-ascend:{variant.tag}"
     cpu = BuildTarget(matrix, variant, debian, tag, None, for_npus.options)
-    assert parts._missing(dataclasses.replace(for_npus, targets=[cpu]), []) == []
+    assert jobs._missing(dataclasses.replace(for_npus, targets=[cpu]), []) == []
     both = dataclasses.replace(for_npus, targets=[cpu, *for_npus.targets])
-    assert parts._missing(both, []) == parts._missing(for_npus, [])
+    assert jobs._missing(both, []) == jobs._missing(for_npus, [])
 
 
 # ---- what is built is not built again ------------------------------------------------------------
@@ -312,7 +312,7 @@ def _built_and_cut_off(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
     with monkeypatch.context() as patch:
         patch.setattr(publish, "publish", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            parts.run(job, True, print)
+            jobs.run(job, True, print)
     return job
 
 
@@ -321,12 +321,12 @@ def test_cut_off_after_the_build_it_only_pushes(
 ) -> None:
     one = _built_and_cut_off(job(("a3",)), monkeypatch)
     assert len(BUILDER.built) == 1
-    (step, *_) = parts.plan(one)
+    (step, *_) = jobs.plan(one)
     assert (step.action, step.why) == (
         "push",
         "not published yet; built here, not there: arm64, amd64",
     )
-    parts.run(one, True, print)
+    jobs.run(one, True, print)
     assert len(BUILDER.built) == 1
 
 
@@ -335,18 +335,18 @@ def test_a_layout_that_lost_a_blob_is_built_again(
 ) -> None:
     one = _built_and_cut_off(job(("a3",)), monkeypatch)
     layout = Layout(push.LAYOUT)
-    (step, *_) = parts.plan(one)
+    (step, *_) = jobs.plan(one)
     layout.path(layout.manifest(step.local["amd64"]).blobs[1].digest).unlink()
-    (step, *_) = parts.plan(one)
+    (step, *_) = jobs.plan(one)
     assert (step.action, sorted(step.local)) == ("build", ["arm64"])
-    parts.run(one, True, print)
+    jobs.run(one, True, print)
     assert [arches for _, arches, _ in BUILDER.built] == [BOTH, ("amd64",)]
 
 
 def test_the_layout_keeps_only_what_was_published_last(job: Callable[..., Job]) -> None:
-    parts.run(job(("a3",)), True, print)
+    jobs.run(job(("a3",)), True, print)
     (push.LAYOUT / "blobs" / "sha256" / "stray").write_text("of an older build")
-    parts.run(job(("a2",)), True, print)
+    jobs.run(job(("a2",)), True, print)
     layout = Layout(push.LAYOUT)
     kept = {path.name for path in (push.LAYOUT / "blobs" / "sha256").iterdir()}
     assert "stray" not in kept
@@ -361,8 +361,8 @@ def _a_manifest(names: set[str]) -> str:
 
 def test_an_image_is_the_same_whatever_the_order_of_the_options(job: Callable[..., Job]) -> None:
     there, back = (job(("a3",), arches=arches) for arches in (BOTH, BOTH[::-1]))
-    first: list[Image] = [step.image for step in parts.plan(there)]
-    assert first == [step.image for step in parts.plan(back)]
+    first: list[Image] = [step.image for step in jobs.plan(there)]
+    assert first == [step.image for step in jobs.plan(back)]
 
 
 # ---- one machine for each architecture -----------------------------------------------------------
@@ -372,22 +372,22 @@ def test_two_machines_make_what_one_makes(
     job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, registry = FakeRegistry(), FakeRegistry()
-    parts.run(job(("a3",), repository=alone), True, print)
+    jobs.run(job(("a3",), repository=alone), True, print)
     BUILDER.built.clear()
     for arch, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
         _machine(monkeypatch, tmp_path / arch)
         monkeypatch.setattr("platform.machine", partial(str, machine))
-        (step,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        (step,) = jobs.run_part(job(("a3",), repository=registry), arch, print)
         assert (step.action, step.why) == ("build", f"{arch} is not there")
-        (again,) = parts.run_part(job(("a3",), repository=registry), arch, print)
+        (again,) = jobs.run_part(job(("a3",), repository=registry), arch, print)
         assert again.action == "skip"
         assert registry.real_tags() == {}
     assert [arches for _, arches, _ in BUILDER.built] == [("amd64",), ("arm64",)]
     _machine(monkeypatch, tmp_path / "third")
-    parts.merge(job(("a3",), repository=registry), True, print)
+    jobs.merge(job(("a3",), repository=registry), True, print)
     assert registry.real_tags() == alone.real_tags()
     assert len(BUILDER.built) == 2
-    parts.merge(job(("a3",), repository=registry), True, print)
+    jobs.merge(job(("a3",), repository=registry), True, print)
 
 
 def test_a_merge_names_every_part_that_is_not_there(
@@ -395,8 +395,8 @@ def test_a_merge_names_every_part_that_is_not_there(
 ) -> None:
     registry = FakeRegistry()
     both = job(("a2", "a3"), repository=registry)
-    parts.run_part(both, "arm64", print)
-    problems = problems_of(lambda: parts.merge(both, True, print), 65)
+    jobs.run_part(both, "arm64", print)
+    problems = problems_of(lambda: jobs.merge(both, True, print), 65)
     assert problems == [
         f"{registry.name}:{tag}: from these inputs the registry has no amd64 "
         "(invoke publish --part amd64 with the same options)"
@@ -410,8 +410,8 @@ def test_a_merge_of_a_part_of_a_release_is_refused(
 ) -> None:
     one = job(("a3",))
     for arch in BOTH:
-        parts.run_part(one, arch, print)
-    assert len(problems_of(lambda: parts.merge(one, False, print), 65)) == 5
+        jobs.run_part(one, arch, print)
+    assert len(problems_of(lambda: jobs.merge(one, False, print), 65)) == 5
 
 
 # ---- signed --------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_whoever_builds_signs_the_provenance(
     job: Callable[..., Job], signatures: Signatures
 ) -> None:
     registry = FakeRegistry()
-    parts.run(_signed(job(("a3",), repository=registry)), True, print)
+    jobs.run(_signed(job(("a3",), repository=registry)), True, print)
     tags = {arch: digest for tag, digest in registry.tagged.items() for arch in BOTH
             if tag.endswith("-proven") and arch in tag}  # fmt: skip
     assert sorted(signatures.attested) == sorted(
@@ -476,14 +476,14 @@ def test_a_part_whose_provenance_was_not_signed_is_not_there(
     registry = FakeRegistry()
     one = _signed(job(("a3",), repository=registry))
     signatures.fails = True
-    problems_of(lambda: parts.run_part(one, "arm64", print), 69)
+    problems_of(lambda: jobs.run_part(one, "arm64", print), 69)
     assert registry.tagged == {}
     signatures.fails = False
     if elsewhere:
         _machine(monkeypatch, tmp_path / "elsewhere")
     registry.stop.clear()
     uploads = registry.uploads()
-    (step,) = parts.run_part(one, "arm64", print)
+    (step,) = jobs.run_part(one, "arm64", print)
     assert step.action == ("build" if elsewhere else "push")
     assert registry.uploads() == uploads
     (digest,) = registry.tagged.values()
@@ -496,10 +496,10 @@ def test_what_one_part_recorded_the_next_one_leaves(
     one = _signed(job(("a3",)))
     signatures.fails = True
     for arch in BOTH:
-        problems_of(lambda arch=arch: parts.run_part(one, arch, print), 69)
+        problems_of(lambda arch=arch: jobs.run_part(one, arch, print), 69)
         one.repository.stop.clear()
     signatures.fails = False
-    assert [parts.run_part(one, arch, print)[0].action for arch in BOTH] == ["push", "push"]
+    assert [jobs.run_part(one, arch, print)[0].action for arch in BOTH] == ["push", "push"]
     assert [arch for _, arch in signatures.attested] == list(BOTH)
 
 
@@ -508,9 +508,9 @@ def test_an_unsigned_part_is_not_enough_for_a_signed_image(
 ) -> None:
     one = job(("a3",))
     for arch in BOTH:
-        parts.run_part(one, arch, print)
-    problems = problems_of(lambda: parts.merge(_signed(one), True, print), 65)
+        jobs.run_part(one, arch, print)
+    problems = problems_of(lambda: jobs.merge(_signed(one), True, print), 65)
     assert ["no arm64 with a signed provenance" in line for line in problems] == [True, False]
-    (step,) = parts.run_part(_signed(one), "arm64", print)
+    (step,) = jobs.run_part(_signed(one), "arm64", print)
     assert step.action == "push"
-    parts.merge(one, True, print)
+    jobs.merge(one, True, print)

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.files import write_atomically
 from common.paths import WORK
-from images.contents import own, packages
+from images.contents import packages, project_files
 from images.contents.layers import Blobs, File, Layer, Memory, layer, layers
 from images.registry.oci import Descriptor
 
@@ -40,7 +40,7 @@ def read(
 
 
 def _wanted(path: str) -> bool:
-    return own.wanted(path) or (packages.wanted(path) and not path.endswith("/RECORD"))
+    return project_files.wanted(path) or (packages.wanted(path) and not path.endswith("/RECORD"))
 
 
 def _read(blobs: Blobs, descriptor: Descriptor, memory: Memory) -> Layer:

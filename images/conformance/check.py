@@ -9,7 +9,7 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_e
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
-from images.conformance import bill, labels, origins, secrets
+from images.conformance import digests, files, labels, sbom, secrets
 from images.conformance.model import Outcome, Report, looked, merged
 from images.contents import image as images
 from images.contents import layers, packages
@@ -21,7 +21,7 @@ from images.registry.transfer import Say
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirements:
     """What an image must have: these architectures, signatures of these, and a provenance.
 
     Layers of an image without a trusted signature are read only with `unsigned`.
@@ -33,8 +33,8 @@ class Wanted:
     unsigned: bool = False
 
 
-def check(
-    matrix: Matrix, repository: Repository, at: Reference, wanted: Wanted, say: Say
+def check_image(
+    matrix: Matrix, repository: Repository, at: Reference, wanted: Requirements, say: Say
 ) -> Report:
     """Everything that is wrong with an image, at once.
 
@@ -56,7 +56,7 @@ class _Check:
     matrix: Matrix
     repository: Repository
     tag: str
-    wanted: Wanted
+    wanted: Requirements
     say: Say
     manifests: dict[str, Manifest] = field(default_factory=dict)
     beside: dict[str, list[Statement]] = field(default_factory=dict)
@@ -123,11 +123,11 @@ class _Check:
     ) -> Iterator[Outcome]:
         """One architecture; where its layers cannot be read, less is said."""
         search = secrets.Search()
-        bills, no_bill = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
+        sboms, no_sbom = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
         provenance = self._proven(manifest)
         yield looked("provenance", self._provenance(arch, provenance))
-        if not bills:
-            what = f"there is none that is signed: {no_bill}"
+        if not sboms:
+            what = f"there is none that is signed: {no_sbom}"
             yield Outcome("SBOM", (Finding(f"SBOM {arch}", what, self._at(manifest)),))
         absent = tuple(self._absent(arch, manifest))
         if not read:
@@ -152,13 +152,13 @@ class _Check:
         named = [
             *labels.problems(self.matrix, image.labels, self.tag, python),
             *labels.layers(image.labels, len(inside.layers)),
-            *origins.problems(image.labels, self.tag, notes, provenance),
+            *digests.problems(image.labels, self.tag, notes, provenance),
         ]
         looks = {
             "layers": _others(image),
-            "SBOM": bill.problems(image, bills),
+            "SBOM": sbom.problems(image, sboms),
             "labels": named,
-            "files": bill.records(image),
+            "files": files.problems(image),
             "secrets": [*search.problems(), *secrets.in_config(image.config)],
         }
         for name, problems in looks.items():

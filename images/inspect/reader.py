@@ -8,20 +8,20 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
-from images.contents import kept, own, packages
+from images.contents import cache, packages, project_files
 from images.contents.image import config as read_config
 from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
 from images.inspect import attached
 from images.inspect.model import Health, Image, Layer, Package, shared
-from images.inspect.places import Found, Say, opened
+from images.inspect.stores import Found, Say, opened
 from images.labels import LAYERS, layer_names
 from images.registry.oci import Descriptor, Manifest
 
 NANOSECONDS = 1_000_000_000
 
 
-def images(
+def read_images(
     references: Sequence[str],
     *,
     arches: Sequence[str] = (),
@@ -35,10 +35,10 @@ def images(
     With `brief` only manifests are read, no layer. Raises UserError (64, 65, 69).
     """
     options: dict[str, Any] = {"arches": arches, "at": at, "brief": brief}
-    return compared([], references, **options, certificates=certificates, say=say)[1]
+    return read_and_compare([], references, **options, certificates=certificates, say=say)[1]
 
 
-def compared(
+def read_and_compare(
     before: Sequence[str],
     references: Sequence[str],
     *,
@@ -107,7 +107,7 @@ def _image(
     if len(diff_ids) != len(descriptors):
         what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
         raise user_error(found.reference, what, "build it again", EX_DATAERR)
-    known = kept.known(descriptors) if brief else [*_read(found, descriptors, say)]
+    known = cache.known(descriptors) if brief else [*_read(found, descriptors, say)]
     names = layer_names(labels.get(LAYERS, "").split(), len(descriptors))
     by_digest = {one.digest: name for name, one in zip(names, descriptors, strict=True)}
     read = [one for one in known if one is not None]
@@ -134,8 +134,8 @@ def _image(
         user=settings.get("User") or "",
         python_packages=_python(contents, by_digest) if contents else None,
         os_packages=_distribution(contents, by_digest) if contents else None,
-        roles=own.roles(contents) if contents else None,
-        recipes=own.recipes(contents) if contents else None,
+        roles=project_files.roles(contents) if contents else None,
+        recipes=project_files.recipes(contents) if contents else None,
         sboms=tuple(attached.sboms(found.store, top, manifest)),
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def _read(found: Found, descriptors: Sequence[Descriptor], say: Say) -> list[Con
     def tell(count: int, megabytes: float) -> None:
         say(f"reading {count} layers of {found.reference}, {megabytes:,.1f} MB")
 
-    return kept.read(found.store, descriptors, tell)
+    return cache.read(found.store, descriptors, tell)
 
 
 def _python(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
