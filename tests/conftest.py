@@ -10,22 +10,26 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
-# `invoke test` gives the files to its workers in this order, and then all others: first what builds
-# and what the others wait for, then what takes long. Short files at the end leave no worker idle.
-# A worker takes the file after one with few tests along, so a short one follows test_layers.py.
+# `invoke test` gives the files to its workers in this order, then all others. First the build of
+# the images, and beside it what needs none of them; then the cold builds, which keep all CPUs busy,
+# and beside them the tests that mostly wait. Short files at the end leave no worker idle. A worker
+# with few tests left already holds its next file.
 ORDER = (
     "e2e/images/test_image.py",
-    "e2e/images/test_offline.py",
     "e2e/images/test_publish.py",
     "e2e/images/test_check.py",
     "e2e/images/test_publish_by_parts.py",
     "upstream/parser/test_serve_parser.py",
+    "images/locking/test_lock_real.py",
+    "upstream/test_audit_planted.py",
+    "entrypoints/inputs/test_random.py",
+    "e2e/images/test_offline.py",
+    "e2e/validation/test_rehearse_faults.py",
     "e2e/images/test_layers.py",
     "e2e/images/test_share_cann.py",
-    "e2e/images/test_push.py",
-    "e2e/validation/test_rehearse_faults.py",
     "e2e/validation/test_rehearse.py",
     "e2e/test_document_commands.py",
+    "e2e/images/test_push.py",
     "e2e/entrypoints/test_proxy.py",
     "e2e/entrypoints/test_ray.py",
     "e2e/entrypoints/test_roles.py",
@@ -37,11 +41,9 @@ ORDER = (
     "e2e/images/test_inspect.py",
     "e2e/clusters/test_cluster_up.py",
     "e2e/entrypoints/test_preflight.py",
-    "images/locking/test_lock_real.py",
-    "upstream/test_audit_planted.py",
-    "entrypoints/inputs/test_random.py",
     "upstream/test_dialect_sources.py",
     "docs/test_document_blocks.py",
+    "docs/test_reference_pages.py",
 )
 
 

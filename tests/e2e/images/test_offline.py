@@ -47,13 +47,14 @@ def bundle(checkout: Path) -> Path:
 
 
 def test_a_cold_build_without_a_network_gives_the_same_python_layers(
-    bundle: Path, checkout: Path, a3: Image
+    bundle: Path, checkout: Path, request: pytest.FixtureRequest
 ) -> None:
     where = ("--registry=test.invalid/offline", "--no-cache", f"--offline={bundle}")
     answer = invoke("build", "--format=json", *WHAT, *where, where=checkout, env=closed())
     assert answer.returncode == 0, answer.stderr[-4000:]
     (built,) = json.loads(answer.stdout)
     made = image(built)
+    a3: Image = request.getfixturevalue("a3")  # now, so that both builds go on side by side
     try:
         assert {n: made.layers[n] for n in PYTHON} == {n: a3.layers[n] for n in PYTHON}
         made.python("import torch, vllm, numpy")
