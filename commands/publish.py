@@ -17,7 +17,7 @@ from commands.options import (
     words,
 )
 
-OFFLINE = option("leave the transparency log out; only with --key")
+TRANSPARENCY_LOG = option("leave the transparency log out; only with --key", default=True)
 
 
 @command(
@@ -46,7 +46,7 @@ def publish(
     ),
     key: str = option("sign with this private key: a file, env://NAME, a KMS"),
     keyless: bool = option("sign with the identity of the CI job"),
-    offline: bool = OFFLINE,
+    transparency_log: bool = TRANSPARENCY_LOG,
     format: str = FORMAT,
 ) -> None:
     """Build and push multi-arch images
@@ -84,7 +84,9 @@ def publish(
         how,
         HttpRepository(name.repository, certificates=how.mirrors.certificates),
         types,
-        sign.Signer(key, offline, how.mirrors.certificates) if key or keyless or offline else None,
+        sign.Signer(key, not transparency_log, how.mirrors.certificates)
+        if key or keyless or not transparency_log
+        else None,
     )
     if not (dry_run or job.signer):
         say("nothing is signed: --key FILE, or --keyless in CI")
@@ -162,7 +164,7 @@ def sign(
     key: str = option(
         "private key: a file, env://NAME, a KMS (default: the identity of the CI job)"
     ),
-    offline: bool = OFFLINE,
+    transparency_log: bool = TRANSPARENCY_LOG,
     certificates: str = CERTIFICATES,
 ) -> None:
     """Sign a published image, its SBOM and its provenance
@@ -176,7 +178,7 @@ def sign(
     from images.registry.client import HttpRepository, Reference
 
     bundle = trusted(certificates)
-    signer = signing.Signer(key, offline, bundle)
+    signer = signing.Signer(key, not transparency_log, bundle)
     at = Reference.parse(image, "IMAGE")
     repository = HttpRepository(at.repository, certificates=bundle)
     print(signing.image(load(), repository, at, signer, say))
@@ -192,7 +194,7 @@ def conformance(
     ),
     arch: str = option("the architectures it must have (default: all of the matrix)", ARCH_NAMES),
     provenance: bool = option("accept an image that does not say how it was built", default=True),
-    offline: bool = OFFLINE,
+    transparency_log: bool = TRANSPARENCY_LOG,
     unsigned: bool = option("read the layers even when no trusted signature covers the image"),
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
@@ -213,7 +215,7 @@ def conformance(
 
     matrix = load()
     bundle = trusted(certificates)
-    trust = Trust(key, identity, issuer, offline, bundle)
+    trust = Trust(key, identity, issuer, not transparency_log, bundle)
     arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
     at = Reference.parse(image, "IMAGE")
     repository = HttpRepository(at.repository, certificates=bundle)

@@ -121,7 +121,7 @@ def bench(
         default="serve",
     ),
     image: str = option("run `vllm bench` of this image"),
-    vllm: str = option("run `vllm bench` of this command, in place of --image"),
+    program: str = option("run `vllm bench` of this vllm, in place of --image"),
     model: str = option("the served model's name (default: the recipe's)"),
     tokenizer: str = option("directory or name of the tokenizer (default: the recipe's model)"),
     scale: float = option(
@@ -145,8 +145,8 @@ def bench(
 
     invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
     invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
-    invoke bench http://127.0.0.1:8000 --recipe R --vllm vllm --scale 0.01
-    invoke bench /weights/Qwen3 --kind latency --vllm vllm --args "--tensor-parallel-size 8"
+    invoke bench http://127.0.0.1:8000 --recipe R --program vllm --scale 0.01
+    invoke bench /weights/Qwen3 --kind latency --program vllm --args "--tensor-parallel-size 8"
     """
     from common.errors import EX_SOFTWARE
     from validation.endpoint import (
@@ -160,7 +160,7 @@ def bench(
     from validation.endpoint.client import Endpoint
 
     known = benchmarks.load()
-    program = bench.select_vllm(image, vllm, bench.split_words("--docker-args", docker_args))
+    vllm = bench.select_vllm(image, program, bench.split_words("--docker-args", docker_args))
     chosen = bench.load_recipe(recipe, kind)
     one = known.case(kind, chosen.name, case)
     more = bench.split_words("--args", args)
@@ -171,7 +171,7 @@ def bench(
     key = environ().get(key_env, "")
     if kind == bench.SERVE:
         Endpoint(run.target, key).served_model(run.model)
-    record = bench.run_benchmark(run, program, known, key)
+    record = bench.run_benchmark(run, vllm, known, key)
     file = run_records.write(folder, record, record["recipe"] or run.target, one.name)
     result = benchmark_results.result(record, known, str(file))
     drawn = benchmark_html.write(folder, [*earlier, result], known)

@@ -43,7 +43,7 @@ class Signer:
     def __post_init__(self) -> None:
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
-            raise user_error("--offline", what, "--key FILE")
+            raise user_error("--no-transparency-log", what, "--key FILE")
         if self.key and (wrong := _no_key(self.key)):
             raise UserError(wrong)
 
@@ -73,7 +73,7 @@ class Trust:
             wrong.append(Finding("--key", what, "--key FILE, or --identity ID and --issuer URL"))
         if self.offline and not self.key:
             what = "a signature without a key has nothing but the transparency log to go by"
-            wrong.append(Finding("--offline", what, "--key FILE"))
+            wrong.append(Finding("--no-transparency-log", what, "--key FILE"))
         if self.key:
             wrong += _no_key(self.key)
         if wrong:

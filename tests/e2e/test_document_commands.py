@@ -147,7 +147,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     subprocess.run(
         ["cosign", "generate-key-pair"], cwd=root / "keys", env=whole, check=True, timeout=60
     )
-    signed = [f"--key={root / 'keys/cosign.key'}", "--offline"]
+    signed = [f"--key={root / 'keys/cosign.key'}", "--no-transparency-log"]
     for team, how in (("unsigned", []), ("staging", signed), ("team", signed)):
         command = ["invoke", "publish", f"--registry={registry.host}/{team}", *WHAT]
         command += [*how, "--format=json"]

@@ -99,7 +99,7 @@ def select_vllm(image: str, path: str, options: Sequence[str]) -> Vllm:
     if bool(image) == bool(path):
         what = "exclude each other" if image else "are both missing"
         raise user_error(
-            "--image and --vllm", what, "give one: an image, or a vllm of this machine"
+            "--image and --program", what, "give one: an image, or a vllm of this machine"
         )
     return Vllm(path, image, tuple(options))
 

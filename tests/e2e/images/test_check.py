@@ -50,7 +50,7 @@ class Shop:
         return name
 
     def sign(self, image: str, whose: str = "ours") -> None:
-        options = ["--key", self.signer(whose).key, "--offline"]
+        options = ["--key", self.signer(whose).key, "--no-transparency-log"]
         answer = invoke("sign", image, *options)
         assert answer.returncode == 0, answer.stderr
         assert answer.stdout.startswith(image.rpartition(":")[0] + "@sha256:")
@@ -63,7 +63,9 @@ class Shop:
     def check(self, image: str, *more: str, whose: str = "ours") -> tuple[int, dict[str, Any], str]:
         """Exit code, what is printed as data, and the problems as people see them."""
         key = f"--key={self.keys[whose]}.pub"
-        answer = invoke("conformance", image, key, "--offline", "--format", "json", *more)
+        answer = invoke(
+            "conformance", image, key, "--no-transparency-log", "--format", "json", *more
+        )
         assert "Traceback" not in answer.stderr
         return answer.returncode, json.loads(answer.stdout or "{}"), answer.stderr
 
@@ -164,7 +166,7 @@ def test_the_sbom_is_the_same_bytes_and_is_the_one_that_is_attached(
 
 def test_with_a_key_in_the_environment(shop: Shop, good: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("COSIGN_PUBLIC_KEY", Path(f"{shop.keys['ours']}.pub").read_text())
-    answer = invoke("conformance", good, "--key=env://COSIGN_PUBLIC_KEY", "--offline")
+    answer = invoke("conformance", good, "--key=env://COSIGN_PUBLIC_KEY", "--no-transparency-log")
     assert answer.returncode == 0, answer.stderr
     assert [line.split()[-1] for line in answer.stdout.splitlines()[2:]] == ["ok"] * 8
 
@@ -323,9 +325,17 @@ def test_bytes_that_changed_in_the_registry(shop: Shop) -> None:
     [
         ([], 64, "--key: whose signature is to count is not said"),
         (["--key=gone.pub"], 64, "--key: no such file: gone.pub"),
-        (["--identity=x", "--issuer=y", "--offline"], 64, "--offline: a signature without a key"),
+        (
+            ["--identity=x", "--issuer=y", "--no-transparency-log"],
+            64,
+            "--no-transparency-log: a signature without a key",
+        ),
         (["--key=env://K", "--arch=riscv"], 64, "--arch: 'riscv' is not in the matrix"),
-        (["--key=env://K", "--offline", "--format=xml"], 64, "--format: 'xml' is not known"),
+        (
+            ["--key=env://K", "--no-transparency-log", "--format=xml"],
+            64,
+            "--format: 'xml' is not known",
+        ),
     ],
 )
 def test_wrong_options(good: str, more: list[str], code: int, what: str) -> None:

@@ -48,14 +48,16 @@ def test_from_the_build_to_the_catalogue(registry: Registry, key: Path, tmp_path
     variant = load().variant(None, CPU, "", ENGINE)
     name = f"{registry.host}/team/vllm-ascend"
     options = [f"--registry={registry.host}/team", "--platform=cpu", f"--vllm={ENGINE}"]
-    options += [f"--arch={NATIVE}", f"--key={key}.key", "--offline"]
+    options += [f"--arch={NATIVE}", f"--key={key}.key", "--no-transparency-log"]
     (published,) = _json("publish", *options)  # type: ignore[misc]
     assert published["tag"] == variant.tag
     (again,) = _json("publish", *options)  # type: ignore[misc]
     assert (again["action"], again["digest"]) == ("skip", published["digest"])
 
     image = f"{name}:{variant.tag}"
-    checked = invoke("conformance", image, f"--key={key}.pub", "--offline", f"--arch={NATIVE}")
+    checked = invoke(
+        "conformance", image, f"--key={key}.pub", "--no-transparency-log", f"--arch={NATIVE}"
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
     (seen,) = _json("inspect", image)  # type: ignore[misc]

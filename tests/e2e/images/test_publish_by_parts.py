@@ -44,7 +44,7 @@ class Machines:
         return subprocess.run(
             [sys.executable, "-m", "tests.e2e.invoke_small", str(directory), "publish",
              f"--registry={self.registry.host}/{team}", "--format=json", *WHAT, key,
-             "--offline", *options],
+             "--no-transparency-log", *options],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -61,7 +61,9 @@ class Machines:
     def check(self, team: str) -> None:
         """Signature, SBOM and provenance of each architecture, and all else: nothing is wrong."""
         image = f"{self.registry.host}/{team}/vllm-ascend:{TAG}"
-        answer = invoke("conformance", image, f"--key={self.scratch}/cosign.pub", "--offline")
+        answer = invoke(
+            "conformance", image, f"--key={self.scratch}/cosign.pub", "--no-transparency-log"
+        )
         assert answer.returncode == 0, answer.stderr
 
     def tags(self, team: str) -> set[str]:

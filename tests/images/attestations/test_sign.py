@@ -85,10 +85,12 @@ def test_whose_signature_counts(cosign: FakeCosign, key: str) -> None:
         ({"key": "env://K", "issuer": "y"}, ["--key: stands alone"]),
         (
             {"identity": "x", "issuer": "y", "offline": True},
-            ["--offline: a signature without a key has nothing but the transparency log"],
+            [
+                ["--no-transparency-log: a signature without a key has nothing but"],
+            ],
         ),
         ({"key": "nowhere.pub"}, ["no such file: nowhere.pub"]),
-        ({"offline": True}, ["whose signature", "--offline"]),
+        ({"offline": True}, ["whose signature", "--no-transparency-log"]),
     ],
 )
 def test_a_trust_that_is_none(trust: dict[str, str], what: list[str]) -> None:
@@ -102,7 +104,7 @@ def test_a_trust_that_is_none(trust: dict[str, str], what: list[str]) -> None:
 
 def test_keys_that_are_no_files() -> None:
     assert Trust("env://COSIGN_PUBLIC_KEY").options[:2] == ["--key", "env://COSIGN_PUBLIC_KEY"]
-    with pytest.raises(UserError, match="--offline"):
+    with pytest.raises(UserError, match="--no-transparency-log"):
         Signer(offline=True)
     with pytest.raises(UserError, match=r"no such file: gone\.key"):
         Signer("gone.key")
