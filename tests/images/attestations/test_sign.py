@@ -85,9 +85,7 @@ def test_whose_signature_counts(cosign: FakeCosign, key: str) -> None:
         ({"key": "env://K", "issuer": "y"}, ["--key: stands alone"]),
         (
             {"identity": "x", "issuer": "y", "offline": True},
-            [
-                ["--no-transparency-log: a signature without a key has nothing but"],
-            ],
+            ["--no-transparency-log: a signature without a key has nothing but"],
         ),
         ({"key": "nowhere.pub"}, ["no such file: nowhere.pub"]),
         ({"offline": True}, ["whose signature", "--no-transparency-log"]),
