@@ -9,16 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.proxy import __main__ as benchmark
 from benchmarks.proxy.cases import EXAMPLE, NONE, ROUTER, Way
 from benchmarks.proxy.stage import Place, Processors, stage
 from tests.e2e.conftest import ROOT, Image
 
 
-@pytest.mark.skipif(not shutil.which("wrk"), reason="apt-get install wrk")
 def test_both_proxies_under_load(a3: Image, tmp_path: Path) -> None:
+    assert shutil.which("wrk"), "./setup.sh --dev installs it"
     out = tmp_path / "proxy.json"
     short = [
         "--rounds=1",

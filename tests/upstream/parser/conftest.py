@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import pytest
-
 from entrypoints import plan as launch
 from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import data, recipes
@@ -17,7 +15,7 @@ from entrypoints.inputs.roles import ROLES
 from images.locking.index import Wheels
 from upstream.catalogues import parser_environment
 
-ALWAYS = "0.13.0"  # the reference release's; the others where their environment is there
+ALWAYS = "0.13.0"  # the reference release's
 DEFAULT = data.read(data.path_of("defaults.yaml"))["release"]
 
 
@@ -25,7 +23,17 @@ RELEASES: dict[str, str] = {  # name -> its vLLM
     name: data.read(data.path_of("releases", f"{name}.yaml"))["vllm"]
     for name in data.names("releases")
 }
-VERSIONS = sorted(set(RELEASES.values()))
+
+
+def is_asked(version: str) -> bool:
+    """Whether the tests ask this vLLM: ALWAYS, another where `invoke flags` has made its
+    environment, and with PARSER_RELEASES=all every one."""
+    every = os.environ.get("PARSER_RELEASES") == "all"
+    return version == ALWAYS or every or parser_environment.is_ready(version)
+
+
+ASKED = [name for name, vllm in RELEASES.items() if is_asked(vllm)]
+VERSIONS = sorted({RELEASES[name] for name in ASKED})
 
 
 class Command(NamedTuple):
@@ -73,12 +81,8 @@ def command(node: str, environ: dict[str, str]) -> Command:
 def verdicts(version: str, argvs: Sequence[Sequence[str]]) -> list[str | None]:
     """For each `vllm serve` command None, or why this vLLM refuses it.
 
-    A process of 6 s at least, so ask for much at once. Makes the environment of the version
-    ALWAYS, and with PARSER_RELEASES=all of any.
+    A process of 6 s at least, so ask for much at once. Makes the version's environment.
     """
-    wanted = version == ALWAYS or os.environ.get("PARSER_RELEASES") == "all"
-    if not wanted and not parser_environment.is_ready(version):
-        pytest.skip(f"no build/flags/{version}: PARSER_RELEASES=all, or invoke flags, makes it")
     python = parser_environment.environment(version, Wheels.of(os.environ), print)
     asked = json.dumps([argv[argv.index("serve") :] for argv in argvs])
     answers: list[str | None] = json.loads(parser_environment.ask(python, "verdicts", asked))
