@@ -151,7 +151,7 @@ def gather_facts(deployment: Deployment) -> Facts:
         deployment=deployment,
         release=release,
         serving=tuple(_serving(deployment)),
-        hosts={name: tuple(those) for name, those in hosts.items()},
+        hosts={name: tuple(containers) for name, containers in hosts.items()},
     )
 
 

@@ -23,5 +23,7 @@ def checked(found: read.Reading) -> Deployment:
     """The same for a file that was read before."""
     if found.cluster is None:
         raise UserError(found.findings, EX_DATAERR)
-    made = compile.deployment(found.cluster)
-    return replace(made, findings=tuple(sorted({*found.findings, *checks.findings(made)})))
+    deployment = compile.deployment(found.cluster)
+    return replace(
+        deployment, findings=tuple(sorted({*found.findings, *checks.findings(deployment)}))
+    )

@@ -43,9 +43,9 @@ def one_sided(facts: Facts, message: Message) -> Found:
     ),
 )
 def several_sizes(facts: Facts, message: Message) -> Found:
-    for side, those in _sides(facts).items():
-        for one in those[1:]:
-            other = those[0]
+    for side, servings in _sides(facts).items():
+        for one in servings[1:]:
+            other = servings[0]
             here, there = (_sizes_text(each.first.place) for each in (one, other))
             if here != there:
                 path = facts.path_of("TP_SIZE", one.first.container, other.first.container)
@@ -134,7 +134,7 @@ def engine_ids(facts: Facts, message: Message) -> Found:
     if rule["by_release"]:
         return
     seen: dict[str, Serving] = {}
-    for serving in (one for those in _sides(facts).values() for one in those):
+    for serving in (one for servings in _sides(facts).values() for one in servings):
         identity = serving.first.kv_transfer.get("engine_id")
         if identity is None:
             continue

@@ -37,8 +37,8 @@ def _deployment(cluster: Cluster) -> Deployment:
     findings = [finding(cluster, None, problem) for problem in problems]
     allocator = PortAllocator()
     groups = [
-        _group(cluster, those, texts[those[0].instance.name], allocator, findings)
-        for those in placements(cluster, roles, texts)
+        _group(cluster, members, texts[members[0].instance.name], allocator, findings)
+        for members in placements(cluster, roles, texts)
     ]
     proxy = _proxy(cluster, groups, texts, allocator, findings) if cluster.proxy else None
     return Deployment(cluster, tuple(groups), proxy, tuple(sorted(set(findings))))
@@ -46,16 +46,16 @@ def _deployment(cluster: Cluster) -> Deployment:
 
 def _group(
     cluster: Cluster,
-    those: Sequence[Placement],
+    members: Sequence[Placement],
     text: str,
     allocator: PortAllocator,
     findings: list[Finding],
 ) -> Group:
     """One replica, with ports that earlier replicas on the same hosts do not use."""
-    instance = those[0].instance
+    instance = members[0].instance
 
     def plan_all(ports: Mapping[str, int] | None = None) -> list[Planned]:
-        return [plan(cluster, serving_container(cluster, one, text, ports)) for one in those]
+        return [plan(cluster, serving_container(cluster, one, text, ports)) for one in members]
 
     planned = plan_all()
     if moves := allocator.reassign(planned, instance.ports):
@@ -68,7 +68,7 @@ def _group(
         name=first.name.rpartition("-")[0],
         instance=first.instance,
         replica=first.replica,
-        role=those[0].role,
+        role=members[0].role,
         containers=tuple(one.container for one in planned),
         endpoints=tuple((one.address, one.ports["api"][0]) for one in served if "api" in one.ports),
     )

@@ -117,8 +117,10 @@ def proxy_container(
         variables.set(name, value, ("proxy", "env", name))
     variables.set("ROLE", "proxy", ("proxy",))
     sides = {side: [group for group in groups if group.role == side] for side in SIDES}
-    for side, those in sides.items():
-        endpoints = ",".join(f"{host}:{port}" for group in those for host, port in group.endpoints)
+    for side, serving in sides.items():
+        endpoints = ",".join(
+            f"{host}:{port}" for group in serving for host, port in group.endpoints
+        )
         variables.set(f"{side.upper()}_ENDPOINTS", endpoints, ("instances",))
     if sides["prefill"]:
         variables.set("RECIPE", texts[sides["prefill"][0].instance], ("recipe",))
@@ -141,7 +143,7 @@ def proxy_container(
         arguments=(*first, *proxy.arguments),
         whole=False,
         secrets=tuple(secret.variable for secret in cluster.secrets),
-        after=tuple(group.containers[0].name for those in sides.values() for group in those),
+        after=tuple(group.containers[0].name for serving in sides.values() for group in serving),
         origins=variables.origins,
     )
 

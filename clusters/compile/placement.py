@@ -47,7 +47,7 @@ def placements(
         for replica in range(instance.replicas):
             names = instance.nodes[replica * instance.each : (replica + 1) * instance.each]
             nodes = [cluster.nodes[name] for name in names for _ in range(here)]
-            made = []
+            result = []
             for rank, node in enumerate(nodes):
                 devices = pools.take(node, instance)
                 placement = Placement(
@@ -62,8 +62,8 @@ def placements(
                     whole=len(devices) == len(_platform_devices(node)),
                     groups=groups[roles[instance.name]],
                 )
-                made.append(placement)
-            yield made
+                result.append(placement)
+            yield result
 
 
 class _DevicePools:

@@ -58,8 +58,8 @@ def text(cluster: Cluster, instance: Instance, roles: Mapping[str, str]) -> str:
     if cluster.recipe is None:
         both = {side for side in roles.values() if side in SIDES} if role in SIDES else {role}
         every = {name: own.get(name, {}) for name in sorted(both, reverse=True)}
-        made = {"model": cluster.model, **over, "roles": every}
-        return _written(made)
+        result = {"model": cluster.model, **over, "roles": every}
+        return _written(result)
     if not over:
         return _written(cluster.recipe)
     return _written({"extends": cluster.recipe, **over})

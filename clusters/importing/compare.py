@@ -234,8 +234,8 @@ def _dotted_flags(one: Difference) -> list[str]:
     keys = list(_differing_keys(want, got, TRANSFER))
     words = [word for key, value in keys for word in (key, arguments.scalar(value))]
     flags = [Flag(key, (arguments.scalar(value),)) for key, value in keys]
-    made = arguments.merge({TRANSFER: one.got}, flags)
-    return words if len(keys) < 5 and same_flags(made[TRANSFER], one.want) else []
+    result = arguments.merge({TRANSFER: one.got}, flags)
+    return words if len(keys) < 5 and same_flags(result[TRANSFER], one.want) else []
 
 
 def _differing_keys(
@@ -256,7 +256,7 @@ def _run_as_commands(files: Files, group: Group) -> list[str]:
     place = list(instances).index(group.name)
     before = dict(list(instances.items())[:place])
     after = dict(list(instances.items())[place + 1 :])
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     members = [(rank, member) for rank, member in enumerate(group.members) if member.server]
     for rank, member in members:
         assert member.server is not None
@@ -273,6 +273,6 @@ def _run_as_commands(files: Files, group: Group) -> list[str]:
         env = {name: text for name, text in server.env.items() if not _not_settable(name)}
         if env:
             one["overrides"] = {member.machine.name: {"env": env}}
-        made[name] = one
-    files.cluster["instances"] = {**before, **made, **after}
-    return list(made)
+        result[name] = one
+    files.cluster["instances"] = {**before, **result, **after}
+    return list(result)

@@ -69,20 +69,20 @@ def expand(scripts: Sequence[Script], apart: bool = False) -> tuple[list[Script]
 
     `apart`: for a document, where launchers belong to the templates before them.
     """
-    made: list[Script] = []
+    result: list[Script] = []
     notes: list[Note] = []
     for batch in _batches(scripts) if apart else [list(scripts)]:
-        made += _expand_batch(batch, notes)
-    return made, notes
+        result += _expand_batch(batch, notes)
+    return result, notes
 
 
 def _batches(scripts: Sequence[Script]) -> list[list[Script]]:
-    made: list[list[Script]] = [[]]
+    result: list[list[Script]] = [[]]
     for one in scripts:
-        if is_template(one) and any(other.kind == LAUNCH for other in made[-1]):
-            made.append([])
-        made[-1].append(one)
-    return made
+        if is_template(one) and any(other.kind == LAUNCH for other in result[-1]):
+            result.append([])
+        result[-1].append(one)
+    return result
 
 
 def _expand_batch(scripts: Sequence[Script], notes: list[Note]) -> list[Script]:
@@ -105,15 +105,15 @@ def _expand_batch(scripts: Sequence[Script], notes: list[Note]) -> list[Script]:
         made_before = pairs.setdefault(template, [])
         one = _for_another_node(template) if made_before else template
         made_before.extend(_expand_ranks(one, launcher, ranks))
-    made: list[Script] = []
+    result: list[Script] = []
     for one in scripts:
         if one in pairs:
-            made += pairs[one]
+            result += pairs[one]
         elif is_template(one):
             notes.append(one.note("no launcher runs this template"))
         elif one.kind != LAUNCH:
-            made.append(one)
-    return made
+            result.append(one)
+    return result
 
 
 def _pairs(

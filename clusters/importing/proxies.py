@@ -38,13 +38,13 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
     host = next((flag.values for flag in kept if flag.name == "--host"), ())
     machine = next((m for m in layout.machines if m.address in host), _first(layout))
     kept = [flag for flag in kept if flag.name != "--host" or flag.values == (machine.address,)]
-    made: dict[str, Any] = {"node": machine.name}
+    result: dict[str, Any] = {"node": machine.name}
     if program != "vllm-router":
-        made["kind"] = "example"
-    made["port"] = int(port) if port.isdigit() else PORT
+        result["kind"] = "example"
+    result["port"] = int(port) if port.isdigit() else PORT
     if kept:
-        made["arguments"] = render({f"{i}": (flag,) for i, flag in enumerate(kept)})
-    return made
+        result["arguments"] = render({f"{i}": (flag,) for i, flag in enumerate(kept)})
+    return result
 
 
 def _first(layout: Layout) -> Any:

@@ -64,15 +64,15 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
 
     Raises UserError when a script cannot be read or starts no server, or when a file exists.
     """
-    made = import_all(paths, options)
+    result = import_all(paths, options)
     root = Path(options.out or ".")
-    folders = [root if len(made) == 1 else root / one.name for one in made]
+    folders = [root if len(result) == 1 else root / one.name for one in result]
     found = [f / name for f in folders for name in (RECIPE, CLUSTER) if (f / name).exists()]
     if found and not options.force:
         fix = "give another directory by --out, or replace it by --force"
         raise UserError([Finding(str(path), "exists already", fix) for path in found], EX_USAGE)
     done = []
-    for one, folder in zip(made, folders, strict=True):
+    for one, folder in zip(result, folders, strict=True):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts(one).items():
@@ -105,19 +105,19 @@ def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
     if not paths:
         raise user_error("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
     found = sources.read(paths, options.given or {})
-    made: list[Imported] = []
+    result: list[Imported] = []
     for source in found:
-        made += _import_source(source, options)
-    if not made:
+        result += _import_source(source, options)
+    if not result:
         fix = "give scripts that run `vllm serve`"
         raise user_error(", ".join(paths), "starts no server", fix, EX_DATAERR)
-    return _unique_names(made)
+    return _unique_names(result)
 
 
-def _unique_names(made: Sequence[Imported]) -> list[Imported]:
+def _unique_names(result: Sequence[Imported]) -> list[Imported]:
     seen: dict[str, int] = {}
     done = []
-    for one in made:
+    for one in result:
         seen[one.name] = seen.get(one.name, 0) + 1
         name = one.name if seen[one.name] == 1 else f"{one.name}-{seen[one.name]}"
         one.files.cluster["name"] = name
@@ -197,9 +197,9 @@ def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]
     choices = [release] if release else [default, *reversed(data.names("releases"))]
     best: tuple[int, Catalogue, str] | None = None
     for name in dict.fromkeys(choices):
-        made = stack.release(name, [])
-        assert made is not None
-        known = catalogue.load(made)
+        result = stack.release(name, [])
+        assert result is not None
+        known = catalogue.load(result)
         unknown = {
             w for one in serving for w in servers.unknown_names(servers.read(one, known), known)
         }
@@ -258,18 +258,18 @@ def _name(source: Source, those: Sequence[Server], options: Options) -> str:
 
 def _proxy(scripts: Sequence[Script], layout: Layout) -> tuple[dict[str, Any] | None, list[Note]]:
     """The proxy, and notes about commands of others."""
-    made, others = None, []
+    result, others = None, []
     roles = {group.role for group in layout.groups}
     for one in scripts:
         if one.kind != PROXY:
             continue
         found = proxies.proxy(one, layout)
-        if found and made is None and {"prefill", "decode"} <= roles:
-            made = dict(found)
+        if found and result is None and {"prefill", "decode"} <= roles:
+            result = dict(found)
         else:
             why = "another proxy" if found else "a proxy that is not in the image"
             others.append(one.note(f"{one.words[0]}: {why}"))
-    return made, others
+    return result, others
 
 
 # ---- which servers belong together ---------------------------------------------------------------
@@ -281,18 +281,18 @@ def _deployments(
     """The scripts of each deployment; in a document, consecutive ones."""
     if not source.apart:
         return [list(scripts)]
-    made: list[list[Script]] = []
+    result: list[list[Script]] = []
     rays = [one for one in scripts if one.kind == RAY]
     for one in scripts:
         if one.kind != SERVER:
-            if made and one.kind != RAY:
-                made[-1].append(one)
+            if result and one.kind != RAY:
+                result[-1].append(one)
             continue
-        if made and _together(source, made[-1], one, read):
-            made[-1].append(one)
+        if result and _together(source, result[-1], one, read):
+            result[-1].append(one)
         else:
-            made.append([*(rays if read[one].ray else ()), one])
-    return made
+            result.append([*(rays if read[one].ray else ()), one])
+    return result
 
 
 def _together(

@@ -168,7 +168,7 @@ class _Reader:
     def _assign_word(self, word: Word, array: tuple[Word, ...] | None, export: bool) -> None:
         name, operator, parts = _assignment(word)
         if array is not None:
-            items = tuple(made for one in array for made in self._fields(one))
+            items = tuple(result for one in array for result in self._fields(one))
             more = self.lists.get(name, ()) if operator == "+=" else ()
             self.lists[name] = (*more, *items)
             return
@@ -232,8 +232,8 @@ class _Reader:
         for word in before:
             inside._assign_word(word, None, True)
         unknown: dict[str, None] = {}
-        made = tuple(text for word in rest for text in inside._arguments(word, unknown))
-        made = tuple(map(self._filled, made))
+        result = tuple(text for word in rest for text in inside._arguments(word, unknown))
+        result = tuple(map(self._filled, result))
         env = {
             name: self._filled(inside._value(name))
             for name in inside.exported
@@ -244,7 +244,7 @@ class _Reader:
                 file=self.file,
                 line=line,
                 kind=kind,
-                words=made,
+                words=result,
                 env=env,
                 literal=frozenset(n for n in env if inside._literal(n)),
                 unknown=tuple(unknown),
@@ -299,17 +299,17 @@ class _Reader:
 
     def _known(self, parts: Iterable[Part]) -> tuple[Part, ...]:
         """The parts with known values in place of references."""
-        made: list[Part] = []
+        result: list[Part] = []
         for part in parts:
             if part.kind == NAME and part.text in self.values:
-                made += self.values[part.text]
+                result += self.values[part.text]
             elif part.kind == NAME and part.default is not None:
-                made += self._known(shell.within(part.default))
+                result += self._known(shell.within(part.default))
             elif part.kind == ALL and part.text in self.lists:
-                made.append(Part(TEXT, " ".join(self._text(w) for w in self.lists[part.text])))
+                result.append(Part(TEXT, " ".join(self._text(w) for w in self.lists[part.text])))
             else:
-                made.append(part)
-        return tuple(made)
+                result.append(part)
+        return tuple(result)
 
     def _text(self, word: Word) -> str:
         return _text_of(self._known(word.parts))
@@ -322,33 +322,33 @@ class _Reader:
 
     def _fields(self, word: Word) -> list[Word]:
         """The words that one word expands to: of an array, or of an unquoted value."""
-        made: list[list[Part]] = [[]]
+        result: list[list[Part]] = [[]]
         for part in word.parts:
             if part.kind == ALL and part.text in self.lists:
                 items = self.lists[part.text]
                 if items:
-                    made[-1] += items[0].parts
-                    made += [list(one.parts) for one in items[1:]]
+                    result[-1] += items[0].parts
+                    result += [list(one.parts) for one in items[1:]]
             elif part.kind == NAME and not part.quoted:
                 for piece in self._known((part,)):
                     texts = piece.text.split() if piece.kind == TEXT else []
                     if len(texts) < 2:
-                        made[-1].append(piece)
+                        result[-1].append(piece)
                         continue
-                    made[-1].append(Part(TEXT, texts[0], True))
-                    made += [[Part(TEXT, text, True)] for text in texts[1:]]
+                    result[-1].append(Part(TEXT, texts[0], True))
+                    result += [[Part(TEXT, text, True)] for text in texts[1:]]
             else:
-                made[-1] += self._known((part,))
-        return [Word(tuple(parts), word.line) for parts in made if parts]
+                result[-1] += self._known((part,))
+        return [Word(tuple(parts), word.line) for parts in result if parts]
 
     def _arguments(self, word: Word, unknown: dict[str, None]) -> list[str]:
-        made = []
+        result = []
         for one in self._fields(word):
             for part in one.parts:
                 if part.kind in (NAME, ALL, CODE):
                     unknown.setdefault(part.text if part.kind == NAME else part.raw)
-            made.append(_text_of(one.parts))
-        return made
+            result.append(_text_of(one.parts))
+        return result
 
 
 def _extending(name: str, parts: Iterable[Part]) -> Iterator[Part]:

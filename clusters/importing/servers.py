@@ -83,8 +83,8 @@ class Server:
     @property
     def side(self) -> str:
         """prefill or decode, from its KV transfer; else empty."""
-        made = self.transfer
-        role = made.get("kv_role") if isinstance(made, dict) else None
+        result = self.transfer
+        role = result.get("kv_role") if isinstance(result, dict) else None
         return SIDES.get(role, "") if isinstance(role, str) else ""
 
     @property
@@ -232,7 +232,7 @@ def _switch_values(flag: Flag) -> int:
 
 def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
     """The flags with their numbers; a port that is left open gets a number."""
-    made, stands, flags = dict[str, int](), dict[str, str](), dict(flags)
+    result, stands, flags = dict[str, int](), dict[str, str](), dict(flags)
     for size, name in _NUMBERS.items():
         text = arguments.value_of(flags, name)
         if text is None:
@@ -240,12 +240,12 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
         if re.fullmatch(r"\d{1,9}", text):
             least = 1 if size in (*SIZES, *_PORTS, "nnodes") else 0
             if least <= int(text) <= 65535:
-                made[size] = int(text)
+                result[size] = int(text)
         elif size in _PORTS:
-            made[size] = _PORTS[size]
+            result[size] = _PORTS[size]
             stands[reference_name(text)] = str(_PORTS[size])
             flags[name] = (Flag(name, (str(_PORTS[size]),)),)
-    return flags, made, stands
+    return flags, result, stands
 
 
 # ---- values to be filled in ----------------------------------------------------------------------

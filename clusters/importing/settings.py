@@ -170,12 +170,12 @@ def recipe_value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
             choices = [(name, [_scalar(text) for text in flag.values])]
     else:
         (text,) = flag.values
-        made = json_of({"": those}, "")
-        choices = [(name, made)] if isinstance(made, dict) else []
+        result = json_of({"": those}, "")
+        choices = [(name, result)] if isinstance(result, dict) else []
         choices += [(name, _scalar(text)), (name, text)]
-    for key, made in choices:
-        if same_flags((from_value(key, made),), those) and _valid_in_recipe(made):
-            return key, made
+    for key, result in choices:
+        if same_flags((from_value(key, result),), those) and _valid_in_recipe(result):
+            return key, result
     return None
 
 
@@ -201,11 +201,11 @@ def _scalar(text: str) -> Any:
 
 def kv_transfer(server: Server, both: bool) -> dict[str, Any]:
     """`kv_transfer:` of a server, without what its role and the sizes of both sides provide."""
-    made = server.transfer
-    if not isinstance(made, dict):
+    result = server.transfer
+    if not isinstance(result, dict):
         return {}
-    role = made.get("kv_role")
-    kept = {k: v for k, v in made.items() if not (k == "kv_role" and SIDES.get(str(role)))}
+    role = result.get("kv_role")
+    kept = {k: v for k, v in result.items() if not (k == "kv_role" and SIDES.get(str(role)))}
     return _strip_derived(kept, both, role)
 
 
@@ -239,43 +239,43 @@ def _without_role(part: Mapping[str, Any], role: Any) -> dict[str, Any]:
 def common_nested(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The items that all mappings share, also within nested mappings."""
     first, *others = items
-    made = {}
+    result = {}
     for key, value in first.items():
         if not all(key in other for other in others):
             continue
         those = [other[key] for other in others]
         if all(equal(value, other) for other in those):
-            made[key] = value
+            result[key] = value
         elif isinstance(value, dict) and all(isinstance(other, dict) for other in those):
             inner = common_nested([value, *those])
             if inner:
-                made[key] = inner
-    return made
+                result[key] = inner
+    return result
 
 
 def subtract_nested(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     """The whole without the items of the part, also within nested mappings."""
-    made = {}
+    result = {}
     for key, value in whole.items():
         if key not in part:
-            made[key] = value
+            result[key] = value
         elif isinstance(value, dict) and isinstance(part[key], dict):
             inner = subtract_nested(value, part[key])
             if inner:
-                made[key] = inner
+                result[key] = inner
         elif not equal(value, part[key]):
-            made[key] = value
-    return made
+            result[key] = value
+    return result
 
 
 def sizes(server: Server, group: Group) -> dict[str, int]:
     """`sizes:` of a server."""
-    made = {size: server.numbers[size] for size in SIZES if size in server.numbers}
+    result = {size: server.numbers[size] for size in SIZES if size in server.numbers}
     if group.external:
-        made["dp_local"] = group.local
-    local = made.get("dp_local")
+        result["dp_local"] = group.local
+    local = result.get("dp_local")
     nodes = len(group.machines)
-    dp = made.get("dp", 1)
+    dp = result.get("dp", 1)
     if local and dp > 1 and local * nodes == dp and ROLES[group.role].networked:
-        del made["dp_local"]  # derived
-    return made
+        del result["dp_local"]  # derived
+    return result

@@ -248,10 +248,10 @@ class Lexer:
         if not re.compile(r'\{\s*"').match(self.text, self.at):
             return ""
         try:
-            made, end = json.JSONDecoder().raw_decode(self.text, self.at)
+            result, end = json.JSONDecoder().raw_decode(self.text, self.at)
         except (ValueError, RecursionError):
             return ""
-        return self.text[self.at : end] if isinstance(made, dict) and made else ""
+        return self.text[self.at : end] if isinstance(result, dict) and result else ""
 
     def _angle(self) -> Part | None:
         """`<node0_ip>`: not shell, but a placeholder in documents."""

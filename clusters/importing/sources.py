@@ -128,10 +128,10 @@ def _document(text: str, file: str, given: Mapping[str, str]) -> Source:
     readings: list[Reading] = []
     sections: dict[str, str] = {}
     for block, line, title, section in _blocks(text):
-        made = scripts.read(block, file, line, given, title)
-        if made.scripts:
-            readings.append(made)
-            sections.update((one.at, section) for one in made.scripts)
+        result = scripts.read(block, file, line, given, title)
+        if result.scripts:
+            readings.append(result)
+            sections.update((one.at, section) for one in result.scripts)
     return replace(_source(file, readings), apart=True, sections=sections)
 
 
@@ -287,9 +287,9 @@ class _Tests:
         command = _filled(command, {**env, **values}, times=3)
         env = {name: _filled(text, values) for name, text in env.items()}
         line = self.lines.get(path, self.lines[path[:2]])
-        made = scripts.read(command, self.file, line, title=title, env={})
-        servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in made.scripts)
-        return Reading(servers, (), made.doubts)
+        result = scripts.read(command, self.file, line, title=title, env={})
+        servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in result.scripts)
+        return Reading(servers, (), result.doubts)
 
     def source(self, readings: Iterable[Reading]) -> Source:
         return _source(self.file, readings, devices=_number(self.raw.get("npu_per_node")))
@@ -394,8 +394,8 @@ def _commands(
     """Any other YAML: each text in it that runs a server, with the nearest `env` around it."""
     readings = []
     for path, text, env in _serving(raw, (), {}):
-        made = scripts.read(text, file, lines.get(path, 1), given, env=env)
-        readings.append(Reading(made.scripts, (*made.skipped, *made.doubts), ()))
+        result = scripts.read(text, file, lines.get(path, 1), given, env=env)
+        readings.append(Reading(result.scripts, (*result.skipped, *result.doubts), ()))
     source = _source(file, readings)
     if source.scripts:
         yield source

@@ -16,9 +16,9 @@ from common.errors import ERROR
 _MAX_ROWS = 12  # of one kind
 
 
-def lines(made: Sequence[Imported]) -> Iterator[Line]:
+def lines(imported: Sequence[Imported]) -> Iterator[Line]:
     """The summary as text."""
-    for i, one in enumerate(made):
+    for i, one in enumerate(imported):
         if i:
             yield Line("")
         yield from _one(one)
@@ -88,7 +88,7 @@ def _some(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]
             yield Line(f"and {len(rows) - _MAX_ROWS} more: --format json shows all", 2, style)
 
 
-def data(made: Sequence[Imported]) -> list[dict[str, Any]]:
+def data(imported: Sequence[Imported]) -> list[dict[str, Any]]:
     """The summary as data."""
     return [
         {
@@ -117,5 +117,5 @@ def data(made: Sequence[Imported]) -> list[dict[str, Any]]:
             "flags": one.comparison.flags,
             "variables": one.comparison.variables,
         }
-        for one in made
+        for one in imported
     ]

@@ -95,26 +95,26 @@ def _instance(group: Group, those: Sequence[ServerSettings], both: bool) -> Data
                 key in FRONTEND_FLAGS or not rest
             ):
                 flags[key] = flag
-    numbers, made = leader.server.numbers, Data()
+    numbers, result = leader.server.numbers, Data()
     if len(group.machines) > 1:
-        made["nodes"] = len(group.machines)
+        result["nodes"] = len(group.machines)
     if given := sizes(leader.server, group):
-        made["sizes"] = given
+        result["sizes"] = given
     if "port" in numbers:
-        made["port"] = numbers["port"]
+        result["port"] = numbers["port"]
     if "ray_port" in numbers:
-        made["ray_port"] = numbers["ray_port"]
+        result["ray_port"] = numbers["ray_port"]
     if "rpc_port" in numbers and ROLES[group.role].networked:
-        made["dp_rpc_port"] = numbers["rpc_port"]
-    made["env"] = env
+        result["dp_rpc_port"] = numbers["rpc_port"]
+    result["env"] = env
     ordered = {key: flags[key] for key in leader.flags if key in flags}
     written = {key: recipe_value(flag) for key, flag in ordered.items()}
-    made["args"] = dict(pair for pair in written.values() if pair)
-    made["kv_transfer"] = kv_transfer(leader.server, both)
-    made["arguments"] = arguments.render(
+    result["args"] = dict(pair for pair in written.values() if pair)
+    result["kv_transfer"] = kv_transfer(leader.server, both)
+    result["arguments"] = arguments.render(
         {key: flag for key, flag in ordered.items() if written[key] is None}
     )
-    return made
+    return result
 
 
 def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
@@ -139,39 +139,39 @@ def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
 
 def _factor_out(those: Sequence[Data]) -> Data:
     """Move the common settings out of each of them."""
-    made: Data = {}
+    result: Data = {}
     for key in ("nodes", "sizes", "port", "dp_rpc_port"):
         values = [one.get(key) for one in those]
         if values[0] is not None and all(value == values[0] for value in values):
-            made[key] = values[0]
+            result[key] = values[0]
             for one in those:
                 del one[key]
     for key in ("env", "args"):
-        made[key] = common([one.get(key, {}) for one in those], equal)
+        result[key] = common([one.get(key, {}) for one in those], equal)
         for one in those:
-            one[key] = subtract(one.get(key, {}), made[key])
-    made["kv_transfer"] = common_nested([one.get("kv_transfer", {}) for one in those])
+            one[key] = subtract(one.get(key, {}), result[key])
+    result["kv_transfer"] = common_nested([one.get("kv_transfer", {}) for one in those])
     for one in those:
-        one["kv_transfer"] = subtract_nested(one.get("kv_transfer", {}), made["kv_transfer"])
-    return made
+        one["kv_transfer"] = subtract_nested(one.get("kv_transfer", {}), result["kv_transfer"])
+    return result
 
 
 def _recipe(layout: Layout, platform: str, top: Data, blocks: Mapping[str, Data]) -> Data:
     leaders = [group.leader for group in layout.groups]
     model = leaders[0].model.strip() or "MODEL"
     model = "MODEL" if model.startswith("-") else model
-    made: Data = {"description": _description(layout, model, platform), "model": model}
+    result: Data = {"description": _description(layout, model, platform), "model": model}
     names = [one.flags.get("--served-model-name") for one in leaders]
     if names[0] and all(same_flags(name, names[0]) for name in names):
         values = list(names[0][-1].values)
-        made["served_model_name"] = values[0] if len(values) == 1 else values
-    made["platforms"] = [platform]
-    made.update({key: top[key] for key in _KEYS if top.get(key)})
-    made["roles"] = {
+        result["served_model_name"] = values[0] if len(values) == 1 else values
+    result["platforms"] = [platform]
+    result.update({key: top[key] for key in _KEYS if top.get(key)})
+    result["roles"] = {
         role: {key: block[key] for key in _KEYS if block.get(key)} or None
         for role, block in blocks.items()
     }
-    return made
+    return result
 
 
 _KEYS = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
@@ -202,24 +202,24 @@ def _node(machine: Machine, nic: str) -> Any:
 
 def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
     """An instance of the cluster file: its nodes, and the settings of its own."""
-    made: Data = {}
+    result: Data = {}
     default = "serve" if group.role in ("single", "leader", "ray-head") else group.role
     if (group.role == "leader" and len(group.machines) == 1) or len(recipe["roles"]) > 1:
         default = group.role
     if group.name != default:
-        made["role"] = default
-    made["nodes"] = [machine.name for machine in group.machines]
+        result["role"] = default
+    result["nodes"] = [machine.name for machine in group.machines]
     shares = not group.external and crowded & {machine.name for machine in group.machines}
     if shares and (named := shared_devices(group)):
-        made["devices"] = named
+        result["devices"] = named
     if group.external:
-        made["external"] = True
+        result["external"] = True
     ports = {"port": "api", "dp_rpc_port": "dp_rpc", "ray_port": "ray"}
     if own := {short: settings[key] for key, short in ports.items() if settings.get(key)}:
-        made["ports"] = own
+        result["ports"] = own
     for key in ("sizes", "env", "args", "kv_transfer"):
         if settings.get(key):
-            made[key] = settings[key]
+            result[key] = settings[key]
     leader = group.leader
     extra = list(settings.get("arguments", ()))
     if leader.model and leader.model != recipe["model"]:
@@ -228,8 +228,8 @@ def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: froze
     if names and "served_model_name" not in recipe:
         extra += arguments.render({"": names})
     if extra:
-        made["arguments"] = extra
-    return made
+        result["arguments"] = extra
+    return result
 
 
 def _overrides(group: Group, those: Sequence[ServerSettings], instance: Data) -> None:
@@ -258,11 +258,11 @@ def add_override(instance: Data, node: str, env: Mapping[str, str], words: Itera
     words = list(words)
     if not env and not words:
         return
-    made = instance.setdefault("overrides", {}).setdefault(node, {})
+    result = instance.setdefault("overrides", {}).setdefault(node, {})
     if env:
-        made["env"] = {**made.get("env", {}), **env}
+        result["env"] = {**result.get("env", {}), **env}
     if words:
-        made["arguments"] = [*made.get("arguments", ()), *words]
+        result["arguments"] = [*result.get("arguments", ()), *words]
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
     """A file with blank lines between long keys, and comments from `notes` after values."""
     pieces: list[str] = []
     for key, value in data.items():
-        made = yaml.dump(
+        result = yaml.dump(
             {key: _styled(value, key)},
             Dumper=_Dumper,
             sort_keys=False,
@@ -334,11 +334,11 @@ def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
             default_flow_style=False,
         )
         if key == "roles":
-            made = re.sub(r"^(  [a-z-]+:) null$", r"\1", made, flags=re.MULTILINE)
-        several = made.count("\n") > 1
+            result = re.sub(r"^(  [a-z-]+:) null$", r"\1", result, flags=re.MULTILINE)
+        several = result.count("\n") > 1
         if pieces and (several or pieces[-1].count("\n") > 1):
             pieces.append("\n")
-        pieces.append(made)
+        pieces.append(result)
     whole = "".join(pieces)
     for value, note in (notes or {}).items():
         row = re.compile(rf"^( *[\w.-]+: {re.escape(value)})$", re.MULTILINE)

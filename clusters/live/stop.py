@@ -25,14 +25,14 @@ class Target:
 Report = Callable[[Target, str], None]
 
 
-def stop_all(those: Sequence[Target], report: Report) -> list[Finding]:
+def stop_all(targets: Sequence[Target], report: Report) -> list[Finding]:
     """Stop each container with its own drain and remove it; `report` gets what was done.
 
     Returns findings about containers that could not be removed. On an interrupt, kill and remove
     the remaining containers, then raise it again.
     """
     problems: list[Finding] = []
-    left = {one.info.id for one in those}
+    left = {one.info.id for one in targets}
 
     def stop(one: Target, kill: bool = False) -> None:
         try:
@@ -48,7 +48,7 @@ def stop_all(those: Sequence[Target], report: Report) -> list[Finding]:
             fix = "remove it there: docker rm -f"
             problems.append(Finding(f"{one.node}: {one.info.name}", f"not removed: {error}", fix))
 
-    ordered = sorted(those, key=_is_server)
+    ordered = sorted(targets, key=_is_server)
     try:
         for _, phase in groupby(ordered, _is_server):
             each(stop, list(phase))

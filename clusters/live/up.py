@@ -177,8 +177,8 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
     for step in steps:
         wanted.setdefault((step.engine, step.spec.image), []).append(step)
 
-    def ensure(those: list[Step]) -> Finding | None:
-        first = those[0]
+    def ensure(steps: list[Step]) -> Finding | None:
+        first = steps[0]
         engine, image = first.engine, first.spec.image
         try:
             if engine.image(image) is None:
@@ -188,7 +188,7 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
         except EngineError as error:
             fix = "build or push it, or `docker login` on this machine"
             return Finding(first.node, f"{image} cannot be pulled: {error}", fix)
-        for step in those:
+        for step in steps:
             step.image = found
         return None
 

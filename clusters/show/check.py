@@ -51,10 +51,12 @@ class Report:
 def check(path: str | Path) -> Report:
     """The report on a cluster file."""
     try:
-        made = load_deployment(path)
+        deployment = load_deployment(path)
     except UserError as wrong:
         return Report(str(path), 0, 0, wrong.findings)
-    return Report(str(path), len(made.cluster.nodes), len(made.containers), made.findings)
+    return Report(
+        str(path), len(deployment.cluster.nodes), len(deployment.containers), deployment.findings
+    )
 
 
 def _plural(number: int, what: str) -> str:

@@ -43,11 +43,11 @@ def write(deployment: Deployment, node: str, format: str, out: str) -> None:
     if node and format == "svg":
         raise user_error("--node", "the picture shows all nodes", "leave it out")
     if format == "text":
-        made = list(text(deployment, node))
+        result = list(text(deployment, node))
         if not out:
-            output.print_lines(made)
+            output.print_lines(result)
             return
-        whole = output.join(made)
+        whole = output.join(result)
     elif format == "diff":
         whole = "\n".join(diff(deployment, node))
     elif format == "svg":

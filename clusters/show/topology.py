@@ -144,8 +144,8 @@ def _links(containers: Sequence[Container], proxy: Container | None) -> Iterable
     if transfer := _transfer(containers):
         yield transfer
     members: dict[tuple[str, End], list[End]] = defaultdict(list)
-    for name, those in peers.items():
-        for at in those:
+    for name, addresses in peers.items():
+        for at in addresses:
             if at in leaders:
                 members[leaders[at]].append(End(name))
     for (kind, leader), sources in members.items():

@@ -32,17 +32,17 @@ def entries(
     """
     left_out = {*given, *(() if cluster.kubernetes.host_network else (INTERFACE,))}
     instead = instead or {}
-    made = {name: entry for name, entry in instead.items() if name not in container.env}
-    made |= {name: entry(name, text) for name, text in container.env.items()}
-    if ADDRESS in made:
-        made[ADDRESS] = field_reference(ADDRESS, "status.podIP")
-    made |= instead
+    result = {name: entry for name, entry in instead.items() if name not in container.env}
+    result |= {name: entry(name, text) for name, text in container.env.items()}
+    if ADDRESS in result:
+        result[ADDRESS] = field_reference(ADDRESS, "status.podIP")
+    result |= instead
     for secret in cluster.secrets:
         if secret.variable in container.secrets:
             reference = {"name": secret.secret, "key": secret.key}
             source = {"secretKeyRef": reference}
-            made[secret.variable] = {"name": secret.variable, "valueFrom": source}
-    return [entry for name, entry in made.items() if name not in left_out]
+            result[secret.variable] = {"name": secret.variable, "valueFrom": source}
+    return [entry for name, entry in result.items() if name not in left_out]
 
 
 def entry(name: str, text: str) -> Entry:

@@ -49,13 +49,13 @@ def cluster(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def service_name(deployment: Deployment, made: str, longest: int) -> Iterator[Finding]:
+def service_name(deployment: Deployment, name: str, longest: int) -> Iterator[Finding]:
     """Findings about a name that a Service gets."""
     where = f"{deployment.cluster.file}: name"
-    if not _LABEL.fullmatch(made):
-        yield Finding(where, f"'{made}' does not begin with a letter", "choose another name")
-    if len(made) > longest:
-        what = f"'{made}' has {len(made)} characters, the maximum is {longest}"
+    if not _LABEL.fullmatch(name):
+        yield Finding(where, f"'{name}' does not begin with a letter", "choose another name")
+    if len(name) > longest:
+        what = f"'{name}' has {len(name)} characters, the maximum is {longest}"
         yield Finding(where, what, "choose shorter names for the cluster and the instance")
 
 

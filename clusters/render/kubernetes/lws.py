@@ -68,7 +68,7 @@ def _instance(
             "leaderTemplate": templates["workerTemplate"],
             "workerTemplate": _template(deployment, workers, size - 1, problems),
         }
-    made = {
+    result = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
         "metadata": labels.metadata(cluster, name, instance),
@@ -84,10 +84,10 @@ def _instance(
         },
     }
     if not groups[0].endpoints:
-        return [made]
+        return [result]
     pods = {FACTS["lws"]["name_label"]: name, FACTS["lws"]["index_label"]: "0"}
     port = {"api": groups[0].endpoints[0][1]}
-    return [made, labels.service(cluster, f"{name}-api", instance, pods, port)]
+    return [result, labels.service(cluster, f"{name}-api", instance, pods, port)]
 
 
 def _template(
@@ -133,7 +133,7 @@ def _proxy(
         for key, value in labels.of(cluster, "proxy").items()
         if not key.endswith("/version")
     }
-    made = {
+    result = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": labels.metadata(cluster, name, "proxy"),
@@ -143,7 +143,7 @@ def _proxy(
             "template": pod.template(cluster, "proxy", container, entries, nodes),
         },
     }
-    return [made, labels.service(cluster, name, "proxy", pods, pod.ports(container))]
+    return [result, labels.service(cluster, name, "proxy", pods, pod.ports(container))]
 
 
 def _leaders(deployment: Deployment, side: str, replicas: dict[str, list[Group]]) -> list[str]:

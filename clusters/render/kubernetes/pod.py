@@ -92,27 +92,27 @@ def _container(
     cluster: Cluster, container: Container, env: list[Entry], mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     proxy = container.role == "proxy"
-    made: dict[str, Any] = {"name": PROXY if proxy else SERVER, "image": container.image}
+    result: dict[str, Any] = {"name": PROXY if proxy else SERVER, "image": container.image}
     words = container.command or container.arguments
     if words:
-        made["args"] = [escape(word) for word in words]
-    made["env"] = env
+        result["args"] = [escape(word) for word in words]
+    result["env"] = env
     listens = ports(container)
     if listens:
-        made["ports"] = [{"name": name, "containerPort": port} for name, port in listens.items()]
+        result["ports"] = [{"name": name, "containerPort": port} for name, port in listens.items()]
     if not proxy:
         share = {cluster.kubernetes.resource: str(len(container.devices))}
-        made["resources"] = {"limits": share, "requests": share}
+        result["resources"] = {"limits": share, "requests": share}
     if not container.command:
-        made |= _probes(cluster, listens.get("api") if proxy else None)
+        result |= _probes(cluster, listens.get("api") if proxy else None)
     if "api" in listens:
         sleep = ["sleep", str(FACTS["pre_stop"])]
-        made["lifecycle"] = {"preStop": {"exec": {"command": sleep}}}
+        result["lifecycle"] = {"preStop": {"exec": {"command": sleep}}}
     capabilities = {"drop": ["ALL"], **({} if proxy else {"add": FACTS["capabilities"]})}
-    made["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": capabilities}
+    result["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": capabilities}
     if mounts:
-        made["volumeMounts"] = mounts
-    return made
+        result["volumeMounts"] = mounts
+    return result
 
 
 def _probes(cluster: Cluster, port: int | None) -> dict[str, Any]:
@@ -153,30 +153,30 @@ def _network(cluster: Cluster) -> dict[str, Any]:
 
 
 def _scheduling(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if cluster.kubernetes.node_selector:
-        made["nodeSelector"] = dict(cluster.kubernetes.node_selector)
+        result["nodeSelector"] = dict(cluster.kubernetes.node_selector)
     if nodes:
         here = {"key": _HOST_NAME, "operator": "In", "values": nodes}
         terms = {"nodeSelectorTerms": [{"matchExpressions": [here]}]}
         rule = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
-        made["affinity"] = {"nodeAffinity": rule}
-    return made
+        result["affinity"] = {"nodeAffinity": rule}
+    return result
 
 
 def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(mount, volume) of shared memory, of the driver files, and of the cluster file's volumes."""
     shared = {"medium": "Memory", "sizeLimit": f"{cluster.run.shm_gib}Gi"}
-    made = [_volume("shm", "/dev/shm", False, {"emptyDir": shared})]
+    result = [_volume("shm", "/dev/shm", False, {"emptyDir": shared})]
     taken = {volume.mount for volume in cluster.volumes}
     for number, path in enumerate(_driver_files(container)):
         if path not in taken:
             host = {"hostPath": {"path": path, "type": "File"}}
-            made.append(_volume(f"driver-{number}", path, True, host))
+            result.append(_volume(f"driver-{number}", path, True, host))
     for number, volume in enumerate(cluster.volumes):
         name = f"volume-{number}"
-        made.append(_volume(name, volume.mount, volume.read_only, _source(volume)))
-    return made
+        result.append(_volume(name, volume.mount, volume.read_only, _source(volume)))
+    return result
 
 
 def _driver_files(container: Container) -> list[str]:

@@ -60,9 +60,9 @@ def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> lis
     if workers:
         number = {key: len(workers) for key in ("replicas", "minReplicas", "maxReplicas")}
         template = _template(deployment, group, workers, problems)
-        made = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
-        spec["workerGroupSpecs"] = [made]
-    made = {
+        result = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
+        spec["workerGroupSpecs"] = [result]
+    result = {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
         "metadata": {
@@ -72,10 +72,10 @@ def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> lis
         "spec": spec,
     }
     if not group.endpoints:
-        return [made]
+        return [result]
     pods = {FACTS["ray"]["cluster_label"]: group.name, FACTS["ray"]["type_label"]: "head"}
     ports = {"api": group.endpoints[0][1]}
-    return [made, labels.service(cluster, f"{group.name}-api", group.instance, pods, ports)]
+    return [result, labels.service(cluster, f"{group.name}-api", group.instance, pods, ports)]
 
 
 def _template(
