@@ -158,7 +158,11 @@ class Cluster:
     lines: Mapping[Path, int]
 
     def line(self, path: Path) -> int:
-        """The line of `path`, or of the nearest path around it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        return nearest_line(self.lines, path)
+
+
+def nearest_line(lines: Mapping[Path, int], path: Path) -> int:
+    """The line of `path`, or of the nearest path around it."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)

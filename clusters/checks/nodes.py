@@ -47,7 +47,7 @@ def idle(facts: Facts, message: Message) -> Found:
 @check(
     "same-container",
     ERROR,
-    "two containers with one name",
+    "two containers with the same name",
     "Docker and Kubernetes: names are unique",
     Message(
         "its container {one.name} has the name of one of {one.instance}",

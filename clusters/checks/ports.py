@@ -25,7 +25,7 @@ _HCCL_BASE = "HCCL_IF_BASE_PORT"
 @check(
     "port-taken",
     ERROR,
-    "a port that two containers on one host have",
+    "a port that two containers on one host use",
     "Linux: one listener for a port",
     Message(
         "{one.name} and {other.name} both listen on {host}:{port} ({ports})",
@@ -96,7 +96,7 @@ def in_range(facts: Facts, message: Message) -> Found:
 
 
 def _ranges(facts: Facts, server: Server) -> Iterator[tuple[str, Span, str]]:
-    """Ranges from which something on a server's host takes ports: its name, the range, a source."""
+    """(name, range, source) of whatever takes ports on a server's host by itself."""
     if adxl := server.container.ports.get("adxl"):
         yield "Mooncake's transport", adxl, facts.release.adxl_ports.source
     for ports in facts.release.reserved_ports:
@@ -218,7 +218,7 @@ def _shared(
     ),
 )
 def same_host(facts: Facts, message: Message) -> Found:
-    """A transfer within a host takes another path than one between hosts."""
+    """A transfer within a host uses another path than one between hosts."""
     for host, servers in _shared_hosts(facts):
         mooncake = [server for server in servers if server.mooncake]
         if not set(SIDES) <= {server.place.group.name for server in mooncake}:

@@ -94,11 +94,11 @@ _DIFFERS = Message(
     _DIFFERS,
     Message(
         "{one.name} serves {here}, but {other.name} serves {there}",
-        "give prefill and decode one model",
+        "give prefill and decode the same model",
     ),
     Message(
         "{one.name} uses {here}, but {other.name} uses {there}",
-        "give prefill and decode one connector",
+        "give prefill and decode the same connector",
     ),
 )
 def disagree(facts: Facts, flag: Message, model: Message, connector: Message) -> Found:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from clusters.model import Path
+from clusters.model import Path, nearest_line
 from common.errors import ERROR, Finding
 from entrypoints.inputs import yaml12
 
@@ -33,12 +33,6 @@ class Document:
     lines: dict[Path, int]
     findings: tuple[Finding, ...]
 
-    def line(self, path: Path) -> int:
-        """The line of `path`, or of the nearest path around it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
-
     def finding(
         self, path: Path, code: str, message: str, fix: str, severity: str = ERROR
     ) -> Finding:
@@ -50,7 +44,7 @@ class Document:
             code,
             severity=severity,
             file=self.file,
-            line=self.line(path),
+            line=nearest_line(self.lines, path),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from clusters.file.document import Document, dotted, parse
-from clusters.model import Path
+from clusters.model import Path, nearest_line
 from common.errors import Finding
 from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.findings import Refused
@@ -111,5 +111,5 @@ def _findings(document: Document, at: Path, problems: Iterable[LaunchFinding]) -
             problem.code,
             problem.source,
             file=document.file,
-            line=document.line(path),
+            line=nearest_line(document.lines, path),
         )

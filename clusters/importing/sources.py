@@ -236,7 +236,7 @@ def _command(raw: Any) -> str:
 
 
 def _quoted(word: str) -> str:
-    """The word quoted for a shell, but for `$NAME`."""
+    """Quote a word for a shell, except `$NAME`."""
     return '"' + re.sub(r'["\\`]', r"\\\g<0>", word) + '"'
 
 
@@ -264,7 +264,7 @@ def _filled(text: str, values: Mapping[str, str], times: int = 1) -> str:
 
 @dataclass(frozen=True)
 class _Tests:
-    """A YAML file of nightly tests. `lines`: of each path in it."""
+    """A YAML file of nightly tests. `lines`: the line of each path."""
 
     raw: Mapping[str, Any]
     file: str

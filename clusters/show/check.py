@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.checks.load import load_deployment
-from clusters.show.output import Line
+from clusters.show.output import Line, count
 from common.errors import ERROR, WARNING, Finding, UserError
 
 _STYLES = {ERROR: "red", WARNING: "yellow"}
@@ -35,11 +35,8 @@ class Report:
         for one in self.findings:
             yield Line(str(one), style=_STYLES[one.severity])
         counts = [
-            *(
-                [_plural(self.nodes, "node"), _plural(self.containers, "container")]
-                * bool(self.nodes)
-            ),
-            *(_plural(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
+            *([count(self.nodes, "node"), count(self.containers, "container")] * bool(self.nodes)),
+            *(count(self.count(kind), kind) for kind in _STYLES if self.count(kind)),
         ]
         end = [] if self.findings else ["no findings"]
         yield Line(f"{self.file}: {', '.join([*counts, *end])}")
@@ -57,7 +54,3 @@ def check(path: str | Path) -> Report:
     return Report(
         str(path), len(deployment.cluster.nodes), len(deployment.containers), deployment.findings
     )
-
-
-def _plural(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

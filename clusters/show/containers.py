@@ -98,6 +98,17 @@ def _rows(argv: Iterable[str]) -> list[str]:
     return printing.command_lines(printing.masked(argv))
 
 
+def identity(container: Container) -> dict[str, Any]:
+    """The name and the place of a container as data."""
+    return {
+        "name": container.name,
+        "node": container.node.name,
+        "instance": container.instance,
+        "replica": container.replica,
+        "rank": container.rank,
+    }
+
+
 def address(node: Node) -> str:
     """The address of a node; empty when Kubernetes places it."""
     return "" if node.placed else node.address or ""

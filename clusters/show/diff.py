@@ -12,7 +12,14 @@ from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.model import Cluster
 from clusters.ranges import compact
-from clusters.show.containers import address, commands, environment, mask_document, variables
+from clusters.show.containers import (
+    address,
+    commands,
+    environment,
+    identity,
+    mask_document,
+    variables,
+)
 from clusters.show.output import HEAD, LABEL, NEW, OLD, PLAIN, Line
 from entrypoints import printing
 
@@ -268,11 +275,7 @@ def data(found: Comparison) -> dict[str, Any]:
         "same": found.same,
         "containers": [
             {
-                "name": one.container.name,
-                "node": one.container.node.name,
-                "instance": one.container.instance,
-                "replica": one.container.replica,
-                "rank": one.container.rank,
+                **identity(one.container),
                 "kind": one.kind,
                 "changes": [asdict(change) for change in one.changes],
             }

@@ -29,6 +29,11 @@ class Line:
         return f"{' ' * _INDENT * self.level}{self.text}".rstrip()
 
 
+def count(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def join(lines: Iterable[Line]) -> str:
     """The lines as plain text, not wrapped."""
     return "\n".join(map(str, lines))

@@ -13,8 +13,8 @@ from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.ranges import compact, span_text
 from clusters.show import output, picture
-from clusters.show.containers import View, address, ranks, variables, views
-from clusters.show.output import HEAD, LABEL, Line
+from clusters.show.containers import View, address, identity, ranks, variables, views
+from clusters.show.output import HEAD, LABEL, Line, count
 from clusters.show.topology import topology
 from common.errors import did_you_mean, user_error
 from common.files import write_output
@@ -70,7 +70,7 @@ def text(deployment: Deployment, node: str = "") -> Iterator[Line]:
     nodes = len({one.node.name for one in containers})
     yield Line(
         f"{cluster.name}, release {cluster.release}:"
-        f" {_count(len(containers), 'container')} on {_count(nodes, 'node')}",
+        f" {count(len(containers), 'container')} on {count(nodes, 'node')}",
         style=HEAD,
     )
     for name, several in _instances(deployment, containers).items():
@@ -162,10 +162,6 @@ def _lines(sections: Mapping[str, Sequence[str]], level: int) -> Iterator[Line]:
         yield from (Line(row, level + bool(heading)) for row in rows)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 # ---- diff ----------------------------------------------------------------------------------------
 
 
@@ -203,11 +199,7 @@ def data(deployment: Deployment, node: str = "") -> dict[str, Any]:
 
 def _container(container: Container) -> dict[str, Any]:
     return {
-        "name": container.name,
-        "node": container.node.name,
-        "instance": container.instance,
-        "replica": container.replica,
-        "rank": container.rank,
+        **identity(container),
         "image": container.image,
         "devices": list(container.devices),
         "variables": variables(container),
