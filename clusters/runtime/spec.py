@@ -53,7 +53,9 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
     problems = list(_kubernetes_only(deployment))
     if problems:
         raise UserError(problems, EX_DATAERR)
-    here = {name: {one.name for one in containers} for name, containers in by_node(deployment).items()}
+    here = {
+        name: {one.name for one in containers} for name, containers in by_node(deployment).items()
+    }
     with data.CachedReads():
         return {
             one.name: _spec(cluster, one, here.get(one.node.name, set()), npus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusters.file.document import Document, dotted, parse
-from clusters.model import Path
+from clusters.model import Path, nearest_line
 
 TEXT = """\
 # a comment
@@ -48,7 +48,7 @@ def test_every_key_and_item_has_its_line() -> None:
 
 
 def test_what_is_not_there_has_the_line_of_what_is_around_it() -> None:
-    assert read(TEXT).line(("nodes", "b", "platform", "x")) == 5
+    assert nearest_line(read(TEXT).lines, ("nodes", "b", "platform", "x")) == 5
 
 
 def test_scalars_are_those_of_yaml_1_2() -> None:
