@@ -141,7 +141,7 @@ class BuildOptions:
         """What --offline names. Raises UserError when it is not a bundle."""
         from images.build import bundle
 
-        return bundle.opened(Path(self.offline), self.indexes) if self.offline else None
+        return bundle.open_bundle(Path(self.offline), self.indexes) if self.offline else None
 
     def variants(self, matrix: Matrix) -> list[Variant]:
         """What the options choose of the matrix. Raises UserError with every name that is wrong."""

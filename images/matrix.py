@@ -1,6 +1,6 @@
-"""The matrix of pins, read into frozen dataclasses and refused when it is wrong.
+"""The matrix of pins, as frozen dataclasses; a file with an error is rejected.
 
-`matrix.yaml` has what releases share, `releases/{release}.yaml` what one release is built from.
+`matrix.yaml` has what releases share, `releases/{release}.yaml` the pins of one release.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RELEASES = PATH.with_name("releases")
 STAND_IN = "stand-in"
 CPU = "cpu"
 SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
-# The Dockerfile has a place for each; nothing is compiled against the first.
+# Layers that the Dockerfile names itself; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
 CPU_LAYERS = ("utilities", "vllm-cpu")
 TORCH_FROM = PYTORCH, INDEX = ("pytorch", "index")
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Arch:
-    """A CPU architecture under its OCI name."""
+    """A CPU architecture, under its OCI name."""
 
     name: Name
     machine: str
@@ -55,7 +55,7 @@ class Os:
 
 @dataclass(frozen=True)
 class Platform:
-    """A generation of machines; `soc_version` is what vllm-ascend's kernels are compiled for."""
+    """A hardware generation; vllm-ascend's kernels are compiled for its `soc_version`."""
 
     name: Name
     title: str
@@ -103,7 +103,7 @@ class Release:
 
     @property
     def pins(self) -> dict[str, str]:
-        """Component → version, in layer order: what labels, `matrix` and `--dry-run` show."""
+        """Component → version, in layer order, as labels, `matrix` and `--dry-run` show them."""
         return {
             "cann": self.cann,
             "torch": self.torch,
@@ -135,7 +135,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Utilities:
-    """What every image has beside vLLM; `later` as in a release."""
+    """What every image has besides vLLM; `later` as in a release."""
 
     requirements: Requirements
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
@@ -143,7 +143,7 @@ class Utilities:
 
 @dataclass(frozen=True)
 class Debian:
-    """A root file system from Debian packages, and the Python packages installed on it."""
+    """A root file system of Debian packages, and the Python packages installed on it."""
 
     suite: str
     python: str
@@ -168,18 +168,18 @@ class CpuVllm:
 
     @property
     def torch_version(self) -> str:
-        """As the index or PyTorch's names the build."""
+        """The version as its index names it."""
         return self.torch if self.torch_from == INDEX else f"{self.torch}+cpu"
 
     @property
     def lock(self) -> str:
-        """The name of its lock."""
+        """The name of the lock."""
         return f"{CPU}-{self.version}"
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """The platform without NPUs: what is under `cpu` in the matrix."""
+    """The platform without NPUs: `cpu` in the matrix."""
 
     title: str
     image: str
@@ -202,7 +202,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Variant:
-    """One image: a release for a platform on an OS (its architectures share the tag).
+    """One image: a release for a platform on an OS. Its architectures share the tag.
 
     `cpu_vllm`: the vLLM of platform cpu, which need not be the release's.
     """
@@ -214,7 +214,7 @@ class Variant:
 
     @property
     def tag(self) -> str:
-        """The published tag, `{release}[-a3][-openeuler]`, as upstream's images have it."""
+        """The published tag, `{release}[-a3][-openeuler]`, as upstream names its images."""
         own = f"{self.release.name}{self.platform.tag_suffix}{self.os.tag_suffix}"
         if self.cpu_vllm and self.cpu_vllm.version != self.release.vllm:
             return f"{own}-vllm{self.cpu_vllm.version}"
@@ -222,7 +222,7 @@ class Variant:
 
     @property
     def facts(self) -> str:
-        """The file of env/releases that the entrypoint goes by."""
+        """The file of env/releases that the entrypoint reads."""
         if self.cpu_vllm and self.cpu_vllm.version != self.release.vllm:
             return self.cpu_vllm.facts
         return self.release.name
@@ -237,7 +237,7 @@ class Variant:
 
     @property
     def pins(self) -> dict[str, str]:
-        """Component → version, in layer order: what labels, `matrix` and `--dry-run` show."""
+        """Component → version, in layer order, as labels, `matrix` and `--dry-run` show them."""
         if self.cpu_vllm:
             return {"torch": self.cpu_vllm.torch, "vllm": self.cpu_vllm.version}
         return self.release.pins
@@ -250,10 +250,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The whole of `matrix.yaml` with every release; each cross-reference in it holds.
+    """All of `matrix.yaml` with every release; its cross-references are valid.
 
-    `common_os_packages`: packager → what images have besides upstream's; part of each release's
-    `os_packages`.
+    `common_os_packages`: packager → packages of every image besides upstream's; each release's
+    `os_packages` includes them.
     """
 
     default_release: str
@@ -293,7 +293,7 @@ class Matrix:
     def variant(
         self, release: str | None, platform: str, os: str, vllm: str | None = None
     ) -> Variant:
-        """Raises UserError for a name the matrix lacks, or a platform the release has none for."""
+        """Raises UserError (64) for a name or platform that the matrix or the release lacks."""
         if platform == CPU:
             chosen = self.release(release)
             found = self.cpu_vllm(vllm or chosen.vllm)
@@ -315,7 +315,7 @@ class Matrix:
                 yield self.variant(chosen.name, platform, os)
 
     def cpu_variants(self, release: str | None) -> Iterator[Variant]:
-        """Every image of platform cpu that a release can have."""
+        """Every image of platform cpu for a release."""
         for version in self.cpu.vllm_versions:
             yield self.variant(release, CPU, self.cpu.os.name, version)
 
@@ -373,7 +373,7 @@ class _MatrixReader(Reader):
 
 
 def _with_common_packages(release: Release, common: Mapping[str, Words]) -> Release:
-    """A release with the OS packages that every image has."""
+    """Add the OS packages that every image has."""
     own = release.os_packages
     every = {
         packager: packages and tuple(dict.fromkeys((*packages, *common.get(packager, ()))))
@@ -383,7 +383,7 @@ def _with_common_packages(release: Release, common: Mapping[str, Words]) -> Rele
 
 
 def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
-    """What is well-formed and still cannot be: one problem for each."""
+    """Report values that are well-formed and contradict each other."""
     problems: list[Finding] = []
 
     def note(key: str, what: str, fix: str = "") -> None:
@@ -392,29 +392,29 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
     if matrix.default_release not in matrix.releases:
         note(
             "default_release",
-            f"'{matrix.default_release}' is no release",
+            f"'{matrix.default_release}' is not a release",
             did_you_mean(matrix.default_release, matrix.releases),
         )
     for name, platform in matrix.platforms.items():
         if not re.fullmatch(r"ascend\w+", platform.soc_version):
             note(
                 f"platforms.{name}.soc_version",
-                f"'{platform.soc_version}' is no SOC_VERSION",
+                f"'{platform.soc_version}' is not a SOC_VERSION",
                 "such as ascend910_9391",
             )
         if not platform.cann_tag:
-            note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for it")
+            note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for this platform")
     for group, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
         suffixes = [item.tag_suffix for item in table.values()]
         for name, item in table.items():
             if suffixes.count(item.tag_suffix) > 1:
                 note(
                     f"{group}.{name}.tag_suffix",
-                    f"'{item.tag_suffix}' is another's too: their images would share a tag",
+                    f"'{item.tag_suffix}' is not unique: images would share a tag",
                 )
     for name, os in matrix.oses.items():
         if os.packager not in ("apt", "dnf"):
-            note(f"oses.{name}.packager", f"'{os.packager}' is not known", "apt or dnf")
+            note(f"oses.{name}.packager", f"'{os.packager}' is unknown", "apt or dnf")
     tags = [
         platform.tag_suffix + os.tag_suffix
         for platform in matrix.platforms.values()
@@ -424,7 +424,7 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
         for os in matrix.oses.values():
             tag = platform.tag_suffix + os.tag_suffix
             if tags.count(tag) > 1 and platform.tag_suffix and not os.tag_suffix:
-                note(f"platforms.{name}.tag_suffix", f"two images would have the tag …{tag}")
+                note(f"platforms.{name}.tag_suffix", f"two images would share the tag …{tag}")
     if not matrix.arches:
         note("arches", "is empty")
     for key, mapping, names in (
@@ -446,7 +446,7 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
     for name, found in matrix.cpu.vllm_versions.items():
         for what, version in (("its name", name), ("torch", found.torch)):
             if not _is_version(version):
-                note(f"cpu.vllm_versions.{name}", f"{what} '{version}' is no version")
+                note(f"cpu.vllm_versions.{name}", f"{what} '{version}' is not a version")
         if found.torch_from not in TORCH_FROM:
             what = f"is '{found.torch_from}'"
             note(f"cpu.vllm_versions.{name}.torch_from", what, " or ".join(TORCH_FROM))
@@ -462,16 +462,19 @@ def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
 def _check_layers(key: str, layers: Mapping[str, Words], places: Words, note: Any) -> None:
     open_layers = [name for name, packages in layers.items() if not packages]
     if len(open_layers) != 1:
-        note(key, f"exactly one layer takes the packages no other names, not {len(open_layers)}")
+        note(
+            key,
+            f"exactly one layer must be empty, to take all other packages; {len(open_layers)} are",
+        )
     for name in places:
         if name not in layers:
-            note(f"{key}.{name}", "is missing: the Dockerfile has a place for it")
+            note(f"{key}.{name}", "is missing: the Dockerfile names it")
     for name, packages in layers.items():
         for package in packages:
             if package != canonicalize_name(package):
                 note(
                     f"{key}.{name}",
-                    f"'{package}' is no name of a lock",
+                    f"'{package}' is not a normalized name",
                     canonicalize_name(package),
                 )
     named = [package for packages in layers.values() for package in packages]
@@ -490,16 +493,16 @@ def _is_version(text: str) -> bool:
 def _of_release(matrix: Matrix, release: Release) -> Iterator[tuple[str, str, str]]:
     """(key, what is wrong, what to do)."""
     if not release.cann:
-        yield "cann", "is empty: no CANN base tag can be made", ""
+        yield "cann", "is empty: there is no tag of a CANN base without it", ""
     if not release.platforms:
         yield "platforms", "is empty", ""
     for platform in release.platforms:
         if platform not in matrix.platforms:
             fix = did_you_mean(platform, matrix.platforms)
-            yield "platforms", f"'{platform}' is no platform", fix
+            yield "platforms", f"'{platform}' is not a platform", fix
     for name in ("vllm", "vllm_ascend", "torch", "torch_npu", "triton_ascend"):
         if not _is_version(getattr(release, name)):
-            yield name, f"'{getattr(release, name)}' is no version", ""
+            yield name, f"'{getattr(release, name)}' is not a version", ""
     packagers = {os.packager for os in matrix.oses.values()}
     for packager in release.os_packages:
         if packager not in packagers:
@@ -519,9 +522,9 @@ def _of_release(matrix: Matrix, release: Release) -> Iterator[tuple[str, str, st
     partners = [p for p in matrix.pairs if p.torch_npu == release.torch_npu]
     if not partners:
         what = f"{release.torch_npu} has no entry in pairs"
-        yield "torch_npu", what, "say in matrix.yaml which torch and CANN it belongs to"
+        yield "torch_npu", what, "add it to pairs in matrix.yaml, with its torch and CANN"
     elif not any(p.torch == release.torch for p in partners):
-        what = f"{release.torch_npu} does not belong with torch {release.torch}"
+        what = f"{release.torch_npu} does not fit torch {release.torch}"
         yield "torch_npu", what, f"it is compiled against torch {partners[0].torch}"
     elif not any(release.cann in p.cann for p in partners):
         what = f"torch_npu {release.torch_npu} does not run on CANN {release.cann}"

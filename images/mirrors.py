@@ -26,13 +26,13 @@ class Mirrors:
     certificates: str = ""
     netrc: str = ""
     proxies: tuple[tuple[str, str], ...] = ()
-    wheels: str = ""  # a directory in the stages that stands for every index
+    wheels: str = ""  # a directory in the stages that replaces every index
 
     @classmethod
     def of(cls, environ: Mapping[str, str], **given: str | None) -> Mirrors:
-        """From options and, where an option is not given, the variables people already set.
+        """Read options, and for those not given the usual environment variables.
 
-        Raises UserError for a file that is not there.
+        Raises UserError (64) for a file that does not exist.
         """
         defaults = {
             "pip_index": environ.get("UV_DEFAULT_INDEX") or environ.get("PIP_INDEX_URL", ""),
@@ -40,8 +40,8 @@ class Mirrors:
             "apt_mirror": environ.get("APT_MIRROR", ""),
             "dnf_mirror": environ.get("DNF_MIRROR", ""),
             "registry_mirror": environ.get("REGISTRY_MIRROR", ""),
-            "certificates": environ.get("SSL_CERT_FILE") or _if_there(HOST_CERTIFICATES),
-            "netrc": environ.get("NETRC") or _if_there(str(Path.home() / ".netrc")),
+            "certificates": environ.get("SSL_CERT_FILE") or _existing(HOST_CERTIFICATES),
+            "netrc": environ.get("NETRC") or _existing(str(Path.home() / ".netrc")),
         }
         values = {name: given.get(name) or default for name, default in defaults.items()}
         problems = [
@@ -55,7 +55,7 @@ class Mirrors:
         return cls(**values, proxies=proxies)
 
     def image(self, reference: str) -> str:
-        """A reference through the mirror: `HOST=MIRROR` replaces a host, `MIRROR` is put before."""
+        """Rewrite a reference: `HOST=MIRROR` replaces the host, `MIRROR` is prepended."""
         host, separator, mirror = self.registry_mirror.rstrip("/").partition("=")
         if separator:
             return (
@@ -65,7 +65,7 @@ class Mirrors:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The variables by which pip, uv and the scripts know the place."""
+        """The variables that pip, uv and the scripts read."""
         offline = "1" if self.wheels else ""
         settings = {
             "PIP_INDEX_URL": self.pip_index,
@@ -83,17 +83,17 @@ class Mirrors:
         return {name: value for name, value in settings.items() if value}
 
     def secrets(self, directory: Path) -> list[str]:
-        """Write the secrets' files; returns them as bake's `secret` entries."""
+        """Write the files of the secrets, and return bake's `secret` entries."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.settings.items()]
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "mirrors"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.fchmod(descriptor, 0o600)  # of a file that was there before, too
+        os.fchmod(descriptor, 0o600)  # for a file that exists already
         with os.fdopen(descriptor, "w") as file:
             file.writelines(lines)
         files = {"mirrors": str(path), "ca": self.certificates, "netrc": self.netrc}
         return [f"id={name},src={path}" for name, path in files.items() if path]
 
 
-def _if_there(path: str) -> str:
+def _existing(path: str) -> str:
     return path if Path(path).is_file() else ""

@@ -1,4 +1,4 @@
-"""Run BuildKit: a bake file in, progress on the way, digests out, and a failure one can act on."""
+"""Run BuildKit on a bake file: show its progress, return digests, explain a failure."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from common.errors import EX_SOFTWARE, Finding, UserError
 from common.process import end
 from images.build.progress import Progress, Step
 
-# What a failed build's words mean to the one who has to mend it.
+# Pattern in the output of a failed build → what to do about it.
 REMEDIES = {
     r"no space left on device": "the disk is full: docker builder prune frees the build cache",
     r"Hash mismatch|DO NOT MATCH THE HASHES": (
-        "the index has another file than the lock: invoke lock --check, and do not trust an index "
-        "that changes packages"
+        "the file of the index differs from the lock: run invoke lock --check, and do not trust an "
+        "index that changes packages"
     ),
     r"CERTIFICATE_VERIFY_FAILED|unknown authority|UnknownIssuer|invalid peer certificate": (
         "--certificates FILE names your CA bundle"
     ),
     r"exec format error": (
-        "this stage runs on the image's own architecture: build there (--builder), or register an "
-        "emulator"
+        "this stage runs on the image's architecture: build on such a machine (--builder), or "
+        "register an emulator"
     ),
     r"dns error|name resolution|Could not connect|Connection refused|error sending request": (
         "an index or mirror does not answer: --pip-index, --apt-mirror, --dnf-mirror"
     ),
     r"(unexpected|unsupported) media type|manifest invalid": (
-        "this registry does not take zstd layers: --compression gzip"
+        "this registry does not accept zstd layers: --compression gzip"
     ),
 }
-PATIENCE = 10  # seconds for buildx to tell its builder
-TELLING = re.compile(
-    r"error|\u00d7|\u2570\u2500\u25b6|mismatch|sha256:|no such|not found|denied|is no |lacks",
+GRACE = 10  # seconds for buildx to stop its builder
+SIGNIFICANT = re.compile(
+    r"error|\u00d7|\u2570\u2500\u25b6|mismatch|sha256:|no such|not found|denied|is not |lacks",
     re.IGNORECASE,
 )
 
@@ -52,7 +52,7 @@ def bake(
     builder: str | None = None,
     no_cache: bool = False,
 ) -> dict[str, Any]:
-    """Build all targets in one graph; returns buildx's metadata, target → facts.
+    """Build all targets in one graph, and return buildx's metadata by target.
 
     Raises UserError: 69 when no engine answers, 70 when a step failed.
     """
@@ -90,15 +90,15 @@ def _run(command: Sequence[str], progress: Progress) -> None:
 
 @contextmanager
 def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that ends, with what it started, when the block fails or is interrupted."""
+    """Start a process; end it and its children when the block fails or is interrupted."""
     process = None
     try:
-        with _undisturbed():
+        with _signals_held():
             process = _start(command)
         yield process
     except BaseException:
         if process:
-            end(process, PATIENCE)
+            end(process, GRACE)
         raise
     finally:
         if process:
@@ -123,11 +123,11 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: in the middle of a start nobody knows yet what to end."""
-    came: list[int] = []
+def _signals_held() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM: until a process has started, there is nothing to end."""
+    pending: list[int] = []
     before = {
-        one: signal.signal(one, lambda number, _: came.append(number))
+        one: signal.signal(one, lambda number, _: pending.append(number))
         for one in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -135,20 +135,20 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    for number in came:
+    for number in pending:
         signal.raise_signal(number)
 
 
 def failure(progress: Progress) -> UserError:
-    """What went wrong, in the words of the step that failed."""
-    words = " ".join(line for line in progress.words if line.startswith("ERROR")) or " ".join(
-        progress.words
+    """The error of a failed build, with the output of the steps that failed."""
+    words = " ".join(line for line in progress.messages if line.startswith("ERROR")) or " ".join(
+        progress.messages
     )
     if docker.NO_ENGINE.search(words):
         return docker.no_engine(words)
     steps = progress.failed() or ([] if words else progress.cancelled())
     problems = [_problem(step) for step in steps] or [
-        Finding("docker buildx bake", words or "failed without a word", _remedy(words))
+        Finding("docker buildx bake", words or "failed without output", _remedy(words))
     ]
     return UserError(problems, EX_SOFTWARE)
 
@@ -161,6 +161,7 @@ def _remedy(words: str) -> str:
 
 
 def _problem(step: Step) -> Finding:
-    telling = [line for line in step.log if TELLING.search(line) and not line.startswith("WARNING")]
-    words = " | ".join(line.strip() for line in (telling or step.log)[-8:]) or step.error
+    log = [line for line in step.log if not line.startswith("WARNING")]
+    lines = list(filter(SIGNIFICANT.search, log)) or step.log
+    words = " | ".join(line.strip() for line in lines[-8:]) or step.error
     return Finding(step.stage or step.title, words, _remedy(f"{step.error} {' '.join(step.log)}"))

@@ -1,4 +1,4 @@
-"""Where CANN comes from: find it, identify it, or say why not and what else there is."""
+"""Find the base of an image, where CANN comes from, and identify its content."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ OTHER_WAYS = (
 
 @dataclass(frozen=True)
 class FoundBase:
-    """A base and what identifies its content: a digest, or the sum of everything it is made of."""
+    """A base and the identity of its content: a digest, or the checksums of its parts."""
 
     base: Base
     identity: str
-    pinned: str = ""  # the reference with its digest, when it came from a registry
-    digest: str = ""  # of the image, where it is one
+    pinned: str = ""  # the reference with its digest, for an image of a registry
+    digest: str = ""  # of an image
 
 
-def find(
+def find_base(
     matrix: Matrix,
     variant: Variant,
     mirrors: Mirrors,
@@ -44,18 +44,19 @@ def find(
     arches: Iterable[Arch],
     builder: str | None,
     say: Say,
-    known: Mapping[str, str] | None = None,
+    bundled: Mapping[str, str] | None = None,
 ) -> FoundBase:
-    """`known` are the images of a bundle, in place of what an engine or a registry has.
+    """Find the base that the options name. `bundled` images take the place of engine and registry.
 
     Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
-    image that nobody has."""
+    image that cannot be found.
+    """
     if variant.cpu_vllm:
         if packages or share_cann or image == STAND_IN:
             raise user_error(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
             )
-        return _debian(matrix, mirrors, image, builder, say, known)
+        return _debian(matrix, mirrors, image, builder, say, bundled)
     os_image = mirrors.image(matrix.images.os[variant.os.name])
     if image == STAND_IN:
         if packages:
@@ -63,21 +64,20 @@ def find(
                 "--base stand-in", "and --cann-packages exclude each other", "choose one"
             )
         if share_cann:
-            raise user_error(
-                "--share-cann", "is for a CANN image", "a stand-in shares its layers already"
-            )
-        stand_in_environment(matrix, variant)  # refuses a release that there is none for
+            fix = "leave it out: layers of a stand-in are shared anyway"
+            raise user_error("--share-cann", "applies to a CANN image", fix)
+        stand_in_environment(matrix, variant)  # rejects a release without one
         return FoundBase(
             Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
         )
     if packages:
         installers = check_installers(packages, variant, arches, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
-        found = identify(image, builder, known) if image else Identity("")
+        found = identify(image, builder, bundled) if image else Identity("")
         identity = f"{installers.identity} on {found.identity or 'debian'}"
         return FoundBase(base, identity, found.pinned, found.identity)
     reference = image or mirrors.image(matrix.cann_image(variant))
-    found = identify(reference, builder, known)
+    found = identify(reference, builder, bundled)
     return FoundBase(
         Base("image", image=reference, os_image=os_image),
         *(found.identity, found.pinned, found.identity),
@@ -90,19 +90,19 @@ def _debian(
     image: str | None,
     builder: str | None,
     say: Say,
-    known: Mapping[str, str] | None,
+    bundled: Mapping[str, str] | None,
 ) -> FoundBase:
-    """The distribution of platform cpu: an image of it, or the same packages without a registry."""
+    """The distribution of platform cpu: an image, or without a registry its packages."""
     packages = FoundBase(Base(DEBIAN), f"packages of Debian {matrix.cpu.debian.suite}")
     reference = image or mirrors.image(matrix.cpu.image)
-    if image == DEBIAN or (known is not None and reference not in known):
+    if image == DEBIAN or (bundled is not None and reference not in bundled):
         return packages
     try:
-        found = identify(reference, builder, known)
+        found = identify(reference, builder, bundled)
     except UserError as error:
         if image or error.exit_code != EX_UNAVAILABLE:
             raise
-        say(f"{reference} cannot be had: made from Debian's packages instead")
+        say(f"{reference} cannot be pulled: using Debian packages instead")
         return packages
     return FoundBase(
         Base("image", image=reference), *(found.identity, found.pinned, found.identity)
@@ -119,13 +119,13 @@ class Identity:
 
 
 def identify(
-    reference: str, builder: str | None, known: Mapping[str, str] | None = None
+    reference: str, builder: str | None, bundled: Mapping[str, str] | None = None
 ) -> Identity:
-    """The digest of an image that the engine has, or else its registry. Raises UserError (69)."""
-    if known is not None:
-        if reference not in known:
+    """The digest of an image in the engine, else in its registry. Raises UserError (69)."""
+    if bundled is not None:
+        if reference not in bundled:
             raise user_error(reference, "is not in the bundle", "fetch it with --base", EX_DATAERR)
-        return Identity(known[reference])
+        return Identity(bundled[reference])
     if builder is None and (local := docker.image_id(reference)):
         return Identity(local)
     remote = docker.run(
@@ -150,15 +150,15 @@ class Installers:
 def check_installers(
     directory: Path, variant: Variant, arches: Iterable[Arch], say: Say
 ) -> Installers:
-    """The installers of a directory, each held to its line in SHA256SUMS.
+    """Find the installers in a directory and check each against SHA256SUMS.
 
-    The files are named as Huawei names them: `…toolkit…`, `…kernels…` or `…ops…` for the platform,
-    `…nnal…`, with `linux-{machine}` where a directory has them for several. In the answer's names
-    `$(uname -m)` stands for the machine. Raises UserError (64, 65).
+    Their names are Huawei's: `…toolkit…`, `…kernels…` or `…ops…` for the platform, `…nnal…`, with
+    `linux-{machine}` in a directory for several machines. The names returned have `$(uname -m)` in
+    its place. Raises UserError (64, 65).
     """
     if not directory.is_dir():
         raise user_error("--cann-packages", f"no such directory: {directory}")
-    sums = _sums(directory)
+    sums = _read_sums(directory)
     tag = variant.platform.cann_tag
     patterns = {
         "toolkit": r"toolkit",
@@ -168,12 +168,12 @@ def check_installers(
     problems, names, files = [], {}, []
     for part, pattern in patterns.items():
         for arch in arches:
-            matching = [name for name in sorted(sums) if _fits(name, pattern, arch)]
+            matching = [name for name in sorted(sums) if _matches(name, pattern, arch)]
             if len(matching) == 1:
                 files += matching
                 names[part] = matching[0].replace(f"linux-{arch.machine}", "linux-$(uname -m)")
                 continue
-            found = f"{len(matching)} match: {', '.join(matching)}" if matching else "none matches"
+            found = f"{len(matching)} match: {', '.join(matching)}" if matching else "no match"
             problems.append(
                 Finding(
                     f"{directory}: {part} for {variant.platform.name} on {arch.machine}",
@@ -189,19 +189,19 @@ def check_installers(
     return Installers(names, " ".join(f"{name}@sha256:{sums[name]}" for name in files))
 
 
-def _fits(name: str, pattern: str, arch: Arch) -> bool:
+def _matches(name: str, pattern: str, arch: Arch) -> bool:
     machine = re.search(r"linux[-_](aarch64|x86_64)", name)
     if machine and machine[1] != arch.machine:
         return False
     return name.endswith(".run") and re.search(pattern, name, re.IGNORECASE) is not None
 
 
-def _sums(directory: Path) -> dict[str, str]:
+def _read_sums(directory: Path) -> dict[str, str]:
     """File name → sha256, from SHA256SUMS. Raises UserError (65)."""
     path = directory / SUMS
     try:
         lines = path.read_text().splitlines()
-        return dict(_sum_line(line) for line in lines if line.strip())
+        return dict(_parse_sum(line) for line in lines if line.strip())
     except FileNotFoundError:
         fix = f"in {directory}: sha256sum *.run > {SUMS}, from a copy you trust"
         raise user_error(str(path), "is missing", fix, EX_DATAERR) from None
@@ -211,7 +211,7 @@ def _sums(directory: Path) -> dict[str, str]:
         ) from None
 
 
-def _sum_line(line: str) -> tuple[str, str]:
+def _parse_sum(line: str) -> tuple[str, str]:
     match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line.strip())
     if not match:
         raise ValueError(f"not a checksum: {line!r}")

@@ -139,13 +139,13 @@ def _bake(
 
 
 def _base_digest(target: BuildTarget) -> str:
-    """That of the base's image; of a base that is made here, of everything that it is made from."""
+    """The digest of the base's image; for a base that is made here, of all of its inputs."""
     made_from = hashlib.sha256(target.dockerfile.fingerprints["base"].encode()).hexdigest()
     return target.found.digest or f"sha256:{made_from}"
 
 
 def planned(targets: list[BuildTarget]) -> list[Planned]:
-    """What `build` would do, from what was built here before; builds and changes nothing."""
+    """Compare the targets with what was built here before; build nothing."""
     before = records.built_before(targets[0].options)
     done = _up_to_date(targets)
     result = []

@@ -1,10 +1,10 @@
-"""A bundle: what a build needs from the network, in a directory. Read, verified, built with.
+"""A bundle: a directory with everything that a build needs from the network.
 
-bundle.json   format, what it was made for, and every file with its size and sha256
-wheels/       packages and source distributions as the locks hash them
-roots/        root file systems of Debian packages, each with the fingerprint of its recipe
+bundle.json   format, target images, and the size and sha256 of every file
+wheels/       packages and source distributions with the hashes of the locks
+roots/        root file systems of Debian packages, each with a fingerprint of its recipe
 images/       OCI layout of the stages that need a registry or a package manager
-sources/      what is compiled, one archive a repository
+sources/      sources to compile, one archive for each repository
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from images.mirrors import Mirrors
 INDEX = "bundle.json"
 FORMAT = 1
 WHEELS, ROOTS, IMAGES, SOURCES = "wheels", "roots", "images", "sources"
-MOUNT = "/bundle"  # where the stages find the wheels
+MOUNT = "/bundle"  # of the wheels, in the stages
 SECRET = "--mount=type=secret,id=mirrors"  # of every step that asks an index
-REMEDY = "invoke fetch DIR again, with the options of the build"
+REMEDY = "run invoke fetch DIR again, with the options of the build"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Image:
-    """What the bundle was made for: one image's inputs and pins."""
+    """One image that the bundle was made for: its inputs and pins."""
 
     inputs: str
     stages: Mapping[str, str]
@@ -86,7 +86,7 @@ class Bundle:
         write_atomically(self.directory / INDEX, text)
 
     def verify(self) -> list[Finding]:
-        """Every file that is missing, cut off or another than the index says."""
+        """Report every file that is missing or differs from the index."""
         with ThreadPoolExecutor() as pool:
             found = pool.map(self._problem, *zip(*self.files.items(), strict=True))
         return [problem for problem in found if problem]
@@ -107,7 +107,7 @@ class Bundle:
 
     @property
     def mirrors(self) -> Mirrors:
-        """The bundle in place of every index; images have the names that they were fetched by."""
+        """The bundle in place of every index; images keep the names they were fetched under."""
         return Mirrors(wheels=MOUNT, registry_mirror=self.registry_mirror)
 
     @property
@@ -115,15 +115,15 @@ class Bundle:
         return self.directory / ROOTS
 
     def dockerfile(self, text: str) -> str:
-        """The Dockerfile with no network in any step, and the wheels where one asks an index.
+        """Deny the network to every step, and mount the wheels where a step asks an index.
 
-        Bake's own `network` is read by newer releases of buildx alone; older ones pass over it.
+        Older releases of buildx ignore bake's own `network`.
         """
         closed = re.sub(r"^RUN ", "RUN --network=none ", text, flags=re.MULTILINE)
         return closed.replace(SECRET, f"{SECRET} --mount=type=bind,from={WHEELS},target={MOUNT}")
 
     def target(self, made: Mapping[str, Any], name: str, work: Path) -> dict[str, Any]:
-        """A bake target that takes from the bundle what it would take from a network."""
+        """Point a bake target to the bundle for what it would take from the network."""
         places = dict(made["contexts"])
         places[WHEELS] = str(self.directory / WHEELS)
         layout = self.directory / IMAGES
@@ -146,7 +146,7 @@ class Bundle:
 
 
 def read(directory: Path) -> Bundle:
-    """Raises UserError (65) when the directory is no bundle, or one of another format."""
+    """Read a bundle. Raises UserError (65) when the directory is not one of this format."""
     path = directory / INDEX
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -156,8 +156,8 @@ def read(directory: Path) -> Bundle:
         if found != FORMAT:
             raise user_error(
                 str(path),
-                f"is of format {found}, this project reads {FORMAT}",
-                "fetch it with the same state of the project",
+                f"has format {found}; this version reads {FORMAT}",
+                "fetch it with the same version of the project",
                 EX_DATAERR,
             )
         unknown = raw.keys() - {one.name for one in fields(Bundle)}
@@ -166,7 +166,7 @@ def read(directory: Path) -> Bundle:
         return _bundle(directory.resolve(), raw)
     except FileNotFoundError:
         raise user_error(
-            str(directory), f"is no bundle: it has no {INDEX}", "invoke fetch DIR makes one",
+            str(directory), f"is not a bundle: it has no {INDEX}", "make one with invoke fetch DIR",
             EX_DATAERR,
         ) from None  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -177,7 +177,7 @@ def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
     files = {name: File(int(one["size"]), str(one["sha256"])) for name, one in raw["files"].items()}
     outside = [n for n in files if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
     if outside:
-        raise ValueError(f"names files outside of the bundle: {', '.join(outside)}")
+        raise ValueError(f"names files outside the bundle: {', '.join(outside)}")
     slices = {
         path: {n: Package(str(p["version"]), tuple(p["files"])) for n, p in packages.items()}
         for path, packages in raw["slices"].items()
@@ -191,7 +191,7 @@ def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
     ]
     lost += [name for name in raw["sources"] if f"{SOURCES}/{name}.tar" not in files]
     if lost:
-        raise ValueError(f"has no size and sha256 of {', '.join(lost)}")
+        raise ValueError(f"lacks the size and sha256 of {', '.join(lost)}")
     images = {name: Image(**one) for name, one in raw["images"].items()}
     plain = {name: dict(raw[name]) for name in ("bases", "roots", "sources")}
     stages = {name: dict(one) for name, one in raw["stages"].items()}
@@ -199,8 +199,8 @@ def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
     return Bundle(directory, **made)
 
 
-def opened(directory: Path, excluded: Mapping[str, object]) -> Bundle:
-    """The bundle of `build --offline`. Raises UserError: 64 with options that ask a network."""
+def open_bundle(directory: Path, excluded: Mapping[str, object]) -> Bundle:
+    """Read a bundle to build with. Raises UserError (64) for options that need a network."""
     given = [f"--{name.replace('_', '-')}" for name, value in excluded.items() if value]
     if given:
         raise UserError(

@@ -1,8 +1,8 @@
-"""The manifests and configurations of an image in the engine, which no command of it shows.
+"""The manifests and configurations of an image in the engine, which none of its commands show.
 
-It sends them to a registry, after the blobs that the registry lacks. So it is asked to push to one
-on loopback that says it has every layer, keeps what comes, and refuses the last manifest: no layer
-is read, and the engine does not take the image for pushed.
+The engine sends them to a registry when it pushes. So it pushes to a registry on loopback that
+claims to have every layer, records the manifests, and rejects the last one: no layer is read, and
+the engine does not record a push.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from common import docker
 from images.registry.oci import Manifest
 
 NAME, TAG = "image", "asked"
-TLS = b"\x16"  # the first byte of a handshake, which the engine tries first
-HANDSHAKE = 1 << 16  # bytes, more than its first message has
+TLS = b"\x16"  # first byte of a handshake, which the engine tries first
+HANDSHAKE = 1 << 16  # bytes, more than its first message
 SECONDS = 30
-POLL = 0.02  # seconds until it notices that it is no longer needed
+POLL = 0.02  # seconds between checks for a shutdown
 
 
 def manifests(reference: str, digest: str, single: str) -> dict[str, Manifest]:
-    """Architecture → manifest; an image that is no index is of the `single` one.
+    """Architecture → manifest; an image that is not an index is of the `single` one.
 
-    Empty where the engine does not reach this machine's loopback.
+    Empty when the engine cannot reach this machine's loopback.
     """
     pushed = _push(reference).manifests
     top = pushed.get(digest)
@@ -38,7 +38,7 @@ def manifests(reference: str, digest: str, single: str) -> dict[str, Manifest]:
 
 
 def documents(reference: str) -> dict[str, bytes]:
-    """Digest → manifest, index or configuration, of all that the image is made of."""
+    """Digest → every manifest, index and configuration of the image."""
     manifests = _push(reference).manifests
     images = [one.document for one in manifests.values() if not one.is_index]
     configs = {one["config"]["digest"] for one in images}
@@ -47,7 +47,7 @@ def documents(reference: str) -> dict[str, bytes]:
 
 
 def _push(reference: str, lacks: Collection[str] = ()) -> _Registry:
-    """Have an image pushed to a registry that lacks these blobs of it."""
+    """Push an image to a registry on loopback that `lacks` these blobs."""
     with _registry(lacks) as registry:
         name = f"127.0.0.1:{registry.server_port}/{NAME}:{TAG}"
         if docker.output("tag", reference, name, timeout=SECONDS) is not None:
@@ -59,7 +59,7 @@ def _push(reference: str, lacks: Collection[str] = ()) -> _Registry:
 
 
 class _Registry(ThreadingHTTPServer):
-    request_queue_size = 128  # all layers are asked for at once
+    request_queue_size = 128  # the engine asks for all layers at once
 
     def __init__(self, lacks: Collection[str]) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
@@ -75,7 +75,9 @@ class _Answers(BaseHTTPRequestHandler):
     def handle(self) -> None:
         if self.connection.recv(1, socket.MSG_PEEK) == TLS:
             self.connection.recv(HANDSHAKE)
-            self.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # so that it tries without TLS
+            self.wfile.write(
+                b"HTTP/1.1 400 Bad Request\r\n\r\n"
+            )  # the engine then tries without TLS
         else:
             super().handle()
 

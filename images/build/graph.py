@@ -1,8 +1,8 @@
-"""The stages of a rendered Dockerfile, and a fingerprint of everything each is made from.
+"""The stages of a rendered Dockerfile, and a fingerprint of what each is made from.
 
-Equal fingerprints mean equal inputs: the stage's own text, the files it mounts or adds, the stages
-it takes from, and the base. So one tells whether an environment must be captured again, whether an
-image is up to date, and what a dry run would find built.
+A fingerprint covers the text of the stage, the files that it mounts or adds, its parent stages and
+the base. It shows whether an environment must be captured again, whether an image is up to date,
+and what a dry run would find built.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Context = Path | str  # a directory, or an address that stands for its content
 
 @dataclass(frozen=True)
 class Stage:
-    """One FROM and what follows: `text` without comments, `parents` and `files` that it takes."""
+    """One FROM with what follows: `text` without comments, its `parents`, and its `files`."""
 
     name: str
     image: str
@@ -29,7 +29,7 @@ class Stage:
 
 
 def parse(dockerfile: str) -> dict[str, Stage]:
-    """The stages by name, in order. The Dockerfile is one of our own: every stage has a name."""
+    """The stages by name, in order. Every stage of our Dockerfiles has a name."""
     stages: dict[str, Stage] = {}
     text = "\n".join(line for line in dockerfile.splitlines() if not line.startswith("#"))
     for part in re.split(r"^(?=FROM )", text, flags=re.MULTILINE)[1:]:
@@ -63,9 +63,8 @@ def fingerprints(
     """Stage → fingerprint for one target architecture.
 
     A stage on the builder's architecture that never names the target's makes the same files for
-    every target and on every builder; the builder's own files (${BUILDARCH}) count as they are.
-    `contexts` gives each named context ("" is the main one), `images` the identity of an image that
-    a stage starts from.
+    every target and on every builder. `contexts` maps the name of a context ("" is the main one) to
+    its content, `images` an image that a stage starts from to its identity.
     """
     result: dict[str, str] = {}
     for stage in stages.values():
@@ -84,7 +83,7 @@ def fingerprints(
 
 
 def used_by(stages: Mapping[str, Stage], name: str) -> list[str]:
-    """The stages that `name` is made from, itself included, in the Dockerfile's order."""
+    """The stages that `name` is made from, including itself, in the order of the Dockerfile."""
     wanted, waiting = set(), [name]
     while waiting:
         stage = waiting.pop()
@@ -102,7 +101,7 @@ def _content(context: Context, path: str) -> str:
 
 @cache
 def _tree_digest(root: Path) -> str:
-    """The content of a file or a directory; of a root file system, the stamp beside it."""
+    """A digest of a file or directory; for a root file system, the stamp beside it."""
     stamp = root.with_suffix(".sha256")
     if root.suffix == ".tar" and stamp.is_file():
         return stamp.read_text()

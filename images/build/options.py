@@ -1,4 +1,4 @@
-"""How to build: the options of a build, and the variants of the matrix that they choose."""
+"""Options of a build, and the variants of the matrix that they select."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from images.mirrors import Mirrors
 
 @dataclass(frozen=True)
 class Options:
-    """How to build; what to build is the list of variants."""
+    """How to build. What to build is a list of variants."""
 
     arches: tuple[Arch, ...]
     base: str | None = None
@@ -49,12 +49,12 @@ def native_arch(matrix: Matrix) -> Arch:
 
 
 def arches(matrix: Matrix, names: list[str]) -> tuple[Arch, ...]:
-    """The architectures named, or this machine's own. Raises UserError."""
+    """The named architectures, or this machine's. Raises UserError (64)."""
     return tuple(matrix.arch(name) for name in names) or (native_arch(matrix),)
 
 
 def sources(given: list[str]) -> dict[str, str]:
-    """`NAME=DIR|URL` options as a mapping. Raises UserError with every wrong one."""
+    """Parse `NAME=DIR|URL` options. Raises UserError (64) with every invalid one."""
     problems, result = [], {}
     for item in given:
         name, _, value = item.partition("=")
@@ -62,7 +62,7 @@ def sources(given: list[str]) -> dict[str, str]:
             problems.append(
                 Finding(
                     "--source",
-                    f"'{item}': there is no source '{name}'",
+                    f"'{item}': unknown source '{name}'",
                     did_you_mean(name, SOURCES),
                 )
             )
@@ -78,7 +78,7 @@ def sources(given: list[str]) -> dict[str, str]:
 
 
 def wheels(given: str | None) -> Path | None:
-    """`--wheels DIR`. Raises UserError when there is no such directory."""
+    """The directory of `--wheels`. Raises UserError (64) when it does not exist."""
     if given and not Path(given).is_dir():
         raise user_error("--wheels", f"no such directory: {given}")
     return Path(given).resolve() if given else None
@@ -92,9 +92,9 @@ def chosen(
     everything: bool,
     vllm: str | None = None,
 ) -> list[Variant]:
-    """The variants that the options name. Raises UserError with every name that is wrong."""
+    """The variants that the options select. Raises UserError (64) with every unknown name."""
     if vllm and platforms != [CPU]:
-        raise user_error("--vllm", "is for --platform cpu alone")
+        raise user_error("--vllm", "is for --platform cpu only")
     if everything:
         return list(matrix.variants(release))
     if not platforms:
@@ -119,7 +119,7 @@ def chosen(
 
 
 def _problems(calls: Iterable[Callable[[], object]]) -> list[Finding]:
-    """Every problem of the calls, once."""
+    """Collect the findings of the calls, without repetition."""
     problems: list[Finding] = []
     for call in calls:
         try:

@@ -1,4 +1,4 @@
-"""What BuildKit reports while it works, turned into lines to read and times to keep."""
+"""BuildKit's progress events, as lines for people and seconds for each stage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Step:
 
     @property
     def stage(self) -> str:
-        """`layer-torch` of "[image-… layer-torch 1/1] RUN …"; `export` for what follows."""
+        """`layer-torch` for "[image-… layer-torch 1/1] RUN …", `export` for the steps after it."""
         match = re.match(r"\[(?:\S+ )??(?:linux/\S+ )?(\S+?) +\d+/\d+\]", self.name)
         if match:
             return match[1]
@@ -49,22 +49,22 @@ class Step:
 
     @property
     def title(self) -> str:
-        """The name without the mounts of a RUN, which hide what it runs."""
+        """The name without the mounts of a RUN."""
         return re.sub(r" --(mount|link|from)\S*", "", self.name)
 
     @property
     def internal(self) -> bool:
-        """Whether it is BuildKit's own doing, of no interest to whom waits."""
+        """Whether BuildKit added the step itself; such steps are not shown."""
         return bool(re.match(r"\[(\S+ )?(internal\]|context )", self.name))
 
 
 class Progress:
-    """Feed it buildx's rawjson lines; it shows them and remembers every step."""
+    """Shows the events of buildx's rawjson lines, and records every step."""
 
     def __init__(self, out: TextIO = sys.stderr) -> None:
         self.out = out
         self.steps: dict[str, Step] = {}
-        self.words: list[str] = []  # what buildx said that is no event: its own errors
+        self.messages: list[str] = []  # lines that are not events: buildx's own errors
         self._partial: list[str] = []
         self._statuses: dict[str, str] = {}
         self._live = Live() if out.isatty() else None
@@ -79,7 +79,7 @@ class Progress:
             self._live.stop()
 
     def feed(self, line: str) -> None:
-        """One line of buildx: part of an event, which spans from a lone { to a lone }, or words."""
+        """Take one line: part of an event, which spans from a lone { to a lone }, or a message."""
         if self._partial or line.rstrip() == "{":
             self._partial.append(line)
             if line.rstrip() == "}":
@@ -87,7 +87,7 @@ class Progress:
                 self._partial.clear()
                 self._event(event)
         elif line.strip():
-            self.words.append(line.strip())
+            self.messages.append(line.strip())
 
     def _event(self, event: dict[str, Any]) -> None:
         for vertex in event.get("vertexes") or ():
@@ -136,7 +136,7 @@ class Progress:
                 yield step.title, (now - step.started).total_seconds(), doing
 
     def stage_seconds(self) -> dict[str, float]:
-        """Seconds spent in each stage, cached steps counting nothing."""
+        """Seconds spent in each stage, without cached steps."""
         result: dict[str, float] = {}
         for step in self.steps.values():
             result[step.stage] = result.get(step.stage, 0.0) + (
@@ -145,7 +145,7 @@ class Progress:
         return result
 
     def failed(self) -> list[Step]:
-        """The steps that failed of themselves, not because the build was cancelled around them."""
+        """The steps that failed, without those that were cancelled because of it."""
         return [one for one in self.steps.values() if one.error and CANCELLED not in one.error]
 
     def cancelled(self) -> list[Step]:

@@ -1,4 +1,4 @@
-"""What was built: its layers as the engine has them, and records that tell what is up to date."""
+"""Built images and their layers, and records that show which are up to date."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Built:
-    """One image that was built; `sizes` as far as its manifests are known."""
+    """An image that was built; `sizes` is empty when its manifests are unknown."""
 
     tag: str
     digest: str
@@ -56,8 +56,8 @@ def inspect(
     manifests: Mapping[str, Manifest],
     seconds: Mapping[str, float],
 ) -> Built:
-    """The image just built. Its layers are named and timed by the stages they come from;
-    pushed for several architectures, they are those of the first."""
+    """Describe the image just built. Its layers have the names and times of their stages; of an
+    image pushed for several architectures, they are those of the first."""
     pushed = target.options.push
     digests, sizes = _packed_layers(manifests) if pushed else _local_layers(target.tag)
     own = target.layers
@@ -70,7 +70,7 @@ def inspect(
 
 
 def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
-    """Digests (of the unpacked layers) and sizes, as the engine has them."""
+    """Digests and sizes of the unpacked layers in the engine."""
     inspected = docker.output("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
     digests: list[str] = json.loads(inspected) if inspected else []
     columns = "{{.Size}}\t{{.CreatedBy}}"
@@ -109,13 +109,13 @@ def remember(target: BuildTarget, fingerprints: Mapping[str, str], built: Built)
 
 
 def built_before(options: Options) -> set[str]:
-    """The fingerprints of all stages that were built here with this builder."""
+    """The fingerprints of all stages that this builder built here."""
     records = BUILT.glob(f"*.{options.builder or 'default'}.json")
     return {value for path in records for value in _read(path).get("stages", {}).values()}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A record as `remember` wrote it; nothing for one that is broken or of another form."""
+    """A record of `remember`; empty when it is broken or of another form."""
     try:
         record = json.loads(path.read_text())
         layers = tuple(Layer(**layer) for layer in record["layers"])
@@ -127,13 +127,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def up_to_date(target: BuildTarget, fingerprint: str) -> Built | None:
-    """What an earlier run built from the same inputs, if its tag still is what that run made.
+    """The image that an earlier run built from the same inputs, if its tag has not moved since.
 
-    The tag is looked up where it went: in the registry after a push, else in the engine.
+    The tag is looked up in the registry after a push, else in the engine.
     """
     options = target.options
     if options.builder and not options.push:
-        return None  # what another builder made has another digest once it is loaded
+        return None  # an image of another builder gets another digest when it is loaded
     record = _read(_record(target))
     if record.get("image") != fingerprint or not record.get("digest"):
         return None

@@ -1,4 +1,4 @@
-"""The Dockerfile of a variant: deterministic, from the matrix and the templates alone."""
+"""Render the Dockerfile of a variant from the matrix and the templates, deterministically."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Base:
 
     @property
     def compiles(self) -> bool:
-        """Whether CANN's compiler is there, for kernels and for Mooncake."""
+        """Whether the base has CANN's compiler, for kernels and Mooncake."""
         return self.kind != STAND_IN
 
     @property
@@ -53,7 +53,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment stage captured: ENV before and after set_env.sh, and the interpreter."""
+    """The output of the environment stage: ENV before and after set_env.sh, and the interpreter."""
 
     python: str
     base: Mapping[str, str]
@@ -61,7 +61,7 @@ class Environment:
 
     @classmethod
     def read(cls, path: Path) -> Environment:
-        """Raises UserError (65) when the file is not what the environment stage writes."""
+        """Read the file of an environment stage. Raises UserError (65) when it is not one."""
         try:
             raw = json.loads(path.read_text())
             given = cls(raw["python"], raw["base"], raw["changed"])
@@ -71,7 +71,7 @@ class Environment:
             return given
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise user_error(
-                str(path), f"is no captured environment: {error!r}", exit_code=EX_DATAERR
+                str(path), f"is not a captured environment: {error!r}", exit_code=EX_DATAERR
             ) from None
 
 
@@ -84,7 +84,7 @@ def dockerfile(
     share_cann: bool = False,
     environment: Environment | None = None,
 ) -> str:
-    """Render the Dockerfile. Raises UserError for a stand-in that cannot be made."""
+    """Render a Dockerfile. Raises UserError (64) when there is no stand-in for the release."""
     if variant.cpu_vllm:
         return _cpu_dockerfile(matrix, variant, base, tools_image, environment)
     release = variant.release
@@ -153,7 +153,7 @@ def _common(
     tools_image: str | None,
     environment: Environment | None,
 ) -> dict[str, Any]:
-    """What every Dockerfile is rendered from."""
+    """Variables of every Dockerfile."""
     return {
         "variant": variant,
         "base": base,
@@ -174,7 +174,7 @@ def printed(
     share_cann: bool,
     environment: Environment | None,
 ) -> str:
-    """The Dockerfile as `invoke render` prints it, on the published base unless one is given."""
+    """The Dockerfile that `invoke render` prints, on the published base unless one is given."""
     tools: str | None = matrix.images.tools.format(python=variant.python)
     if variant.cpu_vllm:
         packages = base == DEBIAN
@@ -213,9 +213,9 @@ def _python_layers(matrix: Matrix) -> list[str]:
 
 
 def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
-    """The image's labels: OCI's own, every pin, its layers, and what was fallen back on.
+    """The labels of an image: OCI's, every pin, its layers, and its fallbacks.
 
-    The digests that only a build knows are added there.
+    A build adds the digests that only it knows.
     """
     release = variant.release
     result = {
@@ -235,11 +235,9 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
         },
     }
     if variant.cpu_vllm and variant.cpu_vllm.torch_from == INDEX:
-        result["ascend.fallback.torch"] = "the package index's build, less what only a GPU runs"
+        result["ascend.fallback.torch"] = "the package index's build, without its GPU libraries"
     if base.kind == STAND_IN:
-        result["ascend.stand-in"] = (
-            "no CANN in this image: it imports and plans, and serves nothing"
-        )
+        result["ascend.stand-in"] = "no CANN in this image: it imports and plans, but cannot serve"
         result["ascend.fallback.vllm-ascend"] = "without kernels"
         for package in release.compiled:
             result[f"ascend.fallback.{package}"] = "left out"
@@ -249,7 +247,7 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
 
 
 def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
-    """ENV of the stand-in for a release's CANN. Raises UserError where there can be none."""
+    """ENV of the stand-in for a release's CANN. Raises UserError (64) when there is none."""
     release = variant.release
     if release.python != matrix.stand_in.python:
         raise user_error(
@@ -270,7 +268,7 @@ def _kernels_path(variant: Variant) -> str:
 
 
 def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
-    """ENV for the image: what the scripts changed; all of the base's when it is not inherited."""
+    """ENV of the image: what the scripts changed, or all of it where the base is not inherited."""
     values = {**(environment.base if all_of_it else {}), **environment.changed}
     for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
         values.setdefault(name, environment.base.get(name, ""))
@@ -280,14 +278,17 @@ def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
     broken = [name for name, value in values.items() if "\n" in value or "\r" in value]
     if broken:
         raise UserError(
-            [Finding(name, f"cannot be ENV: {values[name]!r} has a line break") for name in broken],
+            [
+                Finding(name, f"cannot be in ENV: {values[name]!r} has a line break")
+                for name in broken
+            ],
             EX_DATAERR,
         )
     return dict(sorted(values.items()))
 
 
 def _path(*parts: str) -> str:
-    """Join search paths: no entry twice, and no empty one (it would be the working directory)."""
+    """Join search paths without repeated or empty entries: empty is the working directory."""
     entries = (entry.rstrip("/") for part in parts for entry in part.split(":"))
     return ":".join(dict.fromkeys(entry for entry in entries if entry))
 
@@ -303,7 +304,7 @@ def _own_environment(variant: Variant, base: Base) -> dict[str, str]:
 
 
 def _quoted(value: str) -> str:
-    """A value for ENV or LABEL: in double quotes, where $ would be a variable."""
+    """Quote a value of ENV or LABEL; inside double quotes, $ would start a variable."""
     for character in '\\"$':
         value = value.replace(character, f"\\{character}")
     return f'"{value}"'

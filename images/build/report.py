@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, plain data for programs."""
+"""Output of build, its dry run and the matrix: text for people, data for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def built_text(built: Iterable[Built]) -> str:
 
 def _one_built(one: Built) -> str:
     lines = [
-        one.tag + ("  (up to date: nothing it is made from has changed)" if one.up_to_date else ""),
+        one.tag + ("  (up to date: no input has changed)" if one.up_to_date else ""),
         f"  {one.digest}",
     ]
     if one.layers:
@@ -113,7 +113,7 @@ RUNNERS = {"arm64": "ubuntu-24.04-arm", "amd64": "ubuntu-24.04"}
 
 
 def matrix_jobs(rows: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """A job of a GitHub workflow for each image and architecture, on a runner of that one."""
+    """A job of a GitHub workflow for each image and architecture, with its runner."""
     return [
         {
             **{name: row[name] for name in ("release", "platform", "os", "tag")},

@@ -1,4 +1,4 @@
-"""Root file systems from Debian packages, for a stand-in and where no registry is at hand."""
+"""Root file systems from Debian packages, for a stand-in, or without a registry."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
+from common.terminal import Say
 from images.matrix import Arch, Debian
 
 EPOCH = "315532800"
@@ -21,13 +21,11 @@ MERGED_USR = (
 )
 
 
-def provide(
-    debian: Debian, arch: Arch, name: str, directory: Path, say: Callable[[str], None]
-) -> Path:
-    """The tar of `debian` for `arch`, `{name}-{arch}.tar` in `directory`; made if it is not there.
+def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) -> Path:
+    """Return the root file system of `debian`, `{name}-{arch}.tar`; make it if it is missing.
 
-    A foreign architecture is only unpacked: its packages' scripts, which would need an emulator, do
-    not run, and nothing here needs what they do. Raises UserError (69) with mmdebstrap's words.
+    A foreign architecture is only unpacked: maintainer scripts would need an emulator, and nothing
+    here depends on them. Raises UserError (69) with mmdebstrap's message.
     """
     target = directory / f"{name}-{arch.name}.tar"
     stamp = target.with_suffix(".sha256")
@@ -66,7 +64,7 @@ def provide(
 
 
 def fingerprint(debian: Debian, arch: Arch) -> str:
-    """What identifies a root file system: how it is made."""
+    """Identifies a root file system by the command that makes it."""
     return hashlib.sha256("\0".join([*_command(debian, arch), debian.suite]).encode()).hexdigest()
 
 

@@ -21,7 +21,7 @@ from images.locking import cpu, lock
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.names import REPOSITORY
 
-NO_WHEELS = WORK / "no-wheels"  # where --wheels is not given: empty
+NO_WHEELS = WORK / "no-wheels"  # empty; the context of wheels without --wheels
 DEBIAN = "debian"  # --tools debian: the builder's own root file system from Debian packages
 
 
@@ -182,7 +182,7 @@ class Dockerfile:
             # The installers' sums were checked; reading gigabytes again would tell no more.
             contexts["cann-packages"] = target.found.identity
         if target.variant.cpu_vllm:
-            contexts["wheels"] = "held to the lock's hashes"
+            contexts["wheels"] = "checked against the hashes of the lock"
         images = {target.base.image: target.found.identity} if target.base.image else {}
         build_arch = native_arch(target.matrix).name
         each = [
@@ -202,11 +202,11 @@ def _sha256(text: str) -> str:
 def resolve(
     matrix: Matrix, variants: Iterable[Variant], options: Options, say: Say
 ) -> list[BuildTarget]:
-    """Find every variant's base and check its lock. Raises UserError with all problems."""
+    """Find the base of each variant and check its lock. Raises UserError with all problems."""
     targets, code = [], EX_DATAERR
     variants = list(variants)
     if options.wheels and not any(variant.cpu_vllm for variant in variants):
-        raise user_error("--wheels", "is for --platform cpu alone")
+        raise user_error("--wheels", "is for --platform cpu only")
     problems = lock.check_tools(matrix)
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)
@@ -214,7 +214,7 @@ def resolve(
         problems += cpu.check(matrix, vllm, options.arches)
     for variant in variants:
         try:
-            found = bases.find(
+            found = bases.find_base(
                 matrix,
                 variant,
                 options.mirrors,
@@ -224,7 +224,7 @@ def resolve(
                 arches=options.arches,
                 builder=options.builder,
                 say=say,
-                known=options.offline.bases if options.offline else None,
+                bundled=options.offline.bases if options.offline else None,
             )
         except UserError as error:
             if error.exit_code not in (EX_DATAERR, EX_UNAVAILABLE):

@@ -1,9 +1,9 @@
-"""The lock of a vLLM for the CPU: its packages for one architecture, a slice a layer.
+"""The lock of a vLLM for the CPU: packages for one architecture, in one slice for each layer.
 
-`locks/cpu-{vllm}/{arch}/{layer}.txt`, and beside them what was asked for. It depends on no release
-of vllm-ascend, and on one architecture alone: PyTorch's build for the CPU is on no general
-index, so it may be at hand for one and not for another. The libraries of NVIDIA that the index's
-build asks for are never locked.
+`locks/cpu-{vllm}/{arch}/{layer}.txt`, with the inputs beside them. A lock does not depend on a
+release of vllm-ascend. It is for one architecture: PyTorch's build for the CPU is not on general
+indexes, and may be available for one architecture only. NVIDIA libraries that the index's build
+requires are never locked.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from common.terminal import Say
 from images.locking import lock
 from images.locking.index import Wheels
-from images.locking.lock import LOCKS, MANYLINUX, NEVER, RECORD, end_of
+from images.locking.lock import EXCLUDED, LOCKS, MANYLINUX, RECORD, end_of
 from images.matrix import INDEX, PYTORCH, Arch, CpuVllm, Matrix
 
 OF_INDEX = (
-    "torch is the package index's build. Where that is one for CUDA, a build of the image downloads"
-    " it whole (0.9 GB for 2.9.1 on amd64) and keeps what the processor runs"
+    "torch is the package index's build. If that is for CUDA, a build of the image downloads all of"
+    " it (0.9 GB for 2.9.1 on amd64) and removes the GPU libraries"
 )
 LOCAL = (
-    "--wheels DIR or --torch-index URL has PyTorch's build for the CPU; torch_from: index in"
-    " the matrix takes the package index's own"
+    "--wheels DIR or --torch-index URL with PyTorch's build for the CPU, or torch_from: index in"
+    " the matrix for the package index's"
 )
 
 
@@ -42,7 +42,7 @@ def requirements(matrix: Matrix, vllm: CpuVllm) -> list[str]:
 
 
 def inputs(matrix: Matrix, vllm: CpuVllm) -> dict[str, Any]:
-    """What a lock is resolved from: equal inputs, equal lock."""
+    """The inputs of a resolution, as lock.json records them."""
     return {
         "python": vllm.python,
         "published": str(vllm.published),
@@ -62,9 +62,9 @@ def make(
     say: Say,
     locks: Path = LOCKS,
 ) -> list[Path]:
-    """Resolve for each architecture, and replace the slices of each all or not at all.
+    """Resolve for each architecture, and replace all of its slices or none.
 
-    Raises UserError (69) with the resolver's words, as when no torch for the CPU is found.
+    Raises UserError (69) with the resolver's message, such as for a missing torch for the CPU.
     """
     python = ("--python-version", vllm.python)
     days = [
@@ -92,11 +92,11 @@ def make(
             )
         except UserError as error:
             fix = LOCAL if vllm.torch_from == PYTORCH else "--pip-index"
-            said = [Finding(one.where, one.message, one.fix or fix) for one in error.findings]
-            raise UserError(said, EX_UNAVAILABLE) from None
+            findings = [Finding(one.where, one.message, one.fix or fix) for one in error.findings]
+            raise UserError(findings, EX_UNAVAILABLE) from None
         alone = lock.resolve(matrix.cpu.alone, "--no-deps", *target)
         pinned = [*lock.parse(text), *lock.parse(alone)]
-        pinned = [package for package in pinned if not NEVER.fullmatch(package.name)]
+        pinned = [package for package in pinned if not EXCLUDED.fullmatch(package.name)]
         with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
             made = Path(scratch) / arch.name
             lock.write(pinned, matrix.cpu.layers, made)
@@ -111,14 +111,14 @@ def make(
 def check(
     matrix: Matrix, vllm: CpuVllm, arches: Iterable[Arch], locks: Path = LOCKS
 ) -> list[Finding]:
-    """Where the matrix and the locks disagree, without a network; that there is one for each."""
+    """Compare the locks with the matrix, without a network; each architecture must have one."""
     problems = []
     for arch in arches:
         paths, remedy = _slices(matrix, vllm, arch.name, locks)
         where = f"locks/{vllm.lock}/{arch.name}"
         folder = locks / vllm.lock / arch.name
         if not (folder / RECORD).is_file():
-            problems.append(Finding(where, "there is no lock for this vLLM", remedy))
+            problems.append(Finding(where, "this vLLM has no lock", remedy))
             continue
         problems += lock.check_record(folder / RECORD, inputs(matrix, vllm), where, remedy)
         slices, unreadable = lock.read_slices(paths, remedy, locks)
@@ -140,7 +140,7 @@ def read(
 
 
 def _slices(matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path) -> tuple[dict[str, Path], str]:
-    """Layer → file, and how they are made anew."""
+    """Layer → file, and the command that makes them."""
     wheels = " --wheels DIR" if vllm.torch_from == PYTORCH else ""
     remedy = f"invoke lock --vllm {vllm.version} --arch {arch}{wheels}"
     folder = locks / vllm.lock / arch
@@ -148,7 +148,7 @@ def _slices(matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path) -> tuple[dict
 
 
 def locked(matrix: Matrix, locks: Path = LOCKS) -> Iterator[tuple[CpuVllm, Arch]]:
-    """Those that have a lock."""
+    """Every version and architecture with a lock."""
     for vllm in matrix.cpu.vllm_versions.values():
         for arch in matrix.arches.values():
             if (locks / vllm.lock / arch.name).is_dir():

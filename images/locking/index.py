@@ -1,4 +1,4 @@
-"""The package index: where wheels are found, and files downloaded against their hashes."""
+"""The package index: where to find wheels, and downloads that are checked against hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOWNLOADS = WORK / "flags"
 
 @dataclass(frozen=True)
 class Wheels:
-    """Where a torch without CUDA may be found besides the package index; both may be empty."""
+    """Where to find a torch without CUDA besides the package index; both may be empty."""
 
     find_links: tuple[str, ...] = ()
     torch_index: str = ""
@@ -29,7 +29,7 @@ class Wheels:
     def of(
         cls, environ: Mapping[str, str], find_links: str | None = None, index: str | None = None
     ) -> Wheels:
-        """From options, else from uv's and pip's own variables."""
+        """Read options, else the variables of uv and pip."""
         links = find_links or environ.get("UV_FIND_LINKS") or environ.get("PIP_FIND_LINKS", "")
         return cls(
             tuple(re.split(r"[,\s]+", links.strip())) if links.strip() else (),

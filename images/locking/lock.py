@@ -1,10 +1,9 @@
-"""The lock: each release resolved once for each architecture, and cut into one slice a layer.
+"""The lock: the packages of a release for each architecture, in one slice for each layer.
 
-A slice is a requirements file with every package pinned and hashed,
-`locks/{release}/{arch}/{layer}.txt`; `locks/{release}/sources.txt` pins the source distributions
-that wheels are built from, and `lock.json` keeps what was asked for, so that `check` can tell
-without a network whether the matrix has moved since. Two slices stand beside the releases, for
-what the build itself installs.
+A slice is a requirements file with pins and hashes, `locks/{release}/{arch}/{layer}.txt`.
+`locks/{release}/sources.txt` pins the source distributions of wheels to build, and `lock.json`
+records the inputs, so that `check` needs no network to see whether the matrix has changed. Two more
+slices, beside the releases, are for tools that the build installs.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
 
 LOCKS = ROOT / "images" / "locks"
 RECORD = "lock.json"
-SOURCES = "sources"  # the slice of source distributions that wheels are built from
+SOURCES = "sources"  # the slice of source distributions to build wheels from
 
-# triton and triton-ascend own the same directory; an NPU has no use for the nvidia libraries, which
-# torch asks for by name on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
-NEVER = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
+# triton and triton-ascend have the same directory; an NPU does not use the nvidia libraries that
+# torch requires on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
+EXCLUDED = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
 
@@ -59,7 +58,7 @@ class Pinned:
 
 
 def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
-    """What a lock is resolved from: equal inputs, equal lock."""
+    """The inputs of a resolution, as lock.json records them."""
     return {
         "python": release.python,
         "published": str(release.published),
@@ -70,7 +69,7 @@ def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
 
 
 def later(matrix: Matrix, release: Release) -> dict[str, datetime.date]:
-    """The packages that are resolved as of another day than the release's."""
+    """Packages that are resolved as of another day than the release's."""
     return {**matrix.utilities.later, **release.later}
 
 
@@ -91,7 +90,7 @@ def requirements(matrix: Matrix, release: Release) -> list[str]:
 
 
 def layer_of(layers: Mapping[str, Iterable[str]], package: str) -> str:
-    """The one layer that holds a package: the one that names it, else the one that names none."""
+    """The layer of a package: the one that names it, else the one with an empty list."""
     for layer, packages in layers.items():
         if package in packages:
             return layer
@@ -103,10 +102,7 @@ def slice_path(release: Release, arch: str, layer: str, locks: Path = LOCKS) -> 
 
 
 def parse(text: str) -> Iterator[Pinned]:
-    """The packages of a requirements file whose entries all are `name==version --hash=…`.
-
-    Raises ValueError for a line of any other form.
-    """
+    """Read requirements of the form `name==version --hash=…`. Raises ValueError for others."""
     for entry in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         if not entry.strip() or entry.startswith("#"):
             continue
@@ -133,11 +129,11 @@ def lock(
     locks: Path = LOCKS,
     find_links: Iterable[str] = (),
 ) -> Path:
-    """Resolve a release for every architecture and replace its slices, all or nothing.
+    """Resolve a release for every architecture, and replace all of its slices or none.
 
-    `torch_index` is PyTorch's CPU index, where amd64 finds a torch without CUDA; `find_links` are
+    `torch_index` is PyTorch's CPU index, which has a torch without CUDA for amd64; `find_links` are
     directories or pages of wheels that the index lacks. Raises UserError (69) with the resolver's
-    words when an index lacks something or does not answer.
+    message.
     """
     with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
         work = Path(scratch)
@@ -158,7 +154,7 @@ def lock(
 
 
 def write(pinned: list[Pinned], layers: Mapping[str, Iterable[str]], directory: Path) -> None:
-    """A slice for each layer."""
+    """Write a slice for each layer."""
     directory.mkdir(parents=True, exist_ok=True)
     for layer in layers:
         packages = [p for p in pinned if layer_of(layers, p.name) == layer]
@@ -166,7 +162,7 @@ def write(pinned: list[Pinned], layers: Mapping[str, Iterable[str]], directory: 
 
 
 def lock_tools(matrix: Matrix, say: Say, locks: Path = LOCKS) -> None:
-    """Resolve what the build itself installs: `tools.txt` and `stand-in.txt`."""
+    """Resolve the slices of build tools: `tools.txt` and `stand-in.txt`."""
     for name, debian in tool_slices(matrix).items():
         say(f"{name}: resolving")
         text = resolve(debian.requirements, "--python-version", debian.python)
@@ -179,7 +175,7 @@ def tool_slices(matrix: Matrix) -> dict[str, Debian]:
 
 
 def replace(made: Path, target: Path) -> None:
-    """Put a finished directory where the old one is, never leaving half of either."""
+    """Replace a directory with a finished one, as a whole."""
     new, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -197,7 +193,7 @@ def replace(made: Path, target: Path) -> None:
 
 
 def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned], Path]:
-    """Build vLLM's wheel for no device: (the pinned source, the wheel's directory)."""
+    """Build vLLM's wheel without a device; returns the pinned source and the wheel's directory."""
     sources = list(
         parse(resolve([f"vllm=={release.vllm}"], "--no-deps", "--python-version", release.python))
     )
@@ -223,19 +219,19 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     except subprocess.CalledProcessError:
         raise user_error(
             f"vllm {release.vllm}",
-            "no wheel could be built from the index's source distribution (its words are above)",
-            "a release that was not published as one cannot be locked",
+            "its source distribution cannot be built (the reason is above)",
+            "a release without a source distribution in the index cannot be locked",
             EX_UNAVAILABLE,
         ) from None
     return sources, work / "wheels"
 
 
 def overrides(release: Release, vllm: Iterable[str]) -> list[str]:
-    """What holds against what other packages ask for; `vllm`: the requirements of vLLM's wheel.
+    """Requirements that override those of other packages; `vllm` are those of vLLM's wheel.
 
-    Upstream installs vllm-ascend after vLLM, and what a Dockerfile names after both, so those win
-    where they cannot agree. torch-npu's own metadata names torch==…+cpu on x86_64, which the
-    package index does not have.
+    Upstream installs vllm-ascend after vLLM, and packages of its Dockerfile last, so the later one
+    wins a conflict. torch-npu's metadata requires torch==…+cpu on x86_64, which the package index
+    does not have.
     """
     own = [f"torch-npu=={release.torch_npu}", f"triton-ascend=={release.triton_ascend}"]
     theirs = {canonicalize_name(one.name): one for one in map(Requirement, vllm)}
@@ -248,10 +244,7 @@ def overrides(release: Release, vllm: Iterable[str]) -> list[str]:
 
 
 def compatible(one: SpecifierSet, other: SpecifierSet) -> bool:
-    """Whether some version is in both: an end of one of them, or one just beside it.
-
-    What bounds nothing goes with everything.
-    """
+    """Whether a version can satisfy both. Tries the bounds of each, and versions next to them."""
     ends = [part.version.removesuffix(".*") for part in (*one, *other)]
     near = [version for end in ends for version in (end, f"{end}.1", f"{end}.dev0")]
     return not (one and other) or any(
@@ -261,7 +254,7 @@ def compatible(one: SpecifierSet, other: SpecifierSet) -> bool:
 
 
 def _required(wheels: Path) -> list[str]:
-    """What vLLM's wheel requires on every machine, without its extras."""
+    """The requirements of vLLM's wheel, without those of extras."""
     (path,) = wheels.glob("vllm-*.whl")
     with zipfile.ZipFile(path) as opened:
         (metadata,) = (n for n in opened.namelist() if n.endswith(".dist-info/METADATA"))
@@ -288,7 +281,7 @@ def _resolve(
         torch += "+cpu"
         direct[direct.index(f"torch=={release.torch}")] = f"torch=={torch}"
         options += ["--index", torch_index, "--index-strategy", "unsafe-best-match"]
-        options += ["--exclude-newer-package=torch=false"]  # that index states no upload times
+        options += ["--exclude-newer-package=torch=false"]  # that index has no upload times
     text = resolve(
         direct,
         *options,
@@ -298,7 +291,7 @@ def _resolve(
         *("--prerelease", "if-necessary-or-explicit"),
         overrides=[f"torch=={torch}", *overrides(release, _required(Path(places[0])))],
     )
-    return [package for package in parse(text) if not NEVER.fullmatch(package.name)]
+    return [package for package in parse(text) if not EXCLUDED.fullmatch(package.name)]
 
 
 def end_of(day: datetime.date) -> str:
@@ -306,7 +299,7 @@ def end_of(day: datetime.date) -> str:
 
 
 def resolve(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ()) -> str:
-    """uv's resolution of `wanted`, as a requirements file with hashes."""
+    """Resolve `wanted` with uv to a requirements file with hashes."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(overrides))
         file.flush()
@@ -340,11 +333,11 @@ def read(
 
 
 def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding]:
-    """Where the matrix and the lock of a release disagree, without a network."""
+    """Compare the lock of a release with the matrix, without a network."""
     remedy = f"invoke lock --release {release.name}"
     record = locks / release.name / RECORD
     if not record.is_file():
-        return [Finding(f"locks/{release.name}", "there is no lock for this release", remedy)]
+        return [Finding(f"locks/{release.name}", "this release has no lock", remedy)]
     problems = check_record(record, inputs(matrix, release), f"locks/{release.name}", remedy)
     for arch in matrix.arches:
         slices, unreadable = _read(matrix, release, arch, locks)
@@ -357,8 +350,8 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding
             problems += [
                 Finding(
                     where,
-                    f"{name} is not among both the lock's and the release's packages to compile",
-                    f"images/releases/{release.name}.yaml: compiled names them",
+                    f"{name} must be in both the lock and the release's packages to compile",
+                    f"compiled in images/releases/{release.name}.yaml lists them",
                 )
                 for name in sorted(compiled ^ set(release.compiled))
             ]
@@ -371,14 +364,14 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding
 
 
 def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Release]:
-    """The releases that a check looks at: the one named, or all that have a lock."""
+    """The releases to check: the named one, or all with a lock."""
     if release:
         return [matrix.release(release)]
     return [one for name, one in matrix.releases.items() if (locks / name).is_dir()]
 
 
 def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Finding]:
-    """Where `tools.txt` and `stand-in.txt` lack what the matrix asks for."""
+    """Compare `tools.txt` and `stand-in.txt` with the matrix."""
     problems = []
     for name, debian in tool_slices(matrix).items():
         path = locks / f"{name}.txt"
@@ -407,7 +400,7 @@ def _read(
 def read_slices(
     paths: Mapping[str, Path], remedy: str, locks: Path
 ) -> tuple[dict[str, list[Pinned]], list[Finding]]:
-    """Layer → packages, and what is wrong with the files."""
+    """Layer → packages, and the problems of the files."""
     slices: dict[str, list[Pinned]] = {}
     problems = []
     for layer, path in paths.items():
@@ -421,7 +414,7 @@ def read_slices(
 
 
 def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: str) -> list[Finding]:
-    """Where the matrix asks for something else than the lock was resolved from."""
+    """Compare the recorded inputs of a lock with the matrix."""
     try:
         locked = dict(json.loads(record.read_text()))
     except (ValueError, TypeError, OSError) as error:
@@ -443,12 +436,12 @@ def check_slices(
     wanted_all: Iterable[str],
     slices: Mapping[str, list[Pinned]],
 ) -> list[Finding]:
-    """Each package in its own layer alone, nothing that must not be there, all that is wanted."""
+    """Check that each package is in its layer only, none is excluded, and none is missing."""
     problems = []
     owner: dict[str, str] = {}
     for layer in layers:
         for package in slices[layer]:
-            if NEVER.fullmatch(package.name):
+            if EXCLUDED.fullmatch(package.name):
                 problems.append(
                     Finding(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
                 )
@@ -456,7 +449,7 @@ def check_slices(
                 problems.append(
                     Finding(
                         f"{where}/{layer}.txt",
-                        f"{package.name} is in {owner[package.name]}.txt too",
+                        f"{package.name} is also in {owner[package.name]}.txt",
                     )
                 )
             elif layer_of(layers, package.name) != layer:

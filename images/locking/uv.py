@@ -1,4 +1,4 @@
-"""The uv of this project's environment, which resolves packages and makes environments."""
+"""Run the uv of this project's environment."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 
 
 def uv(*arguments: str, stdin: str = "") -> str:
-    """What it prints. Raises UserError (69) with its words when it fails."""
+    """Run uv and return its output. Raises UserError (69) with its message."""
     answer = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True)
     if answer.returncode:
         words = " ".join(answer.stderr.split())
         where = f"uv {' '.join(arguments[:2])}"
-        raise user_error(where, words or "failed without a word", exit_code=EX_UNAVAILABLE)
+        raise user_error(where, words or "failed without output", exit_code=EX_UNAVAILABLE)
     return answer.stdout

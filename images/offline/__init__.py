@@ -1,1 +1,1 @@
-"""Builds without a network: what they need, and the bundle that has it."""
+"""Builds without a network: what they need, and the bundle that provides it."""

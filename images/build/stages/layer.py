@@ -1,16 +1,15 @@
-"""Make the tree of one image layer, bit for bit the same each time. Runs in a stage on the builder.
+"""Make the tree of one image layer, reproducibly. Runs in a stage on the builder.
 
     layer.py install SLICE --arch arm64 --python 3.11                   the packages of a slice,
-        [--wheels DIR | --find-links DIR]                               of wheels alone or as well,
-        [--alias NAME=VERSION]                                          also known as NAME
-    layer.py wheel DIR                                                  one wheel built in a stage
-    layer.py venv PYTHON --python 3.11                                  what ties them to the base
+        [--wheels DIR | --find-links DIR]                               from DIR only, or also,
+        [--alias NAME=VERSION]                                          also found as NAME
+    layer.py wheel DIR                                                  a wheel built in a stage
+    layer.py venv PYTHON --python 3.11                                  the virtual environment
     layer.py entrypoint --python 3.11                                   the entrypoint and its data
-    layer.py tree DIR                                                   files that are there already
+    layer.py tree DIR                                                   existing files
 
-Each leaves the layer in /out. Two runs give the same bytes because every time stamp is EPOCH, the
-byte code is compiled here under a fixed hash seed and says nothing about its source's time, and
-nothing that uv notes about the run (lock, cache keys) stays.
+The layer is written to /out. Two runs give the same bytes: every time stamp is EPOCH, byte code is
+compiled with a fixed hash seed and without source times, and uv's lock and cache keys are removed.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ VENV = Path("/opt/vllm")
 HOME = Path("/opt/ascend")
 EPOCH = 315532800  # 1980-01-01
 MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
-# Without `site`, which reads the .pth files of every package; what is needed of it is named here.
+# Without `site`, which reads the .pth files of every package; the paths needed are set here.
 LAUNCHER = """\
 #!{venv}/bin/python -IS
 import os
@@ -52,7 +51,7 @@ def site_packages(python: str) -> Path:
 
 
 def install(requirements: list[str], arch: str, python: str) -> None:
-    """Install for `arch` with uv, whatever the builder's own architecture is."""
+    """Install for `arch` with uv, on any architecture."""
     cache = Path("/tmp/uv")  # beside /out, so that uv can hard-link instead of copying
     subprocess.run(
         [
@@ -67,7 +66,7 @@ def install(requirements: list[str], arch: str, python: str) -> None:
 
 
 def alias(python: str, name: str, version: str) -> None:
-    """Let a distribution be looked up by another name as well."""
+    """Add the metadata of a distribution under another name."""
     metadata = OUT / site_packages(python).relative_to("/") / f"{name}-{version}.dist-info"
     metadata.mkdir(parents=True)
     text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -81,7 +80,7 @@ def venv(interpreter: str, python: str) -> None:
     """Write the files that make /opt/vllm an environment of the base's interpreter."""
     root = OUT / VENV.relative_to("/")
     (root / "bin").mkdir(parents=True)
-    (OUT / "workspace").mkdir()  # so that WORKDIR finds it, and makes a layer without a time
+    (OUT / "workspace").mkdir()  # so that WORKDIR adds no directory with a time stamp
     for name in ("python", "python3", f"python{python}"):
         (root / "bin" / name).symlink_to(interpreter)
     (root / "pyvenv.cfg").write_text(
@@ -92,29 +91,29 @@ def venv(interpreter: str, python: str) -> None:
 
 
 def entrypoint(python: str) -> None:
-    """Put the package and its data in place, with the launcher that ENTRYPOINT names."""
+    """Copy the package and its data, and write the launcher that ENTRYPOINT runs."""
     target = OUT / HOME.relative_to("/")
     for name in ("entrypoints", "env"):
         shutil.copytree(SOURCES / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    keep_data(target)
+    cache_data(target)
     launcher = OUT / (VENV / "bin" / "entrypoint").relative_to("/")
     launcher.parent.mkdir(parents=True)
     launcher.write_text(LAUNCHER.format(venv=VENV, home=HOME, site_packages=site_packages(python)))
     launcher.chmod(0o755)
 
 
-def keep_data(home: Path) -> None:
-    """Let the entrypoint keep its YAML as JSON. It notes each file's time, so that comes first."""
+def cache_data(home: Path) -> None:
+    """Cache the entrypoint's YAML as JSON. The cache has each file's time, so set that first."""
     for file in home.glob("env/**/*.yaml"):
         os.utime(file, (EPOCH, EPOCH))
-    # The byte code of this run would name the time of the build.
+    # Byte code of this run would contain the time of the build.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": tempfile.gettempdir()}
     command = [sys.executable, "-m", "entrypoints.inputs.data"]
     subprocess.run(command, cwd=home, env=environment, check=True)
 
 
 def finish(tree: Path) -> None:
-    """Compile what has source, drop uv's notes, and set every time stamp to EPOCH."""
+    """Compile modules, remove uv's notes, and set every time stamp to EPOCH."""
     for record in tree.rglob("*.dist-info/RECORD"):
         lines = record.read_text().splitlines(keepends=True)
         record.write_text("".join(line for line in lines if "/uv_cache.json," not in line))
@@ -128,7 +127,7 @@ def finish(tree: Path) -> None:
 
 
 def compile_all(tree: Path) -> None:
-    """Compile every module, with the path it will have in the image."""
+    """Compile every module, with its path in the image."""
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of a set constant is in the byte code
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         command = [sys.executable, __file__, "compile", str(tree)]
@@ -138,7 +137,7 @@ def compile_all(tree: Path) -> None:
         compileall.compile_dir(
             str(modules),
             maxlevels=40,
-            quiet=2,  # some packages ship templates that are no Python
+            quiet=2,  # some packages ship templates that are not Python
             workers=0,
             stripdir=str(tree),
             prependdir="/",

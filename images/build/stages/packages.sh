@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the distribution's packages and leave nothing of the package manager behind:
+# Install OS packages, and remove the package manager's caches and logs:
 # packages.sh apt|dnf PACKAGE...   APT_MIRROR and DNF_MIRROR replace the host of the package sources.
 set -eu
 manager=$1

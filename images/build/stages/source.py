@@ -1,7 +1,7 @@
-"""Take files out of a pinned source distribution: `source.py PINS PATTERN OUT`.
+"""Extract files from a pinned source distribution: `source.py PINS PATTERN OUT`.
 
-PATTERN is a shell pattern for paths in the distribution. pip takes it from the index and holds it
-to its hash in PINS, a requirements file of one package. Runs in a stage that has tools.txt.
+PATTERN is a shell pattern for paths in the distribution. pip downloads it and checks the hash in
+PINS, a requirements file of one package. Runs in a stage with the packages of tools.txt.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ NO_DEVICE = Path(__file__).parent / "no_device"
 
 
 def download(pins: Path, directory: Path) -> Path:
-    """The source distribution that `pins` names, in `directory`.
+    """Download the source distribution that `pins` names into `directory`.
 
     Raises CalledProcessError when the index does not answer or the hash differs.
     """
-    # pip asks setup.py for the metadata, which must find neither a device nor a compiler.
+    # pip runs setup.py for the metadata; it must not look for a device or a compiler.
     environment = {**os.environ, "PYTHONPATH": str(NO_DEVICE)}
     subprocess.run(
         [
@@ -38,7 +38,7 @@ def download(pins: Path, directory: Path) -> Path:
 
 
 def extract(archive: Path, pattern: str, out: Path) -> list[str]:
-    """Put the files that match `pattern` into `out`; their names. Exits when none does."""
+    """Extract the files that match `pattern`, and return their names. Exits when none does."""
     out.mkdir(parents=True, exist_ok=True)
     names = []
     with tarfile.open(archive) as members:

@@ -1,8 +1,8 @@
 """Build the wheel of a pinned source distribution without a device: `wheel.py NAME PINS OUT`.
 
-uv takes the distribution from the index, holds it to its hash and builds it; what the package's
-setup.py reads (VLLM_TARGET_DEVICE, SOC_VERSION) comes from the environment. Two builds give the
-same bytes as long as tools.txt does not change. Runs on the host for the lock, and in the stages.
+uv downloads the distribution, checks its hash and builds it; setup.py reads VLLM_TARGET_DEVICE or
+SOC_VERSION from the environment. Builds give the same bytes as long as tools.txt does not change.
+Runs on the host for the lock, and in the stages.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import tempfile
 from pathlib import Path
 
 NO_DEVICE = Path(__file__).parent / "no_device"
-EPOCH = "315532800"  # 1980-01-01, the earliest time that a zip file can state
+EPOCH = "315532800"  # 1980-01-01, the earliest time in a zip file
 
 
 def build(
     name: str, pins: Path, out: Path, *, uv: str = "uv", python: str = sys.executable
 ) -> Path:
-    """Put the wheel of `name`, pinned and hashed in `pins`, into `out`.
+    """Build the wheel of `name`, pinned and hashed in `pins`, into `out`.
 
     The interpreter `python` must have the packages of tools.txt. Raises CalledProcessError when
-    the index does not answer, a hash differs or setup.py fails; uv's words are on stderr.
+    the index does not answer, a hash differs or setup.py fails; uv prints the reason on stderr.
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
@@ -38,7 +38,7 @@ def build(
             env=environment,
             check=True,
         )
-        (wheel,) = cache.rglob("*.whl")  # uv keeps what it built beside the source
+        (wheel,) = cache.rglob("*.whl")  # uv caches what it built
         out.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy2(wheel, out))
 

@@ -167,7 +167,7 @@ def test_the_step_that_failed_and_what_to_do(
     (problem,) = problems_of(baked, 70)
     assert problem.startswith(
         "layer-libraries: error: Failed to fetch `numpy` | Hash mismatch for `numpy==1.26.4` | "
-        "sha256:aaaa | sha256:bbbb (the index has another file than the lock: invoke lock --check"
+        "sha256:aaaa | sha256:bbbb (the file of the index differs from the lock: run invoke lock "
     )
 
 
@@ -181,7 +181,7 @@ def test_the_step_that_failed_and_what_to_do(
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "--certificates FILE"),
         ("invalid peer certificate: UnknownIssuer", "--certificates FILE"),
         ("x509: certificate signed by unknown authority", "--certificates FILE"),
-        ("exec /bin/sh: exec format error", "build there (--builder)"),
+        ("exec /bin/sh: exec format error", "build on such a machine (--builder)"),
         ("dns error: failed to lookup address information", "--pip-index"),
         ("Temporary failure in name resolution", "--apt-mirror"),
         ("E: Could not connect to deb.example.com:80", "--apt-mirror"),
@@ -217,7 +217,7 @@ def test_a_step_without_a_log_is_told_by_its_error(
     )
     (problem,) = problems_of(baked, 70)
     assert problem == (
-        f"export: {error} (this registry does not take zstd layers: --compression gzip)"
+        f"export: {error} (this registry does not accept zstd layers: --compression gzip)"
     )
 
 
@@ -303,4 +303,4 @@ def test_a_failure_without_a_word(
     docker: Any, problems_of: Problems, baked: Callable[..., dict[str, Any]]
 ) -> None:
     docker.answers("buildx bake *", code=1)
-    assert problems_of(baked, 70) == ["docker buildx bake: failed without a word"]
+    assert problems_of(baked, 70) == ["docker buildx bake: failed without output"]

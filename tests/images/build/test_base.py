@@ -11,7 +11,7 @@ import pytest
 
 from commands.build import build
 from images.build import base
-from images.build.base import FoundBase, Identity, check_installers, find, identify
+from images.build.base import FoundBase, Identity, check_installers, find_base, identify
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.mirrors import Mirrors
 
@@ -157,7 +157,7 @@ def test_two_toolkits_and_no_nnal(
     ) == [
         f"{directory}: toolkit for a3 on aarch64: 2 match: {A3_FILES[0]}, {second} "
         "(one .run whose name has /toolkit/)",
-        f"{directory}: nnal for a3 on aarch64: none matches (one .run whose name has /nnal/)",
+        f"{directory}: nnal for a3 on aarch64: no match (one .run whose name has /nnal/)",
     ]
 
 
@@ -168,7 +168,7 @@ def test_no_kernels_for_the_platform(
     (problem,) = problems_of(
         lambda: check_installers(directory, variant("a2"), (ARM64,), _silent), 65
     )
-    assert problem.startswith(f"{directory}: kernels for a2 on aarch64: none matches")
+    assert problem.startswith(f"{directory}: kernels for a2 on aarch64: no match")
 
 
 def test_no_directory(tmp_path: Path, variant: Variants, problems_of: Problems) -> None:
@@ -272,7 +272,7 @@ def _find(
     matrix: Matrix, variant: Variant, mirrors: Mirrors | None = None, **options: Any
 ) -> FoundBase:
     defaults: dict[str, Any] = {"image": None, "packages": None, "share_cann": False}
-    return find(
+    return find_base(
         matrix,
         variant,
         mirrors or Mirrors(),
@@ -345,7 +345,7 @@ def test_installers_on_an_image(
     ("options", "words"),
     [
         ({"packages": Path("p")}, "--base stand-in: and --cann-packages exclude each other"),
-        ({"share_cann": True}, "--share-cann: is for a CANN image"),
+        ({"share_cann": True}, "--share-cann: applies to a CANN image"),
     ],
 )
 def test_options_that_a_stand_in_excludes(

@@ -63,7 +63,7 @@ def test_the_commands_are_listed() -> None:
         (
             ("lock", "--check", "--release", "v0.18.0"),
             65,
-            ["locks/v0.18.0: there is no lock for this release (invoke lock --release v0.18.0)"],
+            ["locks/v0.18.0: this release has no lock (invoke lock --release v0.18.0)"],
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -78,8 +78,8 @@ def test_logs_come_line_by_line_without_blanks(sample: Progress) -> None:
 
 
 def test_words_are_no_events(sample: Progress) -> None:
-    assert sample.words[0] == "v0_13_0rc1-a3.Dockerfile:19"
-    assert sample.words[-1].startswith("ERROR: failed to solve: process ")
+    assert sample.messages[0] == "v0_13_0rc1-a3.Dockerfile:19"
+    assert sample.messages[-1].startswith("ERROR: failed to solve: process ")
 
 
 def test_what_is_shown_while_it_works(sample: Progress) -> None:

@@ -521,7 +521,7 @@ def test_a_file_that_is_no_captured_environment(
     path = tmp_path / "environment.json"
     path.write_text(text)
     (problem,) = problems_of(lambda: Environment.read(path), 65)
-    assert "environment.json: is no captured environment" in problem
+    assert "environment.json: is not a captured environment" in problem
 
 
 def test_the_labels_say_what_is_in_the_image(matrix: Matrix, variant: Variants) -> None:

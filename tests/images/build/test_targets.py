@@ -121,8 +121,7 @@ def test_sources_are_directories_or_addresses(tmp_path: Path) -> None:
 def test_every_wrong_source_is_told(problems_of: Problems) -> None:
     given = ["moncake=https://x.example", "mooncake=/none", "vllm-ascend", "mooncake="]
     assert problems_of(lambda: sources(given), 64) == [
-        "--source: 'moncake=https://x.example': there is no source 'moncake' "
-        "(did you mean mooncake?)",
+        "--source: 'moncake=https://x.example': unknown source 'moncake' (did you mean mooncake?)",
         "--source: 'mooncake=/none': no such directory (NAME=DIR or NAME=URL)",
         "--source: 'vllm-ascend': no such directory (NAME=DIR or NAME=URL)",
         "--source: 'mooncake=': no such directory (NAME=DIR or NAME=URL)",
@@ -208,9 +207,7 @@ def test_a_release_without_a_lock_is_refused_once(
     found = problems_of(
         lambda: resolve(matrix, chosen_ones, replace(options, base=STAND_IN), _silent), 65
     )
-    assert found == [
-        "locks/v0.18.0: there is no lock for this release (invoke lock --release v0.18.0)"
-    ]
+    assert found == ["locks/v0.18.0: this release has no lock (invoke lock --release v0.18.0)"]
 
 
 def test_wrong_installers_and_a_missing_lock_are_told_together(

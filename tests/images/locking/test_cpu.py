@@ -68,7 +68,7 @@ def test_an_engine_for_npus(matrix: Matrix, problems_of: Problems) -> None:
     (line,) = problems_of(
         lambda: options.chosen(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"), EX_USAGE
     )
-    assert line == "--vllm: is for --platform cpu alone"
+    assert line == "--vllm: is for --platform cpu only"
 
 
 def test_a_directory_of_wheels_that_is_not_there(problems_of: Problems) -> None:
@@ -104,7 +104,7 @@ def test_the_committed_locks_agree_with_the_matrix(matrix: Matrix) -> None:
 def test_no_lock(matrix: Matrix, vllm: CpuVllm, tmp_path: Path) -> None:
     (problem,) = cpu.check(matrix, vllm, [matrix.arch("arm64")], tmp_path)
     assert str(problem) == (
-        "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
+        "locks/cpu-0.32.0/arm64: this vLLM has no lock"
         " (invoke lock --vllm 0.32.0 --arch arm64 --wheels DIR)"
     )
 
@@ -202,7 +202,7 @@ def test_an_image_says_that_its_torch_is_the_indexs(matrix: Matrix) -> None:
         variant = matrix.variant(None, CPU, "", name)
         assert ("ascend.fallback.torch" in render.labels(matrix, variant, base_image)) == told
         dockerfile = render.dockerfile(matrix, variant, base_image)
-        assert ("standin.processor" in dockerfile) == told
+        assert ("standin.cpu_torch" in dockerfile) == told
 
 
 def test_no_torch_for_the_processor(
@@ -236,7 +236,9 @@ def _found(
 ) -> tuple[base.FoundBase, list[str]]:
     said: list[str] = []
     given = {"packages": None, "share_cann": False, "builder": None, **options}
-    found = base.find(matrix, variant, Mirrors(), image=image, arches=[], say=said.append, **given)  # type: ignore[arg-type]
+    found = base.find_base(  # type: ignore[arg-type]
+        matrix, variant, Mirrors(), image=image, arches=[], say=said.append, **given
+    )
     return found, said
 
 
@@ -262,7 +264,7 @@ def test_the_base_of_a_registry(
 def test_without_a_registry_the_base_is_made_of_packages(matrix: Matrix, variant: Variant) -> None:
     found, (line,) = _found(matrix, variant)
     assert found.base == render.Base(render.DEBIAN)
-    assert line == f"{matrix.cpu.image} cannot be had: made from Debian's packages instead"
+    assert line == f"{matrix.cpu.image} cannot be pulled: using Debian packages instead"
 
 
 @pytest.mark.usefixtures("no_registry")
@@ -315,7 +317,7 @@ def test_wheels_for_npus(matrix: Matrix, problems_of: Problems, tmp_path: Path) 
     own = options.Options((matrix.arch("amd64"),), base="stand-in", wheels=tmp_path)
     chosen = [matrix.variant(None, "a3", "ubuntu22.04")]
     lines = problems_of(lambda: targets.resolve(matrix, chosen, own, print), EX_USAGE)
-    assert lines == ["--wheels: is for --platform cpu alone"]
+    assert lines == ["--wheels: is for --platform cpu only"]
 
 
 def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Problems) -> None:
@@ -323,6 +325,6 @@ def test_a_lock_that_is_missing_ends_the_build(matrix: Matrix, problems_of: Prob
     chosen = [matrix.variant(None, CPU, "", "0.32.0")]
     lines = problems_of(lambda: targets.resolve(matrix, chosen, own, print), EX_DATAERR)
     assert lines == [
-        "locks/cpu-0.32.0/arm64: there is no lock for this vLLM"
+        "locks/cpu-0.32.0/arm64: this vLLM has no lock"
         " (invoke lock --vllm 0.32.0 --arch arm64 --wheels DIR)"
     ]

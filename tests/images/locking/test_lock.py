@@ -229,14 +229,14 @@ def test_a_package_in_two_slices(matrix: Matrix, copied: ReadyLock) -> None:
     numpy = next(p for p in lock.parse((folder / "libraries.txt").read_text()) if p.name == "numpy")
     _change(folder / "vllm.txt", lambda packages: [*packages, numpy])
     assert _found(matrix, copied) == [
-        "locks/v0.13.0rc1/arm64/vllm.txt: numpy is in libraries.txt too"
+        "locks/v0.13.0rc1/arm64/vllm.txt: numpy is also in libraries.txt"
     ]
 
 
 def test_a_package_twice_in_one_slice(matrix: Matrix, copied: ReadyLock) -> None:
     path = copied[1] / "v0.13.0rc1/arm64/vllm.txt"
     path.write_text(2 * path.read_text())
-    assert _found(matrix, copied) == ["locks/v0.13.0rc1/arm64/vllm.txt: vllm is in vllm.txt too"]
+    assert _found(matrix, copied) == ["locks/v0.13.0rc1/arm64/vllm.txt: vllm is also in vllm.txt"]
 
 
 def test_a_missing_hash(matrix: Matrix, copied: ReadyLock) -> None:
@@ -289,7 +289,7 @@ def test_no_lock_at_all(matrix: Matrix, copied: ReadyLock) -> None:
     release, locks = copied
     shutil.rmtree(locks / release.name)
     assert _found(matrix, copied) == [
-        "locks/v0.13.0rc1: there is no lock for this release (invoke lock --release v0.13.0rc1)"
+        "locks/v0.13.0rc1: this release has no lock (invoke lock --release v0.13.0rc1)"
     ]
 
 

@@ -263,7 +263,7 @@ def test_another_file_of_the_same_version_is_not_taken(
             return {n: [replace(r, sha256="0" * 64) for r in rs] for n, rs in found.items()}
 
     problems = problems_of(lambda: fetched(Other()), 69)
-    assert "wheel for aarch64 of torch 1 that is locked" in "\n".join(problems)
+    assert "wheel for aarch64 of torch 1 with a hash of the lock" in "\n".join(problems)
     assert "source distribution of vllm-ascend 1" in "\n".join(problems)
 
 
@@ -410,13 +410,13 @@ def test_a_broken_index_is_refused_in_plain_words(
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"format": 2}, "is of format 2, this project reads 1"),
+        ({"format": 2}, "has format 2; this version reads 1"),
         ({"more": 1}, "unknown: more"),
         (
             {"files": {"../x": {"size": 1, "sha256": ""}}, "slices": {}},
-            "outside of the bundle: ../x",
+            "outside the bundle: ../x",
         ),
-        ({"files": {}}, "no size and sha256 of a.whl, b.whl"),
+        ({"files": {}}, "lacks the size and sha256 of a.whl, b.whl"),
     ],
 )
 def test_an_index_that_cannot_be(
@@ -430,10 +430,10 @@ def test_an_index_that_cannot_be(
 
 
 def test_no_bundle_and_options_that_ask_a_network(tmp_path: Path, problems_of: Problems) -> None:
-    (problem,) = problems_of(lambda: offline.opened(tmp_path, {}), 65)
-    assert "is no bundle" in problem
+    (problem,) = problems_of(lambda: offline.open_bundle(tmp_path, {}), 65)
+    assert "is not a bundle" in problem
     given = {"pip_index": "https://i.invalid", "apt_mirror": "", "torch_index": "https://t.invalid"}
-    problems = problems_of(lambda: offline.opened(tmp_path, given), 64)
+    problems = problems_of(lambda: offline.open_bundle(tmp_path, given), 64)
     assert [p.split(" (")[0] for p in problems] == [
         "--offline: and --pip-index exclude each other",
         "--offline: and --torch-index exclude each other",
@@ -476,9 +476,9 @@ def test_what_differs_is_named(
     where = f"locks/{release.name}/arm64"
     assert told[1:] == [
         f"pin torch of {target.name}: is 9.9, the bundle was made for {release.torch}",
-        f"{where}/libraries.txt: libraries 1 in the bundle is none of the files that are locked",
+        f"{where}/libraries.txt: libraries 1 in the bundle is not a file of the lock",
         f"{where}/torch.txt: torch is 2, the bundle has 1",
-        "roots/base-arm64.tar: was made of other Debian packages",
+        "roots/base-arm64.tar: was made from other Debian packages",
     ]
 
 

@@ -394,5 +394,5 @@ def test_verdicts() -> None:
 
 def test_problems_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("images.locking.uv.UV", "/bin/false")
-    with pytest.raises(UserError, match=r"uv pip compile: failed without a word"):
+    with pytest.raises(UserError, match=r"uv pip compile: failed without output"):
         run_uv("pip", "compile", "x")

@@ -1,4 +1,4 @@
-"""On PYTHONPATH while a wheel is built without a device: setup() leaves native code out."""
+"""On PYTHONPATH while a wheel is built without a device: makes setup() skip native code."""
 
 import setuptools
 

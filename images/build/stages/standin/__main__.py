@@ -1,4 +1,4 @@
-"""Command line: make the layer, or print the ENV that goes with it."""
+"""Command line: make the layer, or print its ENV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .environment import UnknownCannVersion, cann, static_environment
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; problems become one line each and a sysexits code."""
+    """Run a command; errors are one line each, with a sysexits code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["env"]:
@@ -31,10 +31,10 @@ def _environment(words: list[str]) -> int:
 
 
 def _layer(words: list[str]) -> int:
-    parser = _parser("standin", "Write the tree of a layer that stands in for CANN.")
+    parser = _parser("standin", "Write the tree of a layer that replaces CANN.")
     parser.add_argument("--layers", type=Path, nargs="+", required=True, help="Python layers")
-    parser.add_argument("--rootfs", type=Path, required=True, help="the base that it goes on")
-    parser.add_argument("--out", type=Path, required=True, help="receives the tree")
+    parser.add_argument("--rootfs", type=Path, required=True, help="the base below the layer")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the tree")
     options = parser.parse_args(words)
     facts, arch = cann(options.cann_version), options.arch
     absent = [str(path) for path in (*options.layers, options.rootfs) if not path.is_dir()]

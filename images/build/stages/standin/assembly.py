@@ -1,4 +1,4 @@
-"""Stub libraries as assembler text, and the cross compiler that links them."""
+"""Stub libraries as assembly, linked by a cross compiler."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .stubs import Stub
 
 GLIBC = "2.28"
 DATA_BYTES = 256
-"""Room for each data symbol: more than any type information or virtual table that is linked."""
+"""Size of a data symbol: larger than any type information or virtual table that is linked."""
 
 NO_DEVICE = 100
 """cudaErrorNoDevice, and CUDA_ERROR_NO_DEVICE of the driver."""
 
-# These leave an output parameter unset, so that success would make callers read garbage.
+# These do not set their output parameter, so on success callers would read garbage.
 _FAILING = frozenset({"cuInit", "cuDeviceGetCount", "cudaGetDevice", "cudaGetDeviceCount"})
-# A null from these ends the process: vllm-ascend's kernels make a string of it when they load.
+# A null pointer from these crashes vllm-ascend's kernels, which make a string of it when they load.
 _TEXT = frozenset(
     {
         "aclGetRecentErrMsg",
@@ -48,7 +48,7 @@ _PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]*")
 
 
 class CompilerError(RuntimeError):
-    """Raised when the cross compiler refuses a stub."""
+    """Raised when the cross compiler rejects a stub."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def library(stub: Stub, arch: str) -> Library:
 
 
 def assembly(stub: Stub, arch: str) -> str:
-    """One function that returns 0 (or an empty text) for each symbol, or a piece of zeroed data.
+    """For each symbol a function that returns 0 (or an empty string), or zeroed data.
 
-    Of kind "place" is a function that returns where its caller writes; of kind "type" a type
-    information whose name is read.
+    A "place" is a function that returns memory for its caller to write to; a "type" is type
+    information with a name.
     """
     kinds = ("function", "place", "object", "type", "tls")
     blocks: dict[str, list[str]] = {kind: [] for kind in kinds}
@@ -100,7 +100,7 @@ def assembly(stub: Stub, arch: str) -> str:
 
 
 def version_script(stub: Stub) -> str:
-    """The GNU version script of a stub, empty where nothing asks for a version."""
+    """The GNU version script of a stub; empty when no symbol has a version."""
     nodes: dict[str, list[str]] = defaultdict(list)
     for version in stub.versions:
         nodes[version] = []
@@ -140,7 +140,7 @@ def _command(sources: Library, arch: str, text: Path, script: Path, output: Path
 
 
 def run_compiler(command: Sequence[str], variables: dict[str, str]) -> None:
-    """Run one command with more variables; CompilerError tells what it said."""
+    """Run a command with additional variables. Raises CompilerError with its output."""
     done = subprocess.run(
         command, env=os.environ | variables, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""What ELF files need from one another: sonames, symbols and symbol versions."""
+"""What ELF files need and define: sonames, symbols and symbol versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CXX_DATA = ("_ZTV", "_ZTI", "_ZTS", "_ZTT", "_ZGV")
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """A symbol that a file leaves undefined, not weakly."""
+    """An undefined symbol of a file that is not weak."""
 
     name: str
     kind: str = "function"
@@ -32,25 +32,25 @@ class Reference:
 
 @dataclass(frozen=True)
 class ElfFile:
-    """One dynamic ELF file: what it needs and what it offers."""
+    """A dynamic ELF file: what it needs and what it defines."""
 
     path: str
     soname: str
     needed: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
     wanted_versions: frozenset[tuple[str, str]] = frozenset()
-    """Pairs of soname and version without which the loader refuses the file."""
+    """Pairs of soname and version that the loader requires."""
     defined: frozenset[str] = frozenset()
     defined_versions: frozenset[str] = frozenset()
 
 
 def scan(root: Path, arch: str) -> list[ElfFile]:
-    """Every dynamic ELF file of the architecture under a directory, in the order of the paths."""
+    """Every dynamic ELF file of the architecture under a directory, sorted by path."""
     return list(_read_all(root, _walk(root), arch))
 
 
 def scan_base(rootfs: Path, arch: str) -> list[ElfFile]:
-    """What a root file system offers: the libraries where the loader looks, and its Python."""
+    """The libraries of a root file system in the loader's directories, and its Python."""
     triplet = f"{'aarch64' if arch == 'arm64' else 'x86_64'}-linux-gnu"
     folders = [f"{top}/{name}" for top in ("lib", "usr/lib") for name in ("", triplet)]
     folders += ["lib64", "usr/lib64", "usr/local/lib"]
@@ -73,7 +73,7 @@ def scan_base(rootfs: Path, arch: str) -> list[ElfFile]:
 
 
 def read(stream: BinaryIO, path: str, arch: str) -> ElfFile | None:
-    """One ELF file; nothing where it is of another architecture or not dynamic."""
+    """Read an ELF file; None for another architecture, or one that is not dynamic."""
     # Imported here so that the builder can render the environment without it.
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
@@ -150,7 +150,7 @@ def _defined_versions(section: Any) -> frozenset[str]:
 def _symbols(
     section: Any, versym: Any, versions: dict[int, tuple[str, str]]
 ) -> tuple[tuple[Reference, ...], frozenset[str]]:
-    """The undefined and the defined names, read in bulk: libtorch has 10^5 of them."""
+    """The undefined and the defined names, read in bulk: libtorch has 10^5."""
     table: bytes = section.data()
     strings: bytes = section.stringtable.data()
     indices: bytes = versym.data() if versym is not None else b""

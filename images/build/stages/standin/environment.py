@@ -1,8 +1,8 @@
-"""What a CANN image declares: its paths, its ENV, and what its set_env.sh scripts change.
+"""The paths and the ENV of a CANN image, and what its set_env.sh scripts change.
 
 Sources: the Dockerfiles of the CANN image repository (cann/8.3.rc2-*, cann/8.5.1-*) for the ENV,
 and the environments that users of the finished images printed (vllm-ascend issue #6271 and others)
-for the scripts. Where an image's ENV ends in an empty path entry, so does this one.
+for the scripts. Where ENV of an image ends with an empty path entry, so does this one.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class UnknownCannVersion(ValueError):
 
 @dataclass(frozen=True)
 class Cann:
-    """What differs between the versions of the CANN image."""
+    """The differences between versions of the CANN image."""
 
     version: str
-    """As the files inside the image spell it."""
+    """As spelled by the files of the image."""
     home: str
-    """The real directory of the toolkit; ``ascend-toolkit/latest`` leads to it."""
+    """The directory of the toolkit, which ``ascend-toolkit/latest`` links to."""
     python: str
     default_abi: int
-    """The C++ ABI of the ENV, and of nnal's script where no torch is installed."""
+    """The C++ ABI of ENV, and of nnal's script when torch is not installed."""
 
     @property
     def python_home(self) -> str:
-        """Where the image's interpreter was installed."""
+        """The directory of the image's interpreter."""
         return f"/usr/local/python{self.python}"
 
     @property
     def unified_home(self) -> bool:
-        """Whether the toolkit has moved out of ascend-toolkit/ (from 8.5 on)."""
+        """Whether the toolkit is outside ascend-toolkit/ (since 8.5)."""
         return not self.home.startswith(f"{ASCEND}/ascend-toolkit/")
 
     @property
@@ -85,7 +85,7 @@ _DROPPED_IN_8_5 = frozenset(
 
 
 def cann(version: str) -> Cann:
-    """The facts of one CANN version, spelled as in the image's tag."""
+    """The facts of a CANN version, which is spelled as in the tag of the image."""
     try:
         return VERSIONS[version.lower()]
     except KeyError:
@@ -94,7 +94,7 @@ def cann(version: str) -> Cann:
 
 
 def machine(arch: str) -> str:
-    """The kernel's name of an architecture: aarch64 for arm64."""
+    """The machine name of an architecture: aarch64 for arm64."""
     try:
         return MACHINES[arch]
     except KeyError:
@@ -111,7 +111,7 @@ def atb_flags(facts: Cann) -> dict[str, str]:
 
 
 def static_environment(cann_version: str, arch: str) -> dict[str, str]:
-    """The ENV in the configuration of a CANN image, complete: PATH ends in the system's own."""
+    """The complete ENV of a CANN image's configuration; PATH ends with the system's."""
     machine(arch)
     facts = cann(cann_version)
     home = facts.toolkit_home
@@ -165,7 +165,7 @@ def toolkit_script(facts: Cann, arch: str) -> str:
 
 
 def nnal_script(facts: Cann) -> str:
-    """The text of nnal/atb/set_env.sh, which takes the C++ ABI from the torch it finds."""
+    """The text of nnal/atb/set_env.sh, which asks the installed torch for the C++ ABI."""
     lines = [
         'case "${1:-}" in',
         "--cxx_abi=0 | --cxx_abi=1) standin_abi=${1#--cxx_abi=} ;;",
@@ -184,7 +184,7 @@ def nnal_script(facts: Cann) -> str:
 
 
 def compiler_script(facts: Cann) -> str:
-    """The text of the third script of 8.5, of the NPU compiler; what it changes is not known."""
+    """The text of the NPU compiler's script in 8.5; what it changes is unknown."""
     return _script("the NPU compiler", facts, [":"])
 
 

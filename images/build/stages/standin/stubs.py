@@ -1,4 +1,4 @@
-"""Which libraries the image lacks, which of them get a stub, and what each stub exports."""
+"""Find the libraries that the image lacks, and decide which get a stub and what it exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .elf import ElfFile, Reference
 
 
 class Vendor(Enum):
-    """Who would provide a library, and so where its stub belongs."""
+    """Who provides a library, which determines the directory of its stub."""
 
     TOOLKIT = "toolkit"
     ATB = "atb"
@@ -32,18 +32,18 @@ class Stub:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stubs, and what stays unresolved because the real base has to provide it."""
+    """The stubs, and what stays unresolved because the base has to provide it."""
 
     stubs: tuple[Stub, ...]
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Sonames that get no stub, with the files that need them."""
+    """Sonames without a stub, and the files that need them."""
     unmet_versions: tuple[str, ...] = ()
-    """Symbol versions that a provided library does not define."""
+    """Symbol versions that an existing library does not define."""
     unresolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Files with the symbols that neither a real library nor a stub defines for them."""
+    """Files, and their symbols that neither a library nor a stub defines."""
 
 
-# The driver comes from the host: a stub beside the toolkit's libraries would hide its absence.
+# The host provides the driver: a stub beside the toolkit's libraries would hide its absence.
 _VENDORS = (
     (Vendor.DRIVER, re.compile(r"lib(ascend_hal|dcmi|drvdsmi_host|devmmap)\.so")),
     (Vendor.ATB, re.compile(r"lib(atb\w*|asdops|asdsip|lcal|mki|tbe_adapter)\.so")),
@@ -76,7 +76,7 @@ _OPENED = re.compile(
     rb"lib(?:aclnn_[a-z_]+|aoe_tuning|asdsip|ms_tools_ext|mspti|opapi(?:_[a-z]+)?)\.so(?=\0)"
 )
 
-# Beginnings of the symbols of libraries whose names do not tell. The longest match wins.
+# Prefixes of symbols of libraries whose names do not show it. The longest match wins.
 _BEGINNINGS: Mapping[str, tuple[str, ...]] = {
     "libacl_op_compiler.so": ("aclop", "aclGenGraph", "aclSetCompileopt", "aclGetCompileopt"),
     "libacl_tdt_channel.so": ("acltdt",),
@@ -94,7 +94,7 @@ _BEGINNINGS: Mapping[str, tuple[str, ...]] = {
 
 
 def vendor(soname: str, needed_by: Iterable[str] = ()) -> Vendor | None:
-    """Whose library it is; None where it is neither Ascend's nor NVIDIA's."""
+    """The vendor of a library; None when it is neither Ascend nor NVIDIA."""
     for owner, pattern in _VENDORS:
         if pattern.fullmatch(soname):
             return owner
@@ -104,7 +104,7 @@ def vendor(soname: str, needed_by: Iterable[str] = ()) -> Vendor | None:
 
 
 def remedy(soname: str) -> str | None:
-    """How a library without a stub gets into the base; None where nothing misses it."""
+    """How to add a library without a stub to the base; None when nothing needs it."""
     if _OPTIONAL.fullmatch(soname):
         return None
     package = _PACKAGES.get(soname)
@@ -112,14 +112,14 @@ def remedy(soname: str) -> str | None:
 
 
 def opened_by_name(content: bytes) -> set[str]:
-    """The CANN libraries whose names stand as strings in one of torch_npu's files."""
+    """The CANN libraries that a file of torch_npu names as strings."""
     return {match.decode() for match in _OPENED.findall(content)}
 
 
 def plan_stubs(
     layers: Sequence[ElfFile], base: Sequence[ElfFile], opened: Iterable[str] = ()
 ) -> Plan:
-    """Decide what to generate for the files of the layers on top of a base."""
+    """Decide which stubs the files of the layers need on top of a base."""
     providers: dict[str, list[ElfFile]] = defaultdict(list)
     for file in base:
         for name in {file.soname, _file_name(file)}:
@@ -182,7 +182,7 @@ def _assign(
 
 
 def _one_each(references: set[Reference]) -> set[Reference]:
-    """Drop what another file refers to without a version or without telling that it is data."""
+    """Prefer references with a version, and those known to be data."""
     chosen: dict[tuple[str, str], Reference] = {}
     versioned = {reference.name for reference in references if reference.version}
     for reference in sorted(references, key=lambda one: (one.kind == "function", one)):
@@ -192,7 +192,7 @@ def _one_each(references: set[Reference]) -> set[Reference]:
 
 
 def _reachable(file: ElfFile, providers: Mapping[str, Sequence[ElfFile]]) -> set[str]:
-    """The sonames that loading a file brings in."""
+    """The sonames that loading a file loads."""
     reached: set[str] = set()
     waiting = list(file.needed)
     while waiting:
@@ -206,8 +206,8 @@ def _reachable(file: ElfFile, providers: Mapping[str, Sequence[ElfFile]]) -> set
 def _home(symbol: str, candidates: Sequence[str], others: Sequence[str]) -> str | None:
     """The library that most likely defines a symbol.
 
-    One of those that loading the file brings in; any other only where its name fits, for files
-    that rely on what is loaded before them.
+    One that the file loads; any other only if its name fits, for files that rely on libraries
+    loaded before them.
     """
 
     def fit(soname: str) -> int:

@@ -1,4 +1,4 @@
-"""The files of the stand-in's layer: CANN's tree, the interpreter's links, the stubs' places."""
+"""The files of the stand-in's layer: CANN's tree, links to the interpreter, paths of the stubs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ATB_FOLDERS = ("bin", "examples", "lib", "tests/atbopstest")
 
 
 def library_paths(stub: Stub, facts: Cann, arch: str) -> list[str]:
-    """Where a stub's file goes in the image; nnal's exist once for each C++ ABI."""
+    """The paths of a stub in the image; nnal has one for each C++ ABI."""
     native = f"{facts.home}/{machine(arch)}-linux"
     if stub.vendor is Vendor.ATB:
         root = f"{NNAL}/{facts.version}/atb"
@@ -55,7 +55,7 @@ def library_paths(stub: Stub, facts: Cann, arch: str) -> list[str]:
 
 
 def loader_links(stub: Stub, arch: str) -> dict[str, str]:
-    """A link where the loader looks by default, for a stub that no ENV of CANN's would find."""
+    """A link in the loader's default directory, for a stub outside CANN's search paths."""
     if stub.vendor is not Vendor.NVIDIA:
         return {}
     path = f"/usr/lib/{machine(arch)}-linux-gnu/{stub.soname}"
@@ -99,7 +99,7 @@ def cann_files(facts: Cann, arch: str) -> dict[str, str]:
 
 
 def cann_folders(facts: Cann, arch: str) -> list[str]:
-    """The directories of CANN's tree that exist even when empty."""
+    """Directories of CANN's tree, including empty ones."""
     root = f"{NNAL}/{facts.version}/atb"
     toolkit = [f"{facts.home}/{name.format(machine=machine(arch))}" for name in _TOOLKIT_FOLDERS]
     atb = [f"{root}/cxx_abi_{abi}/{name}" for abi in (0, 1) for name in _ATB_FOLDERS]
@@ -107,7 +107,7 @@ def cann_folders(facts: Cann, arch: str) -> list[str]:
 
 
 def python_links(facts: Cann, rootfs: Path) -> dict[str, str]:
-    """Links that put the base's Python where a CANN image has its own, first in PATH."""
+    """Links to the base's Python in the directory of a CANN image's, which is first in PATH."""
     minor = facts.python.rpartition(".")[0]
     folder = f"{facts.python_home}/bin"
     links = {
@@ -121,10 +121,9 @@ def python_links(facts: Cann, rootfs: Path) -> dict[str, str]:
 
 
 def base_files(rootfs: Path) -> dict[str, str]:
-    """The accounts of a base that was unpacked for another architecture.
+    """Accounts of a base that was unpacked for another architecture, without maintainer scripts.
 
-    Its packages' scripts could not run there, and without a name for the user torch does not
-    import.
+    torch does not import when the user has no name.
     """
     accounts = {}
     for name in ("passwd", "group"):
@@ -135,7 +134,7 @@ def base_files(rootfs: Path) -> dict[str, str]:
 
 
 def report(plan: Plan, facts: Cann, arch: str) -> str:
-    """What was generated and what was not, as JSON."""
+    """A JSON report of the stubs, and of what is missing."""
     content = {
         "cann": facts.version,
         "arch": arch,
@@ -160,7 +159,7 @@ def write(
     files: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a part of the tree; every path is absolute as in the image."""
+    """Write a part of the tree; paths are absolute, as in the image."""
     for folder in folders:
         inside(out, folder).mkdir(parents=True, exist_ok=True)
     for path, text in (files or {}).items():
@@ -175,5 +174,5 @@ def write(
 
 
 def inside(out: Path, path: str) -> Path:
-    """Where a path of the image lies in the tree."""
+    """The path in the tree of a path in the image."""
     return out / path.removeprefix("/")

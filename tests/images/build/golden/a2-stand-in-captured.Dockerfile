@@ -1,10 +1,10 @@
 # v0.13.0rc1 for Atlas 800 A2 (a2), ubuntu22.04, on a stand-in for CANN.
-# Rendered from images/layers; `invoke render` prints it, `invoke build` builds it.
+# Rendered from images/build/layers; `invoke render` prints it, `invoke build` builds it.
 #
-# Every Python layer is made in a stage of its own on the builder's architecture and taken with
-# COPY --link, so it depends on nothing below it: it is the same on every platform and base.
+# A stage on the builder's architecture makes each Python layer, and COPY --link adds it. A layer thus
+# depends on nothing below it, and is the same on every platform and base.
 
-# ---- tools: what the stages run on; no part of the image ----------------------------------------
+# ---- tools: runs the stages; not part of the image ----------------------------------------------
 FROM --platform=$BUILDPLATFORM scratch AS tools
 ARG BUILDARCH
 ADD tools-${BUILDARCH}.tar /
@@ -14,7 +14,7 @@ RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
-# ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
+# ---- torch, torch_npu, triton_ascend, and what they and vLLM require -----------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
@@ -39,7 +39,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
-# ---- utilities: the init and the router; nothing else is made from them -------------------------
+# ---- utilities: the init and the router ---------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
@@ -62,7 +62,7 @@ FROM scratch AS debian
 ARG TARGETARCH
 ADD --link base-${TARGETARCH}.tar /
 
-# A CANN image's shape without CANN: its paths, its set_env.sh, and libraries that only have symbols.
+# The shape of a CANN image without CANN: its paths, set_env.sh, and libraries with symbols only.
 FROM --platform=$BUILDPLATFORM tools AS stand-in
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=standin,target=/stages/standin \
@@ -115,13 +115,13 @@ ENV PATH="/usr/local/Ascend/nnal/atb/latest/atb/cxx_abi_0/bin:/usr/local/Ascend/
     LCCL_PARALLEL="0"
 
 
-# The distribution's packages that the release names.
+# OS packages of the release.
 FROM cann AS sdk
-# Left out here, where nothing is compiled and nothing served.
+# A stand-in needs none: it neither compiles nor serves.
 
 FROM sdk AS base
 
-# ---- environment: what CANN's set_env.sh scripts change, once torch is there -----------------------
+# ---- environment: what CANN's set_env.sh scripts change, next to the installed torch ---------------
 FROM --platform=$BUILDPLATFORM tools AS capture
 ARG MACHINE
 ENV PATH="/usr/local/Ascend/nnal/atb/latest/atb/cxx_abi_0/bin:/usr/local/Ascend/ascend-toolkit/latest/bin:/usr/local/Ascend/ascend-toolkit/latest/compiler/ccec_compiler/bin:/usr/local/Ascend/ascend-toolkit/latest/tools/ccec_compiler/bin:/usr/local/python3.11.13/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
@@ -158,12 +158,12 @@ RUN --mount=type=bind,from=stages,source=environment.py,target=/stages/environme
 FROM scratch AS environment
 COPY --from=capture /out/ /
 
-# /opt/vllm is an environment of the base's own interpreter.
+# /opt/vllm is a virtual environment of the base's interpreter.
 FROM --platform=$BUILDPLATFORM tools AS layer-venv
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     python3 /stages/layer.py venv /usr/local/python3.11.13/bin/python3.11 --python 3.11
 
-# ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
+# ---- vLLM without a device: vllm-ascend is its platform -------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
@@ -181,8 +181,8 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
-# ---- the release's own example proxies, from its source distribution ------------------------------
-# Its setup.py asks for a machine; the files are the same for each.
+# ---- proxy: the example proxies of the release, from its source distribution ----------------------
+# setup.py requires a SOC_VERSION; the files are the same for each.
 FROM --platform=$BUILDPLATFORM tools AS layer-proxy
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
@@ -196,7 +196,7 @@ RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     && python3 /stages/layer.py tree /tree
 
 # ---- vllm-ascend for ascend910b1 ------------------------------------------------
-# Without kernels: there is no compiler for them here.
+# Without kernels: a stand-in has no compiler for them.
 FROM --platform=$BUILDPLATFORM tools AS build-vllm-ascend
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
@@ -214,14 +214,14 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
     sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
 
-# ---- the entrypoint -------------------------------------------------------------------------------
+# ---- entrypoint -----------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=entrypoints,target=/src/entrypoints \
     --mount=type=bind,from=env,target=/src/env \
     python3 /stages/layer.py entrypoint --python 3.11
 
-# ---- the image: the base, then the layers, large and stable first ----------------------------------
+# ---- image: the base, then the layers, large and stable first --------------------------------------
 FROM base AS image
 COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
@@ -259,10 +259,10 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A2" \
       ascend.pin.mooncake="0.3.7.post2" \
       ascend.pin.vllm="0.13.0" \
       ascend.pin.vllm-ascend="0.13.0rc1" \
-      ascend.stand-in="no CANN in this image: it imports and plans, and serves nothing" \
+      ascend.stand-in="no CANN in this image: it imports and plans, but cannot serve" \
       ascend.fallback.vllm-ascend="without kernels" \
       ascend.fallback.mooncake="the package index's wheel, without ascend_direct"
 STOPSIGNAL SIGTERM
-# A large model takes long to load: in the first half hour no failure counts, and readiness is soon seen.
+# A large model takes long to load: failures count only after half an hour, readiness at once.
 HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
 ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", "/opt/vllm/bin/entrypoint"]

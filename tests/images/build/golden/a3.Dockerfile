@@ -1,10 +1,10 @@
 # v0.13.0rc1 for Atlas 800 A3 (a3), ubuntu22.04, on quay.io/ascend/cann:8.3.rc2-a3-ubuntu22.04-py3.11.
-# Rendered from images/layers; `invoke render` prints it, `invoke build` builds it.
+# Rendered from images/build/layers; `invoke render` prints it, `invoke build` builds it.
 #
-# Every Python layer is made in a stage of its own on the builder's architecture and taken with
-# COPY --link, so it depends on nothing below it: it is the same on every platform and base.
+# A stage on the builder's architecture makes each Python layer, and COPY --link adds it. A layer thus
+# depends on nothing below it, and is the same on every platform and base.
 
-# ---- tools: what the stages run on; no part of the image ----------------------------------------
+# ---- tools: runs the stages; not part of the image ----------------------------------------------
 FROM --platform=$BUILDPLATFORM docker.io/library/python:3.11-slim-bookworm AS tools
 RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
@@ -12,7 +12,7 @@ RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     sh /stages/mirrors.sh python3 -m pip install -q --no-cache-dir --break-system-packages --root-user-action=ignore --require-hashes -r /tools.txt \
     && python3 -m venv --without-pip /opt/vllm
 
-# ---- torch, torch_npu, triton_ascend, and what they and vLLM need --------------------------------
+# ---- torch, torch_npu, triton_ascend, and what they and vLLM require -----------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-torch
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
@@ -37,7 +37,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=locks,source=v0.13.0rc1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11
 
-# ---- utilities: the init and the router; nothing else is made from them -------------------------
+# ---- utilities: the init and the router ---------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-utilities
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
@@ -50,7 +50,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
 FROM quay.io/ascend/cann:8.3.rc2-a3-ubuntu22.04-py3.11 AS cann
 
 
-# The distribution's packages that the release names.
+# OS packages of the release.
 FROM cann AS sdk
 RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
@@ -75,7 +75,7 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=build-mooncake,source=/tree,target=/tree \
     python3 /stages/layer.py tree /tree
 
-# ---- environment: what CANN's set_env.sh scripts change, once torch is there -----------------------
+# ---- environment: what CANN's set_env.sh scripts change, next to the installed torch ---------------
 FROM cann AS capture
 ARG MACHINE
 RUN --mount=type=bind,from=stages,source=environment.py,target=/stages/environment.py \
@@ -86,19 +86,19 @@ RUN --mount=type=bind,from=stages,source=environment.py,target=/stages/environme
 FROM scratch AS environment
 COPY --from=capture /out/ /
 
-# /opt/vllm is an environment of the base's own interpreter.
+# /opt/vllm is a virtual environment of the base's interpreter.
 FROM --platform=$BUILDPLATFORM tools AS layer-venv
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     python3 /stages/layer.py venv /usr/bin/python3.11 --python 3.11
 
-# ---- what the Python packages compile against ------------------------------------------------------
+# ---- what Python packages compile against --------------------------------------------------------
 FROM sdk AS python
 COPY --link --from=layer-venv /out/ /
 COPY --link --from=layer-torch /out/ /
 COPY --link --from=layer-libraries /out/ /
 COPY --link --from=layer-dependencies /out/ /
 
-# ---- vLLM, built for no device: its platform is vllm-ascend --------------------------------------
+# ---- vLLM without a device: vllm-ascend is its platform -------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS wheel-vllm
 RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
@@ -116,8 +116,8 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --wheels /wheels
 
-# ---- the release's own example proxies, from its source distribution ------------------------------
-# Its setup.py asks for a machine; the files are the same for each.
+# ---- proxy: the example proxies of the release, from its source distribution ----------------------
+# setup.py requires a SOC_VERSION; the files are the same for each.
 FROM --platform=$BUILDPLATFORM tools AS layer-proxy
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
@@ -145,14 +145,14 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=build-vllm-ascend,source=/wheels,target=/wheels \
     sh /stages/mirrors.sh python3 /stages/layer.py wheel /wheels --arch ${TARGETARCH} --python 3.11
 
-# ---- the entrypoint -------------------------------------------------------------------------------
+# ---- entrypoint -----------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=entrypoints,target=/src/entrypoints \
     --mount=type=bind,from=env,target=/src/env \
     python3 /stages/layer.py entrypoint --python 3.11
 
-# ---- the image: the base, then the layers, large and stable first ----------------------------------
+# ---- image: the base, then the layers, large and stable first --------------------------------------
 FROM base AS image
 COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
@@ -165,7 +165,7 @@ COPY --link --from=layer-vllm /out/ /
 COPY --link --from=layer-proxy /out/ /
 COPY --link --from=layer-vllm-ascend /out/ /
 COPY --link --from=layer-entrypoint /out/ /
-# Here `invoke build` bakes ENV as captured in the environment stage.
+# `invoke build` adds the ENV that the environment stage captured here.
 ENV ASCEND_PLATFORM="a3" \
     SOC_VERSION="ascend910_9391" \
     VIRTUAL_ENV="/opt/vllm" \
@@ -187,6 +187,6 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.pin.vllm="0.13.0" \
       ascend.pin.vllm-ascend="0.13.0rc1"
 STOPSIGNAL SIGTERM
-# A large model takes long to load: in the first half hour no failure counts, and readiness is soon seen.
+# A large model takes long to load: failures count only after half an hour, readiness at once.
 HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
 ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", "/opt/vllm/bin/entrypoint"]

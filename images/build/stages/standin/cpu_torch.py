@@ -1,9 +1,9 @@
-"""Of an installed torch, what the processor runs: `python3 -m standin.processor LAYER --arch ARCH`.
+"""Remove the GPU libraries of an installed torch: `python3 -m standin.cpu_torch LAYER --arch ARCH`.
 
-PyTorch has what only a GPU runs in libraries of their own. In a build for CUDA they are two thirds
-of it, and need libraries of NVIDIA that are larger than torch. Here they go, and where another
-library still needs one by name it gets a stub: torch then finds no GPU, as on any machine without
-one, and computes as before. A build that has no such libraries stays as it is.
+Separate libraries of PyTorch hold the code for GPUs. In a build for CUDA they are two thirds of its
+size, and need NVIDIA libraries that are larger than torch. This removes them, and adds a stub where
+another library needs one by name. torch then finds no GPU, as on any machine without one, and
+computes as before. A build without such libraries is not changed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .elf import ElfFile, Reference, scan
 from .stubs import Stub, Vendor, plan_stubs, vendor
 
 GPU = re.compile(r"libtorch_(cuda|cuda_linalg|nvshmem)\.so")
-# What nothing here defines is the base's (Python, libstdc++, libc), unless it is called like this.
+# The base defines the remaining symbols (Python, libstdc++, libc), except those that match.
 NVIDIA = re.compile(r"_*(cu|nccl|nv)[A-Za-z]")
 EPOCH = 315532800  # layer.py's
-# Its caller writes to what it refers to, when libtorch_python.so is loaded.
+# libtorch_python.so writes to what this returns when it is loaded.
 _PLACES = frozenset({"_ZN4c10d15get_gil_checkerEv"})
 
 
 def plan(files: Sequence[ElfFile]) -> list[Stub]:
-    """The stubs that the files of a torch need once those of the GPU are gone."""
+    """The stubs that the files of a torch need without the GPU libraries."""
     gone = [file for file in files if GPU.fullmatch(file.soname)]
     kept = [file for file in files if file not in gone]
     needed = {soname for file in kept for soname in file.needed}
@@ -44,7 +44,7 @@ def plan(files: Sequence[ElfFile]) -> list[Stub]:
         if reference.name in offered
     }
     own = [file.soname for file in gone if file.soname in needed]
-    # All in the first: whatever loads one of them loads it.
+    # The first has all symbols: whatever loads one of the stubs loads it.
     stubs = [
         Stub(name, Vendor.NVIDIA, tuple(sorted(wanted.values())) if name == own[0] else ())
         for name in own
@@ -63,8 +63,8 @@ def _kind(reference: Reference) -> str:
     return "type" if reference.name.startswith("_ZTI") else reference.kind
 
 
-def leave(torch: Path, arch: str) -> list[str]:
-    """Take the libraries of the GPU out of an installed torch; the names of those that went."""
+def remove_gpu_libraries(torch: Path, arch: str) -> list[str]:
+    """Remove the GPU libraries of an installed torch, and return their names."""
     folder = torch / "lib"
     gone = sorted(path for path in folder.glob("*.so") if GPU.fullmatch(path.name))
     if not gone:
@@ -74,14 +74,14 @@ def leave(torch: Path, arch: str) -> list[str]:
         path.unlink()
     compile_all([(library(stub, arch), folder / stub.soname) for stub in stubs], arch)
     made = [folder / stub.soname for stub in stubs]
-    record(torch.parent, gone, made)
+    update_record(torch.parent, gone, made)
     for path in (*made, folder):
         os.utime(path, (EPOCH, EPOCH))
     return [path.name for path in gone]
 
 
-def record(site: Path, gone: Iterable[Path], made: Iterable[Path]) -> None:
-    """Let torch's RECORD name what is there."""
+def update_record(site: Path, gone: Iterable[Path], made: Iterable[Path]) -> None:
+    """Update torch's RECORD."""
     (path,) = site.glob("torch-*.dist-info/RECORD")
     beginnings = tuple(f"{one.relative_to(site)}," for one in (*gone, *made))
     lines = path.read_text().splitlines(keepends=True)
@@ -97,13 +97,13 @@ def _line(site: Path, path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="standin.processor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="standin.cpu_torch", description=__doc__)
     parser.add_argument("layer", type=Path)
     parser.add_argument("--arch", required=True, choices=("arm64", "amd64"))
     given = parser.parse_args(arguments)
     for torch in given.layer.glob("**/site-packages/torch"):
-        gone = leave(torch, given.arch)
-        print(f"left out of torch: {', '.join(gone) or 'nothing'}", file=sys.stderr)
+        gone = remove_gpu_libraries(torch, given.arch)
+        print(f"removed from torch: {', '.join(gone) or 'nothing'}", file=sys.stderr)
 
 
 if __name__ == "__main__":
