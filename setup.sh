@@ -59,9 +59,9 @@ each() {
     "$1" need "Python 3.10 or later with venv" python_ready "python3 python3-venv" "packages python3 and python3-venv"
     "$1" need "virtual environment .venv with this project" venv_ready - "see the output of pip above"
     "$1" need "a Docker engine that answers" engine_answers "$engine" "$(engine_fix "$docs")"
-    "$1" need "Docker engine $ENGINE_MINIMUM or later" engine_ready - "$docs"
+    ! engine_answers || "$1" need "Docker engine $ENGINE_MINIMUM or later" engine_ready - "$docs"
     "$1" need "buildx $BUILDX_MINIMUM or later" buildx_ready docker-buildx "https://github.com/docker/buildx/releases"
-    "$1" want "Docker's containerd image store (for builds)" store_ready - \
+    ! engine_answers || "$1" want "Docker's containerd image store (for builds)" store_ready - \
         "\"features\": {\"containerd-snapshotter\": true} in $DAEMON_CONFIG, then restart Docker"
     "$1" want "mmdebstrap (for --base stand-in)" mmdebstrap_ready "mmdebstrap debian-archive-keyring" \
         "$package, and debian-archive-keyring"
