@@ -82,19 +82,19 @@ def sbom(
     invoke sbom IMAGE --arch arm64
     """
     from images.attestations import sbom as sboms
-    from images.inspect.stores import opened
+    from images.inspect.stores import open_images
     from images.matrix import load
 
     matrix = load()
     arches = [matrix.arch(name).name for name in words(arch)]
-    with opened([image], at, trusted(certificates), say) as (found,):
+    with open_images([image], at, trusted(certificates), say) as (found,):
         root = found.store.manifest(found.key)
         assert root is not None
         made = sboms.documents(matrix, found.store, root, arches, say)
     if out:
         print("\n".join(map(str, sboms.write(made, Path(out)))))
     else:
-        print(sboms.one(made), end="")
+        print(sboms.only(made), end="")
 
 
 @command

@@ -6,24 +6,18 @@ BuildKit puts a statement for each architecture beside the images of its index.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from common.errors import EX_DATAERR, user_error
+from images.contents.layers import Blobs
 from images.registry import limits
 from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"
 OF = "vnd.docker.reference.digest"
 KIND, ATTESTATION = "vnd.docker.reference.type", "attestation-manifest"
-
-
-class Store(Protocol):
-    def manifest(self, reference: str) -> Manifest | None: ...
-
-    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Statement:
             subjects = [f"sha256:{one['digest']['sha256']}" for one in raw.get("subject") or []]
             return cls(str(raw["predicateType"]), tuple(subjects), dict(raw["predicate"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"is no in-toto statement: {error!r}"
+            what = f"is not an in-toto statement: {error!r}"
             raise user_error(where, what, exit_code=EX_DATAERR) from None
 
     @property
@@ -64,7 +58,7 @@ class Statement:
         }
 
 
-def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
+def buildkit(store: Blobs, index: Manifest) -> dict[str, list[Statement]]:
     """Manifest digest → the provenance that BuildKit put into the index beside it.
 
     Raises UserError (65) for an attestation that cannot be read.
@@ -77,7 +71,7 @@ def buildkit(store: Store, index: Manifest) -> dict[str, list[Statement]]:
             continue
         manifest = store.manifest(entry["digest"])
         if manifest is None:
-            raise user_error("provenance", f"{entry['digest']} is not there", exit_code=EX_DATAERR)
+            raise user_error("provenance", f"{entry['digest']} is missing", exit_code=EX_DATAERR)
         for layer in manifest.document.get("layers") or []:
             with store.open_blob(layer["digest"]) as blob:
                 statement = Statement.parse(layer["digest"], together.read(blob, layer["digest"]))

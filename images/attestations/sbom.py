@@ -63,7 +63,7 @@ def documents(
     return made
 
 
-def one(made: Mapping[str, tuple[Manifest, str]]) -> str:
+def only(made: Mapping[str, tuple[Manifest, str]]) -> str:
     """The only SBOM, to print it. Raises UserError (64) when there are several."""
     if len(made) != 1:
         what = f"the image has {', '.join(made)}: one list of contents each"
@@ -128,7 +128,7 @@ def invalid(text: str) -> str:
     try:
         json.loads(text)
     except ValueError as error:
-        return f"is no JSON: {error}"
+        return f"is not JSON: {error}"
     wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     return " ".join(str(wrong.data.message).split())[:300] if wrong else ""
 
@@ -233,7 +233,7 @@ def _locked(
     if image.labels.get("ascend.platform") == CPU:
         vllm = image.labels.get(f"{PIN}vllm", "")
         if vllm not in matrix.cpu.vllm_versions:
-            what = f"the label says '{vllm}', which is no vLLM for the CPU"
+            what = f"the label says '{vllm}', which is not a vLLM for the CPU"
             raise user_error(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
         found = matrix.cpu.vllm_versions[vllm]
         return found.lock, cpu.read(matrix, found, image.arch, locks)
@@ -286,9 +286,9 @@ def os_release(image: Image) -> dict[str, str]:
 
 def _system(image: Image) -> Iterable[Component]:
     make = LicenseFactory().make_from_string
-    told = os_release(image)
-    name, version = told.get("ID", "linux"), told.get("VERSION_ID", "")
-    if told:
+    release = os_release(image)
+    name, version = release.get("ID", "linux"), release.get("VERSION_ID", "")
+    if release:
         yield Component(
             type=ComponentType.OPERATING_SYSTEM,
             name=name,

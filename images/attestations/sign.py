@@ -42,9 +42,9 @@ class Signer:
 
     def __post_init__(self) -> None:
         if self.offline and not self.key:
-            what = "a signature without a key has nothing but the transparency log to go by"
+            what = "a signature without a key needs the transparency log"
             raise user_error("--no-transparency-log", what, "--key FILE")
-        if self.key and (wrong := _no_key(self.key)):
+        if self.key and (wrong := _key_error(self.key)):
             raise UserError(wrong)
 
     @property
@@ -67,15 +67,15 @@ class Trust:
         """Raises UserError (64) for a trust that is none, or two."""
         wrong: list[Finding] = []
         if self.key and (self.identity or self.issuer):
-            wrong.append(Finding("--key", "stands alone", "leave --identity and --issuer out"))
+            wrong.append(Finding("--key", "excludes --identity and --issuer", "leave one out"))
         if not self.key and not (self.identity and self.issuer):
-            what = "whose signature is to count is not said"
+            what = "no trusted signer is given"
             wrong.append(Finding("--key", what, "--key FILE, or --identity ID and --issuer URL"))
         if self.offline and not self.key:
-            what = "a signature without a key has nothing but the transparency log to go by"
+            what = "a signature without a key needs the transparency log"
             wrong.append(Finding("--no-transparency-log", what, "--key FILE"))
         if self.key:
-            wrong += _no_key(self.key)
+            wrong += _key_error(self.key)
         if wrong:
             raise UserError(wrong)
 
@@ -87,7 +87,7 @@ class Trust:
         return [*identity, "--certificate-oidc-issuer", self.issuer]
 
 
-def _no_key(key: str) -> list[Finding]:
+def _key_error(key: str) -> list[Finding]:
     """A key is a file, or an address like env://NAME or a KMS's."""
     if "://" in key or Path(key).is_file():
         return []
@@ -159,7 +159,7 @@ def publish(
     sign(reference, signer)
 
 
-def signed(reference: str, trust: Trust) -> str:
+def signature_error(reference: str, trust: Trust) -> str:
     """What is wrong with the signature of an image; empty when it holds."""
     try:
         _cosign(["verify", *trust.options, "--output=json", reference], trust.certificates)
@@ -168,7 +168,7 @@ def signed(reference: str, trust: Trust) -> str:
     return ""
 
 
-def attested(reference: str, kind: str, trust: Trust) -> tuple[list[Statement], str]:
+def attestations(reference: str, kind: str, trust: Trust) -> tuple[list[Statement], str]:
     """The statements of a kind whose signature holds, and what is wrong when there are none."""
     command = ["verify-attestation", *trust.options, "--type", kind, "--output=json", reference]
     try:
@@ -200,12 +200,12 @@ def _cosign(arguments: Sequence[str], certificates: str) -> str:
     )
     if answer.returncode == 0:
         return answer.stdout
-    words = _words(answer.stderr)
+    words = _last_error(answer.stderr)
     code = EX_UNAVAILABLE if any(one in words for one in UNREACHABLE) else EX_SOFTWARE
     raise user_error(f"cosign {arguments[0]}", words, exit_code=code)
 
 
-def _words(stderr: str) -> str:
+def _last_error(stderr: str) -> str:
     """Cosign's last words, once: it says its error twice."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]

@@ -55,7 +55,7 @@ def build(targets: list[BuildTarget], say: Say) -> list[Built]:
             for target, digest in digests.items():
                 say(f"pushing {target.tag}")
                 push.push(digest, target.tag, options.mirrors.certificates, say)
-            push.keep(list(digests.values()))
+            push.prune_layout(list(digests.values()))
         for target in todo:
             records.remember(target, target.latest.fingerprints, done[target])
     return [done[target] for target in targets]

@@ -62,7 +62,7 @@ def _repository(tag: str, certificates: str) -> tuple[Repository, Reference]:
     return HttpRepository(at.repository, certificates=certificates), at
 
 
-def keep(digests: list[str], directory: Path | None = None) -> None:
+def prune_layout(digests: list[str], directory: Path | None = None) -> None:
     """Drop from a layout what none of `digests` is made of: it serves the next build, no more."""
     layout = Layout(directory or LAYOUT)
     kept = {

@@ -35,7 +35,7 @@ def images(
     """Every image that has this project's labels. Raises UserError (64, 65, 69)."""
     if not (repositories or layouts or engine):
         fix = "--registry REGISTRY/NAME, --layout DIR or --engine"
-        raise user_error("invoke site", "is given no place to look for images", fix)
+        raise user_error("invoke site", "no source of images is given", fix)
     found: list[Image] = []
     for place, references in (
         (
@@ -100,5 +100,5 @@ def _pulled(image: Image) -> str:
     """What to write after `docker run`: the tag in a layout, under the name that builds give."""
     if image.place != stores.LAYOUT:
         return image.reference
-    tag = stores.familiar(stores.split(image.reference)[1])
+    tag = stores.engine_name(stores.split_reference(image.reference)[1])
     return tag if ":" in tag else f"{REPOSITORY}:{tag}"

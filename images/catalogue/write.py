@@ -49,7 +49,9 @@ def write(files: Mapping[str, bytes], out: Path) -> Path:
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise user_error(
-            "--out", f"{out} is there and no catalogue", "another directory, or remove it"
+            "--out",
+            f"{out} exists and is not a catalogue",
+            "choose another directory, or remove it",
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

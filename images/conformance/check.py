@@ -10,7 +10,7 @@ from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
 from images.conformance import digests, files, labels, sbom, secrets
-from images.conformance.model import Outcome, Report, looked, merged
+from images.conformance.model import Outcome, Report, merged, outcome_of
 from images.contents import image as images
 from images.contents import layers, packages
 from images.contents.image import Image
@@ -59,14 +59,14 @@ class _Check:
     wanted: Requirements
     say: Say
     manifests: dict[str, Manifest] = field(default_factory=dict)
-    beside: dict[str, list[Statement]] = field(default_factory=dict)
+    statements: dict[str, list[Statement]] = field(default_factory=dict)
 
     def of(self, root: Manifest) -> tuple[Outcome, ...]:
-        signature = looked("signature", self._signature(root))
+        signature = outcome_of("signature", self._signature(root))
         outcomes = [
             signature,
-            looked("platforms", self._platforms(root)),
-            looked("provenance", self._beside(root)),
+            outcome_of("platforms", self._platforms(root)),
+            outcome_of("provenance", self._provenance_in_index(root)),
         ]
         read = signature.ok or self.wanted.unsigned
         for arch, manifest in self.manifests.items():
@@ -78,9 +78,9 @@ class _Check:
 
     def _signature(self, root: Manifest) -> Iterator[Finding]:
         trust = self.wanted.trust
-        if wrong := sign.signed(self._at(root), trust):
+        if wrong := sign.signature_error(self._at(root), trust):
             whose = trust.key or f"{trust.identity} of {trust.issuer}"
-            yield Finding("signature", f"none by {whose}: {wrong}", self._at(root))
+            yield Finding("signature", f"no signature by {whose}: {wrong}", self._at(root))
 
     def _platforms(self, root: Manifest) -> Iterator[Finding]:
         named = _named(root)
@@ -108,11 +108,11 @@ class _Check:
             raise user_error("config", f"the configuration {digest} is not in the registry")
         return str(images.config(self.repository, manifest).get("architecture", ""))
 
-    def _beside(self, root: Manifest) -> Iterator[Finding]:
+    def _provenance_in_index(self, root: Manifest) -> Iterator[Finding]:
         """BuildKit's statements in the index: its signature covers them."""
         if root.is_index:
-            self.beside = buildkit(self.repository, root)
-        for digest, statements in self.beside.items():
+            self.statements = buildkit(self.repository, root)
+        for digest, statements in self.statements.items():
             for statement in statements:
                 if statement.subjects and digest not in statement.subjects:
                     about = ", ".join(statement.subjects)
@@ -123,18 +123,18 @@ class _Check:
     ) -> Iterator[Outcome]:
         """One architecture; where its layers cannot be read, less is said."""
         search = secrets.Search()
-        sboms, no_sbom = sign.attested(self._at(manifest), sign.SBOM, self.wanted.trust)
-        provenance = self._proven(manifest)
-        yield looked("provenance", self._provenance(arch, provenance))
+        sboms, no_sbom = sign.attestations(self._at(manifest), sign.SBOM, self.wanted.trust)
+        provenance = self._statements_of(manifest)
+        yield outcome_of("provenance", self._provenance(arch, provenance))
         if not sboms:
-            what = f"there is none that is signed: {no_sbom}"
+            what = f"there is no signed SBOM: {no_sbom}"
             yield Outcome("SBOM", (Finding(f"SBOM {arch}", what, self._at(manifest)),))
-        absent = tuple(self._absent(arch, manifest))
+        missing = tuple(self._missing_blobs(arch, manifest))
         if not read:
             what = "are not read: the image has no trusted signature"
-            absent += (Finding(f"layers {arch}", what, "--unsigned reads them all the same"),)
-        yield Outcome("layers", absent)
-        if absent:
+            missing += (Finding(f"layers {arch}", what, "--unsigned reads them all the same"),)
+        yield Outcome("layers", missing)
+        if missing:
             return
         self.say(f"reading {arch}, {sum(blob.size for blob in manifest.blobs) / 1e6:,.1f} MB")
         try:
@@ -144,7 +144,7 @@ class _Check:
         except UserError as error:
             if error.exit_code == EX_UNAVAILABLE:
                 raise
-            yield Outcome("layers", tuple(_within(f"layers {arch}", error.findings)))
+            yield Outcome("layers", tuple(_prefixed(f"layers {arch}", error.findings)))
             return
         image = Image(manifest, images.config(self.repository, manifest), inside)
         python = packages.packages(inside)
@@ -155,30 +155,30 @@ class _Check:
             *digests.problems(image.labels, self.tag, notes, provenance),
         ]
         looks = {
-            "layers": _others(image),
+            "layers": _layer_mismatch(image),
             "SBOM": sbom.problems(image, sboms),
             "labels": named,
             "files": files.problems(image),
             "secrets": [*search.problems(), *secrets.in_config(image.config)],
         }
         for name, problems in looks.items():
-            yield looked(name, _within(f"{name} {arch}", problems))
+            yield outcome_of(name, _prefixed(f"{name} {arch}", problems))
 
-    def _proven(self, manifest: Manifest) -> list[Statement]:
+    def _statements_of(self, manifest: Manifest) -> list[Statement]:
         """Its provenance: BuildKit's in the index, or signed."""
-        if beside := self.beside.get(manifest.digest):
+        if beside := self.statements.get(manifest.digest):
             return beside
         if not self.wanted.provenance:
             return []
         at, trust = self._at(manifest), self.wanted.trust
-        return [one for kind in sign.PROVENANCE for one in sign.attested(at, kind, trust)[0]]
+        return [one for kind in sign.PROVENANCE for one in sign.attestations(at, kind, trust)[0]]
 
     def _provenance(self, arch: str, found: list[Statement]) -> Iterator[Finding]:
         if self.wanted.provenance and not found:
-            what = "there is none, neither signed nor in the index"
+            what = "is missing: neither signed nor in the index"
             yield Finding(f"provenance {arch}", what, "--no-provenance accepts that")
 
-    def _absent(self, arch: str, manifest: Manifest) -> Iterator[Finding]:
+    def _missing_blobs(self, arch: str, manifest: Manifest) -> Iterator[Finding]:
         for blob in manifest.blobs:
             size = self.repository.blob_size(blob.digest)
             if size is None:
@@ -193,15 +193,15 @@ def _named(root: Manifest) -> dict[str, str]:
     try:
         return root.arches if root.is_index else {"": root.digest}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise user_error("index", f"is none: {error!r}", exit_code=EX_DATAERR) from None
+        raise user_error("index", f"is not an index: {error!r}", exit_code=EX_DATAERR) from None
 
 
-def _within(name: str, problems: Iterable[Finding]) -> Iterator[Finding]:
+def _prefixed(name: str, problems: Iterable[Finding]) -> Iterator[Finding]:
     for one in problems:
         yield Finding(f"{name}: {one.where}", one.message, one.fix)
 
 
-def _others(image: Image) -> Iterator[Finding]:
+def _layer_mismatch(image: Image) -> Iterator[Finding]:
     """The configuration names each layer by its unpacked bytes."""
     named = (image.config.get("rootfs") or {}).get("diff_ids")
     if named != [layer.diff_id for layer in image.contents.layers]:

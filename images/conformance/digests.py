@@ -22,7 +22,7 @@ def problems(
     for name, form in DIGESTS.items():
         value = labels.get(name, "")
         if not re.fullmatch(form, value):
-            said = f"is '{value}', no digest" if value else "is not there"
+            said = f"is '{value}', not a digest" if value else "is missing"
             yield Finding(name, said, "invoke build and publish set it")
     inputs, base = labels.get(INPUTS, ""), labels.get(BASE_DIGEST, "")
     noted = annotations.get(INPUTS)

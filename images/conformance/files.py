@@ -55,7 +55,7 @@ def problems(image: Image) -> Iterator[Finding]:
         and not path.endswith(UNRECORDED)
     )
     if strange:
-        yield Finding("site-packages", f"files that no RECORD knows: {_some(strange)}")
+        yield Finding("site-packages", f"files that no RECORD lists: {_some(strange)}")
 
 
 def _recorded(directory: str, record: str) -> Iterator[tuple[str, str]]:

@@ -52,14 +52,14 @@ def problems(
         yield Finding(BASE, f"is '{kind}'", " or ".join(KINDS))
         kind = "image"
     if named and named[1] != (kind == STAND_IN):
-        says = "a stand-in" if named[1] else "no stand-in"
-        yield Finding(BASE, f"is '{kind}', and the tag {tag} says {says}")
+        what = "a stand-in's" if named[1] else "not a stand-in's"
+        yield Finding(BASE, f"is '{kind}', but the tag {tag} is {what}")
     variant = named[0] if named else by_labels(matrix, labels)
     base = render.Base(kind, image=labels.get(BASE_NAME, "") if kind == "image" else "")
     wanted = render.labels(matrix, variant, base)
     for name, value in wanted.items():
         if name not in (BASE_NAME, BASE) and labels.get(name) != value:
-            said = f"is '{labels[name]}'" if name in labels else "is not there"
+            said = f"is '{labels[name]}'" if name in labels else "is missing"
             yield Finding(name, f"{said}, the matrix says '{value}' for {variant.tag}")
     for name in sorted(labels):
         if name.startswith(OURS) and name not in wanted:
@@ -89,9 +89,9 @@ def _pins(
         found = installed.get(canonicalize_name(package))
         if found is None:
             if pin and name != "mooncake":
-                yield Finding(f"{PIN}{name}", f"is '{pin}', and {package} is not inside")
+                yield Finding(f"{PIN}{name}", f"is '{pin}', but {package} is not installed")
         elif pin and _public(found) != _public(pin):
-            yield Finding(f"{PIN}{name}", f"is '{pin}', inside is {package} {found}")
+            yield Finding(f"{PIN}{name}", f"is '{pin}', but {package} {found} is installed")
 
 
 def _public(version: str) -> str:

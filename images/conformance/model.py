@@ -1,4 +1,4 @@
-"""What a check says: an outcome for each thing that was looked at."""
+"""What a check says: an outcome for each thing that was outcome_of at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.errors import EX_UNAVAILABLE, Finding, UserError
 
 @dataclass(frozen=True)
 class Outcome:
-    """One thing that was looked at, and what is wrong with it."""
+    """One thing that was outcome_of at, and what is wrong with it."""
 
     name: str
     problems: tuple[Finding, ...] = ()
@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """An image, by the digest that was looked at, and every outcome."""
+    """An image, by the digest that was outcome_of at, and every outcome."""
 
     image: str
     digest: str
@@ -33,7 +33,7 @@ class Report:
         return tuple(problem for one in self.outcomes for problem in one.problems)
 
 
-def looked(name: str, problems: Iterable[Finding]) -> Outcome:
+def outcome_of(name: str, problems: Iterable[Finding]) -> Outcome:
     """The outcome of a look, where data that cannot be read is one more problem.
 
     Raises UserError (69) when something did not answer: that says nothing of the image.

@@ -20,7 +20,7 @@ def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Finding]
     for statement in statements:
         text = json.dumps(statement.predicate)
         if wrong := sbom.invalid(text):
-            yield Finding("SBOM", f"is no CycloneDX 1.6: {wrong}")
+            yield Finding("SBOM", f"is not CycloneDX 1.6: {wrong}")
             continue
         if sbom.subject(text) != image.manifest.digest:
             about = sbom.subject(text) or "no image"
@@ -37,7 +37,7 @@ def _packages(image: Image, listed: dict[str, set[tuple[str, str]]]) -> Iterator
         for name in sorted({name for name, _ in told ^ inside}):
             said = _versions(told, name)
             real = _versions(inside, name)
-            yield Finding(f"SBOM: {name}", f"lists {said}, inside is {real}")
+            yield Finding(f"SBOM: {name}", f"lists {said}, the image has {real}")
 
 
 def _inside(image: Image) -> dict[str, set[tuple[str, str]]]:

@@ -15,13 +15,13 @@ from images.contents import packages, project_files
 from images.contents.layers import Blobs, File, Layer, Memory, layer, layers
 from images.registry.oci import Descriptor
 
-KEPT = WORK / "inspect"
-FORM = 3  # of a kept file; one of another form is read again
+CACHE = WORK / "inspect"
+FORMAT = 3  # of a kept file; one of another form is read again
 
 
-def known(descriptors: Sequence[Descriptor]) -> list[Layer | None]:
+def cached_layers(descriptors: Sequence[Descriptor]) -> list[Layer | None]:
     """What was read of layers before."""
-    return [_kept(one) for one in descriptors]
+    return [_load(one) for one in descriptors]
 
 
 def read(
@@ -31,7 +31,7 @@ def read(
 
     Raises UserError (65, 69).
     """
-    before = {one.digest: found for one in descriptors if (found := _kept(one))}
+    before = {one.digest: found for one in descriptors if (found := _load(one))}
     new = [one for one in dict.fromkeys(descriptors) if one.digest not in before]
     if new:
         tell(len(new), sum(one.size for one in new) / 1e6)
@@ -50,7 +50,7 @@ def _read(blobs: Blobs, descriptor: Descriptor, memory: Memory) -> Layer:
         files={path: file for path, file in whole.files.items() if path in whole.kept},
         kept={path: _head(path, text) for path, text in whole.kept.items()},
     )
-    _keep(found)
+    _store(found)
     return found
 
 
@@ -60,12 +60,12 @@ def _head(path: str, content: bytes) -> bytes:
 
 
 def _path(digest: str) -> Path:
-    return KEPT / f"{digest.rpartition(':')[2]}.json"
+    return CACHE / f"{digest.rpartition(':')[2]}.json"
 
 
-def _keep(found: Layer) -> None:
+def _store(found: Layer) -> None:
     document = {
-        "form": FORM,
+        "form": FORMAT,
         "diff_id": found.diff_id,
         "unpacked": found.unpacked,
         "files": [asdict(file) for file in found.files.values()],
@@ -76,7 +76,7 @@ def _keep(found: Layer) -> None:
     write_atomically(_path(found.digest), json.dumps(document), parents=True)
 
 
-def _kept(descriptor: Descriptor) -> Layer | None:
+def _load(descriptor: Descriptor) -> Layer | None:
     try:
         raw: dict[str, Any] = json.loads(_path(descriptor.digest).read_text())
         return Layer(
@@ -88,6 +88,6 @@ def _kept(descriptor: Descriptor) -> Layer | None:
             kept={name: base64.b64decode(text) for name, text in raw["kept"].items()},
             removed=frozenset(raw["removed"]),
             emptied=frozenset(raw["emptied"]),
-        ) if raw["form"] == FORM else None  # fmt: skip
+        ) if raw["form"] == FORMAT else None  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None

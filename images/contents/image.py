@@ -44,8 +44,8 @@ def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[
     for arch in arches or digests:
         manifest = blobs.manifest(digests[arch]) if arch in digests else None
         if manifest is None:
-            there = f"the image names {', '.join(digests) or 'none'}"
-            problems.append(Finding(f"manifest of {arch}", "is not there", there))
+            there = f"the image has {', '.join(digests) or 'none'}"
+            problems.append(Finding(f"manifest of {arch}", "is missing", there))
         else:
             found[arch] = manifest
     if problems:
@@ -60,7 +60,7 @@ def config_digest(manifest: Manifest) -> str:
         config, *_ = [Descriptor.of(raw) for raw in (manifest.document["config"], *layers)]
         return config.digest
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"is no image's manifest: {error!r}"
+        what = f"is not an image manifest: {error!r}"
         raise user_error(manifest.digest, what, exit_code=EX_DATAERR) from None
 
 
@@ -74,7 +74,7 @@ def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
     try:
         return dict(limits.parse(content))
     except (ValueError, TypeError) as error:
-        what = f"is no configuration: {error}"
+        what = f"is not an image configuration: {error}"
         raise user_error(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
 
 

@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.registry import limits
 from images.registry.oci import Descriptor, Manifest
-from images.registry.transfer import each
+from images.registry.transfer import run_all
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 PIECE = 1 << 20
@@ -107,14 +107,18 @@ def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Lay
 
     Raises UserError as `read`.
     """
-    found = each(dict.fromkeys(descriptors), partial(_caught, action), threading.Event(), AT_ONCE)
+    found = run_all(
+        dict.fromkeys(descriptors), partial(_layer_or_finding, action), threading.Event(), AT_ONCE
+    )
     if problems := [one for one in found if isinstance(one, Finding)]:
         raise UserError(problems, EX_DATAERR)
     by_digest = {one.digest: one for one in found if isinstance(one, Layer)}
     return [by_digest[one.digest] for one in descriptors]
 
 
-def _caught(action: Callable[[Descriptor], Layer], descriptor: Descriptor) -> Layer | Finding:
+def _layer_or_finding(
+    action: Callable[[Descriptor], Layer], descriptor: Descriptor
+) -> Layer | Finding:
     """One damaged layer must not hide another."""
     try:
         return action(descriptor)
@@ -190,7 +194,7 @@ def layer(
                 plain.drain()
             packed.drain()
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, OSError, EOFError) as error:
-        raise _damaged(descriptor, f"is no layer: {error}") from None
+        raise _damaged(descriptor, f"is not a layer: {error}") from None
     except HTTPError as error:  # urllib3's: the registry's answer was cut
         words = f"the connection was cut: {error}"
         raise user_error(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
@@ -299,7 +303,7 @@ class _Plain(_Hashed):
         super().drain()
 
 
-class _Again:
+class _Rewound:
     """A stream whose first bytes were looked at already."""
 
     def __init__(self, head: bytes, source: _Hashed) -> None:
@@ -318,7 +322,7 @@ class _Again:
 def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
     """By the first bytes: a media type may name a compression that is not there."""
     head = packed.read(4)
-    stream = cast(BinaryIO, _Again(head, packed))
+    stream = cast(BinaryIO, _Rewound(head, packed))
     if head.startswith(b"\x1f\x8b"):
         with gzip.GzipFile(fileobj=stream) as plain:
             yield cast(BinaryIO, plain)

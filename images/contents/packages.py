@@ -111,7 +111,7 @@ def _rpm(database: bytes, path: str, layer: str) -> Iterator[OsPackage]:
                 blobs = [row[0] for row in opened.execute("SELECT blob FROM Packages")]
             headers = [_rpm_header(blob) for blob in blobs]
         except (sqlite3.Error, struct.error, ValueError, IndexError) as error:
-            what = f"is no database of rpm: {error}"
+            what = f"is not an rpm database: {error}"
             raise user_error(path, what, exit_code=EX_DATAERR) from None
     for header in headers:
         epoch = f"{header['epoch']}:" if header.get("epoch") else ""

@@ -72,5 +72,7 @@ def _statement(digest: str, content: bytes) -> Statement:
         document = limits.parse(content)
         payload = base64.b64decode(document.get("dsseEnvelope", document)["payload"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise user_error(digest, f"is no attestation: {error!r}", exit_code=EX_DATAERR) from None
+        raise user_error(
+            digest, f"is not an attestation: {error!r}", exit_code=EX_DATAERR
+        ) from None
     return Statement.parse(digest, payload)

@@ -53,8 +53,8 @@ def _difference_text(found: Difference) -> str:
     before, after = found.before, found.after
     sizes = [
         ("  size", "before", "after", ""),
-        _size("  on the wire", before.size, after.size),
-        _size("  on disk", before.unpacked, after.unpacked),
+        _size("  compressed", before.size, after.size),
+        _size("  unpacked", before.unpacked, after.unpacked),
     ]
     parts = [head, table(sizes, right=(1, 2, 3))]
     parts += _changes("pin", found.pins)

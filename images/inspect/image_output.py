@@ -83,7 +83,7 @@ def _image(image: Image) -> str:
 
 
 def _layers(image: Image) -> str:
-    rows = [("  layer", "on the wire", "on disk", "digest", "also in")]
+    rows = [("  layer", "compressed", "unpacked", "digest", "also in")]
     rows += [
         (
             f"  {layer.name}",
@@ -96,7 +96,7 @@ def _layers(image: Image) -> str:
     ]
     shared = sum(layer.size for layer in image.layers if layer.shared)
     rows.append(("  total", megabytes(image.size), megabytes(image.unpacked), "", ""))
-    rows.append(("  of that shared", megabytes(shared), "", "", ""))
+    rows.append(("  shared", megabytes(shared), "", "", ""))
     return table(rows, right=(1, 2))
 
 

@@ -14,7 +14,7 @@ from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
 from images.inspect import attached
 from images.inspect.model import Health, Image, Layer, Package, shared
-from images.inspect.stores import Found, Say, opened
+from images.inspect.stores import LocatedImage, Say, open_images
 from images.labels import LAYERS, layer_names
 from images.registry.oci import Descriptor, Manifest
 
@@ -51,7 +51,7 @@ def read_and_compare(
 ) -> tuple[list[Image], list[Image]]:
     """The images of `before` and those of `references`; the layers of all are compared, also with
     those of `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
-    with opened([*before, *references, *beside], at, certificates, say) as found:
+    with open_images([*before, *references, *beside], at, certificates, say) as found:
         read = partial(_images, arches=arches, brief=brief, say=say)
         old = [image for one in found[: len(before)] for image in read(one)]
         rest = found[len(before) :]
@@ -65,10 +65,10 @@ def read_and_compare(
     return marked[: len(old)], marked[len(old) :]
 
 
-def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> list[Image]:
+def _images(found: LocatedImage, *, arches: Sequence[str], brief: bool, say: Say) -> list[Image]:
     top = found.store.manifest(found.key)
     if top is None:  # it was there a moment ago
-        raise user_error(found.reference, "is not there any more", "", EX_UNAVAILABLE)
+        raise user_error(found.reference, "is gone", "", EX_UNAVAILABLE)
     manifests = [top]
     if top.is_index:
         # The engine lists architectures that it has not pulled.
@@ -91,7 +91,7 @@ def _images(found: Found, *, arches: Sequence[str], brief: bool, say: Say) -> li
 
 
 def _image(
-    found: Found,
+    found: LocatedImage,
     top: Manifest,
     manifest: Manifest,
     config: Mapping[str, Any],
@@ -107,7 +107,7 @@ def _image(
     if len(diff_ids) != len(descriptors):
         what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
         raise user_error(found.reference, what, "build it again", EX_DATAERR)
-    known = cache.known(descriptors) if brief else [*_read(found, descriptors, say)]
+    known = cache.cached_layers(descriptors) if brief else [*_read(found, descriptors, say)]
     names = layer_names(labels.get(LAYERS, "").split(), len(descriptors))
     by_digest = {one.digest: name for name, one in zip(names, descriptors, strict=True)}
     read = [one for one in known if one is not None]
@@ -140,7 +140,7 @@ def _image(
     )  # fmt: skip
 
 
-def _read(found: Found, descriptors: Sequence[Descriptor], say: Say) -> list[Content]:
+def _read(found: LocatedImage, descriptors: Sequence[Descriptor], say: Say) -> list[Content]:
     def tell(count: int, megabytes: float) -> None:
         say(f"reading {count} layers of {found.reference}, {megabytes:,.1f} MB")
 

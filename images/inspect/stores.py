@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -17,12 +17,13 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_yo
 from common.files import write_atomically
 from common.paths import WORK
 from images.build import engine
+from images.contents.layers import Blobs
 from images.registry import limits
 from images.registry.client import HttpRepository, Reference
 from images.registry.oci import Descriptor, Layout, Manifest
 
 LAYOUT, ENGINE, REGISTRY = PLACES = ("layout", "engine", "registry")
-KEPT = WORK / "inspect" / "engine"
+CACHE = WORK / "inspect" / "engine"
 SMALL = 1_000_000  # bytes: manifests and configurations, no layers worth mentioning
 NAME = "org.opencontainers.image.ref.name"
 ENGINE_NAME = "io.containerd.image.name"
@@ -30,12 +31,8 @@ ENGINE_NAME = "io.containerd.image.name"
 Say = Callable[[str], None]
 
 
-class Store(Protocol):
-    """What is read of a registry's repository, and of a layout as of one."""
-
-    def manifest(self, reference: str) -> Manifest | None: ...
-
-    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]: ...
+class Store(Blobs, Protocol):
+    """A registry's repository, or what can be read like one."""
 
     def tags(self) -> list[str]: ...
 
@@ -43,7 +40,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedImage:
     """An image by its name for people, where it is, and its tag or digest there."""
 
     reference: str
@@ -89,7 +86,9 @@ class LayoutStore:
                 str(path), what, "a directory with an OCI layout", EX_DATAERR
             ) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise user_error(str(path), f"is no OCI layout's: {error!r}", "", EX_DATAERR) from None
+            raise user_error(
+                str(path), f"is not the index of an OCI layout: {error!r}", "", EX_DATAERR
+            ) from None
 
 
 class EngineStore:
@@ -100,7 +99,7 @@ class EngineStore:
         self.names = names  # digest → an image's name in the engine
         self._say = say
         self._one = threading.Lock()  # layers are read by several threads
-        self._kept = Layout(KEPT)
+        self._kept = Layout(CACHE)
         self._new = [name for key, name in names.items() if not self._kept.has(key)]
         self._saved = LayoutStore(Layout(scratch))
 
@@ -112,7 +111,7 @@ class EngineStore:
         if self._kept.has(reference):
             return self._kept.manifest(reference)
         self._save()
-        tags = {familiar(tag): tag for tag in self._saved.tags()}
+        tags = {engine_name(tag): tag for tag in self._saved.tags()}
         name = tags.get(self.names.get(reference, ""), reference)
         return self._saved.manifest(name)
 
@@ -173,9 +172,9 @@ def _subject(manifest: Manifest) -> str:
 
 
 @contextmanager
-def opened(
+def open_images(
     references: Sequence[str], at: str, certificates: str, say: Say
-) -> Iterator[list[Found]]:
+) -> Iterator[list[LocatedImage]]:
     """Find images and hold them open. Without `at`: a layout's directory, the engine, a registry.
 
     What the engine has is written to a scratch directory. Raises UserError (64, 65, 69) with every
@@ -185,10 +184,10 @@ def opened(
         raise user_error("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
     problems: list[Finding] = []
     code = 0
-    found: dict[str, Found | None] = {}
+    found: dict[str, LocatedImage | None] = {}
     for reference in references:
         try:
-            found[reference] = _find(reference, at, certificates)
+            found[reference] = _locate(reference, at, certificates)
         except UserError as error:
             problems += error.findings
             code = max(code, error.exit_code)
@@ -198,19 +197,21 @@ def opened(
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         names = {digest: reference for reference, digest in in_engine.items()}
         store = EngineStore(names, Path(scratch), say)
-        yield [found[name] or Found(name, ENGINE, store, in_engine[name]) for name in references]
+        yield [
+            found[name] or LocatedImage(name, ENGINE, store, in_engine[name]) for name in references
+        ]
 
 
-def _find(reference: str, at: str, certificates: str) -> Found | None:
+def _locate(reference: str, at: str, certificates: str) -> LocatedImage | None:
     """Where an image is; None for one that the engine has."""
     if reference.startswith("-"):
-        raise user_error("IMAGE", f"'{reference}' is no image", "invoke --help inspect")
+        raise user_error("IMAGE", f"'{reference}' is not an image", "invoke inspect --help")
     if at in ("", LAYOUT):
-        directory, key = split(reference)
+        directory, key = split_reference(reference)
         if (directory / "index.json").is_file():
             return _in_layout(reference, directory, key)
         if at == LAYOUT:
-            raise user_error(reference, "is no OCI layout", "DIR, DIR:TAG or DIR@DIGEST")
+            raise user_error(reference, "is not an OCI layout", "DIR, DIR:TAG or DIR@DIGEST")
     if at in ("", ENGINE) and _id(reference):
         return None
     if at == ENGINE:
@@ -225,7 +226,7 @@ def _find(reference: str, at: str, certificates: str) -> Found | None:
     if repository.manifest(key) is None:
         fix = _other_tags(repository, key)
         raise user_error(reference, "is not in the registry", fix, EX_UNAVAILABLE)
-    return Found(reference, REGISTRY, repository, key)
+    return LocatedImage(reference, REGISTRY, repository, key)
 
 
 def _other_tags(store: Store, key: str) -> str:
@@ -233,7 +234,7 @@ def _other_tags(store: Store, key: str) -> str:
     return did_you_mean(key, tags) if tags else "it has no tags"
 
 
-def split(reference: str) -> tuple[Path, str]:
+def split_reference(reference: str) -> tuple[Path, str]:
     """The directory and the tag or digest of `DIR`, `DIR:TAG`, `DIR@DIGEST`."""
     for at, sign in enumerate(reference):
         if sign in ":@" and Path(reference[:at]).is_dir():
@@ -241,7 +242,7 @@ def split(reference: str) -> tuple[Path, str]:
     return Path(reference), ""
 
 
-def _in_layout(reference: str, directory: Path, key: str) -> Found:
+def _in_layout(reference: str, directory: Path, key: str) -> LocatedImage:
     store = LayoutStore(Layout(directory))
     tags = store.tags()
     if not key and len(tags) != 1:
@@ -252,10 +253,10 @@ def _in_layout(reference: str, directory: Path, key: str) -> Found:
     key = key or tags[0]
     if store.manifest(key) is None:
         raise user_error(reference, "is not in the layout", did_you_mean(key, tags), EX_DATAERR)
-    return Found(reference, LAYOUT, store, key)
+    return LocatedImage(reference, LAYOUT, store, key)
 
 
-def familiar(name: str) -> str:
+def engine_name(name: str) -> str:
     """A name as the engine shows it."""
     return name.removeprefix("docker.io/").removeprefix("library/")
 

@@ -413,7 +413,9 @@ def _stages(
         made.stages[target_name] = {
             stage: metadata[f"{stage}-{target_name}"]["containerimage.digest"] for stage in stages
         }
-    push.keep([digest for found in made.stages.values() for digest in found.values()], layout)
+    push.prune_layout(
+        [digest for found in made.stages.values() for digest in found.values()], layout
+    )
     for path in sorted(path for path in layout.rglob("*") if path.is_file()):
         made.files[str(path.relative_to(directory))] = File.of(path)
 

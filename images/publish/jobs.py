@@ -18,7 +18,7 @@ from images.publish import built, publish
 from images.publish.publish import Image, Part, Step
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes
-from images.registry.transfer import Say, each
+from images.registry.transfer import Say, run_all
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def plan(job: Job) -> list[Step]:
 
 def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     """Build what is lacking, and publish. Raises UserError, as `plan` and `publish.publish` do."""
-    steps = _whole(job, allow_missing, say)
+    steps = _complete_plan(job, allow_missing, say)
     steps = _build(job, steps, say)
     result = _publish(job, steps, say)
-    _keep(steps)
+    _prune_layout(steps)
     return result
 
 
@@ -61,13 +61,13 @@ def run_part(job: Job, arch: str, say: Say) -> list[Step]:
     """
     builds.provide_roots(job.targets, say)
     steps = [step.part(arch) for step in plan(job) if step.action != publish.MISSING]
-    _tell(steps, say)
+    _report(steps, say)
     todo = [step for step in steps if step.action in (publish.BUILD, publish.PUSH)]
     made = _build(job, todo, say)
     publish.push_part(
         job.repository, made, Layout(push.LAYOUT), job.types, say, attest=_attest(job)
     )
-    _keep(made)
+    _prune_layout(made)
     return steps
 
 
@@ -76,7 +76,7 @@ def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
 
     Raises UserError, as `run` does, and 65 with every architecture that is not there.
     """
-    steps = _whole(job, allow_missing, say)
+    steps = _complete_plan(job, allow_missing, say)
     proven = " with a signed provenance" if job.signer else ""
     problems = [
         Finding(
@@ -124,7 +124,7 @@ def _seal(job: Job, say: Say) -> publish.Seal | None:
     return seal
 
 
-def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
+def _complete_plan(job: Job, allow_missing: bool, say: Say) -> list[Step]:
     """The plan, if nothing of the release is missing, or may be."""
     builds.provide_roots(job.targets, say)
     steps = plan(job)
@@ -140,18 +140,18 @@ def _whole(job: Job, allow_missing: bool, say: Say) -> list[Step]:
         ]
         raise UserError(problems, EX_DATAERR)
     steps = [step for step in steps if step.action != publish.MISSING]
-    _tell(steps, say)
+    _report(steps, say)
     return steps
 
 
-def _tell(steps: Iterable[Step], say: Say) -> None:
+def _report(steps: Iterable[Step], say: Say) -> None:
     for step in steps:
         say(f"{step.action:5} {step.image.tag}: {step.why}")
 
 
-def _keep(steps: Iterable[Step]) -> None:
+def _prune_layout(steps: Iterable[Step]) -> None:
     if kept := [digest for step in steps for digest in step.local.values()]:
-        push.keep(kept)
+        push.prune_layout(kept)
 
 
 def _image(job: Job, target: BuildTarget) -> Image:
@@ -174,7 +174,7 @@ def _missing(job: Job, images: list[Image]) -> list[Step]:
     suffix = first.tag.rpartition(":")[2].removeprefix(first.variant.tag)
     tags = [one.tag + suffix for one in job.matrix.variants(job.release.name)]
     others = [tag for tag in tags if tag not in chosen]
-    found = each(others, job.repository.manifest, job.repository.stop)
+    found = run_all(others, job.repository.manifest, job.repository.stop)
     chosen |= {
         tag: set(one.arches) if one else set() for tag, one in zip(others, found, strict=True)
     }

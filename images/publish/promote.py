@@ -15,7 +15,7 @@ from functools import partial
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.registry.client import Reference, Repository
 from images.registry.oci import MEDIA_TYPES, Manifest
-from images.registry.transfer import Blobs, Say, each, verify
+from images.registry.transfer import BlobUploads, Say, run_all, verify_complete
 
 COSIGN = (".sig", ".att", ".sbom")
 
@@ -65,7 +65,7 @@ def promote(
     say(f"{source.name}:{wanted} is {root.digest}")
     family = _Family()
     _collect(source, [root], family)
-    blobs = Blobs(target, say)
+    blobs = BlobUploads(target, say)
     for manifest in family.order.values():
         for blob in manifest.blobs:
             blobs.add(blob, partial(source.open_blob, blob.digest))
@@ -81,8 +81,8 @@ def promote(
     for signature, digest in family.tags.items():
         if target.digest(signature) != digest:
             target.push_manifest(signature, family.order[digest])
-    say("looking up every manifest and blob in the registry")
-    verify(target, family.order)
+    say("checking every manifest and blob in the registry")
+    verify_complete(target, family.order)
     _verify_referrers(target, family)
     moved = target.digest(tag) != root.digest
     if moved:
@@ -110,19 +110,19 @@ def _collect(source: Repository, waiting: Iterable[Manifest], family: _Family) -
         referring = _referrers(source, manifest.digest)
         family.referrers.update({manifest.digest: referring} if referring else {})
         tags = [manifest.digest.replace(":", "-") + suffix for suffix in COSIGN]
-        found = each(tags, source.manifest, source.stop)
+        found = run_all(tags, source.manifest, source.stop)
         signatures = {tag: one for tag, one in zip(tags, found, strict=True) if one}
         family.tags.update({tag: one.digest for tag, one in signatures.items()})
         _collect(source, [*_fetch(source, referring), *signatures.values()], family)
 
 
 def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
-    found = each(digests, source.manifest, source.stop)
+    found = run_all(digests, source.manifest, source.stop)
     for digest, manifest in zip(digests, found, strict=True):
         if manifest is None:
             raise user_error(
                 f"{source.name}@{digest}",
-                "belongs to the image and is not there",
+                "belongs to the image and is missing",
                 "publish it again",
                 EX_UNAVAILABLE,
             )

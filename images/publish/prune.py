@@ -12,7 +12,7 @@ from common.errors import EX_SOFTWARE, user_error
 from images.publish.publish import TEMPORARY, TIME
 from images.registry.client import Repository, bytes_source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
-from images.registry.transfer import Say, each
+from images.registry.transfer import Say, run_all
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -30,7 +30,7 @@ def age(text: str) -> timedelta:
     """`24h` as a time span. Raises UserError."""
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if not match:
-        raise user_error("--older", f"'{text}' is no time span", "30m, 24h or 7d")
+        raise user_error("--older", f"'{text}' is not a time span", "30m, 24h or 7d")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
@@ -41,7 +41,7 @@ def plan(repository: Repository, older: timedelta, now: datetime | None = None) 
     if not temporary:
         return []
     reachable = _reachable(repository, [tag for tag in tags if not TEMPORARY.fullmatch(tag)])
-    digests = each([tag.string for tag in temporary], repository.digest, repository.stop)
+    digests = run_all([tag.string for tag in temporary], repository.digest, repository.stop)
     now = now or datetime.now(timezone.utc)
     result = []
     for tag, digest in zip(temporary, digests, strict=True):
@@ -58,7 +58,7 @@ def plan(repository: Repository, older: timedelta, now: datetime | None = None) 
 def _reachable(repository: Repository, tags: Iterable[str]) -> dict[str, str]:
     """Digest → the tag that leads to it."""
     tags, result = list(tags), {}
-    for tag, found in zip(tags, each(tags, repository.manifest, repository.stop), strict=True):
+    for tag, found in zip(tags, run_all(tags, repository.manifest, repository.stop), strict=True):
         if found:
             result[found.digest] = tag
             result.update(dict.fromkeys((child.digest for child in found.children), tag))

@@ -19,7 +19,7 @@ from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes, index, published
-from images.registry.transfer import Blobs, Say, each, verify
+from images.registry.transfer import BlobUploads, Say, run_all, verify_complete
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"
@@ -83,9 +83,9 @@ class Step:
         if self.digest:
             return alone
         if arch in self.parts:
-            return replace(alone, action=SKIP, why=f"{arch} is there")
+            return replace(alone, action=SKIP, why=f"the registry has {arch}")
         action = PUSH if arch in self.local else BUILD
-        return replace(alone, action=action, why=f"{arch} is not there")
+        return replace(alone, action=action, why=f"the registry lacks {arch}")
 
 
 Attest = Callable[[Image, str, str], None]  # an architecture's manifest, by digest
@@ -132,7 +132,7 @@ def plan(
         built = local.get((image.tag, image.inputs.digest), {})
         return _step(repository, image, temporary, built, types)
 
-    for result in each(images, partial(_caught, step), repository.stop):
+    for result in run_all(images, partial(_caught, step), repository.stop):
         if isinstance(result, Step):
             steps.append(result)
         else:
@@ -167,15 +167,15 @@ def _step(
     if final and _is(final, image):
         if kept and current and kept.digest == current.digest:
             return Step(image, SKIP, "published from the same inputs", final.digest)
-        why = f"{image.immutable_tag} is there" if kept else f"{image.immutable_tag} is not there"
+        why = f"{image.immutable_tag} exists" if kept else f"{image.immutable_tag} is missing"
         return Step(image, MOVE, why, final.digest)
     parts = _parts(repository, image, temporary, types)
     changed = _changed(current, image)
     lacking = [arch for arch in image.arches if arch not in parts]
     if not lacking:
-        return Step(image, MOVE, f"{changed}; all architectures are there", parts=parts)
+        return Step(image, MOVE, f"{changed}; the registry has all architectures", parts=parts)
     if all(arch in local for arch in lacking):
-        why = f"{changed}; built here, not there: {', '.join(lacking)}"
+        why = f"{changed}; built here, not in the registry: {', '.join(lacking)}"
         return Step(image, PUSH, why, parts=parts, local=local)
     return Step(image, BUILD, changed, parts=parts, local=local)
 
@@ -248,11 +248,11 @@ def publish(
     todo = [step for step in steps if step.action != SKIP]
     parts = _push(repository, todo, layout, types, say, now, attest)
     if todo:
-        say("looking up every manifest and blob in the registry")
+        say("checking every manifest and blob in the registry")
     digests = [digest for step in todo for digest in parts.get(step.image.tag, {}).values()]
-    found = verify(repository, [*digests, *(step.digest for step in todo if step.digest)])
+    found = verify_complete(repository, [*digests, *(step.digest for step in todo if step.digest)])
     indexes = {step.image.tag: _index(step, parts, found, types) for step in todo}
-    _keep(repository, todo, indexes)
+    _set_immutable_tags(repository, todo, indexes)
     if seal:
         for step in todo:
             seal(indexes[step.image.tag])
@@ -285,8 +285,8 @@ def push_part(
     Raises UserError as `publish` does.
     """
     parts = _push(repository, steps, layout, types, say, now, attest)
-    say("looking up every manifest and blob in the registry")
-    verify(repository, [digest for one in parts.values() for digest in one.values()])
+    say("checking every manifest and blob in the registry")
+    verify_complete(repository, [digest for one in parts.values() for digest in one.values()])
 
 
 def _push(
@@ -300,7 +300,7 @@ def _push(
 ) -> dict[str, dict[str, str]]:
     """Push what is lacking under temporary tags; returns tag → architecture → digest."""
     now = now or datetime.now(timezone.utc)
-    blobs = Blobs(repository, say)
+    blobs = BlobUploads(repository, say)
     lacking: list[tuple[Image, str, Manifest]] = []
     parts: dict[str, dict[str, str]] = {}
     for step in steps:
@@ -325,7 +325,7 @@ def _push(
         tag = image.temporary_tag(arch, now, proven=attest is not None)
         repository.push_manifest(tag, manifest)
 
-    each(lacking, push, repository.stop)
+    run_all(lacking, push, repository.stop)
     return parts
 
 
@@ -341,10 +341,14 @@ def _index(
     return index(types, own, step.image.inputs.annotations)
 
 
-def _keep(repository: Repository, steps: Iterable[Step], indexes: Mapping[str, Manifest]) -> None:
+def _set_immutable_tags(
+    repository: Repository, steps: Iterable[Step], indexes: Mapping[str, Manifest]
+) -> None:
     """Give every index its immutable tag, unless one of these tags is something else's."""
     steps = list(steps)
-    there = each(steps, lambda step: repository.digest(step.image.immutable_tag), repository.stop)
+    there = run_all(
+        steps, lambda step: repository.digest(step.image.immutable_tag), repository.stop
+    )
     problems: list[Finding] = []
     for step, digest in zip(steps, there, strict=True):
         if digest not in (None, indexes[step.image.tag].digest):

@@ -94,13 +94,13 @@ class Reference:
         if not all(pattern.fullmatch(part) for pattern, part in parts):
             raise user_error(
                 option,
-                f"'{text}' is no image in a registry",
+                f"'{text}' is not an image in a registry",
                 "registry.example.com/team/name; Docker Hub is docker.io",
             )
         return cls(head, tag, digest)
 
 
-class Temporary(Exception):
+class Retryable(Exception):
     """Another attempt may succeed: too many requests, a server's error, a cut connection."""
 
     def __init__(self, words: str, pause: float = 0.0) -> None:
@@ -145,10 +145,10 @@ class HttpRepository:
             return None
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
         found = Manifest(media_type, answer.body)
-        told = answer.headers.get("Docker-Content-Digest", found.digest)
-        wanted = reference if DIGEST.fullmatch(reference) else told
+        named = answer.headers.get("Docker-Content-Digest", found.digest)
+        wanted = reference if DIGEST.fullmatch(reference) else named
         if found.digest != wanted:
-            raise self._damaged_there(reference, found.digest, wanted)
+            raise self._damaged_in_registry(reference, found.digest, wanted)
         return found
 
     def blob_size(self, digest: str) -> int | None:
@@ -165,8 +165,8 @@ class HttpRepository:
             raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
         with answer.stream as response:
             response.raw.decode_content = False
-            damaged = partial(self._damaged_there, digest, wanted=digest)
-            yield cast(BinaryIO, _Checked(response.raw, digest, damaged))
+            damaged = partial(self._damaged_in_registry, digest, wanted=digest)
+            yield cast(BinaryIO, _DigestReader(response.raw, digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
         """Upload in one piece: a registry keeps nothing of an upload that was cut."""
@@ -181,12 +181,14 @@ class HttpRepository:
             place = resolved(begun.address, begun.headers.get("Location", ""))
             place += f"{'&' if '?' in place else '?'}digest={blob.digest}"
             with source() as file:
-                checked = _Checked(file, blob.digest, partial(self._damaged_here, blob.digest))
-                sent = self._send("PUT", place, data=_Body(checked, blob.size, self.stop))
+                checked = _DigestReader(
+                    file, blob.digest, partial(self._damaged_locally, blob.digest)
+                )
+                sent = self._send("PUT", place, data=_UploadBody(checked, blob.size, self.stop))
             if sent.status not in (201, 204):
                 self._refuse(sent, blob.digest)
 
-        self._patiently(attempt, blob.digest)
+        self._retry(attempt, blob.digest)
 
     def push_manifest(self, reference: str, manifest: Manifest) -> bool:
         answer = self._ask(
@@ -196,7 +198,7 @@ class HttpRepository:
             self._refuse(answer, reference)
         kept = answer.headers.get("Docker-Content-Digest", manifest.digest)
         if kept != manifest.digest:
-            raise self._damaged_there(reference, kept, manifest.digest)
+            raise self._damaged_in_registry(reference, kept, manifest.digest)
         return "OCI-Subject" in answer.headers
 
     def tags(self) -> list[str]:
@@ -206,7 +208,7 @@ class HttpRepository:
         while place and (answer := self._ask("GET", place, kind="list of tags")).status != 404:
             tags = answer.json.get("tags") or [] if isinstance(answer.json, dict) else None
             if not (isinstance(tags, list) and all(isinstance(one, str) for one in tags)):
-                what = "answers with something that is no list of tags"
+                what = "does not answer with a list of tags"
                 raise user_error(self.name, what, "is it a registry?", EX_UNAVAILABLE)
             found.update(tags)
             read.add(answer.address)
@@ -223,7 +225,7 @@ class HttpRepository:
                 self._refuse(answer, tag)
             return answer.ok
 
-        return self._patiently(attempt, tag)
+        return self._retry(attempt, tag)
 
     def delete_manifest(self, digest: str) -> None:
         self._ask("DELETE", f"manifests/{digest}")
@@ -253,14 +255,14 @@ class HttpRepository:
                 self._refuse(answer, path)
             return answer
 
-        return self._patiently(attempt, path)
+        return self._retry(attempt, path)
 
-    def _patiently(self, attempt: Callable[[], T], path: str) -> T:
+    def _retry(self, attempt: Callable[[], T], path: str) -> T:
         """Attempt it again, each time after a longer pause, while the failure may pass."""
         for pause in (*self.pauses, None):
             try:
                 return attempt()
-            except Temporary as error:
+            except Retryable as error:
                 if pause is None:
                     raise user_error(
                         self._at(path),
@@ -274,7 +276,7 @@ class HttpRepository:
         raise Stopped
 
     def _send(self, method: str, place: str, *, kind: str = "manifest", **more: Any) -> Answer:
-        """One request, with the login that the registry asks for. Raises Temporary or UserError."""
+        """One request, with the login that the registry asks for. Raises Retryable or UserError."""
         address = place if "://" in place else f"{self._root}{self.path}/{place}"
 
         def send(login: str) -> Answer:
@@ -293,8 +295,8 @@ class HttpRepository:
             challenge = answer.headers.get("WWW-Authenticate", "")
             ours = answer.status == 401 and same_origin(answer.address, self._root)
             if ours and self._login.answer(method, login, challenge):
-                if isinstance(more.get("data"), _Body):
-                    raise Temporary("the registry asks for a new token")
+                if isinstance(more.get("data"), _UploadBody):
+                    raise Retryable("the registry asks for a new token")
                 answer = send(self._login.of(method))
         except requests.exceptions.SSLError as error:
             words = f"its certificate is not trusted: {error}"
@@ -304,40 +306,40 @@ class HttpRepository:
             requests.Timeout,
             requests.exceptions.ChunkedEncodingError,
         ) as error:
-            raise self._cut(error) from None
+            raise self._connection_error(error) from None
         except requests.RequestException as error:
             raise user_error(self.name, str(error), exit_code=EX_UNAVAILABLE) from None
-        if (answer.status == 429 or answer.status >= 500) and not _full(answer):
-            raise Temporary(f"answers {answer.status} {_words(answer)}", _retry_after(answer))
+        if (answer.status == 429 or answer.status >= 500) and not _is_full(answer):
+            raise Retryable(f"answers {answer.status} {_error_text(answer)}", _retry_after(answer))
         return answer
 
-    def _cut(self, error: Exception) -> Exception:
+    def _connection_error(self, error: Exception) -> Exception:
         """A connection that broke is worth another attempt; a host that never answered is not."""
-        told = CONNECTION.search(str(error))
-        words = told[0].lower() if told else type(error).__name__
+        match = CONNECTION.search(str(error))
+        words = match[0].lower() if match else type(error).__name__
         if self._answered or isinstance(error, requests.exceptions.ReadTimeout):
-            return Temporary(f"the connection was cut: {words}")
+            return Retryable(f"the connection was cut: {words}")
         return user_error(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
 
     def _refuse(self, answer: Answer, path: str) -> NoReturn:
-        words = f"{answer.status} {_words(answer)}".strip()
+        words = f"{answer.status} {_error_text(answer)}".strip()
         where, code = self.name, EX_UNAVAILABLE  # of what concerns all of it; once is enough
         if answer.status in (401, 403):
             what = f"the registry refuses these credentials: {words}"
             fix = f"docker login {self.host}, with an account that may do this"
-        elif _full(answer):
+        elif _is_full(answer):
             what, fix = f"the registry is full: {words}", "free space there, then run this again"
         else:
             where, what, fix = self._at(path), f"the registry refuses: {words}", ""
             code = EX_DATAERR if "DIGEST_INVALID" in words else code
         raise user_error(where, what, fix, code)
 
-    def _damaged_there(self, reference: str, found: str, wanted: str) -> UserError:
+    def _damaged_in_registry(self, reference: str, found: str, wanted: str) -> UserError:
         what = f"the registry's copy has the digest {found}, not {wanted}"
         fix = "it is damaged there: publish it again, or to another repository"
         return user_error(self._at(reference), what, fix, EX_DATAERR)
 
-    def _damaged_here(self, wanted: str, found: str) -> UserError:
+    def _damaged_locally(self, wanted: str, found: str) -> UserError:
         what = f"what is to be pushed has the digest {found}, not {wanted}"
         fix = "it is damaged here: remove build/oci, and build it again"
         return user_error(self._at(wanted), what, fix, EX_DATAERR)
@@ -351,7 +353,7 @@ class Stopped(Exception):
     """Another thread failed, or the user interrupted: this one's work is not wanted any more."""
 
 
-class _Checked:
+class _DigestReader:
     """A blob that is held to its digest: at its end reading raises what `damaged` makes."""
 
     def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
@@ -370,10 +372,10 @@ class _Checked:
         return piece
 
 
-class _Body:
+class _UploadBody:
     """A blob on its way: its length is known, and it can be stopped between two pieces."""
 
-    def __init__(self, file: _Checked, size: int, stop: threading.Event) -> None:
+    def __init__(self, file: _DigestReader, size: int, stop: threading.Event) -> None:
         self._file = file
         self._size = size
         self._stop = stop
@@ -391,16 +393,16 @@ class _Body:
         return self._file.read(size)
 
 
-def _full(answer: Answer) -> bool:
+def _is_full(answer: Answer) -> bool:
     return answer.status == 507 or bool(FULL.search(answer.body.decode(errors="replace")))
 
 
-def _words(answer: Answer) -> str:
+def _error_text(answer: Answer) -> str:
     """A registry's errors in its own words."""
     try:
         errors = answer.json["errors"]
-        said = [f"{one.get('code', '')} {one.get('message') or ''}".strip() for one in errors]
-        return one_line("; ".join(dict.fromkeys(said)))
+        lines = [f"{one.get('code', '')} {one.get('message') or ''}".strip() for one in errors]
+        return one_line("; ".join(dict.fromkeys(lines)))
     except (KeyError, TypeError, AttributeError):
         return one_line(answer.reason)
 

@@ -191,7 +191,7 @@ class Layout:
                 body = limits.read(file, "manifest", str(path))
             return Manifest(limits.parse(body)["mediaType"], body)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            what = f"is no manifest: {error!r}"
+            what = f"is not a manifest: {error!r}"
             raise user_error(str(path), what, "build again", EX_DATAERR) from None
 
     def whole(self, digest: str) -> bool:

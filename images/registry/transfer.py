@@ -21,7 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(
+def run_all(
     items: Iterable[T], action: Callable[[T], R], stop: threading.Event, workers: int = CONNECTIONS
 ) -> list[R]:
     """Apply `action` to all items, some at a time; the first failure, or Ctrl-C, stops the others.
@@ -52,7 +52,7 @@ def each(
     return [future.result() for future in futures]
 
 
-class Blobs:
+class BlobUploads:
     """The blobs that a repository is to have, each once: what it lacks is uploaded."""
 
     def __init__(self, repository: Repository, say: Say) -> None:
@@ -67,17 +67,17 @@ class Blobs:
         """Upload what is not there; the largest first. Returns how many bytes that was."""
         repository = self.repository
         wanted = list(self._sources.values())
-        sizes = each(wanted, lambda one: repository.blob_size(one[0].digest), repository.stop)
+        sizes = run_all(wanted, lambda one: repository.blob_size(one[0].digest), repository.stop)
         missing = [one for one, size in zip(wanted, sizes, strict=True) if size is None]
         missing.sort(key=lambda one: (-one[0].size, one[0].digest))
-        meter = _Meter(len(missing), sum(blob.size for blob, _ in missing), self.say)
+        meter = _UploadProgress(len(missing), sum(blob.size for blob, _ in missing), self.say)
 
         def upload(one: tuple[Descriptor, Source]) -> None:
             blob, source = one
             repository.push_blob(blob, meter.watch(blob, source), mount_from)
             meter.done(blob)
 
-        each(missing, upload, repository.stop)
+        run_all(missing, upload, repository.stop)
         return meter.total
 
 
@@ -87,7 +87,7 @@ def push_image(layout: Layout, digest: str, repository: Repository, tag: str, sa
     Raises UserError: 65 for a layout that is not whole, 69 for a registry that refuses.
     """
     *children, root = layout.family(digest)
-    blobs = Blobs(repository, say)
+    blobs = BlobUploads(repository, say)
     for manifest in (*children, root):
         for blob in manifest.blobs:
             blobs.add(blob, partial(layout.open, blob.digest))
@@ -97,7 +97,7 @@ def push_image(layout: Layout, digest: str, repository: Repository, tag: str, sa
     repository.push_manifest(tag, root)
 
 
-class _Meter:
+class _UploadProgress:
     """Says what was pushed, and every ten seconds how far it is with what takes long."""
 
     def __init__(self, blobs: int, total: int, say: Say) -> None:
@@ -114,7 +114,8 @@ class _Meter:
         def opened() -> Iterator[BinaryIO]:
             self._sent[blob.digest] = 0
             with source() as file:
-                yield cast(BinaryIO, _Watched(file, lambda size: self._read(blob.digest, size)))
+                counted = _CountingReader(file, partial(self._read, blob.digest))
+                yield cast(BinaryIO, counted)
 
         return opened
 
@@ -139,18 +140,18 @@ class _Meter:
         return f"{megabytes(sum(self._sent.values()))} of {megabytes(self.total)}"
 
 
-class _Watched:
-    def __init__(self, file: BinaryIO, tell: Callable[[int], None]) -> None:
+class _CountingReader:
+    def __init__(self, file: BinaryIO, count: Callable[[int], None]) -> None:
         self._file = file
-        self._tell = tell
+        self._count = count
 
     def read(self, size: int = -1) -> bytes:
         piece = self._file.read(size)
-        self._tell(len(piece))
+        self._count(len(piece))
         return piece
 
 
-def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
+def verify_complete(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
     """Look every manifest, config and blob of these images up in the registry.
 
     Returns all manifests by digest. Raises UserError (70) with everything that is missing or has
@@ -160,20 +161,20 @@ def verify(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest
     problems: list[Finding] = []
     waiting = list(dict.fromkeys(digests))
     while waiting:
-        manifests = each(waiting, repository.manifest, repository.stop)
+        manifests = run_all(waiting, repository.manifest, repository.stop)
         following: list[str] = []
         for digest, manifest in zip(waiting, manifests, strict=True):
             if manifest is None:
-                problems.append(_missing(repository, digest, "the manifest is not there"))
+                problems.append(_missing(repository, digest, "the manifest is missing"))
             else:
                 found[digest] = manifest
                 following += [child.digest for child in manifest.children]
         waiting = [digest for digest in dict.fromkeys(following) if digest not in found]
     blobs = {blob.digest: blob for one in found.values() for blob in one.blobs}
-    sizes = each(blobs, repository.blob_size, repository.stop)
+    sizes = run_all(blobs, repository.blob_size, repository.stop)
     for blob, size in zip(blobs.values(), sizes, strict=True):
         if size is None:
-            problems.append(_missing(repository, blob.digest, "the blob is not there"))
+            problems.append(_missing(repository, blob.digest, "the blob is missing"))
         elif size not in (blob.size, -1):
             what = f"the blob has {size} bytes, not {blob.size}"
             problems.append(_missing(repository, blob.digest, what))

@@ -349,7 +349,7 @@ def test_a_catalogue_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 def test_what_is_no_catalogue_stays(tmp_path: Path, problems_of: Callable[..., list[str]]) -> None:
     (tmp_path / "mine").write_text("x")
     assert problems_of(lambda: write.write({"index.html": b""}, tmp_path), 64) == [
-        f"--out: {tmp_path} is there and no catalogue (another directory, or remove it)"
+        f"--out: {tmp_path} exists and is not a catalogue (choose another directory, or remove it)"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -366,7 +366,7 @@ def test_what_cannot_be_written(tmp_path: Path, problems_of: Callable[..., list[
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> hand_made.Layout:
-    monkeypatch.setattr(cache, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "kept")
     return hand_made.Layout(tmp_path / "layout")
 
 
@@ -392,7 +392,7 @@ def test_the_images_of_a_layout(layout: hand_made.Layout) -> None:
 @pytest.mark.parametrize(
     ("tags", "code", "problem"),
     [
-        (None, 64, "invoke site: is given no place to look for images (--registry REGISTRY/NAME, "
+        (None, 64, "invoke site: no source of images is given (--registry REGISTRY/NAME, "
                    "--layout DIR or --engine)"),
         ([], 69, "{where}: has no image of this project (invoke publish)"),
         (["base"], 69, "{where}: has no image of this project (invoke publish)"),

@@ -78,7 +78,7 @@ def test_every_damaged_layer_is_named(tmp_path: Path) -> None:
         layers.read(registry, manifest, keep=packages.wanted)
     said = "\n".join(map(str, refused.value.findings))
     assert refused.value.exit_code == 65
-    assert f"layer {digests[0][:19]}: is no layer" in said
+    assert f"layer {digests[0][:19]}: is not a layer" in said
     assert f"layer {digests[1][:19]}: the content has another digest, {digests[2]}" in said
     assert digests[2][:19] not in said.replace(digests[2], "")
 
@@ -179,7 +179,7 @@ def test_the_packages_of_rpm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("database", [b"no database", b"SQLite format 3\0" + bytes(200)])
 def test_a_broken_database_of_rpm(tmp_path: Path, database: bytes) -> None:
     found = read(tmp_path, {"var/lib/rpm/rpmdb.sqlite": database})
-    with pytest.raises(UserError, match=r"rpmdb\.sqlite: is no database of rpm"):
+    with pytest.raises(UserError, match=r"rpmdb\.sqlite: is not an rpm database"):
         packages.os_packages(found)
 
 
@@ -189,5 +189,5 @@ def test_an_index_that_lacks_an_architecture(tmp_path: Path) -> None:
     registry = filled(tmp_path)
     root = registry.manifests[index["digest"]]
     assert list(manifests(registry, root)) == ["arm64"]
-    with pytest.raises(UserError, match="manifest of amd64: is not there"):
+    with pytest.raises(UserError, match="manifest of amd64: is missing"):
         manifests(registry, root, ["arm64", "amd64"])

@@ -26,8 +26,8 @@ Read = Callable[..., list[Image]]
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is kept of layers stays within a test."""
     directory = tmp_path / "kept"
-    monkeypatch.setattr(cache, "KEPT", directory)
-    monkeypatch.setattr(stores, "KEPT", directory / "engine")
+    monkeypatch.setattr(cache, "CACHE", directory)
+    monkeypatch.setattr(stores, "CACHE", directory / "engine")
     return directory
 
 
@@ -229,7 +229,7 @@ def test_an_attestation_that_is_none(
     layout.attach(image, b"[]", "application/vnd.dsse.envelope.v1+json")
     reference = layout.tag("v1", image)
     (problem,) = problems_of(lambda: read(reference), 65)
-    assert "is no attestation" in problem
+    assert "is not an attestation" in problem
 
 
 def test_an_image_of_someone_else(layout: Layout, read: Read) -> None:
@@ -280,7 +280,7 @@ def test_every_reference_that_is_nowhere(
         f"{layout.directory}:v1-a2: is not in the layout (did you mean v1-a3?)",
         "vllm-ascend:v9: is neither in the engine nor a layout (docker images; a registry's image "
         "is named REGISTRY/NAME:TAG)",
-        "IMAGE: '--arch' is no image (invoke --help inspect)",
+        "IMAGE: '--arch' is not an image (invoke inspect --help)",
     ]
 
 
@@ -288,7 +288,7 @@ def test_every_reference_that_is_nowhere(
     ("at", "code", "problem"),
     [
         ("engin", 64, "--at: 'engin' is not known (did you mean engine?)"),
-        ("layout", 64, "x:1: is no OCI layout (DIR, DIR:TAG or DIR@DIGEST)"),
+        ("layout", 64, "x:1: is not an OCI layout (DIR, DIR:TAG or DIR@DIGEST)"),
         ("engine", 69, "x:1: is not in the engine (docker images lists what it has)"),
     ],
 )
@@ -368,7 +368,7 @@ def test_what_changed() -> None:
     text = diff_output.differences_text([found])
     lines = [line.split() for line in text.splitlines()]
     for line in (
-        "on the wire 857.9 MB 858.7 MB +0.8 MB",
+        "compressed 857.9 MB 858.7 MB +0.8 MB",
         "vllm 9.1 MB 10.1 MB +1.0 MB",
         "entrypoint 0.2 MB - gone",
         "proxy - 10.2 kB added",
@@ -410,9 +410,9 @@ def test_text_and_data() -> None:
         "registry.example.com/team/vllm-ascend:v0.13.0rc1-a3 (linux/amd64)",
         "  pins        torch 2.8.0, vllm 0.13.0",
         "  stops on    SIGTERM",
-        "  torch              793.1 MB  2,379.2 MB  "
+        "  torch         793.1 MB  2,379.2 MB  "
         f"{images[0].layers[1].digest[:19]}  vllm-ascend:v0.13.0rc1 (linux/amd64)",
-        "  of that shared     857.7 MB",
+        "  shared        857.7 MB",
         "  libc6       2.36     base 1",
     ):
         assert line in text.splitlines(), f"{line}\n{text}"

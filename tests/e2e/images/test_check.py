@@ -160,7 +160,7 @@ def test_the_sbom_is_the_same_bytes_and_is_the_one_that_is_attached(
     assert (tmp_path / "arm64.cdx.json").read_text() == one.stdout
     trust = sign.Trust(f"{shop.keys['ours']}.pub", offline=True)
     reference = f"{good.rpartition(':')[0]}@{sbom.subject(one.stdout)}"
-    (attached,), _ = sign.attested(reference, sign.SBOM, trust)
+    (attached,), _ = sign.attestations(reference, sign.SBOM, trust)
     assert attached.predicate == json.loads(one.stdout)
 
 
@@ -183,7 +183,7 @@ def test_another_layer(shop: Shop) -> None:
     assert "no signatures found" in found["signature"][0]
     assert ["SBOM arm64" in line for line in found["SBOM"]] == [True]
     (strange,) = found["files"]
-    assert "files that no RECORD knows: /opt/vllm/lib/python3.11/site-packages/sitecus" in strange
+    assert "files that no RECORD lists: /opt/vllm/lib/python3.11/site-packages/sitecus" in strange
 
 
 def test_a_changed_label(shop: Shop) -> None:
@@ -239,7 +239,7 @@ def test_an_sbom_that_lies(shop: Shop) -> None:
     found = shop.refused(image)
     assert found == {
         "SBOM": [
-            f"SBOM arm64: SBOM: {one}: lists 2.8.1, inside is 2.8.0"
+            f"SBOM arm64: SBOM: {one}: lists 2.8.1, the image has 2.8.0"
             for one in ("torch", "torch-npu")
         ]
     }
@@ -323,7 +323,7 @@ def test_bytes_that_changed_in_the_registry(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "what"),
     [
-        ([], 64, "--key: whose signature is to count is not said"),
+        ([], 64, "--key: no trusted signer is given"),
         (["--key=gone.pub"], 64, "--key: no such file: gone.pub"),
         (
             ["--identity=x", "--issuer=y", "--no-transparency-log"],

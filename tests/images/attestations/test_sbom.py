@@ -88,7 +88,7 @@ def test_an_image_without_npus_has_its_own_lock(tmp_path: Path) -> None:
     assert properties(torch)["ascend:lock"] == "cpu-0.13.0/arm64/torch.txt"
     assert torch["hashes"]
     small.labels["ascend.pin.vllm"] = "0.1"
-    with pytest.raises(UserError, match=r"'0\.1', which is no vLLM for the CPU"):
+    with pytest.raises(UserError, match=r"'0\.1', which is not a vLLM for the CPU"):
         sbom.document(MATRIX, image(tmp_path / "bad", small))
 
 
@@ -212,7 +212,7 @@ def test_an_image_of_someone_else(tmp_path: Path, small: Small, what: str) -> No
 
 
 def test_a_broken_document_is_told() -> None:
-    assert "is no JSON" in sbom.invalid("{")
+    assert "is not JSON" in sbom.invalid("{")
     assert "'not-a-type'" in sbom.invalid(
         json.dumps(
             {
@@ -233,7 +233,7 @@ def test_written_and_printed(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["arm64.cdx.json", "amd64.cdx.json"]
     assert paths[0].read_text() == made["arm64"][1]
     with pytest.raises(UserError, match="the image has arm64, amd64"):
-        sbom.one(made)
+        sbom.only(made)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         sbom.write(made, tmp_path / "file" / "out")

@@ -66,9 +66,11 @@ def test_the_transparency_log_is_left_out_only_where_that_is_said(
 
 
 def test_whose_signature_counts(cosign: FakeCosign, key: str) -> None:
-    assert sign.signed(IMAGE, Trust(key)) == ""
-    assert sign.signed(IMAGE, Trust(key, offline=True)) == ""
-    assert sign.signed(IMAGE, Trust(identity="https://ci/x", issuer="https://issuer")) == ""
+    assert sign.signature_error(IMAGE, Trust(key)) == ""
+    assert sign.signature_error(IMAGE, Trust(key, offline=True)) == ""
+    assert (
+        sign.signature_error(IMAGE, Trust(identity="https://ci/x", issuer="https://issuer")) == ""
+    )
     assert cosign.calls() == [
         f"verify --key {key} --insecure-ignore-tlog=false --output=json {IMAGE}",
         f"verify --key {key} --insecure-ignore-tlog=true --output=json {IMAGE}",
@@ -80,15 +82,15 @@ def test_whose_signature_counts(cosign: FakeCosign, key: str) -> None:
 @pytest.mark.parametrize(
     ("trust", "what"),
     [
-        ({}, ["whose signature is to count is not said"]),
-        ({"identity": "x"}, ["whose signature is to count is not said"]),
-        ({"key": "env://K", "issuer": "y"}, ["--key: stands alone"]),
+        ({}, ["no trusted signer is given"]),
+        ({"identity": "x"}, ["no trusted signer is given"]),
+        ({"key": "env://K", "issuer": "y"}, ["--key: excludes"]),
         (
             {"identity": "x", "issuer": "y", "offline": True},
-            ["--no-transparency-log: a signature without a key has nothing but"],
+            ["--no-transparency-log: a signature without a key needs"],
         ),
         ({"key": "nowhere.pub"}, ["no such file: nowhere.pub"]),
-        ({"offline": True}, ["whose signature", "--no-transparency-log"]),
+        ({"offline": True}, ["no trusted signer", "--no-transparency-log"]),
     ],
 )
 def test_a_trust_that_is_none(trust: dict[str, str], what: list[str]) -> None:
@@ -110,8 +112,8 @@ def test_keys_that_are_no_files() -> None:
 
 def test_what_cosign_says_is_told_once(cosign: FakeCosign, key: str) -> None:
     cosign.answer(err="WARNING: x\nError: no signatures found\nerror during command: y\n", code=10)
-    assert sign.signed(IMAGE, Trust(key)) == "no signatures found"
-    assert sign.attested(IMAGE, sign.SBOM, Trust(key)) == ([], "no signatures found")
+    assert sign.signature_error(IMAGE, Trust(key)) == "no signatures found"
+    assert sign.attestations(IMAGE, sign.SBOM, Trust(key)) == ([], "no signatures found")
     with pytest.raises(UserError, match="cosign sign: no signatures found") as refused:
         sign.sign(IMAGE, Signer(key))
     assert refused.value.exit_code == 70
@@ -122,14 +124,14 @@ def test_a_registry_or_log_that_does_not_answer_says_nothing_of_the_image(
 ) -> None:
     cosign.answer(err="Error: Get https://x/v2/: dial tcp: connect: connection refused\n", code=1)
     with pytest.raises(UserError) as refused:
-        sign.signed(IMAGE, Trust(key))
+        sign.signature_error(IMAGE, Trust(key))
     assert refused.value.exit_code == 69
 
 
 def test_no_cosign(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="cosign: is not installed") as refused:
-        sign.signed(IMAGE, Trust(key))
+        sign.signature_error(IMAGE, Trust(key))
     assert refused.value.exit_code == 69
 
 
@@ -137,7 +139,7 @@ def test_statements_are_taken_out_of_their_envelopes(cosign: FakeCosign, key: st
     said = {"predicateType": "https://cyclonedx.org/bom", "subject": [], "predicate": {"a": 1}}
     envelope = {"payload": base64.b64encode(json.dumps(said).encode()).decode()}
     cosign.answer(out=f"{json.dumps(envelope)}\n{json.dumps(envelope)}\n")
-    found, wrong = sign.attested(IMAGE, sign.SBOM, Trust(key))
+    found, wrong = sign.attestations(IMAGE, sign.SBOM, Trust(key))
     assert wrong == ""
     assert found == [Statement("https://cyclonedx.org/bom", (), {"a": 1})] * 2
     assert cosign.calls()[0].startswith("verify-attestation --key")
@@ -158,7 +160,7 @@ def test_attestations_come_before_the_signature(cosign: FakeCosign, key: str) ->
 
 
 def test_a_statement_that_is_none() -> None:
-    with pytest.raises(UserError, match="is no in-toto statement"):
+    with pytest.raises(UserError, match="is not an in-toto statement"):
         Statement.parse("x", b"[]")
 
 

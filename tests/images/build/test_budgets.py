@@ -193,7 +193,7 @@ def test_the_command_ends_with_65_and_names_what_grew(
 ) -> None:
     layout = hand_made.Layout(tmp_path / "layout")
     reference = layout.tag("v1", layout.image(hand_made.layers(), **hand_made.config()))
-    monkeypatch.setattr(cache, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "kept")
     limited = Budget(**vars(KEY), baseline={"torch": 0.0001}, image=0.001)
     monkeypatch.setattr(budgets, "load", lambda matrix: {KEY: limited})
     with pytest.raises(invoke.Exit) as ended:

@@ -108,7 +108,7 @@ def test_only_what_was_pushed_is_kept(images: list[str]) -> None:
     layout = Layout(push.LAYOUT)
     (push.LAYOUT / "blobs" / "sha256" / "stray").write_text("of an older build")
     (push.LAYOUT / "index.json").write_text("{}")
-    push.keep(images[:1])
+    push.prune_layout(images[:1])
     names = {path.name for path in (push.LAYOUT / "blobs" / "sha256").iterdir()}
     wanted: dict[str, Any] = {one.digest: one for one in layout.family(images[0])}
     wanted |= {blob.digest: blob for one in layout.family(images[0]) for blob in one.blobs}

@@ -69,8 +69,8 @@ class Signatures:
 @pytest.fixture
 def signatures(monkeypatch: pytest.MonkeyPatch) -> Signatures:
     made = Signatures()
-    monkeypatch.setattr(sign, "signed", made.of_image)
-    monkeypatch.setattr(sign, "attested", made.of_statement)
+    monkeypatch.setattr(sign, "signature_error", made.of_image)
+    monkeypatch.setattr(sign, "attestations", made.of_statement)
     return made
 
 
@@ -142,7 +142,7 @@ def test_everything_wrong_is_said_at_once(scene: Scene) -> None:
     assert data["checks"][0]["problems"] == [
         {
             "where": "signature",
-            "what": "none by env://KEY: no signatures found",
+            "what": "no signature by env://KEY: no signatures found",
             "fix": f"{NAME}@{report.digest}",
         }
     ]
@@ -171,7 +171,7 @@ def test_no_such_image_and_no_registry_are_not_the_images_fault(
     def unreachable(*_: object) -> str:
         raise user_error("cosign verify", "connection refused", exit_code=EX_UNAVAILABLE)
 
-    monkeypatch.setattr(sign, "signed", unreachable)
+    monkeypatch.setattr(sign, "signature_error", unreachable)
     with pytest.raises(UserError, match="connection refused") as refused:
         scene.report()
     assert refused.value.exit_code == EX_UNAVAILABLE
@@ -297,8 +297,8 @@ def test_a_configuration_that_names_other_layers(scene: Scene) -> None:
     scene.spoil, scene.unsigned = lie, True
     said = "\n".join(scene.problems())
     assert "has other layers than its configuration names" in said
-    assert "signature: none by env://KEY: no signatures found" in said
-    assert "SBOM arm64: there is none that is signed: no matching attestations" in said
+    assert "signature: no signature by env://KEY: no signatures found" in said
+    assert "SBOM arm64: there is no signed SBOM: no matching attestations" in said
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"config": {}}', b"[]", b"no json"])
@@ -309,7 +309,7 @@ def test_a_manifest_that_is_none(scene: Scene, body: bytes) -> None:
         registry.manifests[digest] = type(root)(registry.manifests[digest].media_type, body)
 
     scene.spoil = broken
-    assert any("platforms: arm64: is no image's manifest" in line for line in scene.problems())
+    assert any("platforms: arm64: is not an image manifest" in line for line in scene.problems())
 
 
 # ---- provenance ----------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_a_stand_in_is_right_under_its_own_tag_alone(tmp_path: Path) -> None:
     small = Small(labels=render.labels(MATRIX, A3, render.Base("stand-in")))
     assert told(small, tmp_path / "own", f"{A3.tag}-standin") == []
     assert told(small, tmp_path / "other", A3.tag) == [
-        f"ascend.base: is 'stand-in', and the tag {A3.tag} says no stand-in"
+        f"ascend.base: is 'stand-in', but the tag {A3.tag} is not a stand-in's"
     ]
 
 
@@ -380,7 +380,7 @@ def test_a_tag_that_points_to_another_platform(tmp_path: Path) -> None:
         ),
         (
             {"ascend.pin.torch": None},
-            "ascend.pin.torch: is not there, the matrix says '2.8.0' for v0.13.0rc1-a3",
+            "ascend.pin.torch: is missing, the matrix says '2.8.0' for v0.13.0rc1-a3",
         ),
         (
             {"ascend.fallback.vllm-ascend": "without kernels"},
@@ -410,8 +410,8 @@ def test_a_pin_is_what_is_installed(tmp_path: Path) -> None:
     small.layers.append({f"{SITE}/.wh.torch-2.8.0.dist-info": "", **package("torch", "2.7.1")})
     small.layers.append({f"{SITE}/.wh.vllm-0.13.0+empty.dist-info": ""})
     assert told(small, tmp_path, A3.tag) == [
-        "ascend.pin.torch: is '2.8.0', inside is torch 2.7.1",
-        "ascend.pin.vllm: is '0.13.0', and vllm is not inside",
+        "ascend.pin.torch: is '2.8.0', but torch 2.7.1 is installed",
+        "ascend.pin.vllm: is '0.13.0', but vllm is not installed",
     ]
 
 
@@ -438,7 +438,7 @@ OTHER = "ef" * 32
             {INPUTS: ""},
             "",
             None,
-            ["ascend.inputs: is not there (invoke build and publish set it)"],
+            ["ascend.inputs: is missing (invoke build and publish set it)"],
         ),
         (
             {INPUTS: OTHER},
@@ -464,7 +464,7 @@ OTHER = "ef" * 32
             {DIGEST_LABEL: "8.3.rc2", BASE_NAME: "other.example.com/cann:1"},
             "",
             None,
-            [f"{DIGEST_LABEL}: is '8.3.rc2', no digest (invoke build and publish set it)"],
+            [f"{DIGEST_LABEL}: is '8.3.rc2', not a digest (invoke build and publish set it)"],
         ),
     ],
 )
@@ -529,9 +529,9 @@ def test_an_sbom_that_lies(tmp_path: Path) -> None:
         document["components"] = kept
 
     assert billed(tmp_path, Small(), lie) == [
-        "SBOM: torch: lists 2.9.0, inside is 2.8.0",
-        "SBOM: vllm: lists nothing, inside is 0.13.0+empty",
-        "SBOM: libc6: lists nothing, inside is 2.35-0ubuntu3",
+        "SBOM: torch: lists 2.9.0, the image has 2.8.0",
+        "SBOM: vllm: lists nothing, the image has 0.13.0+empty",
+        "SBOM: libc6: lists nothing, the image has 2.35-0ubuntu3",
     ]
 
 
@@ -548,7 +548,7 @@ def test_an_sbom_of_another_image(tmp_path: Path) -> None:
 
 def test_an_sbom_that_is_none(tmp_path: Path) -> None:
     (said,) = billed(tmp_path, Small(), lambda document: document.update(components="all"))
-    assert "SBOM: is no CycloneDX 1.6: 'all' is not of type 'array'" in said
+    assert "SBOM: is not CycloneDX 1.6: 'all' is not of type 'array'" in said
 
 
 @pytest.mark.parametrize(
@@ -564,7 +564,7 @@ def test_an_sbom_that_is_none(tmp_path: Path) -> None:
         ),
         (
             {f"{SITE}/{name}": "import evil" for name in ("a.pth", "b.py", "c.py", "d.py")},
-            f"site-packages: files that no RECORD knows: "
+            f"site-packages: files that no RECORD lists: "
             f"/{SITE}/a.pth, /{SITE}/b.py, /{SITE}/c.py and 1 more",
         ),
         ({f"{SITE}/torch-2.8.0.dist-info/.wh.RECORD": ""}, "torch 2.8.0: has no RECORD"),

@@ -18,7 +18,7 @@ from images.build.inputs import LABEL
 from images.publish import publish
 from images.publish.publish import TEMPORARY, Image, Part, Published, Step
 from images.registry.oci import MEDIA_TYPES, Layout
-from images.registry.transfer import verify
+from images.registry.transfer import verify_complete
 from tests.images.publish.publish_fakes import (
     OCI,
     FakeRegistry,
@@ -128,11 +128,11 @@ def test_an_image_of_another_architecture_is_refused(
 def test_nothing_is_there(release: Release) -> None:
     assert (
         _actions(_plan(FakeRegistry(), release))
-        == [("push", "not published yet; built here, not there: arm64, amd64")] * 2
+        == [("push", "not published yet; built here, not in the registry: arm64, amd64")] * 2
     )
     layout, images, parts = release
     assert _actions(_plan(FakeRegistry(), (layout, images, parts[:3]))) == [
-        ("push", "not published yet; built here, not there: arm64, amd64"),
+        ("push", "not published yet; built here, not in the registry: arm64, amd64"),
         ("build", "not published yet"),
     ]
 
@@ -181,7 +181,7 @@ def test_a_promoted_image_without_its_immutable_tag_gets_it(release: Release) ->
     (first, _) = _publish(registry, release)
     del registry.tagged[first.immutable_tag]
     step = _plan(registry, (release[0], release[1], []))[0]
-    assert (step.action, step.why) == ("move", f"{first.immutable_tag} is not there")
+    assert (step.action, step.why) == ("move", f"{first.immutable_tag} is missing")
     assert _publish(registry, release)[0].digest == first.digest
     assert registry.tagged[first.immutable_tag] == first.digest
 
@@ -238,7 +238,7 @@ def test_what_is_missing_in_the_registry_is_told_and_no_tag_moves(
     lost = release[0].manifest(release[2][0].digest).blobs[1].digest
     registry = ForgetfulRegistry(lost)
     (problem,) = problems_of(lambda: _publish(registry, release), 70)
-    assert problem.startswith(f"{registry.name}@{lost}: the blob is not there")
+    assert problem.startswith(f"{registry.name}@{lost}: the blob is missing")
     assert registry.real_tags() == {}
 
 
@@ -247,7 +247,7 @@ def test_a_blob_of_another_size_is_told(release: Release, problems_of: Problems)
     found = _publish(registry, release)[0]
     blob = registry.manifests[registry.manifests[found.digest].arches["amd64"]].blobs[1]
     registry.blobs[blob.digest] = b"short"
-    (problem,) = problems_of(lambda: verify(registry, [found.digest]), 70)
+    (problem,) = problems_of(lambda: verify_complete(registry, [found.digest]), 70)
     assert f"the blob has 5 bytes, not {blob.size}" in problem
 
 

@@ -324,7 +324,7 @@ def test_cut_off_after_the_build_it_only_pushes(
     (step, *_) = jobs.plan(one)
     assert (step.action, step.why) == (
         "push",
-        "not published yet; built here, not there: arm64, amd64",
+        "not published yet; built here, not in the registry: arm64, amd64",
     )
     jobs.run(one, True, print)
     assert len(BUILDER.built) == 1
@@ -378,7 +378,7 @@ def test_two_machines_make_what_one_makes(
         _machine(monkeypatch, tmp_path / arch)
         monkeypatch.setattr("platform.machine", partial(str, machine))
         (step,) = jobs.run_part(job(("a3",), repository=registry), arch, print)
-        assert (step.action, step.why) == ("build", f"{arch} is not there")
+        assert (step.action, step.why) == ("build", f"the registry lacks {arch}")
         (again,) = jobs.run_part(job(("a3",), repository=registry), arch, print)
         assert again.action == "skip"
         assert registry.real_tags() == {}

@@ -182,7 +182,7 @@ def test_what_is_missing_in_the_target_is_told_and_no_tag_moves(
     lost = here.manifests[index.arches["amd64"]].blobs[1].digest
     there = ForgetfulRegistry(lost)
     (problem,) = problems_of(lambda: _promote(here, there), 70)
-    assert problem.startswith(f"{there.name}@{lost}: the blob is not there")
+    assert problem.startswith(f"{there.name}@{lost}: the blob is missing")
     assert "v1-a3" not in there.tagged
 
 

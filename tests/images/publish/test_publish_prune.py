@@ -90,4 +90,4 @@ def test_ages(text: str, seconds: int) -> None:
 @pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "1w", "24h "])
 def test_no_ages(text: str, problems_of: Problems) -> None:
     (problem,) = problems_of(lambda: prune.age(text), 64)
-    assert problem == f"--older: '{text}' is no time span (30m, 24h or 7d)"
+    assert problem == f"--older: '{text}' is not a time span (30m, 24h or 7d)"

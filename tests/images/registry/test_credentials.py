@@ -334,4 +334,4 @@ def test_a_list_of_tags_that_is_none(
     network: Network, repository: HttpRepository, body: bytes
 ) -> None:
     _authorized(network, "GET", f"{HOME}/tags/list", (200, {}, body))
-    assert "no list of tags" in _refused(repository.tags)
+    assert "a list of tags" in _refused(repository.tags)

@@ -217,11 +217,11 @@ def test_a_password(server: Server, repository: HttpRepository, tmp_path: Path) 
 
 
 def test_many_at_once_log_in(server: Server, repository: HttpRepository, tmp_path: Path) -> None:
-    from images.registry.transfer import each
+    from images.registry.transfer import run_all
 
     _login(server, tmp_path, {"auth": base64.b64encode(b"ci:secret").decode()})
     server.check = _basic
-    assert each(range(30), lambda n: repository.digest(f"v{n}"), repository.stop) == [None] * 30
+    assert run_all(range(30), lambda n: repository.digest(f"v{n}"), repository.stop) == [None] * 30
 
 
 def test_a_wrong_password(server: Server, repository: HttpRepository, tmp_path: Path) -> None:
