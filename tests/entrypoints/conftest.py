@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,9 @@ class Recorder:
     def path(self) -> str:
         return f"{self.bin}:/usr/bin:/bin"
 
-    def call(self) -> dict:
-        return json.loads(self.record.read_text())
+    def call(self) -> dict[str, Any]:
+        recorded: dict[str, Any] = json.loads(self.record.read_text())
+        return recorded
 
 
 @pytest.fixture

@@ -64,4 +64,4 @@ def listening() -> Iterator[int]:
 
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+        return int(sock.getsockname()[1])

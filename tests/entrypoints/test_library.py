@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,11 @@ def names(**wanted: str) -> set[str]:
     return {one.recipe.name for one in library.find(**wanted)}
 
 
-def test_all_of_them_in_order():
+def test_all_of_them_in_order() -> None:
     assert [one.recipe.name for one in library.find()] == recipes.names()
 
 
-def test_every_word_is_searched_in_names_descriptions_models_and_features():
+def test_every_word_is_searched_in_names_descriptions_models_and_features() -> None:
     assert names(search="DeepSeek pd") == {
         "deepseek-r1-w8a8/pd-a3",
         "deepseek-v3.1-w8a8/pd-a3",
@@ -37,13 +38,13 @@ def test_every_word_is_searched_in_names_descriptions_models_and_features():
     assert not names(search="kimi yarn")
 
 
-def test_platform_and_release_are_those_that_a_recipe_names():
+def test_platform_and_release_are_those_that_a_recipe_names() -> None:
     assert names(platform="a2") == {n for n in recipes.names() if "a2" in recipes.load(n).platforms}
     assert names(release="v0.11.0") == {"qwen3-30b-a3b/four-npus", "qwen3-235b-a22b/ray"}
     assert not names(platform="cpu")
 
 
-def test_what_is_asked_for_is_what_is_planned():
+def test_what_is_asked_for_is_what_is_planned() -> None:
     (one,) = library.find([PD])
     assert (one.release, one.platform) == ("v0.13.0rc1", "a3")
     (one,) = library.find(["glm-4.7-w8a8/single-a3"])
@@ -52,7 +53,7 @@ def test_what_is_asked_for_is_what_is_planned():
     assert (one.release, one.platform) == ("v0.15.0rc1", "a3")
 
 
-def test_data():
+def test_data() -> None:
     (one,) = library.as_data(library.find([PD]))
     prefill, decode = one["roles"]["prefill"], one["roles"]["decode"]
     assert (prefill["nodes"], prefill["npus"], prefill["sizes"]) == (1, 16, {"tp": 8, "dp": 2})
@@ -65,7 +66,7 @@ def test_data():
     assert json.loads(library.as_json(library.find([PD]))) == [one]
 
 
-def test_the_table_is_aligned():
+def test_the_table_is_aligned() -> None:
     head, *rows = library.table(library.find()).splitlines()
     at = head.index("platforms")
     assert all(row[at - 1] == " " and row[at] != " " for row in rows)
@@ -77,14 +78,14 @@ def test_the_table_is_aligned():
     assert library.table([]) == ""
 
 
-def test_a_context_that_nobody_states_is_not_made_up():
+def test_a_context_that_nobody_states_is_not_made_up() -> None:
     (one,) = library.find(["qwen3-coder-30b-a3b-instruct/four-npus"])
     assert one.parts["single"].context is None
     assert " - " in library.table([one])
     assert "- tokens" in library.details([one])
 
 
-def test_in_detail():
+def test_in_detail() -> None:
     text = library.details(library.find([PD, "qwen3-235b-a22b/ray"]))
     for part in (
         *("prefill: 1 node, 16 NPUs (tp=8 dp=2)", "--max-num-seqs 24", "fused_mc2 2"),
@@ -94,7 +95,7 @@ def test_in_detail():
         assert part in text
 
 
-def test_wrong_names_are_all_told_with_those_that_were_meant():
+def test_wrong_names_are_all_told_with_those_that_were_meant() -> None:
     with pytest.raises(Refused) as caught:
         library.find(["single-128k", "x", PD], platform="a9", release="v0.13")
     assert caught.value.exit_code == 64
@@ -106,7 +107,7 @@ def test_wrong_names_are_all_told_with_those_that_were_meant():
     ]
 
 
-def test_releases_from_the_oldest_to_the_newest():
+def test_releases_from_the_oldest_to_the_newest() -> None:
     given = sorted(data.names("releases"), reverse=True)
     assert library.sort_releases(given) == [
         *("v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0", "cpu-0.32.0")
@@ -125,7 +126,7 @@ def test_releases_from_the_oldest_to_the_newest():
         (["--format", "xml"], 64, "--format: 'xml' is not known"),
     ],
 )
-def test_the_command(args, code, part):
+def test_the_command(args: list[Any], code: int, part: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "invoke", "recipes", *args],
         cwd=ROOT,

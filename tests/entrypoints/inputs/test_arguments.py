@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrypoints.findings import Finding
 from entrypoints.inputs import catalogue, stack
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of, merge, parse, render
 
@@ -17,7 +19,7 @@ KNOWN = catalogue.load(RELEASE)
 
 
 def combined(base: list[str], *more: list[str]) -> list[str]:
-    findings: list = []
+    findings: list[Finding] = []
     flags = merge({}, parse(base, KNOWN.aliases, findings))
     for tokens in more:
         flags = merge(flags, parse(tokens, KNOWN.aliases, findings), KNOWN.repeatable)
@@ -48,17 +50,17 @@ def combined(base: list[str], *more: list[str]) -> list[str]:
         ("--seed 1", "-cc.mode 3", '--seed 1 --compilation-config {"mode":3}'),
     ],
 )
-def test_replacing(base, appended, result):
+def test_replacing(base: str, appended: str, result: str) -> None:
     assert combined(base.split(), appended.split()) == result.split()
 
 
-def test_values_keep_blanks_and_line_breaks():
+def test_values_keep_blanks_and_line_breaks() -> None:
     assert combined(["--t", "- a b\n", "--u="]) == ["--t", "- a b\n", "--u", ""]
 
 
 @pytest.mark.parametrize("tokens", [["x"], ["--a.b"], ["--a.b", "1", "2"], ["--a..b", "1"]])
-def test_refused(tokens):
-    findings: list = []
+def test_refused(tokens: list[str]) -> None:
+    findings: list[Finding] = []
     parse(tokens, KNOWN.aliases, findings)
     assert len(findings) == 1
 
@@ -76,7 +78,7 @@ def test_refused(tokens):
         ("x", [{"a": 1}], Flag("--x", ('[{"a":1}]',))),
     ],
 )
-def test_from_yaml(name, value, flag):
+def test_from_yaml(name: str, value: Any, flag: Any) -> None:
     assert from_value(name, value) == flag
 
 
@@ -89,7 +91,7 @@ flags = st.builds(Flag, names, st.lists(values, max_size=2).map(tuple))
 
 
 @given(st.lists(flags, max_size=6), st.lists(flags, max_size=6))
-def test_last_wins_and_nothing_is_lost(base, over):
+def test_last_wins_and_nothing_is_lost(base: list[Flag], over: list[Flag]) -> None:
     merged = merge(merge({}, base), over)
     last = {key_of(flag): flag for flag in [*base, *over]}
     assert {key: flag for key, (flag,) in merged.items()} == last
@@ -97,15 +99,15 @@ def test_last_wins_and_nothing_is_lost(base, over):
 
 
 @given(st.lists(flags, max_size=6))
-def test_render_and_parse_are_inverse(given_flags):
+def test_render_and_parse_are_inverse(given_flags: list[Flag]) -> None:
     once = merge({}, given_flags)
-    findings: list = []
+    findings: list[Finding] = []
     again = merge({}, parse(render(once), KNOWN.aliases, findings))
     assert not findings
     assert again == once
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
-def test_any_tokens_are_flags_or_findings(tokens):
-    findings: list = []
+def test_any_tokens_are_flags_or_findings(tokens: list[str]) -> None:
+    findings: list[Finding] = []
     render(merge({}, parse(tokens, KNOWN.aliases, findings), KNOWN.repeatable))

@@ -15,11 +15,17 @@ PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
 NODE = {"ROLE": "prefill", "LOCAL_IP": "10.0.0.11", "NIC": "eth0"}
 
 
+def values_of(block: recipes.Block, flag: str) -> tuple[str, ...]:
+    found = block.args[flag]
+    assert found
+    return found.values
+
+
 def test_only_what_is_written_changes() -> None:
     text = json.dumps({"extends": PD, "roles": {"decode": {"args": {"max-num-seqs": 96}}}})
     base, changed = recipes.load(PD), recipes.load(text)
     assert changed.groups["prefill"] == base.groups["prefill"]
-    assert changed.groups["decode"].args["--max-num-seqs"].values == ("96",)
+    assert values_of(changed.groups["decode"], "--max-num-seqs") == ("96",)
     assert changed.model == base.model
     assert changed.platforms == base.platforms
     assert changed.title == f"{PD} with changes"
@@ -48,7 +54,7 @@ def test_a_recipe_with_a_name_goes_by_it() -> None:
 def test_the_top_level_is_laid_over_every_role_of_the_other() -> None:
     changed = recipes.load(f"extends: {PD}\nargs: {{max-num-seqs: 7}}\n")
     for block in changed.groups.values():
-        assert block.args["--max-num-seqs"].values == ("7",)
+        assert values_of(block, "--max-num-seqs") == ("7",)
 
 
 def test_null_takes_away_what_the_other_has() -> None:

@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -76,7 +78,7 @@ def check(words: str, known: Catalogue = V13) -> list[Finding]:
         "--headless",
     ],
 )
-def test_accepted(words):
+def test_accepted(words: str) -> None:
     assert check(words) == []
 
 
@@ -118,14 +120,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "code", "text"), REFUSED)
-def test_refused(words, code, text):
+def test_refused(words: str, code: str, text: str) -> None:
     (finding,) = check(words)
     assert finding.code == code
     assert finding.where == f"arguments: {flags_of(words, V13)[0].name}"
     assert text in finding.line()
 
 
-def test_each_release_has_its_own_flags():
+def test_each_release_has_its_own_flags() -> None:
     assert check('--rope-scaling {"factor":4}', V11) == []
     assert check("--rope_scaling.factor 4", V11) == []
     assert [p.code for p in check("--nnodes 2", V11)] == ["unknown-flag"]
@@ -133,19 +135,19 @@ def test_each_release_has_its_own_flags():
     assert [p.code for p in check("--disable-log-requests", of("v0.18.0"))] == ["unknown-flag"]
 
 
-def test_every_problem_at_once():
+def test_every_problem_at_once() -> None:
     found = check("--rope-scaling {} --headless 1 --port x --max-num-seqs 4")
     assert [p.code for p in found] == ["unknown-flag", "bad-argument", "bad-argument"]
 
 
-def test_a_recipes_problem_says_where_and_has_its_code():
+def test_a_recipes_problem_says_where_and_has_its_code() -> None:
     findings: list[Finding] = []
     catalogue.check_flags([Flag("--foo")], "my: args", V13, findings, DATA)
     catalogue.check_flags([Flag("--foo")], "", V13, findings)
     assert [(p.where, p.exit_code) for p in findings] == [("my: args: --foo", 65), ("--foo", 64)]
 
 
-def test_no_json_value_is_printed():
+def test_no_json_value_is_printed() -> None:
     """It may hold what nobody should read: a header, a token."""
     (finding,) = check("--speculative-config {secret")
     assert "secret" not in finding.line()
@@ -166,7 +168,7 @@ def test_no_json_value_is_printed():
         ("--hel", "--help"),
     ],
 )
-def test_expand(name, full):
+def test_expand(name: str, full: str) -> None:
     assert catalogue.expand(name, V13) == full
     assert catalogue.expand(full, V13) == full
 
@@ -185,7 +187,7 @@ def test_expand(name, full):
         ("--tensor-parallel=4", V13, Flag("--tensor-parallel-size", ("4",))),
     ],
 )
-def test_resolve(words, known, flag):
+def test_resolve(words: str, known: Any, flag: Any) -> None:
     (given,) = flags_of(words, known)
     assert catalogue.resolve(given, known) == flag
     assert catalogue.resolve(flag, known) == flag
@@ -194,7 +196,7 @@ def test_resolve(words, known, flag):
 # ---- variables -----------------------------------------------------------------------------------
 
 
-def unknown(variables: dict[str, str | None], known: Catalogue = V13) -> list[str]:
+def unknown(variables: Mapping[str, str | None], known: Catalogue = V13) -> list[str]:
     findings: list[Finding] = []
     catalogue.check_variables(variables, known, findings)
     assert {p.code for p in findings} <= {"unknown-variable"}
@@ -213,13 +215,13 @@ def unknown(variables: dict[str, str | None], known: Catalogue = V13) -> list[st
         ("VLLM_SERVICE_HOST", "knows it"),  # not in a pod
     ],
 )
-def test_unknown_variable(name, text):
+def test_unknown_variable(name: str, text: str) -> None:
     (line,) = unknown({"PATH": "/bin", name: "1", "HCCL-X": "", "VLLM_LOGGING_LEVEL": "INFO"})
     assert line.startswith(f"{name}: ")
     assert text in line
 
 
-def test_variables_of_kubernetes_are_left_alone():
+def test_variables_of_kubernetes_are_left_alone() -> None:
     of_a_service = dict.fromkeys(
         [
             "VLLM_SERVICE_HOST",
@@ -237,21 +239,21 @@ def test_variables_of_kubernetes_are_left_alone():
     assert len(unknown({"VLLM_NO_SUCH": "tcp://x", "KUBERNETES_SERVICE_HOST": "x"})) == 1
 
 
-def test_our_own_variables_and_those_documents_set_are_left_alone():
+def test_our_own_variables_and_those_documents_set_are_left_alone() -> None:
     own = [name for name in settings.NAMES if name.startswith("VLLM")]
     assert "VLLM_ASCEND_RELEASE" in own
     assert "VLLM_USE_V1" in V13.unread
     assert unknown(dict.fromkeys([*own, *V13.unread, *V13.variables])) == []
 
 
-def test_unread_variables_are_advice():
+def test_unread_variables_are_advice() -> None:
     (advice,) = catalogue.unread(["VLLM_USE_V1", "VLLM_PORT", "PATH"], V13)
     assert advice.code == "unread-variable"
     assert "VLLM_USE_V1 has no effect in v0.13.0rc1" in advice.line()
     assert "VLLM_USE_V1" in V11.variables
 
 
-def test_a_recipes_variable_says_where():
+def test_a_recipes_variable_says_where() -> None:
     findings: list[Finding] = []
     catalogue.check_variables({"VLLM_X": None}, V13, findings, "my: env", DATA)
     assert [(p.where, p.exit_code) for p in findings] == [("my: env.VLLM_X", 65)]
@@ -265,7 +267,7 @@ TYPE = re.compile(
 
 
 @pytest.mark.parametrize("name", RELEASES)
-def test_the_data_of_a_release_are_whole(name):
+def test_the_data_of_a_release_are_whole(name: str) -> None:
     known = of(name)
     assert len(known.options) > 180
     assert {"--tensor-parallel-size", "--headless", "--kv-transfer-config"} <= set(known.options)
@@ -283,7 +285,7 @@ def test_the_data_of_a_release_are_whole(name):
 
 
 @pytest.mark.parametrize("name", RELEASES)
-def test_every_default_is_accepted(name):
+def test_every_default_is_accepted(name: str) -> None:
     known = of(name)
     for option, entry in known.options.items():
         default = entry.get("default")
@@ -296,7 +298,7 @@ def test_every_default_is_accepted(name):
         assert findings == []
 
 
-def test_a_good_flag_needs_neither_difflib_nor_typing():
+def test_a_good_flag_needs_neither_difflib_nor_typing() -> None:
     code = """
 import sys
 from collections import namedtuple

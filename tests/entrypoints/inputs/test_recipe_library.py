@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from entrypoints.inputs import catalogue, data, recipes, stack
+from entrypoints.inputs import catalogue, data, recipes
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.launch.model import Launch
 from entrypoints.plan import draft
 from entrypoints.rules.memory import need
 from tests import ROOT
+from tests.entrypoints import known_facts
 
 CASES = yaml.safe_load((ROOT / "tests" / "cases/recipes.yaml").read_text())
 # Said of nothing that a recipe sets: what it is, and what its cases prove.
@@ -81,9 +82,13 @@ def at(flags: Mapping[str, Any], key: str) -> Any:
 
 
 @pytest.mark.parametrize(("case", "stated"), list(expanded()))
-def test_what_is_stated_is_planned(case, stated):
+def test_what_is_stated_is_planned(case: dict[str, Any], stated: dict[str, Any]) -> None:
     launch = launched(case["recipe"], case["platform"], stated["release"], case["inputs"])
-    whole = {"model": stated["model"], "env": dict(stated["env"]), "flags": dict(stated["flags"])}
+    whole: dict[str, Any] = {
+        "model": stated["model"],
+        "env": dict(stated["env"]),
+        "flags": dict(stated["flags"]),
+    }
     for key, one in stated["differs"].items():
         part = whole["flags"] if key.startswith("--") else whole["env"]
         part = whole if key == "model" else part
@@ -95,7 +100,7 @@ def test_what_is_stated_is_planned(case, stated):
     assert {k: v for k, v in launch.env.items() if k not in OWN} == whole["env"]
 
 
-def test_cases_name_what_they_are_of():
+def test_cases_name_what_they_are_of() -> None:
     for case in CASES:
         releases = [one["release"] for one in case["stated"]]
         assert len(set(releases)) == len(releases)
@@ -103,7 +108,7 @@ def test_cases_name_what_they_are_of():
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_claim_has_a_case(name):
+def test_every_claim_has_a_case(name: str) -> None:
     recipe = recipes.load(name)
     assert recipe.releases
     for group in recipe.groups:
@@ -126,7 +131,7 @@ def leaves(raw: Any, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_fact_has_a_source(name):
+def test_every_fact_has_a_source(name: str) -> None:
     raw = data.read(data.path_of("recipes", f"{name}.yaml"))
     given = raw.get("source", {})
     sources = given if isinstance(given, dict) else {"": given}
@@ -157,10 +162,10 @@ def nodes(name: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_holds_wherever_it_claims(name):
+def test_a_recipe_holds_wherever_it_claims(name: str) -> None:
     recipe = recipes.load(name)
     for release in recipe.releases:
-        known = catalogue.load(stack.release(release, []))
+        known = catalogue.load(known_facts.release(release))
         for platform in recipe.platforms:
             for _, inputs in nodes(name):
                 launch = launched(name, platform, release, inputs)
@@ -172,7 +177,7 @@ def test_a_recipe_holds_wherever_it_claims(name):
                 assert needed.total < needed.have
 
 
-def test_a_release_that_is_not_claimed_is_told():
+def test_a_release_that_is_not_claimed_is_told() -> None:
     inputs = {"ROLE": "prefill", "LOCAL_IP": "10.0.0.1", "NIC": "eth0"}
     launch = launched("deepseek-v3.1-w8a8/pd-a3", "a3", "v0.13.0", inputs)
     (found,) = (one for one in launch.warnings if one.code == "other-release")

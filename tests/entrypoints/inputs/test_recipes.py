@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from entrypoints.findings import Refused
+from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import data, recipes, stack
+from tests.entrypoints import known_facts
 
 GOOD = "model: m\nroles: {single: }\n"
 
@@ -60,14 +63,14 @@ UNREADABLE = [
 ]
 
 
-def load(tmp_path, content: str | bytes) -> recipes.Recipe:
+def load(tmp_path: Path, content: str | bytes) -> recipes.Recipe:
     file = tmp_path / "recipe.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return recipes.load(str(file))
 
 
 @pytest.mark.parametrize(("content", "key", "part"), WRONG)
-def test_wrong(content, key, part, tmp_path):
+def test_wrong(content: str, key: str, part: str, tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         load(tmp_path, content)
     (finding,) = caught.value.findings
@@ -77,28 +80,28 @@ def test_wrong(content, key, part, tmp_path):
 
 
 @pytest.mark.parametrize(("content", "part"), UNREADABLE)
-def test_unreadable(content, part, tmp_path):
+def test_unreadable(content: str, part: str, tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         load(tmp_path, content)
     assert caught.value.exit_code == 65
     assert part in caught.value.findings[0].line()
 
 
-def test_all_problems_at_once(tmp_path):
+def test_all_problems_at_once(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         load(tmp_path, "a: 1\nport: x\nenv: {A-B: 1}\nroles: {single: {b: 1}}\n")
     keys = [p.where.rpartition(": ")[2] for p in caught.value.findings]
     assert keys == ["a", "model", "port", "env.A-B", "roles.single.b"]
 
 
-def test_a_folder_is_no_recipe(tmp_path):
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").mkdir()
     with pytest.raises(Refused) as caught:
         recipes.load(str(tmp_path / "x.yaml"))
     assert caught.value.exit_code == 64
 
 
-def test_scalars_stay_as_written(tmp_path):
+def test_scalars_stay_as_written(tmp_path: Path) -> None:
     recipe = load(
         tmp_path,
         "model: m\nroles: {single: }\nenv: {A: 0.90, B: True, C: 010, D: on, E: 1e3}\n"
@@ -111,27 +114,28 @@ def test_scalars_stay_as_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_loads(name):
+def test_every_recipe_loads(name: str) -> None:
     recipe = recipes.load(name)
     assert recipe.description
     assert recipe.platforms
 
 
 @pytest.mark.parametrize("name", data.names("releases"))
-def test_every_release_has_facts_with_sources(name):
-    findings: list = []
+def test_every_release_has_facts_with_sources(name: str) -> None:
+    findings: list[Finding] = []
     release = stack.release(name, findings)
+    assert release
     assert not findings
     assert release.adxl_ports.source
     assert all(release.kv_extra_config_unread.values())
 
 
-def test_the_six_releases():
+def test_the_six_releases() -> None:
     known = ["v0.11.0", "v0.13.0", "v0.13.0rc1", "v0.15.0rc1", "v0.18.0", "v0.23.0"]
     assert data.names("releases") == ["cpu-0.32.0", *known]
-    assert stack.release(None, []).name == "v0.13.0rc1"
+    assert known_facts.release().name == "v0.13.0rc1"
 
 
-def test_platforms():
-    devices = {name: stack.platform(name, []).devices for name in data.names("platforms")}
+def test_platforms() -> None:
+    devices = {name: known_facts.platform(name).devices for name in data.names("platforms")}
     assert devices == {"a2": 8, "a3": 16, "cpu": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from entrypoints import printing
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.plan import plan
 from tests import ROOT
+from tests.entrypoints.conftest import Recorder
 
 CASES = json.loads((ROOT / "tests/cases/serve.json").read_text())
 EXTRA = {"VLLM_HOST_IP"}
@@ -19,9 +21,9 @@ EXTRA = {"VLLM_HOST_IP"}
 pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 
 
-def as_flags(argv: list[str]) -> dict:
+def as_flags(argv: list[str]) -> dict[str, Any]:
     """Arguments as the cases write them: true for a switch, JSON as a value."""
-    flags: dict = {}
+    flags: dict[str, Any] = {}
     for token in argv:
         if is_flag(token):
             assert token not in flags
@@ -33,12 +35,12 @@ def as_flags(argv: list[str]) -> dict:
     return flags
 
 
-def check_argv(case: dict, argv: list[str]) -> None:
+def check_argv(case: dict[str, Any], argv: list[str]) -> None:
     assert argv[:2] == ["serve", case["model"]]
     assert as_flags(argv[2:]) == case["flags"]
 
 
-def test_plan_json(case):
+def test_plan_json(case: dict[str, Any]) -> None:
     document = json.loads(printing.plan_json(plan(case["inputs"])))
     assert set(document) == {"role", "env", "argv", "ports", "warnings"}
     assert document["role"] == case["inputs"]["ROLE"]
@@ -53,12 +55,12 @@ def test_plan_json(case):
         assert all(warning.values())
 
 
-def expected_env(case: dict, library_path: str) -> dict:
+def expected_env(case: dict[str, Any], library_path: str) -> dict[str, Any]:
     return {k: v.replace("$LD_LIBRARY_PATH", library_path) for k, v in case["env"].items()}
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_plan_text_runs(case, shell, recorder):
+def test_plan_text_runs(case: dict[str, Any], shell: str, recorder: Recorder) -> None:
     script = printing.plan_text(plan(case["inputs"]))
     env = {"PATH": recorder.path, "LD_LIBRARY_PATH": "/from image"}
     done = subprocess.run([shell], input=script, env=env, text=True, capture_output=True)
@@ -68,7 +70,7 @@ def test_plan_text_runs(case, shell, recorder):
     assert expected_env(case, "/from image").items() <= call["env"].items()
 
 
-def test_plan_env_file(case):
+def test_plan_env_file(case: dict[str, Any]) -> None:
     text = printing.plan_env(plan(case["inputs"]))
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     env = dict(line.split("=", 1) for line in lines)
@@ -76,7 +78,7 @@ def test_plan_env_file(case):
     assert {k: v for k, v in env.items() if k not in EXTRA} == plain
 
 
-def test_exec(case, recorder):
+def test_exec(case: dict[str, Any], recorder: Recorder) -> None:
     """The process becomes `vllm serve`, with the container's variables kept."""
     alone = {"PREFLIGHT": "off", "WAIT_TIMEOUT": "0"}  # neither devices nor peers are here
     given = {"PATH": recorder.path, "LD_LIBRARY_PATH": "/image", "OTHER": "kept", **alone}

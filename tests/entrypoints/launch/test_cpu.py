@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from entrypoints import preflight
@@ -17,7 +19,7 @@ PREFILL = {**LEADER, "ROLE": "prefill"}
 NIXL = '{"kv_connector":"NixlConnector","kv_role":"kv_producer"}'
 
 
-def made(environ: dict, *tokens: str) -> Launch:
+def made(environ: dict[str, Any], *tokens: str) -> Launch:
     return plan({**IMAGE, "ROLE": "single", **environ}, tokens)
 
 

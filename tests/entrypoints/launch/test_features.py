@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +18,14 @@ RELEASES = [name for name in data.names("releases") if not name.startswith("cpu-
 YARN = {"rope_theta": 1000000, "factor": 4, "original_max_position_embeddings": 32768}
 
 
-def made(release: str, wanted: dict, environ: dict | None = None) -> Forms:
+def made(release: str, wanted: dict[str, Any], environ: dict[str, Any] | None = None) -> Forms:
     found, warnings = made_with_warnings(release, wanted, environ)
     assert not warnings
     return found
 
 
 def made_with_warnings(
-    release: str, wanted: dict, environ: dict | None = None
+    release: str, wanted: dict[str, Any], environ: dict[str, Any] | None = None
 ) -> tuple[Forms, list[Finding]]:
     known = stack.release(release, [])
     assert known
@@ -33,7 +35,7 @@ def made_with_warnings(
     return found, findings
 
 
-def wrong(release: str, wanted: dict, environ: dict | None = None) -> str:
+def wrong(release: str, wanted: dict[str, Any], environ: dict[str, Any] | None = None) -> str:
     known = stack.release(release, [])
     assert known
     findings: list[Finding] = []
@@ -133,7 +135,7 @@ class TestAskedForByVariables:
         assert codes == ["no-drain"]
         assert not self.codes(DRAIN_TIMEOUT="20", SUPERVISE="1")[1]
 
-    def test_an_argument_wins(self, tmp_path) -> None:
+    def test_an_argument_wins(self, tmp_path: Path) -> None:
         recipe = tmp_path / "r.yaml"
         recipe.write_text(
             "{model: m, features: {flashcomm1: true}, args: {additional-config: {x: 1}},"

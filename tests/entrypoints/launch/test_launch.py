@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import string
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,28 +39,29 @@ def flag(launch: Launch, name: str) -> str | None:
     return argv[argv.index(name) + 1] if name in argv else None
 
 
-def kv(launch: Launch) -> dict:
-    return json.loads(flag(launch, "--kv-transfer-config") or "")
+def kv(launch: Launch) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(flag(launch, "--kv-transfer-config") or "")
+    return config
 
 
 def codes(launch: Launch) -> list[str]:
     return [warning.code for warning in launch.warnings]
 
 
-def refused(environ: dict, *tokens: str, host: Host | None = None) -> Refused:
+def refused(environ: dict[str, Any], *tokens: str, host: Host | None = None) -> Refused:
     with pytest.raises(Refused) as caught:
         plan(environ, tokens, *([host] if host else []))
     return caught.value
 
 
 class TestPrecedence:
-    def test_recipe_then_role_then_variable_then_argument(self):
+    def test_recipe_then_role_then_variable_then_argument(self) -> None:
         assert flag(plan(LEADER), "--tensor-parallel-size") == "8"
         less = {**LEADER, "TP_SIZE": "4"}
         assert flag(plan(less), "--tensor-parallel-size") == "4"
         assert flag(plan(less, ["-tp", "2"]), "--tensor-parallel-size") == "2"
 
-    def test_role_replaces_recipe(self, tmp_path):
+    def test_role_replaces_recipe(self, tmp_path: Path) -> None:
         recipe = tmp_path / "r.yaml"
         recipe.write_text(
             "model: m\nenv: {A: 1, B: 1, C: 1}\n"
@@ -70,7 +73,9 @@ class TestPrecedence:
         assert launch.env == {"A": "1", "B": "2"}
         assert list(launch.argv) == ["vllm", "serve", "m", "--seed", "1", "--no-enforce-eager"]
 
-    def test_jemalloc_is_put_before_the_recipes_own_preloads(self, tmp_path, monkeypatch):
+    def test_jemalloc_is_put_before_the_recipes_own_preloads(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         recipe = tmp_path / "r.yaml"
 
         def preloads(text: str, **environ: str) -> str | None:
@@ -95,7 +100,9 @@ class TestPrecedence:
         assert preloads("/opt/own.so", LD_PRELOAD="x.so") == "J:x.so"
         assert preloads("/opt/own.so", JEMALLOC="0") == "/opt/own.so"
 
-    def test_platform_env_is_below_the_recipe(self, tmp_path, monkeypatch):
+    def test_platform_env_is_below_the_recipe(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         shutil.copytree(data.ENV_DIR, tmp_path, dirs_exist_ok=True)
         (tmp_path / "platforms/a9.yaml").write_text(
             "{description: A9, soc: s, devices: 1, hbm_gib: 1, env: {P: 010, Q: True}}"
@@ -106,19 +113,19 @@ class TestPrecedence:
         launch = plan({"ROLE": "single", "RECIPE": str(recipe), "ASCEND_PLATFORM": "a9"})
         assert launch.env == {"P": "010", "Q": "no"}
 
-    def test_the_containers_variable_wins(self):
+    def test_the_containers_variable_wins(self) -> None:
         launch = plan({**SINGLE, "HCCL_BUFFSIZE": "7", "OMP_NUM_THREADS": ""})
         assert launch.env["HCCL_BUFFSIZE"] == "7"
         assert launch.env["OMP_NUM_THREADS"] == ""
 
-    def test_a_variable_that_extends_itself_is_not_replaced(self):
+    def test_a_variable_that_extends_itself_is_not_replaced(self) -> None:
         launch = plan({**PREFILL, "LD_LIBRARY_PATH": "/image"})
         assert launch.env["LD_LIBRARY_PATH"].endswith("/mooncake:$LD_LIBRARY_PATH")
         whole = launch.environment({"LD_LIBRARY_PATH": "/image", "X": "$Y"})
         assert whole["LD_LIBRARY_PATH"].endswith("/mooncake:/image")
         assert whole["X"] == "$Y"
 
-    def test_model_and_names(self):
+    def test_model_and_names(self) -> None:
         given_ = {**SINGLE, "MODEL": "/w", "SERVED_MODEL_NAME": "q", "PORT": "9000"}
         launch = plan(given_)
         assert launch.argv[2] == "/w"
@@ -128,7 +135,7 @@ class TestPrecedence:
         assert (launch.argv[2], launch.ports) == ("/v", {"api": 9001})
         assert "--model" not in launch.argv
 
-    def test_without_recipe(self):
+    def test_without_recipe(self) -> None:
         launch = plan({**PLAIN, "TP_SIZE": "2"}, ["--max-model-len", "1"])
         assert " ".join(launch.argv) == (
             "vllm serve /weights/m --tensor-parallel-size 2 --max-model-len 1"
@@ -137,7 +144,7 @@ class TestPrecedence:
 
 
 class TestDerived:
-    def test_more_nodes(self):
+    def test_more_nodes(self) -> None:
         more = {"NODES": "4", "DP_SIZE": "4"}
         last = plan({**FOLLOWER, **more, "NODE_RANK": "3"})
         assert flag(last, "--data-parallel-start-rank") == "3"
@@ -146,7 +153,7 @@ class TestDerived:
         assert last.ports == {}
         assert plan({**LEADER, **more}).ports == {"api": 8000, "dp_rpc": 13389}
 
-    def test_leader_worker_set(self, host):
+    def test_leader_worker_set(self, host: Host) -> None:
         pod = {
             "LWS_LEADER_ADDRESS": "10.0.0.9",
             "LWS_GROUP_SIZE": "2",
@@ -165,23 +172,25 @@ class TestDerived:
     @pytest.mark.parametrize(
         "given_", [{"NIC": "eth0"}, {"LOCAL_IP": "10.0.0.1"}, {"LEADER_IP": "10.0.0.1"}]
     )
-    def test_address_and_interface_from_each_other(self, given_, host):
+    def test_address_and_interface_from_each_other(
+        self, given_: dict[str, str], host: Host
+    ) -> None:
         launch = plan({"ROLE": "leader", **MULTI, **given_}, host=host)
         assert launch.env["HCCL_IF_IP"] == launch.env["VLLM_HOST_IP"] == "10.0.0.1"
         assert launch.env["GLOO_SOCKET_IFNAME"] == "eth0"
 
-    def test_nothing_is_looked_up_for_one_node(self):
+    def test_nothing_is_looked_up_for_one_node(self) -> None:
         host = Host(lambda: pytest.fail("looked up"), lambda _: pytest.fail("looked up"))
         assert "HCCL_IF_IP" not in plan(SINGLE, host=host).env
 
-    def test_own_sizes_are_in_the_kv_blocks(self):
+    def test_own_sizes_are_in_the_kv_blocks(self) -> None:
         launch = plan({**PREFILL, "TP_SIZE": "4", "PP_SIZE": "2"})
         extra = kv(launch)["kv_connector_extra_config"]
         assert extra["prefill"] == {"dp_size": 2, "tp_size": 4, "pp_size": 2}
         assert extra["decode"] == {"dp_size": 8, "tp_size": 4}
         assert "kv-sizes-changed" in codes(launch)
 
-    def test_kv_port_and_engine(self):
+    def test_kv_port_and_engine(self) -> None:
         launch = plan({**PREFILL, "KV_PORT": "36000", "ENGINE_ID": "p1"})
         assert (kv(launch)["kv_port"], kv(launch)["engine_id"]) == ("36000", "p1")
         assert launch.ports["kv"] == [36000, 36015]
@@ -189,7 +198,7 @@ class TestDerived:
         assert codes(launch) == ["kv-key-unread"]
 
     @pytest.mark.parametrize(("release", "port"), [("v0.13.0", "36000"), ("v0.18.0", "14579")])
-    def test_kv_port_by_release(self, release, port, tmp_path):
+    def test_kv_port_by_release(self, release: str, port: str, tmp_path: Path) -> None:
         recipe = tmp_path / "pd.yaml"
         recipe.write_text(
             "{model: m, kv_transfer: {kv_connector: MooncakeConnectorV1},"
@@ -208,7 +217,7 @@ class TestDerived:
         }
         assert "--data-parallel-address" not in launch.argv
 
-    def test_one_key_of_the_kv_config(self):
+    def test_one_key_of_the_kv_config(self) -> None:
         path = "--kv-transfer-config.kv_connector_extra_config.decode.tp_size"
         assert kv(plan(PREFILL, [path, "2"]))["kv_connector_extra_config"]["decode"] == {
             "dp_size": 8,
@@ -217,11 +226,11 @@ class TestDerived:
 
 
 class TestWarnings:
-    def test_the_reference(self):
+    def test_the_reference(self) -> None:
         assert codes(plan(PREFILL)) == ["kv-port-in-adxl-range", "kv-key-unread"]
 
     @pytest.mark.parametrize(("base", "ports"), [("36100", [36100, 52099]), ("x", [20000, 35999])])
-    def test_the_transport_is_moved_by_a_variable(self, base, ports):
+    def test_the_transport_is_moved_by_a_variable(self, base: str, ports: list[int]) -> None:
         launch = plan({**PREFILL, "ASCEND_BASE_PORT": base})
         assert launch.ports["adxl"] == ports
         assert ("kv-port-in-adxl-range" in codes(launch)) == (ports[0] == 20000)
@@ -238,14 +247,14 @@ class TestWarnings:
             ("v0.23.0", ["kv-key-unread", "other-release"]),
         ],
     )
-    def test_by_release(self, release, expected):
+    def test_by_release(self, release: str, expected: list[str]) -> None:
         assert codes(plan({**PREFILL, "VLLM_ASCEND_RELEASE": release})) == expected
 
-    def test_rpc_port_in_range(self):
+    def test_rpc_port_in_range(self) -> None:
         launch = plan({**DECODE, "DP_RPC_PORT": "29550"})
         assert "dp-rpc-port-in-adxl-range" in codes(launch)
 
-    def test_other_platform(self):
+    def test_other_platform(self) -> None:
         small = {"TP_SIZE": "4", "DP_SIZE": "2"}
         launch = plan({**PREFILL, **small, "ASCEND_PLATFORM": "a2"})
         assert "other-platform" in codes(launch)
@@ -304,7 +313,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("environ", "tokens", "where", "part"), REFUSED)
-def test_refused(environ, tokens, where, part):
+def test_refused(environ: dict[str, Any], tokens: str, where: str, part: str) -> None:
     error = refused(environ, *tokens.split())
     assert error.exit_code == 64
     lines = [p.line() for p in error.findings if p.where == where]
@@ -312,13 +321,13 @@ def test_refused(environ, tokens, where, part):
     assert len(lines) == 1
 
 
-def test_address_that_cannot_be_found(host):
+def test_address_that_cannot_be_found(host: Host) -> None:
     error = refused({"ROLE": "leader", **MULTI, "LOCAL_IP": "10.9.9.9"}, host=host)
     assert [p.where for p in error.findings] == ["NIC"]
     assert "eth1 192.168.0.1" in error.findings[0].line()
 
 
-def test_everything_at_once():
+def test_everything_at_once() -> None:
     error = refused(
         {
             "ROLE": "headles",
@@ -361,7 +370,9 @@ def check_findings(error: Refused) -> None:
 
 
 @given(START, st.dictionaries(NAME, VALUE, max_size=6), st.lists(TOKEN, max_size=4))
-def test_any_environment_is_a_plan_or_findings(start, change, tokens):
+def test_any_environment_is_a_plan_or_findings(
+    start: dict[str, str], change: dict[str, str], tokens: list[str]
+) -> None:
     host = Host(lambda: [("eth0", "10.0.0.1")], lambda _: "10.0.0.1")
     try:
         launch = plan({**start, **change}, tokens, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -158,12 +159,12 @@ roles:
 
 class TestMultiConnector:
     @pytest.fixture
-    def environ(self, tmp_path) -> dict[str, str]:
+    def environ(self, tmp_path: Path) -> dict[str, str]:
         recipe = tmp_path / "multi.yaml"
         recipe.write_text(MULTI)
         return {**HERE, "ROLE": "prefill", "RECIPE": str(recipe)}
 
-    def test_blocks_go_to_the_mooncake_part(self, environ) -> None:
+    def test_blocks_go_to_the_mooncake_part(self, environ: dict[str, str]) -> None:
         launch = plan({**environ, "ENGINE_ID": "7"})
         config = json.loads(flags(launch)["--kv-transfer-config"])
         assert (config["kv_role"], config["engine_id"]) == ("kv_producer", "7")
@@ -177,10 +178,10 @@ class TestMultiConnector:
         assert store["kv_connector_extra_config"] == {"backend": "mooncake", "lookup_rpc_port": "0"}
         assert launch.ports["kv"] == [36000, 36015]
 
-    def test_kv_port_variable(self, environ) -> None:
+    def test_kv_port_variable(self, environ: dict[str, str]) -> None:
         assert plan({**environ, "KV_PORT": "40000"}).ports["kv"] == [40000, 40015]
 
-    def test_blocks_by_hand_are_refused(self, environ, tmp_path) -> None:
+    def test_blocks_by_hand_are_refused(self, environ: dict[str, str], tmp_path: Path) -> None:
         recipe = tmp_path / "multi.yaml"
         recipe.write_text(MULTI.replace("use_ascend_direct: true", "prefill: {tp_size: 1}"))
         assert "connectors[0].kv_connector_extra_config.prefill" in refused(environ)
@@ -198,7 +199,7 @@ args:
   additional-config: {note: "${LOCAL_IP}:$PORT of $OTHER"}
 """
 
-    def test_filled_in(self, tmp_path) -> None:
+    def test_filled_in(self, tmp_path: Path) -> None:
         recipe = tmp_path / "r.yaml"
         recipe.write_text(self.RECIPE)
         launch = plan({"ROLE": "leader", "RECIPE": str(recipe), **HERE})
@@ -209,14 +210,16 @@ args:
         note = json.loads(flags(launch)["--additional-config"])["note"]
         assert note == "10.0.0.22:8000 of $OTHER"
 
-    def test_what_is_not_known_here(self, tmp_path) -> None:
+    def test_what_is_not_known_here(self, tmp_path: Path) -> None:
         recipe = tmp_path / "r.yaml"
         recipe.write_text("{model: m, args: {host: $NIC}, roles: {single: }}")
         text = refused({"ROLE": "single", "RECIPE": str(recipe)})
         assert "refers to $NIC, which is not known here; set NIC on this node" in text
 
 
-def test_cached_documents_follow_their_files(tmp_path, monkeypatch) -> None:
+def test_cached_documents_follow_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(data, "ENV_DIR", str(tmp_path))
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     file = tmp_path / "x.yaml"

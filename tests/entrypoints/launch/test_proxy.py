@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from entrypoints import printing
@@ -84,7 +86,7 @@ def test_api_key_is_passed_on_and_not_shown(program: str) -> None:
     }
 
 
-def test_the_recipe_says_which_protocol(tmp_path) -> None:
+def test_the_recipe_says_which_protocol(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text(LAYERWISE)
     layerwise = {**PROXY, "RECIPE": str(recipe)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_worker_needs_no_recipe() -> None:
         ({"LEADER_IP": ""}, (), "LEADER_IP"),
     ],
 )
-def test_worker_refuses(change, tokens, where) -> None:
+def test_worker_refuses(change: Any, tokens: Any, where: str) -> None:
     with pytest.raises(Refused) as caught:
         plan({**WORKER, **change}, tokens)
     assert where in [p.where for p in caught.value.findings]
@@ -130,7 +131,7 @@ class Time:
 
 
 def test_wait_until_the_cluster_is_complete() -> None:
-    time, said = Time(), []
+    time, said = Time(), list[str]()
     answers = iter(["", "Usage:\n 0.0/8.0 NPU\n", "Usage:\n 0.0/8.0 NPU\n", STATUS])
     ray.wait(16, 60, lambda: next(answers), said.append, time.clock, time.sleep)
     assert said == [

@@ -12,9 +12,10 @@ import pytest
 
 from entrypoints.findings import Finding
 from entrypoints.inputs import stack
-from entrypoints.preflight import CHECKS, Machine, Needs, examine
-from entrypoints.preflight.inspection import inspect
-from entrypoints.preflight.machine import Output, Space, User
+from entrypoints.preflight import CHECKS, examine
+from entrypoints.preflight.inspection import Needs, inspect
+from entrypoints.preflight.machine import Machine, Output, Space, User
+from tests.entrypoints import known_facts
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GIB = 1 << 30
@@ -137,7 +138,7 @@ def needs_of(fake: FakeMachine, **changes: Any) -> Needs:
     """A launch over several nodes on all devices of the machine."""
     wanted = Needs(
         platform=stack.platform(changes.pop("image", fake.kind), []),
-        release=stack.release(changes.pop("release", "v0.13.0rc1"), []),
+        release=known_facts.release(changes.pop("release", "v0.13.0rc1")),
         devices=fake.devices,
         visible=None,
         multi_node=True,

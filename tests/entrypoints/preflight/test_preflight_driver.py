@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.entrypoints.preflight.conftest import Check, FakeMachine
+
 LIB64 = "/usr/local/Ascend/driver/lib64/driver"
 
 
@@ -20,7 +22,7 @@ LIB64 = "/usr/local/Ascend/driver/lib64/driver"
         ("", "v0.13.0", "warning"),
     ],
 )
-def test_version(fake, check, have, release, state):
+def test_version(fake: FakeMachine, check: Check, have: str, release: str, state: str) -> None:
     fake.write("/usr/local/Ascend/driver/version.info", f"Version={have}\n")
     (found,) = check(fake, "driver-version", release=release)
     assert found.severity == state
@@ -28,7 +30,7 @@ def test_version(fake, check, have, release, state):
         assert found.source.startswith(f"vllm-ascend {release}:")
 
 
-def test_files_that_are_not_mounted(fake, check):
+def test_files_that_are_not_mounted(fake: FakeMachine, check: Check) -> None:
     fake.remove("/usr/local/Ascend/driver/version.info")
     fake.remove("/etc/ascend_install.info")
     for code, path in (
@@ -39,14 +41,14 @@ def test_files_that_are_not_mounted(fake, check):
         assert (found.severity, found.fix) == ("warning", f"give docker run -v {path}:{path}:ro")
 
 
-def test_install_info_says_where(fake, check):
+def test_install_info_says_where(fake: FakeMachine, check: Check) -> None:
     (found,) = check(fake, "driver-install")
     assert found.message == "/etc/ascend_install.info names /usr/local/Ascend"
     fake.write("/etc/ascend_install.info", "UserName=x\n")
     assert [f.severity for f in check(fake, "driver-install")] == ["warning"]
 
 
-def test_libraries(fake, check):
+def test_libraries(fake: FakeMachine, check: Check) -> None:
     assert [f.message for f in check(fake, "driver-libraries")] == [
         f"libascend_hal.so is in {LIB64}"
     ]
@@ -59,7 +61,7 @@ def test_libraries(fake, check):
     assert found.fix.startswith("give docker run -v /usr/local/Ascend/driver/lib64:")
 
 
-def test_a_stub_is_no_driver(fake, check):
+def test_a_stub_is_no_driver(fake: FakeMachine, check: Check) -> None:
     stub = "/usr/local/Ascend/ascend-toolkit/latest/aarch64-linux/devlib"
     fake.remove(f"{LIB64}/libascend_hal.so")
     fake.write(f"{stub}/libascend_hal.so")

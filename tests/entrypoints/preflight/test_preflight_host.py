@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
-from entrypoints.preflight import MACHINE
-from entrypoints.preflight.machine import Space
+from entrypoints.findings import Finding
+from entrypoints.preflight.machine import MACHINE, Space
+from tests.entrypoints.preflight.conftest import Check, FakeMachine
 
 MIB = 1 << 20
 
 
-def one(findings):
+def one(findings: list[Finding]) -> Finding:
     (found,) = findings
     return found
 
 
-def test_nic(fake, check):
+def test_nic(fake: FakeMachine, check: Check) -> None:
     assert one(check(fake, "nic")).severity == "ok"
     assert one(check(fake, "nic", nic=None, local_ip=None)).severity == "skipped"
 
@@ -32,7 +34,9 @@ def test_nic(fake, check):
         ({"nic": None, "local_ip": "192.0.2.77"}, "no interface has LOCAL_IP 192.0.2.77"),
     ],
 )
-def test_nic_is_wrong(fake, check, changes, message):
+def test_nic_is_wrong(
+    fake: FakeMachine, check: Check, changes: dict[str, Any], message: str
+) -> None:
     fake.write("/sys/class/net/eth1/operstate", "unknown\n")
     fake.write("/sys/class/net/eth2/operstate", "down\n")
     found = one(check(fake, "nic", **changes))
@@ -41,7 +45,7 @@ def test_nic_is_wrong(fake, check, changes, message):
         assert "eth0 192.0.2.1" in found.fix
 
 
-def test_ports(fake, check):
+def test_ports(fake: FakeMachine, check: Check) -> None:
     found = one(check(fake, "ports"))
     assert found.message == "free: api 8000, kv 36000-36015, adxl 20000-20099"
     fake.taken = {8000: "Address already in use", 20007: "Address already in use"}
@@ -53,7 +57,7 @@ def test_ports(fake, check):
     assert (adxl.severity, "20007" in adxl.message) == ("warning", True)
 
 
-def test_who_holds_a_port(fake, check):
+def test_who_holds_a_port(fake: FakeMachine, check: Check) -> None:
     table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
     table += "  timeout inode\n"
     table += "   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0 0 4242"
@@ -65,7 +69,7 @@ def test_who_holds_a_port(fake, check):
     assert "taken by process 77 (python3): " in one(check(fake, "ports")).message
 
 
-def test_a_real_port():
+def test_a_real_port() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -79,7 +83,9 @@ def test_a_real_port():
     ("size", "devices", "state"),
     [(64, 16, "error"), (64, 1, "warning"), (1024, 16, "warning"), (16384, 16, "ok")],
 )
-def test_shared_memory(fake, check, size, devices, state):
+def test_shared_memory(
+    fake: FakeMachine, check: Check, size: int, devices: int, state: str
+) -> None:
     fake.space["/dev/shm"] = Space(size * MIB, size * MIB)
     found = one(check(fake, "shared-memory", devices=devices))
     assert found.severity == state
@@ -88,7 +94,7 @@ def test_shared_memory(fake, check, size, devices, state):
         assert found.fix == "give docker run --shm-size=16g"
 
 
-def test_clock(fake, check):
+def test_clock(fake: FakeMachine, check: Check) -> None:
     assert one(check(fake, "clock")).message == "2026-03-01 12:00 UTC"
     fake.now = 0
     found = one(check(fake, "clock"))
@@ -96,14 +102,14 @@ def test_clock(fake, check):
     assert found.message.startswith("1970-01-01 00:00 UTC is before 2025-12-17")
 
 
-def test_clock_before_the_image(fake, check):
+def test_clock_before_the_image(fake: FakeMachine, check: Check) -> None:
     import os
 
     os.utime(fake.write("/etc/ld.so.cache"), (fake.now + 10 * 86400,) * 2)
     assert one(check(fake, "clock")).severity == "warning"
 
 
-def test_host_name(fake, check):
+def test_host_name(fake: FakeMachine, check: Check) -> None:
     assert one(check(fake, "host-name")).severity == "ok"
     fake.names["node"] = ["127.0.1.1"]
     assert one(check(fake, "host-name")).severity == "error"

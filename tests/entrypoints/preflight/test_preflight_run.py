@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,17 +21,19 @@ from entrypoints import preflight
 from entrypoints.findings import MACHINE as CODE
 from entrypoints.launch.network import Host
 from entrypoints.preflight import report
+from entrypoints.preflight.inspection import Needs
 from entrypoints.preflight.machine import MACHINE
+from tests.entrypoints.preflight.conftest import FakeMachine
 
 
-def test_a_machine_that_fits(fake, needs):
+def test_a_machine_that_fits(fake: FakeMachine, needs: Callable[..., Needs]) -> None:
     found = preflight.run(needs(fake), fake.machine())
     assert not report.failed(found)
     assert {f.code for f in found if f.severity != "ok"} == {"npu-in-use"}
     assert {check.code for check in preflight.CHECKS} - {f.code for f in found} == {"fabric"}
 
 
-def test_without_npus_one_thing_is_said(fake, needs):
+def test_without_npus_one_thing_is_said(fake: FakeMachine, needs: Callable[..., Needs]) -> None:
     for n in range(16):
         fake.remove(f"/dev/davinci{n}")
     found = preflight.run(needs(fake), fake.machine())
@@ -38,7 +43,7 @@ def test_without_npus_one_thing_is_said(fake, needs):
     assert fake.asked == []
 
 
-def test_a_role_without_npus(fake, needs):
+def test_a_role_without_npus(fake: FakeMachine, needs: Callable[..., Needs]) -> None:
     found = preflight.run(needs(fake, devices=0, model=""), fake.machine())
     assert {f.message for f in found if f.code in ("devices", "fabric")} == {
         "this role uses no NPU"
@@ -50,13 +55,16 @@ BREAKS = ["run", "taken", "addresses", "resolve", "user", "now", "space", "acces
 
 
 @pytest.mark.parametrize("question", BREAKS)
-def test_a_check_that_breaks_hides_no_other(fake, needs, question):
+def test_a_check_that_breaks_hides_no_other(
+    fake: FakeMachine, needs: Callable[..., Needs], question: str
+) -> None:
     @dataclass
     class Broken:
-        def __call__(self, *_):
+        def __call__(self, *_: object) -> None:
             raise PermissionError(13, "no")
 
-    found = preflight.run(needs(fake), fake.machine()._replace(**{question: Broken()}))
+    broken_machine: Any = {question: Broken()}
+    found = preflight.run(needs(fake), fake.machine()._replace(**broken_machine))
     broken = [f for f in found if f.severity == "error"]
     assert broken
     assert {f.message for f in broken} == {"cannot be checked: PermissionError: [Errno 13] no"}
@@ -64,7 +72,7 @@ def test_a_check_that_breaks_hides_no_other(fake, needs, question):
     assert {c.code for c in preflight.CHECKS} - codes <= {"fabric"}
 
 
-def test_findings_as_problems_text_and_json(fake, needs):
+def test_findings_as_problems_text_and_json(fake: FakeMachine, needs: Callable[..., Needs]) -> None:
     fake.remove("/etc/hccn.conf")
     found = preflight.run(needs(fake), fake.machine())
     (bad,) = [f for f in found if f.severity == "error"]
@@ -77,7 +85,9 @@ def test_findings_as_problems_text_and_json(fake, needs):
     assert document["findings"][found.index(bad)]["fix"] == bad.fix
 
 
-def test_control_characters_stay_out_of_the_text(fake, needs):
+def test_control_characters_stay_out_of_the_text(
+    fake: FakeMachine, needs: Callable[..., Needs]
+) -> None:
     fake.names["node"] = ["127.0.0.1\x1b[31m\n"]
     found = preflight.run(needs(fake, env={"GLOO_SOCKET_IFNAME": "x"}), fake.machine())
     text = report.text(found)
@@ -85,7 +95,7 @@ def test_control_characters_stay_out_of_the_text(fake, needs):
     assert len(text.splitlines()) == len(found) + 1
 
 
-def test_needs_of_a_launch():
+def test_needs_of_a_launch() -> None:
     host = Host(lambda: [("eth0", "192.0.2.1")], lambda to: "192.0.2.1")
     environ = {
         "ROLE": "prefill",
@@ -97,12 +107,13 @@ def test_needs_of_a_launch():
     planned = launch.plan(environ, (), host)
     needs = preflight.needs(planned, planned.environment(environ))
     assert (needs.devices, needs.multi_node, needs.model) == (16, True, "/weights")
+    assert needs.platform
     assert (needs.local_ip, needs.nic, needs.platform.name) == ("192.0.2.1", "eth0", "a3")
     assert needs.env["HCCL_IF_IP"] == "192.0.2.1"
     assert "kv" in needs.ports
 
 
-def test_this_very_machine(tmp_path):
+def test_this_very_machine(tmp_path: Path) -> None:
     """The real questions; nothing raises, wherever the tests run."""
     environ = {"ROLE": "single", "MODEL": str(tmp_path), "PATH": os.environ["PATH"]}
     planned = launch.plan(environ)
@@ -111,7 +122,7 @@ def test_this_very_machine(tmp_path):
     assert not [f for f in found if f.message.startswith("cannot be checked")]
 
 
-def test_commands_have_a_limit(tmp_path):
+def test_commands_have_a_limit(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"]}
     began, pid = time.monotonic(), tmp_path / "pid"
     slow = MACHINE.run(["sh", "-c", f"echo $$ > {pid}; exec sleep 60"], env, 0.5)
@@ -124,7 +135,7 @@ def test_commands_have_a_limit(tmp_path):
     assert MACHINE.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env, 5) == (3, "out\nerr\n")
 
 
-def test_imports_are_light():
+def test_imports_are_light() -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; import entrypoints.preflight;"
     heavy = "{'argparse', 'concurrent', 'dataclasses', 'pathlib', 'socket', 'subprocess', 'typing'}"
     code += f"print(sorted({heavy} & set(sys.modules)))"

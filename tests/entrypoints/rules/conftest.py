@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, model, recipes, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.launch import kv, topology
@@ -39,15 +40,19 @@ def facts(tmp_path: Path) -> Callable[[Setup], Facts]:
     """Setup -> Facts, through the same steps as a launch."""
 
     def make(setup: Setup) -> Facts:
-        findings: list = []
+        findings: list[Finding] = []
         variables = {key: str(value) for key, value in setup.get("set", {}).items()}
         given = settings.read({"ROLE": "single", **variables}, findings)
         role = topology.role_of(given, findings)
         release = stack.release(setup.get("release"), findings)
         platform = stack.platform(setup.get("platform", "a3"), findings)
+        assert role
         recipe = _recipe(setup.get("recipe"), tmp_path)
         place = topology.find_place(role, given, recipe, platform, None, findings)
         assert not findings
+        assert release
+        assert platform
+        assert place
         flags = arguments.merge({}, place.block.flags())
         config = setup.get("kv") or kv.config(given, recipe, place, release.kv_port)
         if config:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import string
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +23,7 @@ from entrypoints.launch import kv, topology
 from entrypoints.launch.facts import Facts, number
 from entrypoints.plan import plan
 from tests import ROOT
+from tests.entrypoints.rules.conftest import Setup
 
 CHECKS = {one.code: one for one in rules.CHECKS}
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
@@ -35,7 +38,7 @@ KEY = st.sampled_from(
 REFERENCE = json.loads((ROOT / "tests/cases/serve.json").read_text())
 
 
-def setups(kind: str) -> list:
+def setups(kind: str) -> list[Any]:
     return [
         pytest.param(code, setup, id=f"{code}-{i}")
         for code, both in CASES.items()
@@ -43,7 +46,7 @@ def setups(kind: str) -> list:
     ]
 
 
-def found(code: str, facts: Facts) -> list:
+def found(code: str, facts: Facts) -> list[Finding]:
     return [one for one in rules.check(facts) if one.code == code]
 
 
@@ -63,7 +66,7 @@ def is_made_by(finding: Finding, message: Message) -> bool:
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("fires"))
-def test_fires(code, setup, facts):
+def test_fires(code: str, setup: Setup, facts: Callable[[Setup], Facts]) -> None:
     one = found(code, facts(setup))
     assert one, "nothing found"
     for each in one:
@@ -75,11 +78,11 @@ def test_fires(code, setup, facts):
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("silent"))
-def test_silent(code, setup, facts):
+def test_silent(code: str, setup: Setup, facts: Callable[[Setup], Facts]) -> None:
     assert found(code, facts(setup)) == []
 
 
-def test_every_check_has_messages():
+def test_every_check_has_messages() -> None:
     for one in rules.CHECKS:
         assert one.messages
         for message in one.messages:
@@ -88,7 +91,7 @@ def test_every_check_has_messages():
             assert message.where or one.severity == WARNING
 
 
-def test_every_check_has_cases():
+def test_every_check_has_cases() -> None:
     codes = [one.code for one in rules.CHECKS]
     assert sorted(codes) == sorted(CASES)
     assert len(set(codes)) == len(codes)
@@ -100,7 +103,7 @@ def test_every_check_has_cases():
     ("text", "expected"),
     [("32k", 32000), ("32K", 32768), ("1.5k", 1500), ("7", 7), ("-1", None), ("x", None)],
 )
-def test_number(text, expected):
+def test_number(text: str, expected: int | None) -> None:
     assert number(text) == expected
 
 
@@ -108,9 +111,9 @@ def test_number(text, expected):
     "release", [name for name in data.names("releases") if not name.startswith("cpu-")]
 )
 @pytest.mark.parametrize("case", REFERENCE, ids=lambda case: case["name"])
-def test_the_reference_is_allowed(case, release):
+def test_the_reference_is_allowed(case: dict[str, Any], release: str) -> None:
     """Its own release takes every case; another may refuse a flag or variable by name only."""
-    seen: list = []
+    seen: list[Finding] = []
     try:
         launch = plan({**case["inputs"], "VLLM_ASCEND_RELEASE": release})
     except Refused as error:
@@ -149,17 +152,20 @@ JSON = st.recursive(
 
 @given(JSON, st.dictionaries(KEY, JSON), st.text(alphabet="0123456789.kM-", max_size=400))
 @hypothesis(max_examples=300, deadline=None)
-def test_strange_values_are_survived(raw, config, text):
+def test_strange_values_are_survived(raw: Any, config: dict[str, Any], text: str) -> None:
     """Whatever a flag's JSON holds, a rule looks away from what it does not understand."""
-    findings: list = []
+    findings: list[Finding] = []
     variables = settings.read({"ROLE": "prefill", "TP_SIZE": "8"}, findings)
     release = stack.release("v0.23.0", findings)
     platform = stack.platform("a3", findings)
     role = topology.role_of(variables, findings)
+    assert role
     place = topology.find_place(role, variables, None, platform, None, findings)
+    assert release
+    assert place
     numbers = ("--max-num-seqs", "--max-model-len", "--gpu-memory-utilization")
     documents = ("--kv-transfer-config", "--additional-config", "--hf-overrides")
-    flags = {name: (Flag(name, (text,)),) for name in numbers}
+    flags: dict[str, tuple[Flag, ...]] = {name: (Flag(name, (text,)),) for name in numbers}
     flags |= {name: (Flag(name, (json.dumps(raw),)),) for name in documents}
     extra = raw if isinstance(raw, dict) else {}
     transfer = kv.Transfer("MooncakeConnectorV1", True, 1, extra, "kv_producer", ("", "x"))

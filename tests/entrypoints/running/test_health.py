@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +39,7 @@ def machine(
     connected: tuple[tuple[str, int], ...] = (),
     was_ready: bool = False,
 ) -> Machine:
-    def connected_to(pids) -> set[tuple[str, int]]:
+    def connected_to(pids: Iterable[int]) -> set[tuple[str, int]]:
         return set(connected) if pids else set()
 
     return Machine(
@@ -52,11 +54,11 @@ def of(**environ: str) -> ServerState:
     return health.state_of(plan({"LOCAL_IP": "10.0.0.2", "NIC": "eth0", "MODEL": "m", **environ}))
 
 
-def test_watch_of_a_node_that_serves():
+def test_watch_of_a_node_that_serves() -> None:
     assert of(ROLE="single", PORT="8100") == ServerState("single", "http", port=8100)
 
 
-def test_watch_of_a_certificate_and_an_address():
+def test_watch_of_a_certificate_and_an_address() -> None:
     environ = {"ROLE": "single", "MODEL": "m"}
     tokens = ["--ssl-certfile", "/c", "--ssl-keyfile", "/k", "--host", "10.0.0.2"]
     found = health.state_of(plan(environ, tokens))
@@ -65,19 +67,19 @@ def test_watch_of_a_certificate_and_an_address():
     assert health.state_of(plan(environ, ["--host=::"])).host == HOST
 
 
-def test_watch_of_a_headless_node():
+def test_watch_of_a_headless_node() -> None:
     found = of(ROLE="headless", LEADER_IP="10.0.0.1", NODE_RANK="1", DP_SIZE="2", NODES="2")
     assert found == ServerState("headless", "headless", leader_host="10.0.0.1", leader_port=8000)
 
 
-def test_watch_of_a_ray_worker():
+def test_watch_of_a_ray_worker() -> None:
     found = of(ROLE="ray-worker", LEADER_IP="10.0.0.1", RAY_PORT="6380")
     assert found == ServerState(
         "ray-worker", "ray-worker", leader_host="10.0.0.1", leader_port=6380
     )
 
 
-def test_watch_of_a_proxy():
+def test_watch_of_a_proxy() -> None:
     ends = {"PREFILL_ENDPOINTS": "p1:1,p2:2", "DECODE_ENDPOINTS": "d:3"}
     found = of(ROLE="proxy", **ends)
     assert (found.kind, found.host, found.port) == ("proxy", HOST, 12347)
@@ -106,13 +108,13 @@ SINGLE = ServerState("single", "http", port=8000)
         (Answer(404, "HTTP 404"), False, "broken", "HTTP 404"),
     ],
 )
-def test_http(answer, was_ready, state, part):
+def test_http(answer: Any, was_ready: bool, state: str, part: str) -> None:
     found = health.check(SINGLE, machine(answer, was_ready=was_ready))
     assert found.state == state
     assert part in found.text
 
 
-def test_ray_head_says_what_it_waits_for():
+def test_ray_head_says_what_it_waits_for() -> None:
     head = SINGLE._replace(role="ray-head")
     found = health.check(head, machine(REFUSED))
     assert found.state == "starting"
@@ -121,12 +123,12 @@ def test_ray_head_says_what_it_waits_for():
     assert "Ray is running" in health.check(head, machine(REFUSED, processes=both)).text
 
 
-def test_age():
+def test_age() -> None:
     found = health.check(SINGLE._replace(started_at=time.time() - 124), machine(REFUSED))
     assert "yet, 124 s after the start" in found.text
 
 
-def test_http_for_real():
+def test_http_for_real() -> None:
     with serving(200) as server:
         watch = SINGLE._replace(port=server.port)
         assert health.check(watch).state == "ready"
@@ -135,7 +137,7 @@ def test_http_for_real():
     assert health.check(watch).state == "starting"
 
 
-def test_a_hung_server_within_five_seconds(monkeypatch):
+def test_a_hung_server_within_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "TIMEOUT", 0.2)
     with listening() as port:
         begin = time.monotonic()
@@ -167,7 +169,7 @@ TO_LEADER = (("10.0.0.9", 1), ("10.0.0.1", 40001))
         (DEAD, ENGINES, TO_LEADER, ("broken", "broken"), "the leader's engine has died"),
     ],
 )
-def test_headless(answer, processes, connected, states, part):
+def test_headless(answer: Any, processes: Any, connected: Any, states: Any, part: str) -> None:
     for was_ready, state in zip((False, True), states, strict=True):
         there = machine(answer, processes=processes, connected=connected, was_ready=was_ready)
         found = health.check(HEADLESS, there)
@@ -196,7 +198,7 @@ def process(title: str, address: tuple[str, int]) -> Iterator[None]:
         ("python", "starting"),
     ],
 )
-def test_headless_with_a_real_process(title, state):
+def test_headless_with_a_real_process(title: str, state: str) -> None:
     """The leader's address is this test's own: other tests may run engines at the same time."""
     leader = f"127.{os.getpid() // 256 % 256}.{os.getpid() % 256}.1"
     watch = HEADLESS._replace(leader_host=leader)
@@ -226,7 +228,7 @@ RAYLET = (Process(7, "raylet", "/x/raylet --y"),)
         ((), (("10.0.0.1", 6379),), ("starting", "broken"), "no raylet is running"),
     ],
 )
-def test_ray_worker(processes, connected, states, part):
+def test_ray_worker(processes: Any, connected: Any, states: Any, part: str) -> None:
     for was_ready, state in zip((False, True), states, strict=True):
         there = machine(processes=processes, connected=connected, was_ready=was_ready)
         found = health.check(WORKER, there)
@@ -271,17 +273,17 @@ NOT_FOUND = Answer(404, "HTTP 404")
         ),
     ],
 )
-def test_proxy(answers, state, text):
+def test_proxy(answers: Any, state: str, text: str) -> None:
     found = health.check(PROXY, machine(*answers))
     assert (found.state, found.text) == (state, text)
 
 
-def test_a_proxy_that_was_ready():
+def test_a_proxy_that_was_ready() -> None:
     found = health.check(PROXY, machine(REFUSED, OK, OK, OK, was_ready=True))
     assert found.state == "broken"
 
 
-def test_proxy_for_real():
+def test_proxy_for_real() -> None:
     with serving(404) as own, serving(200) as one:
         ends = (Backend("prefill", HOST, one.port), Backend("decode", HOST, closed_port()))
         found = health.check(PROXY._replace(port=own.port, backends=ends))
@@ -294,7 +296,7 @@ def test_proxy_for_real():
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch) -> None:
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (
         server_state.save,
         server_state.load,
@@ -305,7 +307,7 @@ def folders(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("folders")
-def test_what_was_saved_is_probed():
+def test_what_was_saved_is_probed() -> None:
     with serving(200) as server:
         health.save(SINGLE._replace(port=server.port))
         noted = server_state.load()
@@ -318,14 +320,14 @@ def test_what_was_saved_is_probed():
 
 
 @pytest.mark.usefixtures("folders")
-def test_without_a_note_the_plan_says_what_is_probed():
+def test_without_a_note_the_plan_says_what_is_probed() -> None:
     with serving(200) as server:
         watch = SINGLE._replace(port=server.port)
         assert health.now(lambda: watch).state == "ready"
     assert health.now(lambda: watch).state == "starting"
 
 
-def test_one_line_and_json():
+def test_one_line_and_json() -> None:
     found = health.Health("broken", "a\nb", {"http://x/health": "503"})
     assert health.text(found) == "broken: a\\nb\n"
     assert json.loads(health.as_json(found)) == {

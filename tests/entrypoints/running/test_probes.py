@@ -6,6 +6,8 @@ import errno
 import socket
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,29 +18,29 @@ from tests.entrypoints.servers import closed_port, listening, serving
 HOST = "127.0.0.1"
 
 
-def test_an_open_port_is_enough_without_a_path():
+def test_an_open_port_is_enough_without_a_path() -> None:
     with listening() as port:
         assert probe(Target(HOST, port), 2) == Answer()
 
 
 @pytest.mark.parametrize(("status", "answer"), [(200, Answer(200)), (503, Answer(503, "HTTP 503"))])
-def test_http(status, answer):
+def test_http(status: int, answer: Any) -> None:
     with serving(500, {"/health": status}) as server:
         assert probe(Target(HOST, server.port, "/health"), 2) == answer
         assert server.asked == ["/health"]
 
 
-def test_closed_port():
+def test_closed_port() -> None:
     assert probe(Target(HOST, closed_port()), 2).error == "connection refused"
     assert probe(Target(HOST, closed_port(), "/health"), 2).error == "connection refused"
 
 
-def test_a_server_that_never_answers():
+def test_a_server_that_never_answers() -> None:
     with listening() as port:
         assert probe(Target(HOST, port, "/health"), 0.1).error == "no answer"
 
 
-def test_a_server_that_speaks_another_protocol():
+def test_a_server_that_speaks_another_protocol() -> None:
     with socket.create_server((HOST, 0)) as sock:
         port = sock.getsockname()[1]
         import threading
@@ -67,7 +69,7 @@ def test_a_server_that_speaks_another_protocol():
         (ConnectionResetError(), "connection closed"),
     ],
 )
-def test_failures_in_words(error, words, monkeypatch):
+def test_failures_in_words(error: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -75,7 +77,7 @@ def test_failures_in_words(error, words, monkeypatch):
     assert probe(Target("leader.example", 1), 2) == Answer(0, words)
 
 
-def test_https_with_a_certificate_that_nobody_signed(tmp_path):
+def test_https_with_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
     import ssl
 
     pem = tmp_path / "both.pem"
@@ -91,7 +93,7 @@ def test_https_with_a_certificate_that_nobody_signed(tmp_path):
         assert probe(Target(HOST, server.port, "/health"), 2).error == "no HTTP answer"
 
 
-def test_a_slow_target_does_not_delay_the_others():
+def test_a_slow_target_does_not_delay_the_others() -> None:
     with serving(200) as server, listening() as mute:
         begin = time.monotonic()
         targets = [Target(HOST, mute, "/health"), Target(HOST, server.port, "/health")]
@@ -99,7 +101,7 @@ def test_a_slow_target_does_not_delay_the_others():
         assert time.monotonic() - begin < 1
 
 
-def test_a_look_up_that_hangs_is_left_alone(monkeypatch):
+def test_a_look_up_that_hangs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "probe", lambda *_: time.sleep(2))
     begin = time.monotonic()
     assert probe_all([Target("x", 1)] * 3, 0.1) == [Answer(0, probes.NO_ANSWER)] * 3

@@ -15,13 +15,13 @@ import pytest
 from entrypoints.running import procfs
 
 
-def test_this_process():
+def test_this_process() -> None:
     own = next(p for p in procfs.processes() if p.pid == os.getpid())
     assert own.title == Path("/proc/self/cmdline").read_text().replace("\0", " ").strip()
     assert own.name == Path("/proc/self/comm").read_text().strip()
 
 
-def test_a_zombie_is_no_process():
+def test_a_zombie_is_no_process() -> None:
     child = subprocess.Popen(["true"])
     end = time.monotonic() + 3
     while ") Z " not in Path(f"/proc/{child.pid}/stat").read_text() and time.monotonic() < end:
@@ -30,7 +30,7 @@ def test_a_zombie_is_no_process():
     child.wait()
 
 
-def test_a_name_with_brackets_and_blanks(tmp_path):
+def test_a_name_with_brackets_and_blanks(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7/stat").write_text("7 (a) Z (b) S 1 7 7 " + "0 " * 15 + "99 0 0\n")
     (tmp_path / "7/cmdline").write_text("x\0y z\0")
@@ -41,7 +41,7 @@ def test_a_name_with_brackets_and_blanks(tmp_path):
     assert procfs.started(8, str(tmp_path)) is None
 
 
-def test_started():
+def test_started() -> None:
     own = procfs.started(os.getpid())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         later = procfs.started(child.pid)
@@ -53,7 +53,7 @@ def test_started():
 
 
 @pytest.fixture(params=[(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")])
-def connection(request) -> Iterator[tuple[socket.socket, int]]:
+def connection(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, int]]:
     family, address = request.param
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -62,14 +62,14 @@ def connection(request) -> Iterator[tuple[socket.socket, int]]:
             yield client, port
 
 
-def test_a_connection_of_a_process(connection):
+def test_a_connection_of_a_process(connection: tuple[socket.socket, int]) -> None:
     client, port = connection
     assert ("127.0.0.1", port) in procfs.connected_to([os.getpid()])
     client.close()
     assert ("127.0.0.1", port) not in procfs.connected_to([os.getpid()])
 
 
-def test_a_connection_of_somebody_else(connection):
+def test_a_connection_of_somebody_else(connection: tuple[socket.socket, int]) -> None:
     _, port = connection
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
         assert ("127.0.0.1", port) not in procfs.connected_to([other.pid])

@@ -21,7 +21,7 @@ OWN = ServerState(
 )
 
 
-def test_there_and_back(tmp_path):
+def test_there_and_back(tmp_path: Path) -> None:
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert server_state.load(folders) is None
     server_state.save(OWN, folders)
@@ -30,7 +30,7 @@ def test_there_and_back(tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["launch.json"]
 
 
-def test_the_next_folder_when_the_first_cannot_be_written(tmp_path):
+def test_the_next_folder_when_the_first_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folders = [str(tmp_path / "file"), str(tmp_path / "b")]
     server_state.save(OWN, folders)
@@ -39,7 +39,7 @@ def test_the_next_folder_when_the_first_cannot_be_written(tmp_path):
     assert server_state.was_ready(OWN, folders)
 
 
-def test_without_any_folder_there_is_no_note(tmp_path):
+def test_without_any_folder_there_is_no_note(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folders = [str(tmp_path / "file")]
     server_state.save(OWN, folders)
@@ -48,7 +48,7 @@ def test_without_any_folder_there_is_no_note(tmp_path):
     assert not server_state.was_ready(OWN, folders)
 
 
-def test_a_note_of_an_earlier_run_does_not_count(tmp_path):
+def test_a_note_of_an_earlier_run_does_not_count(tmp_path: Path) -> None:
     """docker restart keeps files, and the server often gets the same PID."""
     folders = [str(tmp_path)]
     earlier = OWN._replace(born=OWN.born - 1)
@@ -61,7 +61,7 @@ def test_a_note_of_an_earlier_run_does_not_count(tmp_path):
     assert not server_state.was_ready(earlier, folders)
 
 
-def test_a_process_that_has_ended(tmp_path):
+def test_a_process_that_has_ended(tmp_path: Path) -> None:
     server_state.save(OWN._replace(pid=2**22 + 1), [str(tmp_path)])
     assert server_state.load([str(tmp_path)]) is None
 
@@ -69,6 +69,6 @@ def test_a_process_that_has_ended(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"backends": 3}', '{"backends": [], "x": 1}']
 )
-def test_a_file_of_somebody_else(text, tmp_path):
+def test_a_file_of_somebody_else(text: str, tmp_path: Path) -> None:
     Path(tmp_path / "launch.json").write_text(text)
     assert server_state.load([str(tmp_path)]) is None

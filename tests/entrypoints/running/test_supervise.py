@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from entrypoints.launch.model import Peer
 from entrypoints.running.leader import LeaderMonitor
 from entrypoints.running.probes import Answer
-from tests.entrypoints.servers import serving
+from tests.entrypoints.servers import Server, serving
 
 PARENT = """
 import json, sys
@@ -100,7 +101,9 @@ def gone(pid: int) -> bool:
         ("kill -40 $$", 168, "signal 40"),
     ],
 )
-def test_an_end_that_nobody_asked_for_is_a_failure(start, script, code, how):
+def test_an_end_that_nobody_asked_for_is_a_failure(
+    start: Start, script: str, code: int, how: str
+) -> None:
     assert start(script).end() == (
         code,
         [f"supervise: the server ended with {how}, unasked; exit code {code}"],
@@ -108,7 +111,7 @@ def test_an_end_that_nobody_asked_for_is_a_failure(start, script, code, how):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_end_that_was_asked_for(start, number):
+def test_an_end_that_was_asked_for(start: Start, number: signal.Signals) -> None:
     parent = start(f"trap 'exit 0' {number.name[3:]}; echo up; while :; do sleep 0.05; done")
     assert parent.reads() == "up"
     parent.send(number)
@@ -130,14 +133,14 @@ def test_an_end_that_was_asked_for(start, number):
         ("trap 'kill -ABRT $$' TERM; echo up; while :; do sleep 0.05; done", 134),
     ],
 )
-def test_how_it_ends_when_asked(start, script, code):
+def test_how_it_ends_when_asked(start: Start, script: str, code: int) -> None:
     parent = start(script)
     assert parent.reads() == "up"
     parent.send(signal.SIGTERM)
     assert parent.end()[0] == code
 
 
-def test_the_drain_is_bounded(start):
+def test_the_drain_is_bounded(start: Start) -> None:
     parent = start(IGNORES, drain=0.3)
     assert parent.reads() == "up"
     parent.send(signal.SIGTERM)
@@ -147,14 +150,14 @@ def test_the_drain_is_bounded(start):
     assert lines[-1] == "supervise: not ended after 0 s, killing the server"
 
 
-def test_a_drain_of_nothing(start):
+def test_a_drain_of_nothing(start: Start) -> None:
     parent = start(IGNORES, drain=0)
     assert parent.reads() == "up"
     parent.send(signal.SIGTERM)
     assert parent.end()[0] == 137
 
 
-def test_a_second_signal_kills_at_once(start):
+def test_a_second_signal_kills_at_once(start: Start) -> None:
     parent = start(IGNORES, drain=60)
     assert parent.reads() == "up"
     parent.send(signal.SIGTERM)
@@ -168,7 +171,7 @@ def test_a_second_signal_kills_at_once(start):
     ]
 
 
-def test_thirty_seconds_by_default(start):
+def test_thirty_seconds_by_default(start: Start) -> None:
     parent = start(OBEYS, drain=None)
     assert parent.reads() == "up"
     parent.send(signal.SIGTERM)
@@ -176,7 +179,7 @@ def test_thirty_seconds_by_default(start):
 
 
 @pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "QUIT"])
-def test_other_signals_are_passed_on_and_ask_for_nothing(start, name):
+def test_other_signals_are_passed_on_and_ask_for_nothing(start: Start, name: str) -> None:
     script = f"trap 'echo got' {name}; echo up; while :; do sleep 0.05; done"
     parent = start(script, drain=0.1)
     assert parent.reads() == "up"
@@ -186,7 +189,7 @@ def test_other_signals_are_passed_on_and_ask_for_nothing(start, name):
     assert parent.process.poll() is None
 
 
-def test_the_whole_group_is_killed_after_the_drain(start):
+def test_the_whole_group_is_killed_after_the_drain(start: Start) -> None:
     parent = start(f"(trap '' TERM; sleep 60) & echo $!; {IGNORES}", drain=0.1)
     child = int(parent.reads())
     assert parent.reads() == "up"
@@ -195,7 +198,7 @@ def test_the_whole_group_is_killed_after_the_drain(start):
     assert gone(child)
 
 
-def test_what_the_server_leaves_behind_is_killed(start):
+def test_what_the_server_leaves_behind_is_killed(start: Start) -> None:
     """An engine core that goes on after its API server has died."""
     parent = start("sh -c 'trap \"\" TERM; sleep 60' >&- 2>&- & echo $!; exit 0")
     child = int(parent.reads())
@@ -205,7 +208,7 @@ def test_what_the_server_leaves_behind_is_killed(start):
     assert gone(child)
 
 
-def test_what_ends_by_itself_after_the_server_is_let_be(start, tmp_path):
+def test_what_ends_by_itself_after_the_server_is_let_be(start: Start, tmp_path: Path) -> None:
     """Python's resource tracker removes shared memory after the server's end."""
     done = tmp_path / "done"
     code, lines = start(f"(sleep 0.3; echo x >{done}) & exit 0").end()
@@ -214,7 +217,7 @@ def test_what_ends_by_itself_after_the_server_is_let_be(start, tmp_path):
     assert len(lines) == 1
 
 
-def test_zombies_are_reaped(start):
+def test_zombies_are_reaped(start: Start) -> None:
     """The middle process ends first, and its child after it: nobody else would reap that."""
     parent = start(f"(sleep 0.1 & echo $!); {OBEYS}")
     orphan = int(parent.reads())
@@ -227,7 +230,7 @@ def test_zombies_are_reaped(start):
     assert parent.process.poll() is None
 
 
-def test_the_server_is_as_without_a_parent(start):
+def test_the_server_is_as_without_a_parent(start: Start) -> None:
     """A session of its own, nothing blocked, the environment as given, no default changed."""
     script = "exec cat /proc/self/status /proc/self/environ /proc/self/stat"
     parent = start(script)
@@ -240,14 +243,14 @@ def test_the_server_is_as_without_a_parent(start):
     assert pid == group == session
 
 
-def test_a_command_that_is_not_there():
+def test_a_command_that_is_not_there() -> None:
     parent = Parent(["no-such-vllm"])
     code, lines = parent.end()
     assert code == 78
     assert lines[0].startswith("error: no-such-vllm: is not found in PATH")
 
 
-def test_a_parent_that_ignores_sigchld(start):
+def test_a_parent_that_ignores_sigchld(start: Start) -> None:
     """Inherited by exec; children of such a process vanish without a code."""
     code = "import signal, os, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
     code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -256,7 +259,7 @@ def test_a_parent_that_ignores_sigchld(start):
     assert subprocess.run(command, capture_output=True, timeout=5).returncode == 5
 
 
-def test_an_idle_parent_does_nothing(start):
+def test_an_idle_parent_does_nothing(start: Start) -> None:
     parent = start(OBEYS)
     assert parent.reads() == "up"
     switches = Path(f"/proc/{parent.process.pid}/status")
@@ -271,7 +274,7 @@ def test_an_idle_parent_does_nothing(start):
     assert count() == before
 
 
-def test_as_pid_1():
+def test_as_pid_1() -> None:
     options = json.dumps({"drain": 5})
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command = [*unshare, sys.executable, "-c", PARENT, options, "sh", "-c", OBEYS]
@@ -289,7 +292,7 @@ def test_as_pid_1():
 # With a leader.
 
 
-def asked(server, times):
+def asked(server: Server, times: int) -> None:
     """Returns once the leader was asked so often; fails after ten seconds."""
     end = time.monotonic() + 10
     while len(server.asked) < times:
@@ -297,7 +300,7 @@ def asked(server, times):
         time.sleep(0.01)
 
 
-def test_a_leader_that_dies_takes_the_node_with_it(start):
+def test_a_leader_that_dies_takes_the_node_with_it(start: Start) -> None:
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
         parent = start(OBEYS, leader=leader, grace=0.2, pause=0.05)
@@ -310,7 +313,7 @@ def test_a_leader_that_dies_takes_the_node_with_it(start):
     assert "connection refused; exit code 69" in lines[0]
 
 
-def test_a_node_that_does_not_obey_is_killed_when_the_leader_dies(start):
+def test_a_node_that_does_not_obey_is_killed_when_the_leader_dies(start: Start) -> None:
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
         parent = start(IGNORES, leader=leader, grace=0.1, pause=0.05, drain=0.1)
@@ -322,7 +325,7 @@ def test_a_node_that_does_not_obey_is_killed_when_the_leader_dies(start):
     assert lines[-1].endswith("killing the server")
 
 
-def test_a_stop_while_the_leader_is_there(start):
+def test_a_stop_while_the_leader_is_there(start: Start) -> None:
     with serving(200) as server:
         leader = ["the leader", "127.0.0.1", server.port, "/health"]
         parent = start(OBEYS, leader=leader, pause=0.05)
@@ -353,7 +356,7 @@ OK, DEAD, REFUSED = Answer(200), Answer(503, "HTTP 503"), Answer(0, "connection 
         ([(0, OK), (5, REFUSED), (30, OK), (35, REFUSED), (65, REFUSED)], 65),
     ],
 )
-def test_when_a_leader_counts_as_gone(looks, gone_at):
+def test_when_a_leader_counts_as_gone(looks: list[Any], gone_at: int | None) -> None:
     clock = Time()
     leader = LeaderMonitor(Peer("the leader", "10.0.0.1", 8000, "/health"), clock=clock)
     found = None

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,14 +36,20 @@ class Fast:
         return (time.monotonic() - self.begin) * 100
 
 
-def waited(peers, timeout, attempt, said=None, pause=0.005) -> Refused:
+def waited(
+    peers: list[Peer],
+    timeout: float,
+    attempt: Callable[..., Any],
+    said: list[str] | None = None,
+    pause: float = 0.005,
+) -> Refused:
     say = (said if said is not None else []).append
     with pytest.raises(Refused) as caught:
         wait.wait(peers, timeout, say, probe=attempt, clock=Fast(), pause=pause)
     return caught.value
 
 
-def test_real_servers_that_are_there():
+def test_real_servers_that_are_there() -> None:
     said: list[str] = []
     with serving(500, {"/health": 200}) as server, listening() as port:
         peers = [Peer("a", HOST, server.port, "/health"), Peer("b", HOST, port)]
@@ -55,7 +63,7 @@ def test_real_servers_that_are_there():
     ]
 
 
-def test_a_server_that_comes_late():
+def test_a_server_that_comes_late() -> None:
     port = closed_port()
     late: list[socket.socket] = []
     timer = threading.Timer(0.1, lambda: late.append(socket.create_server((HOST, port))))
@@ -65,7 +73,7 @@ def test_a_server_that_comes_late():
     late[0].close()
 
 
-def test_503_is_not_there():
+def test_503_is_not_there() -> None:
     with serving(503) as server:
         peer = Peer("a prefill server", HOST, server.port, "/health")
         with pytest.raises(Refused) as caught:
@@ -73,17 +81,17 @@ def test_503_is_not_there():
     assert "HTTP 503" in str(caught.value)
 
 
-def test_a_name_that_is_not_known_yet_is_waited_for():
+def test_a_name_that_is_not_known_yet_is_waited_for() -> None:
     answers = iter([Answer(0, "name not known yet")] * 3 + [Answer()])
     wait.wait([LEADER], 60, lambda _: None, probe=lambda *_: next(answers), pause=0.001)
     assert next(answers, None) is None
 
 
-def test_lines_are_ever_further_apart():
+def test_lines_are_ever_further_apart() -> None:
     assert list(islice(wait.due_times(), 7)) == [5, 15, 35, 65, 125, 185, 245]
 
 
-def test_countdown():
+def test_countdown() -> None:
     said: list[str] = []
     waited([LEADER], 40, lambda *_: Answer(0, "no route"), said)
     assert said[0] == "wait: up to 40 s for the leader (10.0.0.1:13389)"
@@ -94,7 +102,7 @@ def test_countdown():
         assert due - 5 <= seconds <= due
 
 
-def test_every_missing_peer_is_a_finding():
+def test_every_missing_peer_is_a_finding() -> None:
     peers = [LEADER, Peer("a", "10.0.0.2", 1), Peer("b", "10.0.0.3", 1), Peer("c", "10.0.0.4", 1)]
     errors = {
         "10.0.0.1": "connection refused",
@@ -117,7 +125,7 @@ def test_every_missing_peer_is_a_finding():
     assert any("c (10.0.0.4:1) is reachable" in line for line in said)
 
 
-def test_a_dead_host_does_not_delay_the_others():
+def test_a_dead_host_does_not_delay_the_others() -> None:
     over = threading.Event()
 
     def attempt(target: Target, _: float) -> Answer:
@@ -136,7 +144,7 @@ def test_a_dead_host_does_not_delay_the_others():
     assert any("l (live:1) is reachable" in line for line in said)
 
 
-def test_nothing_is_asked_after_the_end():
+def test_nothing_is_asked_after_the_end() -> None:
     count: list[int] = []
 
     def attempt(*_: object) -> Answer:
@@ -159,7 +167,7 @@ wait([Peer("the leader", "127.0.0.1", {port})], 60, lambda line: print(line, flu
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_it_at_once(number, code):
+def test_a_signal_ends_it_at_once(number: Any, code: int) -> None:
     command = [sys.executable, "-c", SCRIPT.format(port=closed_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -172,14 +180,14 @@ def test_a_signal_ends_it_at_once(number, code):
         assert process.stdout.read() == f"wait: ended by {number.name}\n"
 
 
-def test_handlers_are_as_before():
+def test_handlers_are_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     wait.wait([LEADER], 5, lambda _: None, probe=lambda *_: Answer())
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
-def test_as_pid_1():
+def test_as_pid_1() -> None:
     """PID 1 ignores SIGTERM unless there is a handler."""
     script = SCRIPT.format(port=closed_port())
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
