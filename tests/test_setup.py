@@ -142,7 +142,7 @@ def test_one_call_installs_all_packages(machine: Machine) -> None:
 
 def test_it_waits_while_apt_is_locked(machine: Machine) -> None:
     """Once for the package lists, then for the installation."""
-    machine.packages(["cosign"])
+    machine.packages(("cosign",))
     once = '[ -e {0} ] || {{ touch {0}; printf "%s" "$LOCKED" >&2; exit 100; }}'
     machine.command("touch", 'exec /usr/bin/env -i /usr/bin/touch "$@"')
     first, second = (once.format(machine.directory / name) for name in ("lists", "dpkg"))

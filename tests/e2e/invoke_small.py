@@ -12,8 +12,9 @@ from pathlib import Path
 
 from invoke.main import program
 
+from common.terminal import Say
 from images.build import build, push
-from images.build.render import labels
+from images.build.render import labels as image_labels
 from images.build.targets import BuildTarget
 from images.labels import BASE_DIGEST
 from images.publish import built
@@ -23,14 +24,15 @@ from tests.images.small_images import Small, index
 
 def into_layout(
     targets: list[BuildTarget],
-    own: Mapping[BuildTarget, Mapping[str, str]],
-    say: object,
+    labels: Mapping[BuildTarget, Mapping[str, str]],
+    say: Say,
 ) -> dict[BuildTarget, str]:
     """As `images.build.into_layout`: an index of each image with its provenance."""
     made: dict[BuildTarget, dict[str, str]] = {}
     for target in targets:
         base = {BASE_DIGEST: digest(target.found.identity)}
-        told = {**labels(target.matrix, target.variant, target.base), **own[target], **base}
+        given = image_labels(target.matrix, target.variant, target.base)
+        told = {**given, **labels[target], **base}
         smalls = [
             Small(arch=arch.name, variant=target.variant, labels=dict(told))
             for arch in target.options.arches

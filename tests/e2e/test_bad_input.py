@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from common.paths import WORK
-from tests.e2e.conftest import NATIVE, ROOT, Image, building, docker, invoke
+from tests import ROOT
+from tests.e2e.conftest import NATIVE, Image, building, docker, invoke
 
 
 def errors(answer: subprocess.CompletedProcess[str]) -> list[str]:

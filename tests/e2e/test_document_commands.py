@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.docs import blocks
-from tests.docs.blocks import PATH, ROOT, SHIMS, Block
+from tests.docs.blocks import PATH, SHIMS, Block
 from tests.e2e.clusters.test_cluster_up import SERVE, tiny
 from tests.e2e.conftest import Image
 from tests.e2e.images.test_publish import Registry

@@ -143,7 +143,7 @@ class Layout:
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]},
         }
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.json(document, "application/vnd.oci.image.config.v1+json"),
@@ -159,7 +159,7 @@ class Layout:
 
     def artifact(self, content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
         """The descriptor of a manifest that is no image's."""
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "artifactType": media_type,

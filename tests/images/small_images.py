@@ -105,7 +105,7 @@ class Small:
             "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]},
             "history": [{"created": self.created, "created_by": line} for line in self.history],
         }
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": layout.json(config, "application/vnd.oci.image.config.v1+json"),
@@ -138,7 +138,7 @@ def statement(about: str, cann: str = MATRIX.cann_image(A3)) -> dict[str, Any]:
 def attestation(layout: Layout, image: dict[str, Any], about: str = "") -> dict[str, Any]:
     """The entry that BuildKit puts into an index beside an image."""
     content = json.dumps(statement(about or image["digest"])).encode()
-    manifest = {
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": layout.json({}, "application/vnd.oci.image.config.v1+json"),

@@ -124,7 +124,7 @@ def test_layers_of_an_image_that_says_no_names_have_numbers(
 
 def test_what_a_layer_removes_is_gone(layout: Layout, read: Read) -> None:
     site = hand_made.SITE
-    made = [
+    made: list[hand_made.Files] = [
         {**hand_made.package("old", "1"), **hand_made.package("kept", "1")},
         {**hand_made.package("new", "2"), f"{site}/.wh.old-1.dist-info": ""},
         {"opt/ascend/env/recipes/a.yaml": "model: a\n"},
@@ -138,7 +138,7 @@ def test_what_a_layer_removes_is_gone(layout: Layout, read: Read) -> None:
 
 def test_what_a_package_carries_within_itself_is_not_installed(layout: Layout, read: Read) -> None:
     inner = hand_made.package("aiohttp", "3.12.14", f"{hand_made.SITE}/ray/thirdparty_files")
-    made = [{**hand_made.package("aiohttp", "3.13.2"), **inner}]
+    made: list[hand_made.Files] = [{**hand_made.package("aiohttp", "3.13.2"), **inner}]
     (image,) = read(layout.tag("v1", layout.image(made)))
     assert image.python_packages is not None
     assert [one.version for one in image.python_packages] == ["3.13.2"]
@@ -241,7 +241,7 @@ def test_an_image_of_someone_else(layout: Layout, read: Read) -> None:
 
 
 def test_roles_that_are_no_python(layout: Layout, read: Read) -> None:
-    made = [{"opt/ascend/entrypoints/inputs/roles.py": "def broken(:\n"}]
+    made: list[hand_made.Files] = [{"opt/ascend/entrypoints/inputs/roles.py": "def broken(:\n"}]
     (image,) = read(layout.tag("v1", layout.image(made)))
     assert image.roles == ()
 
@@ -394,7 +394,7 @@ def test_images_of_different_architectures(problems_of: Callable[..., list[str]]
 
 
 def test_a_difference_of_what_was_not_read() -> None:
-    unread = {"python_packages": None, "os_packages": None, "recipes": None}
+    unread: dict[str, Any] = {"python_packages": None, "os_packages": None, "recipes": None}
     found = diff.difference(hand_made.image(**unread, manifest="sha256:0"), hand_made.image())
     assert found.python_packages is None
     assert "Python packages: not read" in diff_output.differences_text([found])

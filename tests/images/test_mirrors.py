@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_nothing_given_is_nothing_set() -> None:
 )
 def test_the_variables_people_already_set(variable: str, field: str) -> None:
     found = Mirrors.of({variable: "https://x.example"})
-    assert found == Mirrors(**{field: "https://x.example"})
+    fields: dict[str, Any] = {field: "https://x.example"}
+    assert found == Mirrors(**fields)
     given = Mirrors.of({variable: "https://x.example"}, **{field: "https://given.example"})
     assert getattr(given, field) == "https://given.example"
 

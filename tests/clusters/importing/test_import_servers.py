@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clusters.deployment import Deployment
 from clusters.importing import run, servers
 from clusters.importing.scripts import read
 from clusters.importing.servers import Server
@@ -83,7 +84,7 @@ def test_placeholders_are_told_from_names_of_hosts(text: str, placeholder: bool)
 # ---- from scripts to a plan ----------------------------------------------------------------------
 
 
-def round_trip(folder: Path, texts: dict[str, str]) -> tuple[run.Imported, object]:
+def round_trip(folder: Path, texts: dict[str, str]) -> tuple[run.Imported, Deployment]:
     made, deployment = imported(folder / "out", *scripts(folder, texts))
     return made, deployment
 

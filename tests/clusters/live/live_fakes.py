@@ -10,7 +10,7 @@ from typing import Any
 from clusters.live.engine import ContainerInfo, Engine, Rejected, Unreachable
 
 IMAGE_ID = "sha256:1"
-HEALTHY = {"health": "healthy"}
+HEALTHY: dict[str, Any] = {"health": "healthy"}
 
 
 class FakeEngine(Engine):

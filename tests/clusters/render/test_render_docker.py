@@ -6,6 +6,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -213,7 +214,7 @@ def test_what_only_kubernetes_has_is_told_at_once() -> None:
 
 
 def test_the_digest_changes_with_the_configuration_only() -> None:
-    def digest(**changes: object) -> str:
+    def digest(**changes: Any) -> str:
         one = node("a")
         made = deployment(cluster((one,), run=Run(shm_gib=8)), container(one, **changes))
         return specs(made)["qwen3-serve-0"].labels[DIGEST]

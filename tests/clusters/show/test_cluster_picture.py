@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -41,7 +42,7 @@ instances:
   serve: {role: leader, nodes: [one, two]}
 """
 CASES: dict[str, Callable[[], Deployment]] = {
-    **{path.stem: (lambda name=path.stem: example(name)) for path in EXAMPLES.glob("*.yaml")},
+    **{path.stem: partial(example, path.stem) for path in EXAMPLES.glob("*.yaml")},
     "external": lambda: compiled(EXTERNAL),
     "over-nodes": lambda: compiled(OVER_NODES),
     "12 nodes": lambda: large(3, 4),

@@ -16,7 +16,8 @@ from clusters.show.containers import variables
 from clusters.show.output import Line, wrap
 from common.errors import UserError
 from entrypoints import printing
-from tests.clusters.compiled_clusters import EXAMPLES, ROOT, check_golden, compiled, example, invoke
+from tests import ROOT
+from tests.clusters.compiled_clusters import EXAMPLES, check_golden, compiled, example, invoke
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node
 
 ALL = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))

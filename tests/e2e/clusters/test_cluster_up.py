@@ -23,7 +23,8 @@ from clusters.live.engine import connect
 from clusters.live.up import CALL
 from clusters.render.docker import command
 from clusters.runtime.spec import specs
-from tests.e2e.conftest import ROOT, docker, invoke
+from tests import ROOT
+from tests.e2e.conftest import docker, invoke
 
 CHECK = 'HEALTHCHECK --interval=1s --timeout=2s CMD ["/bin/sh", "-c", "[ -e /tmp/ready ]"]'
 # A server as far as an engine can tell: healthy after a while, ends at once on SIGTERM.

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Image, docker
+from tests import ROOT
+from tests.e2e.conftest import Image, docker
 
 FIXTURES = ROOT / "tests" / "entrypoints" / "preflight" / "fixtures"
 DRIVER = "/usr/local/Ascend/driver"

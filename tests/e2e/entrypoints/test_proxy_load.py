@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.proxy import __main__ as benchmark
 from benchmarks.proxy.cases import EXAMPLE, NONE, ROUTER, Way
 from benchmarks.proxy.stage import Place, Processors, stage
-from tests.e2e.conftest import ROOT, Image
+from tests import ROOT
+from tests.e2e.conftest import Image
 
 
 def test_both_proxies_under_load(a3: Image, tmp_path: Path) -> None:

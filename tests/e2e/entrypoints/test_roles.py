@@ -68,17 +68,17 @@ def docker_compose_file(tmp_path_factory: pytest.TempPathFactory, a3: Image, rec
     vllm = directory / "vllm"
     vllm.write_text(RECORDER)
     vllm.chmod(0o755)
+    # The stand-in refuses to serve, and rightly; here nothing is served by it.
+    # There is no NPU, and nobody leads the headless nodes.
+    environment = {"CANN_STANDIN": "0", "PREFLIGHT": "off", "WAIT_TIMEOUT": "0"}
     service = {
         "image": a3.tag,
         "volumes": [f"{vllm}:/opt/vllm/bin/vllm:ro", f"{record}:/record"],
-        # The stand-in refuses to serve, and rightly; here nothing is served by it.
-        # There is no NPU, and nobody leads the headless nodes.
-        "environment": {"CANN_STANDIN": "0", "PREFLIGHT": "off", "WAIT_TIMEOUT": "0"},
     }
     services = {
         case["name"]: {
             **service,
-            "environment": {**service["environment"], **case["inputs"], "CASE": case["name"]},
+            "environment": {**environment, **case["inputs"], "CASE": case["name"]},
         }
         for case in CASES
     }

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cosign"
 
 
-def _json(*arguments: str) -> object:
+def _json(*arguments: str) -> Any:
     answer = invoke(*arguments, "--format=json")
     assert answer.returncode == 0, answer.stderr[-4000:]
     return json.loads(answer.stdout)
@@ -49,9 +50,9 @@ def test_from_the_build_to_the_catalogue(registry: Registry, key: Path, tmp_path
     name = f"{registry.host}/team/vllm-ascend"
     options = [f"--registry={registry.host}/team", "--platform=cpu", f"--vllm={ENGINE}"]
     options += [f"--arch={NATIVE}", f"--key={key}.key", "--no-transparency-log"]
-    (published,) = _json("publish", *options)  # type: ignore[misc]
+    (published,) = _json("publish", *options)
     assert published["tag"] == variant.tag
-    (again,) = _json("publish", *options)  # type: ignore[misc]
+    (again,) = _json("publish", *options)
     assert (again["action"], again["digest"]) == ("skip", published["digest"])
 
     image = f"{name}:{variant.tag}"
@@ -60,7 +61,7 @@ def test_from_the_build_to_the_catalogue(registry: Registry, key: Path, tmp_path
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
-    (seen,) = _json("inspect", image)  # type: ignore[misc]
+    (seen,) = _json("inspect", image)
     assert seen["pins"] == variant.pins
 
     site = tmp_path / "site"

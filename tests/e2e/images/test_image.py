@@ -25,7 +25,7 @@ OPTIONAL = re.compile(r"lib(av|sox|tbb|torio|postproc|swscale|swresample)")
 
 def environment(image: Image, *shell: str) -> dict[str, str]:
     lines = image.run(*shell, "env -0", entrypoint="").stdout.split("\0")
-    return dict(line.split("=", 1) for line in lines if "=" in line)  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def test_a_plain_shell_has_canns_environment(a3: Image) -> None:

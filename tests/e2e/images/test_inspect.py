@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, Request
 
 from images.build import engine
 from images.inspect.stores import LayoutStore
@@ -193,6 +193,20 @@ def test_the_catalogue_of_the_engine(in_engine: dict[str, str], tmp_path: Path) 
     assert all(name.rpartition("/")[2] in index for name in in_engine.values())
 
 
+def errors_of(page: Page) -> list[str]:
+    """What the page logs, what it fails to load, and what it loads from elsewhere."""
+    errors: list[str] = []
+
+    def requested(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            errors.append(request.url)
+
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("requestfailed", lambda request: errors.append(request.url))
+    page.on("request", requested)
+    return errors
+
+
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_in_a_browser_without_javascript(
@@ -204,15 +218,7 @@ def test_pages_in_a_browser_without_javascript(
     grounds = set()
     for path in site.rglob("*.html"):
         page = context.new_page()
-        wrong: list[str] = []
-        page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
-        page.on("requestfailed", lambda request, wrong=wrong: wrong.append(request.url))
-        page.on(
-            "request",
-            lambda request, wrong=wrong: (
-                request.url.startswith(("file:", "data:")) or wrong.append(request.url)
-            ),
-        )
+        wrong = errors_of(page)
         page.goto(path.as_uri())
         assert wrong == []
         across = page.evaluate("document.documentElement.scrollWidth")

@@ -31,7 +31,8 @@ from images.build.progress import Progress
 from images.publish import publish
 from images.registry.client import HttpRepository
 from images.registry.oci import MEDIA_TYPES, Layout
-from tests.e2e.conftest import NATIVE, ROOT, docker, invoke, remove
+from tests import ROOT
+from tests.e2e.conftest import NATIVE, docker, invoke, remove
 from tests.e2e.images.artifacts import attach, attached, push_artifact
 from tests.images.publish.publish_fakes import small_release
 

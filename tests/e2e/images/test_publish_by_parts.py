@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, invoke
+from tests import ROOT
+from tests.e2e.conftest import invoke
 from tests.e2e.images.test_publish import Registry
 
 TAG = "v0.13.0rc1-a3-standin"

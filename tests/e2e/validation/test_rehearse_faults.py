@@ -54,8 +54,8 @@ def test_no_request_hangs_and_none_is_answered_with_nothing(a3: Image, tmp_path:
         assert one["sent"] >= 6, name
         assert bool(one["failed"]) == (one["kind"] == "killed"), name
     # What was frozen or cut off answers late, and not before it is back.
-    for name, seconds in (("frozen", 5), ("isolated", 6), ("severed", 6)):
-        (one,) = [one for kind, one in found.items() if kind[0] == name]
+    for fault, seconds in (("frozen", 5), ("isolated", 6), ("severed", 6)):
+        (one,) = [one for kind, one in found.items() if kind[0] == fault]
         assert one["after"] >= seconds
     assert code == 0, said[-3000:]
     page = (tmp_path / "page.html").read_text()

@@ -22,6 +22,7 @@ from images.conformance.check import Requirements, check_image
 from images.conformance.model import Report
 from images.contents import layers
 from images.contents.packages import packages, wanted
+from images.labels import BASE_DIGEST as DIGEST_LABEL
 from images.labels import BASE_NAME, INPUTS
 from images.registry.client import Reference
 from tests.images.hand_made import Layout
@@ -29,7 +30,6 @@ from tests.images.small_images import (
     A2,
     A3,
     BASE_DIGEST,
-    DIGEST_LABEL,
     INPUTS_DIGEST,
     MATRIX,
     SITE,
@@ -191,7 +191,12 @@ def test_no_layer_is_read_before_a_trusted_signature(scene: Scene) -> None:
         for manifest in registry.manifests.values():
             layers.update(one.digest for one in manifest.blobs if "tar" in one.media_type)
         open_blob = registry.open_blob
-        registry.open_blob = lambda digest: (opened.add(digest), open_blob(digest))[1]
+
+        def record(digest: str) -> Any:
+            opened.add(digest)
+            return open_blob(digest)
+
+        registry.open_blob = record
 
     scene.spoil = unsigned
     report = scene.report()

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.terminal import Say
 from images.build import bundle as offline
 from images.build import graph, rootfs
 from images.build.base import FoundBase
@@ -25,7 +26,7 @@ from images.build.options import Options, native_arch
 from images.build.render import DEBIAN, Base
 from images.build.targets import BuildTarget
 from images.locking import lock
-from images.matrix import CPU, STAND_IN, Debian, Matrix, Variant
+from images.matrix import CPU, STAND_IN, Arch, Debian, Matrix, Variant
 from images.mirrors import Mirrors
 from images.offline import fetch, needs
 from images.offline.fetch import Remote
@@ -66,7 +67,7 @@ def roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Root file systems without a package mirror."""
     monkeypatch.setattr(fetch, "WORK", tmp_path / "work")
 
-    def provide(debian: Debian, arch, name: str, directory: Path, say) -> Path:  # type: ignore[no-untyped-def]
+    def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         made = directory / f"{name}-{arch.name}.tar"
         made.write_text(f"root of {debian.packages}")
@@ -374,8 +375,9 @@ def test_no_change_of_a_file_goes_unnoticed(
     changed = data.draw(st.binary(max_size=80).filter(lambda b: b != content) | st.none())
     if changed is None:  # one bit of it
         at = data.draw(st.integers(0, len(content) * 8 - 1))
-        changed = bytearray(content)
-        changed[at // 8] ^= 1 << at % 8
+        flipped = bytearray(content)
+        flipped[at // 8] ^= 1 << at % 8
+        changed = bytes(flipped)
     path.write_bytes(changed)
     (problem,) = offline.read(bundle.directory).verify()
     assert problem.where == str(path.resolve())

@@ -264,7 +264,7 @@ def _check(registry: FakeRegistry, allowed: dict[str, set[str]]) -> None:
 
 
 def _finals(*releases: Release) -> dict[str, set[str]]:
-    registry, allowed = FakeRegistry(), {}
+    registry, allowed = FakeRegistry(), dict[str, set[str]]()
     for release in releases:
         for one in _publish(registry, release):
             for tag in (one.tag, one.immutable_tag):

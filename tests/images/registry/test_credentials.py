@@ -321,7 +321,7 @@ def test_what_a_registry_says_is_shown_on_one_line(
     network: Network, repository: HttpRepository
 ) -> None:
     errors = [{"code": "DENIED", "message": "no\x1b[2J\nerror: all is well"}]
-    answer = (400, {}, json.dumps({"errors": errors}).encode())
+    answer: tuple[int, dict[str, str], bytes] = (400, {}, json.dumps({"errors": errors}).encode())
     _authorized(network, "GET", f"{HOME}/manifests/v1", answer)
     words = _refused(lambda: repository.manifest("v1"))
     assert words.isprintable()

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,7 @@ def test_a_manifest_that_is_not_what_was_asked_for(
     told = {"Docker-Content-Digest": wanted}
     server.script["GET /v2/team/x/manifests/v1"] = [(200, told, other)]
     for reference, at in ((wanted, f"@{wanted}"), ("v1", ":v1")):
-        assert _problem(lambda reference=reference: repository.manifest(reference), 65) == (
+        assert _problem(partial(repository.manifest, reference), 65) == (
             f"{server.host}/team/x{at}: the registry's copy has the digest {sha256(other)}, not "
             f"{wanted} (it is damaged there: publish it again, or to another repository)"
         )

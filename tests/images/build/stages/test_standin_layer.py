@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ def _layer(root: Path, arch: str) -> Path:
     text = ".data\n" + "".join(f"{word} {name}\n" for name in names)
     module = assembly.Library("_C.so", text, "")
 
-    def run(command: list[str], variables: dict[str, str]) -> None:
+    def run(command: Sequence[str], variables: dict[str, str]) -> None:
         assembly.run_compiler([*command, *map(str, linked)], variables)
 
     assembly.compile_all([(module, package / "_C.so")], arch, run)
