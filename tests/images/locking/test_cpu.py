@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,11 +233,11 @@ def test_no_torch_for_the_processor(
 
 
 def _found(
-    matrix: Matrix, variant: Variant, image: str | None = None, **options: object
+    matrix: Matrix, variant: Variant, image: str | None = None, **options: Any
 ) -> tuple[base.FoundBase, list[str]]:
     said: list[str] = []
-    given = {"packages": None, "share_cann": False, "builder": None, **options}
-    found = base.find_base(  # type: ignore[arg-type]
+    given: dict[str, Any] = {"packages": None, "share_cann": False, "builder": None, **options}
+    found = base.find_base(
         matrix, variant, Mirrors(), image=image, arches=[], say=said.append, **given
     )
     return found, said
