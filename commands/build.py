@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.command import argument, command, option, output, say
+from commands.command import argument, choice, command, option, output, say
 from commands.options import DRY_RUN, FORMAT, BuildOptions, releases
 
 SELECTION = ("platform", "release", "os", "base", "share_cann", "vllm")
@@ -20,9 +20,9 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
     Layers CANN, torch with torch_npu and triton_ascend, Mooncake, vLLM and vllm-ascend from the
     locked pins of one release.
 
-    invoke build --platform a3
-    invoke build --platform a3 --base stand-in    without a registry, anywhere
-    invoke build --platform cpu                   without NPUs: vLLM that serves on the CPU
+        invoke build --platform a3
+        invoke build --platform a3 --base stand-in    without a registry, anywhere
+        invoke build --platform cpu                   without NPUs: vLLM that serves on the CPU
     """
     from images.build import build as builds
     from images.build import report, targets
@@ -62,10 +62,10 @@ def fetch(
 ) -> None:
     """Download what a build needs, for a build without a network
 
-    invoke build --offline DIRECTORY then needs none. When interrupted, run it again: it completes
-    what is there.
+    With it, build --offline DIRECTORY needs no network. When interrupted, run it again: it
+    completes what is there.
 
-    invoke fetch DIRECTORY --platform a3
+        invoke fetch DIRECTORY --platform a3
     """
     from images.build import targets
     from images.matrix import load
@@ -93,7 +93,7 @@ def render(
 
     Needs neither a network nor an engine.
 
-    invoke render --platform a3
+        invoke render --platform a3
     """
     from common.errors import user_error
     from images.build import render as renders
@@ -110,9 +110,7 @@ def render(
 @command
 def matrix(
     release: str = option("one release (default: all)", releases),
-    format: str = option(
-        "text (default), json or github", ("text", "json", "github"), "text", strict=True
-    ),
+    format: str = choice("text", "json", "github"),
 ) -> None:
     """List the images of the matrix: tags, CANN bases, pins"""
     from images.build import report

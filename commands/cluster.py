@@ -22,7 +22,7 @@ def check(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
 
     Exits with 65 when anything is wrong.
 
-    invoke cluster.check FILE
+        invoke cluster.check FILE
     """
     from clusters.show import check
     from clusters.show.output import print_lines
@@ -42,7 +42,7 @@ def plan(
     file: str = CLUSTER_FILE,
     node: str = option("one node (default: all)"),
     format: str = option(
-        "text (default), json, diff (between nodes of an instance), svg (a picture)",
+        "text, json, diff (between nodes of an instance), svg (a picture)",
         ("text", "json", "diff", "svg"),
         default="text",
     ),
@@ -52,7 +52,7 @@ def plan(
 
     Exits with 65 when anything is wrong, and shows the plan as far as there is one.
 
-    invoke cluster.plan FILE
+        invoke cluster.plan FILE
     """
     from clusters.checks.load import load_deployment
     from clusters.show import plan as plans
@@ -99,7 +99,7 @@ def diff(
 def render(
     file: str = CLUSTER_FILE,
     to: str = argument(
-        "docker (a script for each node), compose, lws or ray (Kubernetes)",
+        "docker (a script a node), compose, lws or ray (Kubernetes)",
         ("docker", "compose", "lws", "ray"),
     ),
     node: str = option("only what is on this node"),
@@ -109,7 +109,7 @@ def render(
 
     The same bytes for the same file.
 
-    invoke cluster.render FILE --to docker
+        invoke cluster.render FILE --to docker
     """
     from clusters.render import formats
     from clusters.runtime.spec import on_node
@@ -126,18 +126,16 @@ def render(
 @command
 def up(
     file: str = CLUSTER_FILE,
-    timeout: int = option("seconds until all have to be healthy (default: 1800)", default=1800),
+    timeout: int = option("seconds until all have to be healthy", default=1800),
     detach: bool = option("do not wait for that, and leave what runs when interrupted"),
-    devices: bool = option(
-        "leave NPUs and driver out: to rehearse a start without them", default=True
-    ),
+    devices: bool = option("leave NPUs and driver out, for a start without them", default=True),
 ) -> None:
     """Start a cluster on its nodes' Docker engines
 
     Leaves alone what runs as the file has it, replaces what has changed. When a container fails, or
     when interrupted, removes what this call has started.
 
-    invoke cluster.up FILE
+        invoke cluster.up FILE
     """
     from clusters.live.table import Progress, summary
     from clusters.live.up import Options
@@ -155,7 +153,7 @@ def status(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
 
     Exits with 0 only when all are healthy, with 69 when an engine cannot be reached.
 
-    invoke cluster.status FILE
+        invoke cluster.status FILE
     """
     from clusters.checks.load import load_deployment
     from clusters.live import table
@@ -177,7 +175,7 @@ def down(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
     Every container with the label of this cluster on the nodes of the file, and no other. Each has
     the time of its drain.
 
-    invoke cluster.down FILE
+        invoke cluster.down FILE
     """
     from clusters.file.read import load
     from clusters.live.down import down as stop

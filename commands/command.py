@@ -26,14 +26,14 @@ KINDS = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a parameter of a command has for its default; `help` says what it is for."""
+    """What a parameter of a command has in place of a default; `help` says what it is for."""
 
     help: str
-    values: tuple[str, ...] | Values
-    default: Any
-    strict: bool
-    positional: bool
-    required: bool
+    values: tuple[str, ...] | Values = ()
+    default: Any = None
+    strict: bool = False
+    positional: bool = False
+    required: bool = False
 
     def known(self) -> list[str]:
         return list(self.values() if callable(self.values) else self.values)
@@ -43,23 +43,33 @@ class Option:
         from common.errors import user_error
 
         if self.strict and value not in self.known():
-            *others, last = self.known()
-            raise user_error(name, f"'{value}' is not known", f"{', '.join(others)} or {last}")
+            raise user_error(name, f"'{value}' is not known", _or(self.known()))
 
 
 def option(
     help: str,
     values: tuple[str, ...] | Values = (),
     default: str | int | float | bool | None = None,
-    strict: bool = False,
 ) -> Any:
-    """An option, by default empty. A shell completes `values`; `strict` accepts no others."""
-    return Option(help, values, default, strict, positional=False, required=False)
+    """An option, by default empty or False. A shell completes `values`."""
+    if default is not None and default is not True and "default" not in help:
+        help = f"{help} (default: {default})"
+    return Option(help, values, default)
+
+
+def choice(default: str, *others: str) -> Any:
+    """An option that accepts these values only."""
+    known = (default, *others)
+    return Option(_or([f"{default} (default)", *others]), known, default, strict=True)
 
 
 def argument(help: str, values: tuple[str, ...] | Values = (), required: bool = True) -> Any:
     """An argument: what is given by its position. A list takes all that follow."""
-    return Option(help, values, None, strict=False, positional=True, required=required)
+    return Option(help, values, positional=True, required=required)
+
+
+def _or(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 class Parameter(Argument):
@@ -71,7 +81,7 @@ class Parameter(Argument):
             names=(name.strip("_").replace("_", "-"),),
             attr_name=name,
             kind=kind,
-            default=kind() if option.default is None and not option.required else option.default,
+            default=None if option.required else kind(option.default or kind()),
             help=option.help,
             positional=option.positional,
         )

@@ -46,9 +46,7 @@ def lint() -> None:
 
 @command(checkout=True)
 def docs(
-    check: bool = option(
-        "write nothing; name every page that differs from the data, and exit with 65"
-    ),
+    check: bool = option("write nothing; name pages that differ from the data, exit with 65"),
     format: str = FORMAT,
 ) -> None:
     """Generate docs/reference from the data

@@ -17,15 +17,13 @@ from commands.options import FORMAT, PLATFORM, RELEASE
 )
 def import_(
     scripts: list[str] = argument(
-        "shell scripts, directories of them, documents (.md), YAML of nightly tests", required=False
+        "scripts, directories, documents (.md), YAML of nightly tests", required=False
     ),
     out: str = option("directory for recipe.yaml and cluster.yaml (default: this one)"),
     release: str = RELEASE,
     platform: str = PLATFORM,
     name: str = option("name of the cluster (default: that of the script or its directory)"),
-    set: list[str] = option(
-        "what a script leaves open, NAME=VALUE or SCRIPT:NAME=VALUE; repeatable"
-    ),
+    set: list[str] = option("NAME=VALUE or SCRIPT:NAME=VALUE for what a script leaves open"),
     force: bool = option("replace files that are there"),
     format: str = FORMAT,
 ) -> None:
@@ -33,7 +31,7 @@ def import_(
 
     Compares what they plan with the scripts; exits with 65 when something of those is lost.
 
-    invoke import SCRIPT...
+        invoke import SCRIPT...
     """
     from clusters.importing import run, summary
     from clusters.show.output import print_lines

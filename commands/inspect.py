@@ -16,9 +16,7 @@ def inspect(
     brief: bool = option("read the manifest and no layer: no packages, roles and recipes"),
     with_: list[str] = option("another image to compare the layers with; repeatable"),
     diff: str = option("an image: say what changed from it to IMAGE"),
-    budget: bool = option(
-        "hold the image to images/build/budgets.yaml; exit with 65 when it is over"
-    ),
+    budget: bool = option("compare with images/build/budgets.yaml; exit with 65 when over budget"),
     baseline: bool = option("print the image's sizes as an entry of images/build/budgets.yaml"),
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
@@ -28,8 +26,8 @@ def inspect(
     Pins, platforms, layers with their sizes and who shares them, packages, environment, roles and
     recipes. Keeps what it read of a layer in build/inspect.
 
-    invoke inspect IMAGE
-    invoke inspect --diff OLD IMAGE
+        invoke inspect IMAGE
+        invoke inspect --diff OLD IMAGE
     """
     from images.build import budgets
     from images.inspect import budget as measured
@@ -79,7 +77,7 @@ def sbom(
 
     The same bytes for the same image.
 
-    invoke sbom IMAGE --arch arm64
+        invoke sbom IMAGE --arch arm64
     """
     from images.attestations import sbom as sboms
     from images.inspect.stores import open_images

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from invoke import Exit
 
 from commands import options
-from commands.command import argument, command, option, output, say
+from commands.command import argument, choice, command, option, output, say
 from commands.options import FORMAT, PLATFORM, RELEASE
 
 
@@ -21,19 +21,15 @@ def _settings() -> Iterable[str]:
 
 @command
 def plan(
-    set: list[str] = option(
-        "a variable as the container would get it, NAME=VALUE; repeatable", _settings
-    ),
+    set: list[str] = option("NAME=VALUE, a variable of the container; repeatable", _settings),
     arguments: str = option("flags after the image, in one text"),
-    format: str = option(
-        "text (default), json or env", ("text", "json", "env"), strict=True, default="text"
-    ),
+    format: str = choice("text", "json", "env"),
 ) -> None:
     """Show what a node would run; start nothing
 
     The same as `docker run -e … IMAGE plan`.
 
-    invoke plan --set ROLE=single --set RECIPE=qwen3-32b-w8a8/throughput
+        invoke plan --set ROLE=single --set RECIPE=qwen3-32b-w8a8/throughput
     """
     from common.errors import user_error
     from entrypoints.__main__ import main
@@ -71,7 +67,7 @@ def doctor(platform: str = PLATFORM, release: str = RELEASE, format: str = FORMA
 )
 def recipes(
     name: list[str] = argument(
-        "recipes to show in detail: what they set, where that is stated, how to run them",
+        "recipes to show in detail: what they set, its source, how to run them",
         options.recipes,
         required=False,
     ),
@@ -85,7 +81,7 @@ def recipes(
     What each needs: nodes and NPUs of one instance, GiB on each NPU (an estimate: weights and the
     KV cache of one request), the longest request, roles, and the releases it is stated for.
 
-    invoke recipes --search "deepseek mtp"
+        invoke recipes --search "deepseek mtp"
     """
     from entrypoints import library
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.command import argument, option
+from commands.command import argument, choice, option
 from common.paths import ENV, ROOT
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ PLATFORMS = option("platforms of the matrix, separated by commas: a2, a3, …", 
 PLATFORM = option("a platform of the matrix: a2, a3, …", platforms)
 RELEASE = option("a release of the matrix (default: the reference, v0.13.0rc1)", releases)
 OS = option(
-    "ubuntu22.04 (default) or openeuler24.03; several separated by commas",
+    "ubuntu22.04 or openeuler24.03, separated by commas",
     OS_NAMES,
     default="ubuntu22.04",
 )
 ARCH = option("arm64, amd64 or both (default: this machine's)", ARCH_NAMES)
 IMAGE_ARCH = option("arm64, amd64 or both (default: all that it has)", ARCH_NAMES)
-FORMAT = option("text (default) or json", ("text", "json"), strict=True, default="text")
+FORMAT = choice("text", "json")
 CERTIFICATES = option("CA bundle (default: SSL_CERT_FILE, or the host's)")
 DRY_RUN = option("show what would be done; change nothing")
 TORCH_INDEX = option("PyTorch's CPU index (default: TORCH_CPU_INDEX)")
@@ -62,13 +62,11 @@ CLUSTER_FILE = argument("a cluster file: docs/clusters.md")
 IMAGE = argument("a tag in the engine or a registry, or an OCI layout: DIR, DIR:TAG, DIR@DIGEST")
 PUBLISHED = argument("registry.example.com/team/vllm-ascend:TAG, or @DIGEST")
 AT = option(
-    "look only there: layout, engine or registry (default: in this order)",
+    "look only in: layout, engine or registry (default: in this order)",
     ("layout", "engine", "registry"),
 )
 URL = argument("the API: http://HOST:PORT, of a server, a leader or a proxy")
-KEY_ENV = option(
-    "the variable that holds the API key (default: VLLM_API_KEY)", default="VLLM_API_KEY"
-)
+KEY_ENV = option("the variable that holds the API key", default="VLLM_API_KEY")
 RESULTS = option("the directory of results (default: build/trials)")
 
 
@@ -98,22 +96,18 @@ class BuildOptions:
     arch: str = ARCH
     all: bool = option("every platform and OS of the release")
     base: str = option(
-        "where CANN comes from: an image, or 'stand-in' (no CANN: imports and plans, serves "
-        "nothing); default: the published CANN image",
+        "an image with CANN, or 'stand-in': no CANN, plans but serves nothing "
+        "(default: the published CANN image)",
         ("stand-in",),
     )
     cann_packages: str = option("a directory with CANN's .run installers and SHA256SUMS")
-    share_cann: bool = option(
-        "take CANN's files in layers that platforms share, not the base's own"
-    )
+    share_cann: bool = option("take CANN's files in layers that platforms share")
     tools: str = option(
-        "image with Python and pip that the stages run on, or 'debian' to make one", ("debian",)
+        "an image with Python and pip for the stages, or 'debian' to make one", ("debian",)
     )
     vllm: str = option("platform cpu: which vLLM of the matrix (default: the release's)")
     wheels: str = option("platform cpu: a directory with a torch that no index in reach has")
-    source: list[str] = option(
-        "NAME=DIR|URL for vllm-ascend, mooncake or yalantinglibs; repeatable"
-    )
+    source: list[str] = option("NAME=DIR|URL: vllm-ascend, mooncake or yalantinglibs; repeatable")
     registry: str = option("put this before the image's name: registry.example.com/team")
     push: bool = option("push to the registry instead of loading into the engine")
     builder: str = option("a buildx builder: remote, Kubernetes, … (docker buildx ls)")
@@ -127,9 +121,7 @@ class BuildOptions:
     netrc: str = option("credentials for the indexes (default: NETRC or ~/.netrc)")
     offline: str = option("a directory that fetch made: build from it, without any network")
     cache: bool = option("build every stage again", default=True)
-    budget: bool = option(
-        "accept an image above its budget (images/build/budgets.yaml)", default=True
-    )
+    budget: bool = option("accept an image above its budget", default=True)
 
     @property
     def indexes(self) -> dict[str, str]:

@@ -33,14 +33,12 @@ def publish(
     options: BuildOptions,
     dry_run: bool = option("show for every tag what would be done, and why; change nothing"),
     allow_missing: bool = option(
-        "publish although the release would lack a platform, an OS or an architecture"
+        "publish a release that lacks a platform, an OS or an architecture"
     ),
-    part: str = option(
-        "arm64 or amd64: build and push only this, and move no tag; --merge does", ARCH_NAMES
-    ),
+    part: str = option("build and push only this architecture; move no tag", ARCH_NAMES),
     merge: bool = option("build nothing: make the images of the parts that are in the registry"),
     media_types: str = option(
-        "oci (default), or docker for a registry that refuses an OCI index",
+        "oci, or docker for a registry that refuses an OCI index",
         ("oci", "docker"),
         default="oci",
     ),
@@ -54,7 +52,7 @@ def publish(
     Builds and pushes what the registry lacks; moves a tag when all of its image is there. When
     interrupted, run it again: it continues where it stopped.
 
-    invoke publish --registry registry.example.com/team --all
+        invoke publish --registry registry.example.com/team --all
     """
     from common.errors import user_error
     from images.attestations import sign
@@ -100,12 +98,8 @@ def publish(
 
 @command
 def promote(
-    source: str = argument(
-        "what to copy: registry.example.com/staging/vllm-ascend:TAG, or @DIGEST"
-    ),
-    target: str = argument(
-        "where to: registry.example.com/team/vllm-ascend, with another :TAG if wanted"
-    ),
+    source: str = argument("registry.example.com/staging/vllm-ascend:TAG, or @DIGEST"),
+    target: str = argument("registry.example.com/team/vllm-ascend, with another :TAG if wanted"),
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
 ) -> None:
@@ -114,7 +108,7 @@ def promote(
     Copies by digest, with everything that belongs to the tag; moves the target's tag when all is
     there.
 
-    invoke promote SOURCE TARGET
+        invoke promote SOURCE TARGET
     """
     from images.publish import promote as promotion
     from images.publish import publish_output
@@ -130,9 +124,7 @@ def promote(
 @command
 def prune(
     registry: str = option("the repository: registry.example.com/team/vllm-ascend"),
-    older: str = option(
-        "delete temporary tags older than this: 30m, 24h (default), 7d", default="24h"
-    ),
+    older: str = option("delete temporary tags older than this: 30m, 24h, 7d", default="24h"),
     dry_run: bool = DRY_RUN,
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
@@ -161,9 +153,7 @@ def prune(
 @command
 def sign(
     image: str = PUBLISHED,
-    key: str = option(
-        "private key: a file, env://NAME, a KMS (default: the identity of the CI job)"
-    ),
+    key: str = option("private key: a file, env://NAME, a KMS (default: the CI job's identity)"),
     transparency_log: bool = TRANSPARENCY_LOG,
     certificates: str = CERTIFICATES,
 ) -> None:
@@ -171,7 +161,7 @@ def sign(
 
     In CI without a key; elsewhere with --key and COSIGN_PASSWORD.
 
-    invoke sign IMAGE --key cosign.key
+        invoke sign IMAGE --key cosign.key
     """
     from images.attestations import sign as signing
     from images.matrix import load
@@ -189,9 +179,7 @@ def conformance(
     image: str = PUBLISHED,
     key: str = option("public key that must have signed: a file, env://NAME, a KMS"),
     identity: str = option("instead of a key: the CI workflow that must have signed"),
-    issuer: str = option(
-        "who vouches for the identity: https://token.actions.githubusercontent.com"
-    ),
+    issuer: str = option("the identity's issuer: https://token.actions.githubusercontent.com"),
     arch: str = option("the architectures it must have (default: all of the matrix)", ARCH_NAMES),
     provenance: bool = option("accept an image that does not say how it was built", default=True),
     transparency_log: bool = TRANSPARENCY_LOG,
@@ -204,7 +192,7 @@ def conformance(
     Checks signature, provenance, SBOM against contents, labels against the matrix, platforms,
     layers, secrets. Exits with 65 when anything is wrong, and names all of it.
 
-    invoke conformance IMAGE --key cosign.pub
+        invoke conformance IMAGE --key cosign.pub
     """
     from common.errors import EX_DATAERR, UserError
     from images.attestations.sign import Trust

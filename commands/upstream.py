@@ -35,7 +35,7 @@ def bump(
     changed, where upstream contradicts itself, and what a person must decide. Leaves alone what is
     there already.
 
-    invoke bump v0.23.0
+        invoke bump v0.23.0
     """
     from common.errors import EX_UNAVAILABLE, Finding, UserError
     from images.locking.index import Wheels
@@ -68,7 +68,7 @@ def audit(
     contradict it, or that it cannot be checked. Exits with 65 when anything is contradicted, or a
     rule names no source.
 
-    invoke audit --release v0.18.0
+        invoke audit --release v0.18.0
     """
     from images.locking.index import Wheels
     from upstream import audit as audits
@@ -97,7 +97,7 @@ def lock(
     Writes a requirements file for each layer. Without --release, --check covers everything that has
     a lock. --arch and --wheels are for --vllm.
 
-    invoke lock --release v0.13.0
+        invoke lock --release v0.13.0
     """
     from common.errors import EX_DATAERR, UserError
     from images.build.options import arches as arches_of
@@ -145,7 +145,7 @@ def flags(
 
     Writes env/flags and env/variables, by which the container checks what it is given.
 
-    invoke flags --release v0.13.0
+        invoke flags --release v0.13.0
     """
     from common.errors import EX_DATAERR, UserError
     from images.locking.index import Wheels

@@ -28,7 +28,7 @@ def verify(
     url: str = URL,
     model: str = SERVED_MODEL,
     key_env: str = KEY_ENV,
-    timeout: float = option("seconds that an answer may take (default: 60)", default=60.0),
+    timeout: float = option("seconds that an answer may take", default=60),
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
 ) -> None:
@@ -37,7 +37,7 @@ def verify(
     Models, completions and chat, streamed and not, usage, stop, concurrent requests, and the
     answers to bad requests. Exits with 70 when something is wrong, 69 when nobody answers.
 
-    invoke verify http://10.0.0.1:8000
+        invoke verify http://10.0.0.1:8000
     """
     from common.errors import EX_SOFTWARE
     from validation.endpoint import verify as checks
@@ -58,23 +58,19 @@ def verify(
 def rehearse(
     file: str = CLUSTER_FILE,
     engine: str = option(
-        "recorded (default): in seconds; vllm: vLLM itself on the CPU, in minutes",
+        "recorded: takes seconds; vllm: vLLM itself on the CPU, minutes",
         ("recorded", "vllm"),
         default="recorded",
     ),
     image: str = option("what the nodes run (default: the engine's image of the release)"),
     model: str = option("with --engine vllm: tiny (default), made here, or a model's directory"),
-    faults: bool = option(
-        "kill, stop, freeze and cut off one after the other while requests go on"
-    ),
+    faults: bool = option("inject every fault, one after the other, while requests go on"),
     fault: list[str] = option(
         "of them only: killed, stopped, frozen, isolated, severed, a container, a node, a role,"
         " or several of these at once, as killed:decode-0; repeatable",
         ("killed", "stopped", "frozen", "isolated", "severed"),
     ),
-    timeout: float = option(
-        "seconds until everything has to be healthy (default: the engine's)", default=0.0
-    ),
+    timeout: float = option("seconds until everything has to be healthy (default: the engine's)"),
     out: str = option("where the report's page goes (default: build/rehearsal/NAME.html)"),
     keep: bool = option("leave the containers and their network to look at"),
     format: str = FORMAT,
@@ -85,8 +81,8 @@ def rehearse(
     place of vLLM on NPUs runs a recorded engine, or with --engine vllm, which needs the image of
     platform cpu, vLLM itself on the CPU with a tiny model. Exits with 70 when anything fails.
 
-    invoke rehearse cluster.yaml
-    invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
+        invoke rehearse cluster.yaml
+        invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
     """
     from clusters.file.read import load
     from common.errors import EX_SOFTWARE
@@ -108,15 +104,11 @@ def rehearse(
 
 @command
 def bench(
-    target: str = argument(
-        "the API, http://HOST:PORT; for latency and throughput the model instead"
-    ),
-    recipe: str = option(
-        "what is served: a recipe's name, a .yaml file, or the recipe itself", recipes
-    ),
+    target: str = argument("the API, http://HOST:PORT; for latency and throughput the model"),
+    recipe: str = option("a recipe's name, a .yaml file, or the recipe itself", recipes),
     case: str = option("one of the benchmarks (default: the first that belongs to the recipe)"),
     kind: str = option(
-        "serve (default), or without a server latency or throughput",
+        "serve, or without a server latency or throughput",
         ("serve", "latency", "throughput"),
         default="serve",
     ),
@@ -125,15 +117,13 @@ def bench(
     model: str = option("the served model's name (default: the recipe's)"),
     tokenizer: str = option("directory or name of the tokenizer (default: the recipe's model)"),
     scale: float = option(
-        "a small run of the same shape: 0.01 makes 8 requests of 800 (default: 1)", default=1.0
+        "a smaller run of the same shape: 0.01 sends 8 requests of 800", default=1
     ),
     args: str = option("more arguments of `vllm bench`, quoted as for a shell"),
     docker_args: str = option("more options of `docker run`: devices, mounts"),
     key_env: str = KEY_ENV,
     out: str = RESULTS,
-    compare: list[str] = option(
-        "a result to compare with; repeatable (default: all of the case in --out)"
-    ),
+    compare: list[str] = option("a result to compare with; repeatable (default: those in --out)"),
     format: str = FORMAT,
 ) -> None:
     """Benchmark as the reference did, and compare
@@ -143,10 +133,10 @@ def bench(
     the proxy's address. Exits with 69 when nobody answers, 70 when the benchmark or a request
     fails, 65 when a file to compare with is not a result.
 
-    invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
-    invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
-    invoke bench http://127.0.0.1:8000 --recipe R --program vllm --scale 0.01
-    invoke bench /weights/Qwen3 --kind latency --program vllm --args "--tensor-parallel-size 8"
+        invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
+        invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
+        invoke bench http://127.0.0.1:8000 --recipe R --program vllm --scale 0.01
+        invoke bench /weights/Qwen3 --kind latency --program vllm --args "--tensor-parallel-size 8"
     """
     from common.errors import EX_SOFTWARE
     from validation.endpoint import (
@@ -193,13 +183,9 @@ def accuracy(
     dataset: str = option("ceval or gsm8k", ("ceval", "gsm8k")),
     data: str = option("the directory of the data set, which you supply"),
     model: str = SERVED_MODEL,
-    max_out_len: int = option(
-        "tokens that an answer may have (default: 32768, upstream's)", default=32768
-    ),
-    batch_size: int = option("questions asked at once (default: 32)", default=32),
-    ais_bench: str = option(
-        "an ais_bench that is installed (default: one made in build/ais-bench)"
-    ),
+    max_out_len: int = option("tokens that an answer may have; upstream's number", default=32768),
+    batch_size: int = option("questions asked at once", default=32),
+    ais_bench: str = option("an installed ais_bench (default: one in build/ais-bench)"),
     key_env: str = KEY_ENV,
     out: str = RESULTS,
     format: str = FORMAT,
@@ -211,7 +197,7 @@ def accuracy(
     hours on one node. Exits with 65 when the data are incomplete, 69 when nobody answers or
     AISBench cannot be installed, 70 when it fails or a question got no answer.
 
-    invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
+        invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
     """
     from common.errors import EX_SOFTWARE, user_error
     from images.locking.index import Wheels
