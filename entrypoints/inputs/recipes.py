@@ -24,41 +24,14 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _HEAD = (
-    "extends",
-    "description",
-    "source",
-    "releases",
-    "model",
-    "served_model_name",
-    "platforms",
-    "roles",
+    *("extends", "description", "source", "releases"),
+    *("model", "served_model_name", "platforms", "roles"),
 )
-_SETTINGS = (
-    "nodes",
-    "sizes",
-    "port",
-    "dp_rpc_port",
-    "concurrency",
-    "features",
-    "env",
-    "args",
-    "kv_transfer",
-)
-_SIZES = ("tp", "pp", "dp", "dp_local", "pcp")
 # vllm 0.13: vllm/config/kv_transfer.py
 _KV_TRANSFER = (
-    "kv_connector",
-    "kv_role",
-    "kv_port",
-    "engine_id",
-    "kv_ip",
-    "kv_rank",
-    "kv_parallel_size",
-    "kv_buffer_device",
-    "kv_buffer_size",
-    "kv_load_failure_policy",
-    "kv_connector_module_path",
-    "kv_connector_extra_config",
+    *("kv_connector", "kv_role", "kv_port", "engine_id", "kv_ip", "kv_rank", "kv_parallel_size"),
+    *("kv_buffer_device", "kv_buffer_size", "kv_load_failure_policy"),
+    *("kv_connector_module_path", "kv_connector_extra_config"),
 )
 EXTRA = "kv_connector_extra_config"
 SIDES = ("prefill", "decode")
@@ -284,7 +257,7 @@ class _Reader:
         self.findings.append(message(where, **values))
 
     def recipe(self, name: str, raw: Any) -> Recipe:
-        raw = self.mapping("", raw, (*_HEAD, *_SETTINGS))
+        raw = self.mapping("", raw, (*_HEAD, *Block._fields))
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
         if "roles" in raw and not raw["roles"]:
             self.add("roles", _NO_ROLES, known=", ".join(GROUPS))
@@ -295,7 +268,7 @@ class _Reader:
                 self.add(key, _MISSING, key=key)
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
-        base = self.block("", {k: v for k, v in raw.items() if k in _SETTINGS})
+        base = self.block("", {k: v for k, v in raw.items() if k in Block._fields})
         groups = {
             k: self.block(f"roles.{k}", roles.get(k)).over(base).over(under.groups.get(k, Block()))
             for k in every
@@ -334,7 +307,7 @@ class _Reader:
         return _NOTHING
 
     def block(self, at: str, raw: Any) -> Block:
-        raw = self.mapping(at, raw, _SETTINGS)
+        raw = self.mapping(at, raw, Block._fields)
         return Block(
             nodes=self.get(at, raw, "nodes", self.count),
             sizes=self.get(at, raw, "sizes", self.sizes) or Sizes(),
@@ -388,7 +361,7 @@ class _Reader:
         return None
 
     def sizes(self, at: str, raw: Any) -> Sizes:
-        raw = self.mapping(at, raw, _SIZES)
+        raw = self.mapping(at, raw, Sizes._fields)
         return Sizes(**{key: self.get(at, raw, key, self.count) for key in raw})
 
     def features(self, at: str, raw: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from entrypoints.findings import Finding, Message, Refused
+from entrypoints.inputs import data
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -89,15 +90,6 @@ def _interface(value: str) -> str:
     return value
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in words:
-            raise Refused([_CHOICE(value=value, known=" or ".join(words))])
-        return value
-
-    return check
-
-
 def _switch(value: str) -> bool:
     if value.lower() not in ("0", "1", "true", "false", "on", "off"):
         raise Refused([_SWITCH(value=value)])
@@ -130,141 +122,47 @@ class Endpoint(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
-class Variable(NamedTuple):
-    """One variable. `check` returns the value or raises Refused. `flag`: sets the same.
+# The kinds of env/settings.yaml.
+_KINDS: Mapping[str, Callable[[str], Any]] = {
+    "text": _text,
+    "model": _model,
+    "port": _port,
+    "count": _count,
+    "rank": _rank,
+    "address": _address,
+    "host": _host,
+    "interface": _interface,
+    "switch": _switch,
+    "seconds": _seconds,
+    "endpoints": _endpoints,
+}
 
-    `stands_in`: the variable that LeaderWorkerSet sets in its place. `default`: for people.
-    """
+
+class Variable(NamedTuple):
+    """One variable: an entry of env/settings.yaml, which explains the fields."""
 
     name: str
-    check: Callable[[str], Any]
+    kind: str | list[str]
     meaning: str
     flag: str = ""
     stands_in: str = ""
     default: str = ""
 
+    def check(self, value: str) -> Any:
+        """The value as its kind. Raises Refused."""
+        if isinstance(self.kind, str):
+            return _KINDS[self.kind](value)
+        if value not in self.kind:
+            raise Refused([_CHOICE(value=value, known=" or ".join(self.kind))])
+        return value
 
-_SIZE = "the recipe's, else 1"
-VARIABLES = (
-    Variable("ROLE", _text, "what this node does; see `roles`"),
-    Variable(
-        "RECIPE", _text, "a name from `recipes`, the path of a .yaml file, or a recipe itself"
-    ),
-    Variable("MODEL", _model, "model name or path", "--model", default="the recipe's"),
-    Variable("SERVED_MODEL_NAME", _text, "the name clients use", default="the recipe's"),
-    Variable(
-        "PORT",
-        _port,
-        "port of the HTTP API",
-        "--port",
-        default="the recipe's, else 8000; of the proxy 12347",
-    ),
-    Variable("TP_SIZE", _count, "tensor parallel size", "--tensor-parallel-size", default=_SIZE),
-    Variable(
-        "PP_SIZE", _count, "pipeline parallel size", "--pipeline-parallel-size", default=_SIZE
-    ),
-    Variable(
-        "PCP_SIZE",
-        _count,
-        "prefill context parallel size",
-        "--prefill-context-parallel-size",
-        default=_SIZE,
-    ),
-    Variable(
-        "DP_SIZE",
-        _count,
-        "data parallel size of the whole group",
-        "--data-parallel-size",
-        default=_SIZE,
-    ),
-    Variable(
-        "DP_SIZE_LOCAL",
-        _count,
-        "data parallel ranks on one node",
-        "--data-parallel-size-local",
-        default="DP_SIZE / NODES",
-    ),
-    Variable("NODES", _count, "nodes of the group", stands_in="LWS_GROUP_SIZE", default=_SIZE),
-    Variable("NODE_RANK", _rank, "this node's place, 0 leads", stands_in="LWS_WORKER_INDEX"),
-    Variable("GROUP", _text, "the group a headless node belongs to", default="leader"),
-    Variable("LEADER_IP", _host, "address of rank 0", stands_in="LWS_LEADER_ADDRESS"),
-    Variable(
-        "LOCAL_IP", _address, "this node's address, IPv4", default="found from NIC or LEADER_IP"
-    ),
-    Variable(
-        "NIC", _interface, "this node's interface", default="found from LOCAL_IP or LEADER_IP"
-    ),
-    Variable(
-        "DP_RPC_PORT",
-        _port,
-        "port of the DP coordinator",
-        "--data-parallel-rpc-port",
-        default="the recipe's, else 29550",
-    ),
-    Variable(
-        "KV_PORT",
-        _port,
-        "first port of the KV transfer",
-        default="the recipe's, else the release's",
-    ),
-    Variable(
-        "ENGINE_ID", _text, "identity in the KV transfer", default="the recipe's, else vLLM's own"
-    ),
-    Variable("DP_RANK", _rank, "external data parallel: the one rank that this container serves"),
-    Variable(
-        "CONCURRENCY",
-        _count,
-        "requests expected at once, compared with max-num-seqs",
-        default="the recipe's",
-    ),
-    Variable("PREFILL_ENDPOINTS", _endpoints, "the proxy's prefill servers, host:port,host:port"),
-    Variable("DECODE_ENDPOINTS", _endpoints, "the proxy's decode servers, host:port,host:port"),
-    Variable(
-        "PROXY",
-        _one_of("vllm-router", "example"),
-        "vllm-router, or example: the release's own script",
-        default="vllm-router",
-    ),
-    Variable("RAY_PORT", _port, "port of the Ray head", default="6379"),
-    Variable("RAY_ARGS", _text, "further arguments of `ray start`, quoted as for a shell"),
-    Variable(
-        "PREFLIGHT",
-        _one_of("enforce", "warn", "off"),
-        "what a failed check does: enforce, warn or off",
-        default="enforce",
-    ),
-    Variable(
-        "WAIT_TIMEOUT",
-        _seconds,
-        "seconds to wait for a peer before the start; 0: do not wait",
-        default="1800",
-    ),
-    Variable(
-        "SUPERVISE",
-        _switch,
-        "1: add a parent that limits the drain and reports failures",
-        default="0",
-    ),
-    Variable(
-        "DRAIN_TIMEOUT",
-        _seconds,
-        "seconds to finish open requests after SIGTERM",
-        default="30 under SUPERVISE",
-    ),
-    Variable(
-        "JEMALLOC",
-        _switch,
-        "0: do not preload jemalloc for the server",
-        default="1, where it is installed",
-    ),
-    Variable("ASCEND_PLATFORM", _text, "set by the image: a2, a3, cpu"),
-    Variable(
-        "VLLM_ASCEND_RELEASE", _text, "set by the image: the release, or a file of env/releases"
-    ),
+
+VARIABLES = tuple(
+    Variable(name, **entry) for name, entry in data.read(data.path_of("settings.yaml")).items()
 )
 NAMES = frozenset(v.name for v in VARIABLES)
 # Not one of our variables: an argument of vllm-router with the same check.
-METRICS = Variable("", _port, "port of the router's metrics", "--prometheus-port")
+METRICS = Variable("", "port", "port of the router's metrics", "--prometheus-port")
 
 
 class Settings(NamedTuple):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _UNKNOWN = Message("is not a feature", "{known}", code="unknown-feature", exit_code=DATA)
 _MISSING = Message(
     "{name} is not in {release} and is left out: {missing}",
-    "choose a release that has it, or take it out of the recipe",
+    "choose a release that has it, or remove it from the recipe",
     code="feature-missing",
     severity=WARNING,
 )

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from entrypoints.findings import Finding, Message
-from entrypoints.inputs.settings import Settings
-from entrypoints.record import NamedTuple
+from entrypoints.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from entrypoints.inputs.settings import Settings
 
 _SIOCGIFCONF = 0x8912
 _IFREQ = 40

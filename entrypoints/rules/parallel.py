@@ -20,7 +20,7 @@ _ARGS = "vllm v0.13.0: vllm/engine/arg_utils.py:1448-1483"
     _SERVE,
     Message(
         "ROLE={role} serves HTTP, a headless node does not",
-        "take it out, or set ROLE=headless",
+        "remove it, or set ROLE=headless",
         "--headless",
     ),
 )
@@ -55,7 +55,7 @@ def start_rank(facts: Facts, found: Message) -> Iterator[Finding]:
     _SERVE,
     Message(
         "a headless node has no API to balance",
-        "take it out on headless nodes",
+        "remove it on headless nodes",
         "--data-parallel-hybrid-lb",
     ),
 )
@@ -161,7 +161,7 @@ def unsupported(facts: Facts, found: Message) -> Iterator[Finding]:
     "vllm v0.13.0: vllm/config/vllm.py:536-570",
     Message(
         "is refused with the {executor} executor",
-        "take it out of the recipe for this role (async_scheduling: null)",
+        "remove it from the recipe for this role (async_scheduling: null)",
         "--async-scheduling",
     ),
 )
@@ -178,7 +178,7 @@ def async_executor(facts: Facts, found: Message) -> Iterator[Finding]:
     "vllm v0.13.0: vllm/config/vllm.py:542-548",
     Message(
         "is refused by {release} with pipeline parallel ({pp})",
-        "take it out, or set PP_SIZE=1",
+        "remove it, or set PP_SIZE=1",
         "--async-scheduling",
     ),
 )

@@ -75,7 +75,7 @@ def connector_gone(facts: Facts, found: Message) -> Iterator[Finding]:
     _FACTORY,
     Message(
         "kv_connector_module_path has no effect: {release} registers {name}",
-        "take the path out of the recipe",
+        "remove the path from the recipe",
     ),
 )
 def module_path(facts: Facts, found: Message) -> Iterator[Finding]:
@@ -92,7 +92,7 @@ def module_path(facts: Facts, found: Message) -> Iterator[Finding]:
     "vllm-ascend docs: prefill is kv_producer, decode kv_consumer",
     Message(
         "{given!r} contradicts {role}, which is {expected}",
-        "take it out: it follows from the role",
+        "remove it: it follows from the role",
         f"{_FLAG}.kv_role",
     ),
 )
@@ -168,7 +168,7 @@ def _own_block(facts: Facts, found: Message) -> Iterator[Finding]:
 
 _BLOCK = (
     "{given!r} in the {group} block, and this node has {real}",
-    "take the block out: it is made from the sizes",
+    "remove the block: it is made from the sizes",
 )
 
 
@@ -201,7 +201,7 @@ def block_wrong(facts: Facts, found: Message) -> Iterator[Finding]:
     WARNING,
     "a key of kv_connector_extra_config that nothing reads",
     "vllm-ascend#4866, #5635, #3724",
-    Message(f"{{key}} in {EXTRA} has no effect in {{release}}", "take it out of the recipe"),
+    Message(f"{{key}} in {EXTRA} has no effect in {{release}}", "remove it from the recipe"),
 )
 def unread_keys(facts: Facts, found: Message) -> Iterator[Finding]:
     for key, source in facts.release.kv_extra_config_unread.items():
