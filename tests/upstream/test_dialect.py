@@ -189,7 +189,7 @@ def test_the_configuration_says_what_its_variable_said() -> None:
     assert found["features.weight_nz.default"] == 1
     assert found["variables_gone.VLLM_ASCEND_ENABLE_ND.fix"] == "write the feature weight_nz"
     gone = found["variables_gone.VLLM_ASCEND_ENABLE_MLAPO.fix"]
-    assert gone == "take it out: the feature mlapo is gone"
+    assert gone == "remove it: the feature mlapo is gone"
     assert "features.mlapo" in asked(derived)
     assert not [key for key in asked(derived) if key.startswith(("features.weight", "variables"))]
 
@@ -222,7 +222,7 @@ PREVIOUS = {
         "model": {"instead": "it came back"},
     },
     "variables_gone": {
-        "VLLM_ASCEND_OLD": {"since": "v0.9.0", "fix": "take it out"},
+        "VLLM_ASCEND_OLD": {"since": "v0.9.0", "fix": "remove it"},
         "VLLM_PORT": {"since": "v0.9.0", "fix": "it came back"},
         "VLLM_HIDDEN": {"since": "v0.9.0", "fix": "some file reads it"},
     },
@@ -239,7 +239,7 @@ def test_what_is_gone_keeps_its_words_and_what_goes_now_is_asked() -> None:
     assert found["flags_gone.rope-scaling.instead"] == "--hf-overrides"
     assert found["variables_gone.VLLM_ASCEND_OLD.since"] == "v0.9.0"
     assert found["variables_gone.VLLM_ASCEND_LATEST.since"] == NAME
-    assert questions["variables_gone.VLLM_ASCEND_LATEST.fix"] == "take it out"
+    assert questions["variables_gone.VLLM_ASCEND_LATEST.fix"] == "remove it"
     assert "variables_gone.VLLM_ASCEND_LONG_GONE.fix" not in questions
     there = ("flags_gone.model", "variables_gone.VLLM_PORT", "variables_gone.VLLM_HIDDEN")
     assert not [key for key in found if key.startswith(there)]
@@ -267,7 +267,7 @@ def test_names_that_moved_are_not_taken_for_gone() -> None:
 def test_a_vllm_without_vllm_ascend() -> None:
     alone = Sources("cpu-1.0.0", Tree("vllm-ascend", "", {}), made().vllm)
     found = values(derive(alone, {}))
-    assert found["features.flashcomm1.missing"] == "it is vllm-ascend's"
+    assert found["features.flashcomm1.missing"] == "only vllm-ascend has it"
     assert found["features.nnodes.arg"] == "nnodes"
     assert "mooncake" not in found
     assert "kv_blocks_checked.by_release" not in found

@@ -134,7 +134,7 @@ def _missing(
     package = "vllm" if "flag" in last else last.get("of", "vllm-ascend")
     if vllm_only(sources) and package == "vllm-ascend":
         source = package_trees(sources)["vllm"].cite("vllm/config")
-        yield Fact(f"{at}.missing", "it is vllm-ascend's", source)
+        yield Fact(f"{at}.missing", "only vllm-ascend has it", source)
         return
     tree = package_trees(sources)[package]
     source = tree.cite(ARGS if "flag" in last else ENVS[package])

@@ -143,10 +143,10 @@ def variables(
         if f"features.{features.get(name)}.arg" in stated:
             yield Fact(f"{key}.fix", f"write the feature {features[name]}", source)
         elif name in features:  # a decision about the feature exists
-            yield Fact(f"{key}.fix", f"take it out: the feature {features[name]} is gone", source)
+            yield Fact(f"{key}.fix", f"remove it: the feature {features[name]} is gone", source)
         else:
             question = f"nothing reads {name} any more: what should an operator who sets it do?"
-            yield Decision(f"{key}.fix", question, "take it out")
+            yield Decision(f"{key}.fix", question, "remove it")
 
 
 def extra_config(sources: Sources, previous: Mapping[str, Any]) -> Found:
