@@ -12,9 +12,9 @@ from pathlib import Path
 from common import docker
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.terminal import Say
+from images.build.options import Options
 from images.build.render import DEBIAN, Base, stand_in_environment
 from images.matrix import STAND_IN, Arch, Matrix, Variant
-from images.mirrors import Mirrors
 
 SUMS = "SHA256SUMS"
 OTHER_WAYS = (
@@ -33,80 +33,61 @@ class FoundBase:
     digest: str = ""  # of an image
 
 
-def find_base(
-    matrix: Matrix,
-    variant: Variant,
-    mirrors: Mirrors,
-    *,
-    image: str | None,
-    packages: Path | None,
-    share_cann: bool,
-    arches: Iterable[Arch],
-    builder: str | None,
-    say: Say,
-    bundled: Mapping[str, str] | None = None,
-) -> FoundBase:
-    """Find the base that the options name. `bundled` images take the place of engine and registry.
+def find_base(matrix: Matrix, variant: Variant, options: Options, say: Say) -> FoundBase:
+    """Find the base that the options name; a bundle takes the place of engine and registry.
 
     Raises UserError: 64 for options that exclude each other, 65 for a wrong checksum, 69 for an
     image that cannot be found.
     """
+    image, packages, mirrors = options.base, options.cann_packages, options.mirrors
     if variant.cpu_vllm:
-        if packages or share_cann or image == STAND_IN:
+        if packages or options.share_cann or image == STAND_IN:
             raise user_error(
                 "--platform cpu", "has no CANN", "--base IMAGE or --base debian, nothing else"
             )
-        return _debian(matrix, mirrors, image, builder, say, bundled)
+        return _find_debian(matrix, options, say)
     os_image = mirrors.image(matrix.images.os[variant.os.name])
     if image == STAND_IN:
         if packages:
             raise user_error(
                 "--base stand-in", "and --cann-packages exclude each other", "choose one"
             )
-        if share_cann:
+        if options.share_cann:
             fix = "leave it out: layers of a stand-in are shared anyway"
             raise user_error("--share-cann", "applies to a CANN image", fix)
         stand_in_environment(matrix, variant)  # rejects a release without one
-        return FoundBase(
-            Base(STAND_IN, os_image=os_image), f"{STAND_IN} of CANN {variant.release.cann}"
-        )
+        identity = f"{STAND_IN} of CANN {variant.release.cann}"
+        return FoundBase(Base(STAND_IN, os_image=os_image), identity)
     if packages:
-        installers = check_installers(packages, variant, arches, say)
+        installers = check_installers(packages, variant, options.arches, say)
         base = Base("packages", image=image or "", installers=installers.names, os_image=os_image)
-        found = identify(image, builder, bundled) if image else Identity("")
+        found = identify(image, options.builder, options.bundled) if image else Identity("")
         identity = f"{installers.identity} on {found.identity or 'debian'}"
         return FoundBase(base, identity, found.pinned, found.identity)
     reference = image or mirrors.image(matrix.cann_image(variant))
-    found = identify(reference, builder, bundled)
-    return FoundBase(
-        Base("image", image=reference, os_image=os_image),
-        *(found.identity, found.pinned, found.identity),
-    )
+    return _published(reference, options, os_image)
 
 
-def _debian(
-    matrix: Matrix,
-    mirrors: Mirrors,
-    image: str | None,
-    builder: str | None,
-    say: Say,
-    bundled: Mapping[str, str] | None,
-) -> FoundBase:
+def _find_debian(matrix: Matrix, options: Options, say: Say) -> FoundBase:
     """The distribution of platform cpu: an image, or without a registry its packages."""
     packages = FoundBase(Base(DEBIAN), f"packages of Debian {matrix.cpu.debian.suite}")
-    reference = image or mirrors.image(matrix.cpu.image)
+    image, bundled = options.base, options.bundled
+    reference = image or options.mirrors.image(matrix.cpu.image)
     if image == DEBIAN or (bundled is not None and reference not in bundled):
         return packages
     try:
-        found = identify(reference, builder, bundled)
+        return _published(reference, options)
     except UserError as error:
         if image or error.exit_code != EX_UNAVAILABLE:
             raise
         say(f"{reference} cannot be pulled: using Debian packages instead")
         return packages
-    return FoundBase(
-        Base("image", image=reference), *(found.identity, found.pinned, found.identity)
-    )
+
+
+def _published(reference: str, options: Options, os_image: str = "") -> FoundBase:
+    found = identify(reference, options.builder, options.bundled)
+    base = Base("image", image=reference, os_image=os_image)
+    return FoundBase(base, found.identity, found.pinned, found.identity)
 
 
 # ---- images --------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,11 @@ class Options:
     wheels: Path | None = None
     mirrors: Mirrors = field(default_factory=Mirrors)
     offline: Bundle | None = None
+
+    @property
+    def bundled(self) -> Mapping[str, str] | None:
+        """Reference → identity of the images in the bundle of an offline build."""
+        return self.offline.bases if self.offline else None
 
 
 def native_arch(matrix: Matrix) -> Arch:

@@ -85,11 +85,39 @@ def dockerfile(
     environment: Environment | None = None,
 ) -> str:
     """Render a Dockerfile. Raises UserError (64) when there is no stand-in for the release."""
-    if variant.cpu_vllm:
-        return _cpu_dockerfile(matrix, variant, base, tools_image, environment)
-    release = variant.release
+    template = _templates().get_template("cpu.j2" if variant.cpu_vllm else "Dockerfile.j2")
+    text: str = template.render(
+        variant=variant,
+        base=base,
+        tools_image=tools_image,
+        share_cann=share_cann,
+        python=variant.python,
+        upper_layers=_upper_layers(matrix, variant, base),
+        interpreter=environment.python if environment else f"/usr/bin/python{variant.python}",
+        own_environment=_own_environment(variant, base),
+        labels=labels(matrix, variant, base),
+        environment=_baked(environment, share_cann) if environment else None,
+        **(_cpu_values(matrix, variant) if variant.cpu_vllm else _values(matrix, variant, base)),
+    )
+    return text
+
+
+def _cpu_values(matrix: Matrix, variant: Variant) -> dict[str, Any]:
+    vllm = variant.cpu_vllm
+    return {
+        "lock": vllm and vllm.lock,
+        "python_layers": list(matrix.cpu.layers),
+        "alias": f"vllm={variant.pins['vllm']}+cpu",
+        "torch_of_index": bool(vllm and vllm.torch_from == INDEX),
+        "packager": variant.os.packager,
+        "os_packages": matrix.cpu.debian.packages,
+    }
+
+
+def _values(matrix: Matrix, variant: Variant, base: Base) -> dict[str, Any]:
+    release, mooncake, stand_in = variant.release, variant.platform.mooncake, base.kind == STAND_IN
     python_layers = _python_layers(matrix)
-    compiled = base.compiles and variant.platform.mooncake and release.mooncake.origin == "source"
+    compiled = base.compiles and mooncake and release.mooncake.origin == "source"
     packager, distribution = (
         ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
     )
@@ -98,72 +126,19 @@ def dockerfile(
         *(matrix.mooncake_source["run"][distribution] if compiled else ()),
         *(matrix.debian_packages if base.debian else ()),
     )
-    text: str = (
-        _templates()
-        .get_template("Dockerfile.j2")
-        .render(
-            **_common(matrix, variant, base, tools_image, environment),
-            share_cann=share_cann,
-            python_layers=python_layers,
-            stub_layers=[*python_layers, *(["mooncake"] if variant.platform.mooncake else [])],
-            has_compiled=base.compiles and bool(release.compiled),
-            mooncake_compiled=compiled,
-            mooncake_packages=matrix.mooncake_source["build"][packager],
-            packager=packager,
-            os_packages=list(dict.fromkeys(os_packages)),
-            installers=base.installers,
-            static_environment=stand_in_environment(matrix, variant)
-            if base.kind == STAND_IN
-            else {},
-            site_packages=f"/opt/vllm/lib/python{release.python}/site-packages",
-            kernels_path=_kernels_path(variant) if base.kind == STAND_IN else "",
-            environment=_baked(environment, share_cann) if environment else None,
-        )
-    )
-    return text
-
-
-def _cpu_dockerfile(
-    matrix: Matrix,
-    variant: Variant,
-    base: Base,
-    tools_image: str | None,
-    environment: Environment | None,
-) -> str:
-    text: str = (
-        _templates()
-        .get_template("cpu.j2")
-        .render(
-            **_common(matrix, variant, base, tools_image, environment),
-            python_layers=list(matrix.cpu.layers),
-            alias=f"vllm={variant.pins['vllm']}+cpu",
-            torch_of_index=bool(variant.cpu_vllm and variant.cpu_vllm.torch_from == INDEX),
-            packager=variant.os.packager,
-            os_packages=matrix.cpu.debian.packages,
-            environment=_baked(environment, False) if environment else None,
-        )
-    )
-    return text
-
-
-def _common(
-    matrix: Matrix,
-    variant: Variant,
-    base: Base,
-    tools_image: str | None,
-    environment: Environment | None,
-) -> dict[str, Any]:
-    """Variables of every Dockerfile."""
     return {
-        "variant": variant,
-        "base": base,
-        "tools_image": tools_image,
-        "lock": variant.cpu_vllm.lock if variant.cpu_vllm else variant.release.name,
-        "python": variant.python,
-        "upper_layers": _upper_layers(matrix, variant, base),
-        "interpreter": environment.python if environment else f"/usr/bin/python{variant.python}",
-        "own_environment": _own_environment(variant, base),
-        "labels": labels(matrix, variant, base),
+        "lock": release.name,
+        "python_layers": python_layers,
+        "stub_layers": [*python_layers, *(["mooncake"] if mooncake else [])],
+        "has_compiled": base.compiles and bool(release.compiled),
+        "mooncake_compiled": compiled,
+        "mooncake_packages": matrix.mooncake_source["build"][packager],
+        "packager": packager,
+        "os_packages": list(dict.fromkeys(os_packages)),
+        "installers": base.installers,
+        "static_environment": stand_in_environment(matrix, variant) if stand_in else {},
+        "site_packages": f"/opt/vllm/lib/python{release.python}/site-packages",
+        "kernels_path": _kernels_path(variant) if stand_in else "",
     }
 
 

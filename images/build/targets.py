@@ -214,18 +214,7 @@ def resolve(
         problems += cpu.check(matrix, vllm, options.arches)
     for variant in variants:
         try:
-            found = bases.find_base(
-                matrix,
-                variant,
-                options.mirrors,
-                image=options.base,
-                packages=options.cann_packages,
-                share_cann=options.share_cann,
-                arches=options.arches,
-                builder=options.builder,
-                say=say,
-                bundled=options.offline.bases if options.offline else None,
-            )
+            found = bases.find_base(matrix, variant, options, say)
         except UserError as error:
             if error.exit_code not in (EX_DATAERR, EX_UNAVAILABLE):
                 raise

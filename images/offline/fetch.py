@@ -67,7 +67,7 @@ class Remote:
     size: int = 0
 
 
-Resolver = Callable[[Slice, Mirrors], dict[str, list[Remote]]]
+Resolver = Callable[[Slice], dict[str, list[Remote]]]
 Downloader = Callable[[Remote, Path, threading.Event], None]
 
 
@@ -82,6 +82,8 @@ class Fetched:
 class _Made:
     """The contents of the bundle so far."""
 
+    directory: Path
+    say: Say
     files: dict[str, File] = field(default_factory=dict)
     slices: dict[str, dict[str, Package]] = field(default_factory=dict)
     stages: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -105,12 +107,12 @@ def fetch(
     before = _before(directory)
     options = targets[0].options
     wanted = needs.needed(targets)
-    made = _Made()
-    resolver = resolver or partial(resolve, wheels=options.wheels)
-    _packages(wanted, options.mirrors, directory / WHEELS, made, say, resolver, downloader)
-    _roots(wanted, directory, made, say)
-    _sources(wanted, before, directory, made, say)
-    _stages(targets, wanted, directory, made, say)
+    made = _Made(directory, say)
+    resolver = resolver or partial(resolve, mirrors=options.mirrors, wheels=options.wheels)
+    _packages(wanted, made, resolver, downloader or Http(options.mirrors))
+    _roots(wanted, made)
+    _sources(wanted, before, made)
+    _stages(targets, wanted, made)
     images = {target.base.image for target in targets if target.base.image}
     bundle = Bundle(
         directory,
@@ -154,18 +156,11 @@ def _before(directory: Path) -> Bundle | None:
 # ---- packages ------------------------------------------------------------------------------------
 
 
-def _packages(
-    wanted: Needs,
-    mirrors: Mirrors,
-    directory: Path,
-    made: _Made,
-    say: Say,
-    resolver: Resolver,
-    downloader: Downloader | None,
-) -> None:
+def _packages(wanted: Needs, made: _Made, resolver: Resolver, downloader: Downloader) -> None:
+    directory = made.directory / WHEELS
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda one: resolver(one, mirrors), wanted.slices))
+        found = list(pool.map(resolver, wanted.slices))
     problems: list[Finding] = []
     remotes: dict[str, Remote] = {}
     for one, packages in zip(wanted.slices, found, strict=True):
@@ -183,7 +178,7 @@ def _packages(
             made.slices[one.path][pin.name] = Package(pin.version, names)
     if problems:
         raise UserError(problems, EX_UNAVAILABLE)
-    _download(remotes.values(), directory, made, say, downloader or Http(mirrors))
+    _download(remotes.values(), made, downloader)
     made.files |= {
         f"{WHEELS}/{name}": File((directory / name).stat().st_size, remote.sha256)
         for name, remote in sorted(remotes.items())
@@ -233,25 +228,21 @@ def _certificates(mirrors: Mirrors) -> dict[str, str]:
     return {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
 
 
-def _download(
-    remotes: Iterable[Remote], directory: Path, made: _Made, say: Say, downloader: Downloader
-) -> None:
+def _download(remotes: Iterable[Remote], made: _Made, downloader: Downloader) -> None:
     """Download missing and damaged files; a file gets its name once its hash is verified."""
     waiting = []
     for remote in remotes:
-        path = directory / remote.name
+        path = made.directory / WHEELS / remote.name
         if path.is_file() and File.of(path).sha256 == remote.sha256:
             made.kept += 1
         else:
             waiting.append(remote)
     megabytes = sum(remote.size for remote in waiting) / 1e6
-    say(f"{made.kept} packages present, {len(waiting)} to fetch: {megabytes:.0f} MB")
+    made.say(f"{made.kept} packages present, {len(waiting)} to fetch: {megabytes:.0f} MB")
     stop = threading.Event()
     problems: list[Finding] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        running = [
-            pool.submit(_one, remote, directory, downloader, stop, say) for remote in waiting
-        ]
+        running = [pool.submit(_one, remote, made, downloader, stop) for remote in waiting]
         try:
             for future in as_completed(running):
                 problems += future.result()
@@ -265,8 +256,9 @@ def _download(
 
 
 def _one(
-    remote: Remote, directory: Path, downloader: Downloader, stop: threading.Event, say: Say
+    remote: Remote, made: _Made, downloader: Downloader, stop: threading.Event
 ) -> list[Finding]:
+    directory = made.directory / WHEELS
     part = directory / f".{remote.name}.part"
     try:
         downloader(remote, part, stop)
@@ -280,7 +272,7 @@ def _one(
         return [Finding(remote.name, what, "do not trust an index that changes packages")]
     part.replace(directory / remote.name)
     if found.size > LARGE:
-        say(f"{remote.name}: {found.size / 1e6:.0f} MB")
+        made.say(f"{remote.name}: {found.size / 1e6:.0f} MB")
     return []
 
 
@@ -324,15 +316,16 @@ class Http:
 # ---- root file systems, sources, stages ----------------------------------------------------------
 
 
-def _roots(wanted: Needs, directory: Path, made: _Made, say: Say) -> None:
+def _roots(wanted: Needs, made: _Made) -> None:
+    directory = made.directory / ROOTS
     for name, (debian, arch) in wanted.roots.items():
         kind = name.removesuffix(f"-{arch.name}.tar")
-        archive = rootfs.provide(debian, arch, kind, WORK / "roots", say)
+        archive = rootfs.provide(debian, arch, kind, WORK / "roots", made.say)
         stamp = archive.with_suffix(".sha256")
-        made.kept += _copied(archive, directory / ROOTS / name)
-        made.kept += _copied(stamp, directory / ROOTS / stamp.name)
+        made.kept += _copied(archive, directory / name)
+        made.kept += _copied(stamp, directory / stamp.name)
         for one in (name, stamp.name):
-            made.files[f"{ROOTS}/{one}"] = File.of(directory / ROOTS / one)
+            made.files[f"{ROOTS}/{one}"] = File.of(directory / one)
 
 
 def _copied(source: Path, target: Path) -> bool:
@@ -346,16 +339,16 @@ def _copied(source: Path, target: Path) -> bool:
     return False
 
 
-def _sources(wanted: Needs, before: Bundle | None, directory: Path, made: _Made, say: Say) -> None:
+def _sources(wanted: Needs, before: Bundle | None, made: _Made) -> None:
     for name, address in wanted.sources.items():
         file = f"{SOURCES}/{name}.tar"
-        path = directory / file
+        path = made.directory / file
         known = before and before.sources.get(name) == address and before.files.get(file)
         if known and path.is_file() and File.of(path) == known:
             made.files[file] = known
             made.kept += 1
             continue
-        say(f"{name}: {address}")
+        made.say(f"{name}: {address}")
         path.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
             _clone(address, Path(scratch) / name)
@@ -389,19 +382,17 @@ def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if ".git" in Path(member.name).parts else member
 
 
-def _stages(
-    targets: list[BuildTarget], wanted: Needs, directory: Path, made: _Made, say: Say
-) -> None:
+def _stages(targets: list[BuildTarget], wanted: Needs, made: _Made) -> None:
     """Build stages that need a registry or a package manager into the bundle's layout."""
     if not wanted.stages:
         return
-    layout = directory / IMAGES
+    layout = made.directory / IMAGES
     layout.mkdir(exist_ok=True)
     exported = {}
     for target in targets:
         common = common_target(target, target.dockerfile.text, f"{target.name}.fetch")
         for stage in wanted.stages.get(target.name, ()):
-            say(f"{target.name}: {stage}")
+            made.say(f"{target.name}: {stage}")
             exported[f"{stage}-{target.name}"] = {
                 **common,
                 "target": stage,
@@ -417,7 +408,7 @@ def _stages(
         [digest for found in made.stages.values() for digest in found.values()], layout
     )
     for path in sorted(path for path in layout.rglob("*") if path.is_file()):
-        made.files[str(path.relative_to(directory))] = File.of(path)
+        made.files[str(path.relative_to(made.directory))] = File.of(path)
 
 
 # ---- output --------------------------------------------------------------------------------------

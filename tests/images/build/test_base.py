@@ -12,6 +12,7 @@ import pytest
 from commands.build import build
 from images.build import base
 from images.build.base import FoundBase, Identity, check_installers, find_base, identify
+from images.build.options import Options
 from images.matrix import STAND_IN, Arch, Matrix, Variant
 from images.mirrors import Mirrors
 
@@ -269,15 +270,15 @@ def test_no_docker_at_all(problems_of: Problems) -> None:
 
 
 def _find(
-    matrix: Matrix, variant: Variant, mirrors: Mirrors | None = None, **options: Any
+    matrix: Matrix,
+    variant: Variant,
+    mirrors: Mirrors | None = None,
+    image: str | None = None,
+    packages: Path | None = None,
+    share_cann: bool = False,
 ) -> FoundBase:
-    defaults: dict[str, Any] = {"image": None, "packages": None, "share_cann": False}
-    return find_base(
-        matrix,
-        variant,
-        mirrors or Mirrors(),
-        **{**defaults, "arches": (ARM64,), "builder": None, "say": _silent, **options},
-    )
+    options = Options((ARM64,), image, packages, share_cann, mirrors=mirrors or Mirrors())
+    return find_base(matrix, variant, options, _silent)
 
 
 PUBLISHED = "quay.io/ascend/cann:8.3.rc2-a3-ubuntu22.04-py3.11"

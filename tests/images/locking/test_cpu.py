@@ -18,7 +18,6 @@ from images.conformance import labels as checking
 from images.locking import cpu, lock
 from images.locking.index import Wheels
 from images.matrix import CPU, INDEX, CpuVllm, Matrix, Variant
-from images.mirrors import Mirrors
 
 Problems = Callable[..., list[str]]
 
@@ -233,14 +232,15 @@ def test_no_torch_for_the_processor(
 
 
 def _found(
-    matrix: Matrix, variant: Variant, image: str | None = None, **options: Any
+    matrix: Matrix,
+    variant: Variant,
+    image: str | None = None,
+    packages: Path | None = None,
+    share_cann: bool = False,
 ) -> tuple[base.FoundBase, list[str]]:
     said: list[str] = []
-    given: dict[str, Any] = {"packages": None, "share_cann": False, "builder": None, **options}
-    found = base.find_base(
-        matrix, variant, Mirrors(), image=image, arches=[], say=said.append, **given
-    )
-    return found, said
+    own = options.Options((), image, packages, share_cann)
+    return base.find_base(matrix, variant, own, said.append), said
 
 
 @pytest.fixture
@@ -275,13 +275,13 @@ def test_an_image_that_was_asked_for_is_not_replaced(matrix: Matrix, variant: Va
 
 
 @pytest.mark.parametrize(
-    "options",
+    "given",
     [{"image": "stand-in"}, {"packages": Path("cann")}, {"share_cann": True}],
 )
 def test_there_is_no_cann(
-    matrix: Matrix, variant: Variant, options: dict[str, object], problems_of: Problems
+    matrix: Matrix, variant: Variant, given: dict[str, Any], problems_of: Problems
 ) -> None:
-    (line,) = problems_of(lambda: _found(matrix, variant, **options), EX_USAGE)  # type: ignore[arg-type]
+    (line,) = problems_of(lambda: _found(matrix, variant, **given), EX_USAGE)
     assert line.startswith("--platform cpu: has no CANN")
 
 

@@ -96,7 +96,7 @@ class Index:
         self.downloads: list[str] = []
         self.spoiled: set[str] = set()
 
-    def resolve(self, one: Slice, mirrors: Mirrors) -> dict[str, list[Remote]]:
+    def resolve(self, one: Slice) -> dict[str, list[Remote]]:
         (pin,) = one.pinned()
         (hashed,) = pin.hashes
         name = f"{pin.name}-1.whl"
@@ -259,8 +259,8 @@ def test_another_file_of_the_same_version_is_not_taken(
     fetched: Callable[[Index], fetch.Fetched], problems_of: Problems
 ) -> None:
     class Other(Index):
-        def resolve(self, one: Slice, mirrors: Mirrors) -> dict[str, list[Remote]]:
-            found = super().resolve(one, mirrors)
+        def resolve(self, one: Slice) -> dict[str, list[Remote]]:
+            found = super().resolve(one)
             return {n: [replace(r, sha256="0" * 64) for r in rs] for n, rs in found.items()}
 
     problems = problems_of(lambda: fetched(Other()), 69)
