@@ -12,7 +12,7 @@ from typing import Any
 from clusters.checks.load import load_deployment
 from clusters.deployment import Container, Deployment
 from clusters.importing import servers, write
-from clusters.importing.layout import Group, Layout, Member
+from clusters.importing.layout import Group, Layout
 from clusters.importing.servers import TRANSFER, Server, same_flags
 from clusters.importing.settings import VISIBLE_DEVICES, device_numbers
 from clusters.importing.write import Files
@@ -24,6 +24,9 @@ from entrypoints.inputs.settings import NAMES
 
 RECIPE, CLUSTER = "recipe.yaml", "cluster.yaml"
 _SETTABLE = ("JEMALLOC", "RAY_ARGS")
+
+
+_Pair = tuple[Server, "Container | None"]
 
 
 @dataclass(frozen=True)
@@ -64,33 +67,39 @@ class Comparison:
 
 def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
     """Plan the files and compare; add overrides for differences, and plan again."""
-    left: list[Difference] = []
     for _ in range(3):
-        deployment = plan(files)
-        left = [
-            d for member, c in _pairs(layout, deployment) for d in _differences(member, c, known)
-        ]
-        if not left or not _move_to_overrides(files, layout, deployment, known):
+        deployment, pairs, differences = _attempt(files, layout, known)
+        if not any(differences.values()) or not _move_to_overrides(files, layout, differences):
             break
-    commands = []
-    broken = {d.server.script.at for d in left if not d.variable}
-    for group in layout.groups:
-        if any(server.script.at in broken for server in group.servers):
-            commands += _run_as_commands(files, group)
+    broken = {d.server.script.at for those in differences.values() for d in those if not d.variable}
+    commands = [
+        name
+        for group in layout.groups
+        if any(server.script.at in broken for server in group.servers)
+        for name in _run_as_commands(files, group)
+    ]
     if commands:
-        deployment = plan(files)
-        left = [
-            d for member, c in _pairs(layout, deployment) for d in _differences(member, c, known)
-        ]
-    pairs = list(_pairs(layout, deployment))
+        deployment, pairs, differences = _attempt(files, layout, known)
     return Comparison(
         findings=deployment.findings,
-        lost=tuple(left),
-        added={s.server.script.at: a for s, c in pairs if s.server and (a := _added(s, c, known))},
+        lost=tuple(one for those in differences.values() for one in those),
+        added={server.script.at: a for server, c in pairs if (a := _added(server, c, known))},
         commands=tuple(commands),
-        flags=sum(len(s.server.flags) + bool(s.server.model) for s, _ in pairs if s.server),
-        variables=sum(len(s.server.env) for s, _ in pairs if s.server),
+        flags=sum(len(server.flags) + bool(server.model) for server, _ in pairs),
+        variables=sum(len(server.env) for server, _ in pairs),
     )
+
+
+def _attempt(
+    files: Files, layout: Layout, known: Catalogue
+) -> tuple[Deployment, list[_Pair], dict[int, list[Difference]]]:
+    """Plan the files. Returns the servers with their containers, and id(server) -> differences."""
+    deployment = plan(files)
+    pairs = list(_pairs(layout, deployment))
+    differences = {
+        id(server): list(_differences(server, container, known)) for server, container in pairs
+    }
+    return deployment, pairs, differences
 
 
 def plan(files: Files) -> Deployment:
@@ -102,7 +111,7 @@ def plan(files: Files) -> Deployment:
         return load_deployment(path)
 
 
-def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Member, Container | None]]:
+def _pairs(layout: Layout, deployment: Deployment) -> Iterator[_Pair]:
     by_place = {(one.instance, one.rank): one for one in deployment.containers}
     for group in layout.groups:
         for rank, member in enumerate(group.members):
@@ -110,7 +119,7 @@ def _pairs(layout: Layout, deployment: Deployment) -> Iterator[tuple[Member, Con
                 continue
             alone = by_place.get((f"{group.name}-{rank}", 0))
             found = by_place.get((group.name, rank))
-            yield member, found if found or not alone else alone
+            yield member.server, found if found or not alone else alone
 
 
 def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, dict[str, str]]:
@@ -129,10 +138,8 @@ def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, d
 
 
 def _differences(
-    member: Member, container: Container | None, known: Catalogue
+    server: Server, container: Container | None, known: Catalogue
 ) -> Iterator[Difference]:
-    server = member.server
-    assert server is not None
     model, flags, env = _planned(container, known)
     if server.model and model != server.model:
         yield Difference(server, "model", (Flag(server.model),), model)
@@ -161,15 +168,14 @@ def _has_devices(container: Container | None, text: str) -> bool:
     )
 
 
-def _added(member: Member, container: Container | None, known: Catalogue) -> tuple[str, ...]:
-    assert member.server is not None
+def _added(server: Server, container: Container | None, known: Catalogue) -> tuple[str, ...]:
     _, flags, _ = _planned(container, known)
-    if member.server.worker:
+    if server.worker:
         return ()
     return tuple(
         " ".join((one.name, *one.values))
         for key, those in flags.items()
-        if key not in member.server.flags
+        if key not in server.flags
         for one in those
     )
 
@@ -180,24 +186,21 @@ def _not_settable(name: str) -> bool:
 
 
 def _move_to_overrides(
-    files: Files, layout: Layout, deployment: Deployment, known: Catalogue
+    files: Files, layout: Layout, differences: Mapping[int, Sequence[Difference]]
 ) -> bool:
     """Add differences to the arguments of the instance, or to the overrides of a node."""
     changed = False
-    by_seat = {
-        id(member): list(_differences(member, c, known)) for member, c in _pairs(layout, deployment)
-    }
     for group in layout.groups:
         instance = files.cluster["instances"][group.name]
         members = [member for member in group.members if member.server]
-        words = [tuple(_words(by_seat[id(member)])) for member in members]
+        words = [tuple(_words(differences[id(member.server)])) for member in members]
         if words and words[0] and len(set(words)) == 1 and len(members) == len(group.members):
             instance["arguments"] = [*instance.get("arguments", ()), *words[0]]
             words, changed = [()] * len(words), True
         for node in dict.fromkeys(member.machine.name for member in members):
             here = [i for i, member in enumerate(members) if member.machine.name == node]
             own = {words[i] for i in here}
-            env = {tuple(_variables(by_seat[id(members[i])])) for i in here}
+            env = {tuple(_variables(differences[id(members[i].server)])) for i in here}
             # An override holds for all ranks of a node: none when they differ.
             own_words = own.pop() if len(own) == 1 else ()
             own_env = env.pop() if len(env) == 1 else ()
@@ -257,12 +260,11 @@ def _run_as_commands(files: Files, group: Group) -> list[str]:
     before = dict(list(instances.items())[:place])
     after = dict(list(instances.items())[place + 1 :])
     result: dict[str, Any] = {}
-    members = [(rank, member) for rank, member in enumerate(group.members) if member.server]
-    for rank, member in members:
-        assert member.server is not None
-        name = group.name if len(members) == 1 else f"{group.name}-{rank}"
-        role = instances[group.name].get("role") or group.name
-        server = member.server
+    role = instances[group.name].get("role") or group.name
+    for rank, member in enumerate(group.members):
+        if (server := member.server) is None:
+            continue
+        name = group.name if len(group.servers) == 1 else f"{group.name}-{rank}"
         one: dict[str, Any] = {"role": role, "nodes": [member.machine.name]}
         if name == role:
             del one["role"]

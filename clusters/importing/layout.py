@@ -88,28 +88,26 @@ class _LayoutBuilder:
         self.open: dict[tuple[str, str], OpenValue] = {}
 
     def layout(self) -> Layout:
-        joined = _groups(self.servers)
+        grouped = _groups(self.servers)
         if self.workers:
-            rays = [those for those in joined if those[0].ray] or joined[:1]
-            rays[0].extend(self.workers)
+            ray = [servers for servers in grouped if servers[0].ray] or grouped[:1]
+            ray[0].extend(self.workers)
         taken = {one.own for one in self.servers if is_address(one.own)}
         self.free = (str(STAND_IN + i) for i in range(250) if str(STAND_IN + i) not in taken)
-        members = [[(one, self.machine(one)) for one in those] for those in joined]
-        roles = [_role(those) for those in joined]
-        named = _names(roles)
+        placed = [[(one, self.machine(one)) for one in servers] for servers in grouped]
+        roles = [_role(servers) for servers in grouped]
         by_name = {
-            text: machine.address
-            for those in members
-            for server, machine in those
-            for text in (server.own,)
-            if text and not is_unfilled(text) and not is_node_local(text)
+            server.own: machine.address
+            for pairs in placed
+            for server, machine in pairs
+            if server.own and not is_unfilled(server.own) and not is_node_local(server.own)
         }
         groups = []
-        for name, role, those in zip(named, roles, members, strict=True):
-            group = self.completed(name, role, those)
+        for name, role, pairs in zip(_names(roles), roles, placed, strict=True):
+            group = self.complete_group(name, role, pairs)
             leader = group.members[0].machine
             filled = tuple(
-                replace(member, server=self.filled(member.server, member.machine, leader, by_name))
+                replace(member, server=self.fill(member.server, member.machine, leader, by_name))
                 if member.server
                 else member
                 for member in group.members
@@ -126,13 +124,13 @@ class _LayoutBuilder:
             name = self.add_machine(found or next(self.free))
             if not found:
                 what = reference_name(server.own) or "the address of its node"
-                self.left_open(what, server.script, self.machines[name].address)
+                self.note_open(what, server.script, self.machines[name].address)
         self.known.update((one, name) for one in places if one not in self.known)
         if server.nic or any(name in server.env for name in reading.INTERFACES):
             nic = NIC if _NO_NIC.fullmatch(server.nic) or is_unfilled(server.nic) else server.nic
             if nic != server.nic:
                 what = reference_name(server.nic) or "the interface of its node"
-                self.left_open(what, server.script, nic)
+                self.note_open(what, server.script, nic)
             machine = self.machines[name]
             self.machines[name] = replace(machine, nic=machine.nic or nic)
         return self.machines[name]
@@ -142,10 +140,10 @@ class _LayoutBuilder:
         self.machines[name] = Machine(name, address, nic)
         return name
 
-    def left_open(self, name: str, script: Script, stands: str) -> None:
+    def note_open(self, name: str, script: Script, stands: str) -> None:
         self.open.setdefault((name, script.block), OpenValue(name, script.at, stands))
 
-    def filled(
+    def fill(
         self, server: Server, machine: Machine, leader: Machine, by_name: Mapping[str, str]
     ) -> Server:
         machine = self.machines[machine.name]
@@ -157,28 +155,30 @@ class _LayoutBuilder:
         if server.nic:
             values[server.nic] = machine.nic
         for name, stands in server.stands.items():
-            self.left_open(name, server.script, stands)
+            self.note_open(name, server.script, stands)
         for name in server.script.unknown:
             if name in server.stands:
                 continue
             spellings = {f"${name}", f"${{{name}}}"}
             if not spellings & values.keys() and not name.startswith(("$(", "`")):
-                self.left_open(name, server.script, f"${name}")
+                self.note_open(name, server.script, f"${name}")
         return reading.fill(server, values, machine.address, machine.nic)
 
-    def completed(self, name: str, role: str, those: Sequence[tuple[Server, Machine]]) -> Group:
+    def complete_group(
+        self, name: str, role: str, pairs: Sequence[tuple[Server, Machine]]
+    ) -> Group:
         """The group, with members for the nodes without a script."""
-        first, on = those[0]
+        first, on = pairs[0]
         numbers = first.numbers
         external, local = first.external, 1
         if external:
-            local = sum(machine.name == on.name for _, machine in those)
-            count = max(numbers.get("dp", 1), max(one.rank for one, _ in those) + 1)
+            local = sum(machine.name == on.name for _, machine in pairs)
+            count = max(numbers.get("dp", 1), max(one.rank for one, _ in pairs) + 1)
         else:
-            count = max(_nodes(numbers), len(those))
-        given = {one.place: (one, machine) for one, machine in those}
-        if len(given) < len(those) or max(given) >= count:
-            given = dict(enumerate(those))
+            count = max(_nodes(numbers), len(pairs))
+        given = {one.place: (one, machine) for one, machine in pairs}
+        if len(given) < len(pairs) or max(given) >= count:
+            given = dict(enumerate(pairs))
         members: list[Member] = []
         for place in range(count):
             server, machine = given.get(place, (None, None))

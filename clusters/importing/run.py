@@ -130,10 +130,10 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
     serving = [one for one in scripts if one.kind == SERVER]
     if not serving:
         return
-    release, said = _release(scripts, options)
+    release, stated = _release(scripts, options)
     known, own = _catalogue(release, serving)
     release = release or own
-    guesses = [said or f"release {release}: not stated, but the scripts fit it"]
+    guesses = [stated or f"release {release}: not stated, but the scripts fit it"]
     read = {one: servers.read(one, known) for one in dict.fromkeys(serving)}
     for deployment in _deployments(source, scripts, read):
         those, workers = _ray(deployment, [read[one] for one in deployment if one.kind == SERVER])

@@ -21,10 +21,10 @@ def lines(imported: Sequence[Imported]) -> Iterator[Line]:
     for i, one in enumerate(imported):
         if i:
             yield Line("")
-        yield from _one(one)
+        yield from _deployment(one)
 
 
-def _one(one: Imported) -> Iterator[Line]:
+def _deployment(one: Imported) -> Iterator[Line]:
     where = one.folder / CLUSTER if one.folder else CLUSTER
     result = one.comparison
     yield Line(f"{where}, and {RECIPE} beside it:", style=HEAD)
@@ -35,13 +35,13 @@ def _one(one: Imported) -> Iterator[Line]:
             yield Line(row, 1)
     for guess in one.guesses:
         yield Line(guess, 1)
-    yield from _some("to fill in", _open(one))
-    yield from _some("corrected while reading", _notes(one.doubts), "yellow")
-    yield from _some("not read", _notes(one.skipped))
+    yield from _section("to fill in", _open(one))
+    yield from _section("corrected while reading", _notes(one.doubts), "yellow")
+    yield from _section("not read", _notes(one.skipped))
     added = [f"{at}: {' '.join(flags)}" for at, flags in result.added.items()]
-    yield from _some("in the plan, but not in the script", added)
-    yield from _some("errors of the plan", _errors(one), "yellow")
-    yield from _some("lost", one.lost, "red")
+    yield from _section("in the plan, but not in the script", added)
+    yield from _section("errors of the plan", _errors(one), "yellow")
+    yield from _section("lost", one.lost, "red")
     count = f"{result.flags} flags and {result.variables} variables"
     yield Line(f"{count}, {len(one.lost) or 'none'} lost", 1)
 
@@ -79,7 +79,7 @@ def _errors(one: Imported) -> list[str]:
     return [str(finding) for finding in one.comparison.findings if finding.severity == ERROR]
 
 
-def _some(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]:
+def _section(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]:
     if rows:
         yield Line(f"{title}:", 1, style)
         for row in rows[:_MAX_ROWS]:
