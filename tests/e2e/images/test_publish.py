@@ -11,7 +11,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -31,9 +30,9 @@ from images.build.progress import Progress
 from images.publish import publish
 from images.registry.client import HttpRepository
 from images.registry.oci import MEDIA_TYPES, Layout
-from tests import ROOT
 from tests.e2e.conftest import NATIVE, docker, invoke, remove
 from tests.e2e.images.artifacts import attach, attached, push_artifact
+from tests.e2e.images.publish_small import Publishing
 from tests.images.publish.publish_fakes import small_release
 
 SIZE = 700_000  # of a layer, in bytes: large enough to be killed in the middle of
@@ -198,25 +197,10 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _written(tmp_path_factory.mktemp("changed"), changed="new")
 
 
-def _start(repository: str, directory: Path, *more: str, **env: str) -> subprocess.Popen[str]:
-    """The publishing process, from the moment on that it begins."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.images.publish_small", repository, str(directory), *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
 def _publish(repository: str, directory: Path, *more: str) -> list[dict[str, str]]:
-    process = _start(repository, directory, *more)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    process = Publishing(repository, str(directory), *more)
+    out, err = process.end()
+    assert process.exit_code == 0, err
     return list(json.loads(out))
 
 
@@ -265,11 +249,11 @@ def test_the_client_is_killed(
     for round in range(KILLS):
         name = f"client{round}/vllm-ascend"
         before = {one["tag"]: one["digest"] for one in _publish(f"{registry.host}/{name}", small)}
-        process = _start(f"{registry.host}/{name}", changed)
-        time.sleep(dice.uniform(0, duration * 0.4))
+        process = Publishing(f"{registry.host}/{name}", str(changed))
+        time.sleep(dice.uniform(0, duration * 0.7))
         process.kill()
-        process.communicate()
-        killed += process.returncode == -9
+        process.end()
+        killed += process.exit_code == -9
         registry.check(name, allowed)
         moved += any(registry.tags(name)[tag] != digest for tag, digest in before.items())
         done = _publish(f"{registry.host}/{name}", changed)
@@ -292,15 +276,15 @@ def test_the_registry_is_killed(
     duration = _seconds(registry, small, "timed2")
     for round in range(KILLS):
         name = f"server{round}/vllm-ascend"
-        process = _start(f"{registry.host}/{name}", small)
-        time.sleep(dice.uniform(0, duration * 0.5))
+        process = Publishing(f"{registry.host}/{name}", str(small))
+        time.sleep(dice.uniform(0, duration * 0.8))
         registry.kill()
         if round % 2:
-            process.wait(60)
+            process.wait()
         registry.start()
-        _, err = process.communicate(timeout=60)
-        failed += process.returncode == 69
-        assert process.returncode in (0, 69), err
+        _, err = process.end()
+        failed += process.exit_code == 69
+        assert process.exit_code in (0, 69), err
         assert "Traceback" not in err
         registry.check(name, allowed)
         done = _publish(f"{registry.host}/{name}", small)
@@ -353,13 +337,13 @@ def test_credentials_of_the_docker_configuration(small: Path, tmp_path: Path) ->
     try:
         where = f"{closed.host}/team/vllm-ascend"
         good = _config(tmp_path / "good", closed.host, "secret")
-        process = _start(where, small, DOCKER_CONFIG=good)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+        process = Publishing(where, str(small), DOCKER_CONFIG=good)
+        _, err = process.end()
+        assert process.exit_code == 0, err
         for wrong in (_config(tmp_path / "wrong", closed.host, "other"), str(tmp_path)):
-            process = _start(where, small, DOCKER_CONFIG=wrong)
-            _, err = process.communicate(timeout=60)
-            assert process.returncode == 69
+            process = Publishing(where, str(small), DOCKER_CONFIG=wrong)
+            _, err = process.end()
+            assert process.exit_code == 69
             assert "the registry refuses these credentials: 401 UNAUTHORIZED" in err
             assert f"docker login {closed.host}" in err
             assert "Traceback" not in err
