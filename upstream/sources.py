@@ -54,6 +54,10 @@ class Tree:
         for match in re.finditer(pattern, text, re.MULTILINE):
             yield match, self.cite(path, text.count("\n", 0, match.start()) + 1)
 
+    def locate(self, path: str, pattern: str) -> str | None:
+        """The citation of the first match in a file; None without a match."""
+        return next((source for _, source in self.find(path, pattern)), None)
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Finding
-from upstream.audit.audit_result import AuditResult, confirmed, contradicted, unchecked
+from upstream.audit.audit_result import AuditResult, compared, confirmed, contradicted, unchecked
 from upstream.catalogues.variables import PUBLISHED, SETS, SOURCES
 from upstream.catalogues.vllm_parser import READS
 from upstream.dialect import python_source
@@ -85,10 +85,8 @@ def variables(
         if found is None:
             where = ours.cite(ENVS["vllm-ascend"])
             yield contradicted(file, key, default, where, "is not a variable there")
-        elif found.default != default:
-            yield contradicted(file, key, default, found.source, f"is {found.default!r} there")
         else:
-            yield confirmed(file, key, default, found.source)
+            yield compared(file, key, default, found.default, found.source)
     known = {one.name: one.source for one in theirs.values()}
     defined = {one.name: one.source for one in own.values()}
     known_or_read = {*known, *defined, *read}

@@ -10,9 +10,9 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from upstream.audit.audit_result import (
-    CONFIRMED,
     CONTRADICTED,
     AuditResult,
+    compared,
     confirmed,
     contradicted,
     flat,
@@ -106,9 +106,7 @@ def _leaf(
     if fact:
         return confirmed(file, key, value, fact.source)
     if key == "vllm" and vllm_only(sources):
-        if value == sources.vllm.version:
-            return confirmed(file, key, value, str(sources.vllm))
-        return contradicted(file, key, value, str(sources.vllm), "is another version")
+        return compared(file, key, value, sources.vllm.version, str(sources.vllm))
     group = key.rpartition(".")[0]
     beside = [one for name, one in facts.items() if group and name.startswith(f"{group}.")]
     if beside:
@@ -207,9 +205,7 @@ def _cited(
         return contradicted(file, key, value, outcome.source, outcome.why)
     if wanted and OF.match(str(value)) and not _agree(str(value), wanted.source):
         return contradicted(file, key, value, wanted.source, "the source is there, not here")
-    if outcome.verdict == CONFIRMED:
-        return confirmed(file, key, value, outcome.source)
-    return unchecked(file, key, value, outcome.why)
+    return AuditResult(file, key, value, outcome.verdict, outcome.source, outcome.why)
 
 
 def _agree(source: str, other: str) -> bool:

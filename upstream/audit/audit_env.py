@@ -10,10 +10,11 @@ from typing import Any
 from common import yaml as reading
 from upstream.audit.audit_result import (
     CONFIRMED,
-    CONTRADICTED,
     AuditResult,
+    compared,
     confirmed,
     contradicted,
+    found,
     unchecked,
     unsourced,
 )
@@ -88,11 +89,7 @@ def audit_citation(
     if not source.strip():
         return unsourced(file, key, source)
     outcome = check(source, library, words)
-    if outcome.verdict == CONTRADICTED:
-        return contradicted(file, key, source, outcome.source, outcome.why)
-    if outcome.verdict == CONFIRMED:
-        return confirmed(file, key, source, outcome.source)
-    return unchecked(file, key, source, outcome.why)
+    return AuditResult(file, key, source, outcome.verdict, outcome.source, outcome.why)
 
 
 def recipes(root: Path, library: Library) -> Iterator[AuditResult]:
@@ -141,8 +138,8 @@ def _features(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
 
 
 def _find_words(tree: Tree, path: str, words: Iterable[str]) -> str | None:
-    places = [next(tree.find(path, rf"[\"']{word}[\"']"), None) for word in words]
-    return places[0][1] if places and all(places) and places[0] else None
+    places = [tree.locate(path, rf"[\"']{word}[\"']") for word in words]
+    return places[0] if all(places) else None
 
 
 def _timeouts(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
@@ -181,11 +178,8 @@ def _models(root: Path, sources: Iterable[Sources]) -> Iterator[AuditResult]:
     for entry in _load(root / file)["models"]:
         for name in entry["config"].get("architectures", ()):
             key = f"models.{entry['name']}.config.architectures"
-            found = next(newest.vllm.find(path, rf'"{name}"'), None)
-            if found:
-                yield confirmed(file, key, name, found[1])
-            else:
-                yield contradicted(file, key, name, newest.vllm.cite(path), "has no such model")
+            place = newest.vllm.locate(path, rf'"{name}"')
+            yield found(file, key, name, place, newest.vllm.cite(path), "has no such model")
 
 
 def _drivers(root: Path, library: Library) -> Iterator[AuditResult]:
@@ -199,11 +193,8 @@ def _drivers(root: Path, library: Library) -> Iterator[AuditResult]:
             yield unchecked(file, key, value, outcome.why)
             continue
         package, _, version = tree.partition(" v")
-        found = next(library.of(package)[version].find(path, rf"(?i){re.escape(str(value))}"), None)
-        if found:
-            yield confirmed(file, key, value, found[1])
-        else:
-            yield contradicted(file, key, value, outcome.source, "does not name it")
+        place = library.of(package)[version].locate(path, rf"(?i){re.escape(str(value))}")
+        yield found(file, key, value, place, outcome.source, "does not name it")
 
 
 def _platforms(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:
@@ -215,11 +206,7 @@ def _platforms(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:
             why = "these releases have no Dockerfile for it"
             yield unchecked(file, "soc", document["soc"], why)
             continue
-        if fact.value == document["soc"]:
-            yield confirmed(file, "soc", document["soc"], fact.source)
-        else:
-            why = f"is {fact.value!r} there"
-            yield contradicted(file, "soc", document["soc"], fact.source, why)
+        yield compared(file, "soc", document["soc"], fact.value, fact.source)
         yield from _servers(file, document, sources)
 
 
@@ -233,15 +220,8 @@ def _servers(
         tree = one.vllm_ascend
         for path in tree.matching(r"docs/source/(?!locale).*\.md"):
             for match, source in tree.find(path, size):
-                memory, devices = int(match[1]), int(match[2])
-                for key, value, upstream in (
-                    ("hbm_gib", document["hbm_gib"], memory),
-                    ("devices", document["devices"], devices),
-                ):
-                    if value == upstream:
-                        yield confirmed(file, key, value, source)
-                    else:
-                        yield contradicted(file, key, value, source, f"is {upstream} there")
+                for key, number in (("hbm_gib", match[1]), ("devices", match[2])):
+                    yield compared(file, key, document[key], int(number), source)
                 return
     for key in ("hbm_gib", "devices"):
         yield unchecked(file, key, document[key], "no document of these releases names the server")
@@ -253,36 +233,28 @@ def _host(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:
     document = _load(root / file)
     for key in ("control_nodes", "mounts"):
         for path in document[key]:
-            if found := _first(sources, rf"{re.escape(path)}\b"):
-                yield confirmed(file, key, path, found)
-            else:
-                yield unchecked(file, key, path, "no document of these releases names it")
+            yield _documented(file, key, path, sources, r"\b")
 
 
 def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[AuditResult]:
     file = "env/defaults.yaml"
     document = _load(root / file)
     release = document["release"]
-    if release == default:
-        yield confirmed(file, "release", release, "images/matrix.yaml: default_release")
-    else:
-        why = f"is {default} there"
-        yield contradicted(file, "release", release, "images/matrix.yaml: default_release", why)
+    yield compared(file, "release", release, default, "images/matrix.yaml: default_release")
     for path in document.get("jemalloc", ()):
-        found = _first(sources, re.escape(path))
-        if found:
-            yield confirmed(file, "jemalloc", path, found)
-        else:
-            yield unchecked(file, "jemalloc", path, "no document of these releases names it")
+        yield _documented(file, "jemalloc", path, sources)
 
 
-def _first(sources: list[Sources], pattern: str) -> str:
-    for one in reversed(sources):
-        tree = one.vllm_ascend
-        for path in tree.matching(r"(docs/source/(?!locale).*\.md|Dockerfile.*|examples/.*\.sh)"):
-            if found := next(tree.find(path, pattern), None):
-                return found[1]
-    return ""
+def _documented(
+    file: str, key: str, path: str, sources: list[Sources], end: str = ""
+) -> AuditResult:
+    """Confirmed if a document, a Dockerfile or an example of vllm-ascend names the path."""
+    searched = r"(docs/source/(?!locale).*\.md|Dockerfile.*|examples/.*\.sh)"
+    for tree in (one.vllm_ascend for one in reversed(sources)):
+        for document in tree.matching(searched):
+            if place := tree.locate(document, re.escape(path) + end):
+                return confirmed(file, key, path, place)
+    return unchecked(file, key, path, "no document of these releases names it")
 
 
 def _load(path: Path) -> Any:

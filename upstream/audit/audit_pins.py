@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from upstream.audit.audit_result import AuditResult, confirmed, contradicted, unchecked
+from upstream.audit.audit_result import AuditResult, compared, confirmed, contradicted, unchecked
 from upstream.bump import pins, pins_file
 from upstream.facts import Derived, Fact
 from upstream.sources import Sources
@@ -75,10 +75,8 @@ def platforms(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator
             known = newest.get((platform, name))
             if known is None:
                 yield unchecked(MATRIX, key, value, "these releases have no Dockerfile for it")
-            elif known.value != value:
-                yield contradicted(MATRIX, key, value, known.source, f"is {known.value!r} there")
             else:
-                yield confirmed(MATRIX, key, value, known.source)
+                yield compared(MATRIX, key, value, known.value, known.source)
 
 
 def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator[AuditResult]:

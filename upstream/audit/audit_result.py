@@ -46,6 +46,22 @@ def unsourced(file: str, key: str, value: Any) -> AuditResult:
     return AuditResult(file, key, value, UNSOURCED, why="has no `source`")
 
 
+def compared(file: str, key: str, value: Any, upstream: Any, source: str) -> AuditResult:
+    """Confirmed if upstream has the same value, else contradicted."""
+    if value == upstream:
+        return confirmed(file, key, value, source)
+    return contradicted(file, key, value, source, f"is {upstream!r} there")
+
+
+def found(
+    file: str, key: str, value: Any, place: str | None, searched: str, why: str
+) -> AuditResult:
+    """Confirmed if there is a place with the value, else contradicted by what was searched."""
+    if place:
+        return confirmed(file, key, value, place)
+    return contradicted(file, key, value, searched, why)
+
+
 def flat(document: Mapping[str, Any], whole: tuple[str, ...] = ("add",)) -> dict[str, Any]:
     """Dotted key → value of each leaf; lists, empty mappings and mappings in `whole` are leaves."""
     found: dict[str, Any] = {}

@@ -83,10 +83,9 @@ def _flag(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...]
         arg = f"{arg}.{key}"
         path, word = (one["read"], key) if one.get("read") else (CONFIG, key.rpartition(".")[2])
         tree = package_trees(sources)["vllm" if one.get("read") else "vllm-ascend"]
-        place = next(tree.find(path, rf"[\"'.]{word}\b"), None)
-        if place is None:
+        source = tree.locate(path, rf"[\"'.]{word}\b")
+        if source is None:
             return None
-        source = place[1]
     more = {part: one[part] for part in ("add", "keys") if one.get(part)}
     return (
         Fact(f"{at}.arg", arg, source),
@@ -118,10 +117,10 @@ def _variable(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, 
 
 def _fixed(sources: Sources, at: str, one: Mapping[str, Any]) -> tuple[Fact, ...] | None:
     vllm = package_trees(sources)["vllm"]
-    place = next(vllm.find(one["read"], one["pattern"]), None)
+    place = vllm.locate(one["read"], one["pattern"])
     if place is None:
         return None
-    return (Fact(f"{at}.missing", one["missing"].format(version=vllm.version), place[1]),)
+    return (Fact(f"{at}.missing", one["missing"].format(version=vllm.version), place),)
 
 
 def _missing(

@@ -105,12 +105,12 @@ def gpu_memory_utilization(sources: Sources, previous: Mapping[str, Any]) -> Fou
 def headless_api_servers(sources: Sources, previous: Mapping[str, Any]) -> Found:
     """Early releases refuse --api-server-count above 1 on a headless node, later ones any."""
     key, tree = "headless_api_servers.most", package_trees(sources)["vllm"]
-    none = next(tree.find(SERVE, r"if args\.api_server_count is not None and .* > 0:"), None)
-    one = next(tree.find(SERVE, r"if args\.api_server_count > 1:\n\s+raise .*headless"), None)
+    none = tree.locate(SERVE, r"if args\.api_server_count is not None and .* > 0:")
+    one = tree.locate(SERVE, r"if args\.api_server_count > 1:\n\s+raise .*headless")
     if none:
-        yield Fact(key, 0, none[1])
+        yield Fact(key, 0, none)
     elif one:
-        yield Fact(key, 1, one[1])
+        yield Fact(key, 1, one)
     else:
         question = f"{SERVE} does not check api_server_count: how many may a headless node have?"
         yield Decision(key, question, _lookup(previous, key))
@@ -154,36 +154,36 @@ def _ray(tree: Tree) -> tuple[bool, str]:
     path = "vllm/v1/executor/ray_executor.py"
     if switch and switch.default == "1":
         path = "vllm/v1/executor/ray_executor_v2.py"
-    own = next(tree.find(path, r"def supports_async_scheduling"), None)
-    heir = next(tree.find(path, r"^class \w+\(MultiprocExecutor\):"), None)
+    own = tree.locate(path, r"def supports_async_scheduling")
+    heir = tree.locate(path, r"^class \w+\(MultiprocExecutor\):")
     place = own or heir
-    return place is None, f", {place[1].partition(': ')[2]}" if place else ""
+    return place is None, f", {place.partition(': ')[2]}" if place else ""
 
 
 def kv_blocks_checked(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    place = next(sources.vllm_ascend.find(UTILS, r"def check_kv_extra_config\b"), None)
+    place = sources.vllm_ascend.locate(UTILS, r"def check_kv_extra_config\b")
     yield _presence("kv_blocks_checked.by_release", sources, place, UTILS)
 
 
 def prefill_over_nodes(sources: Sources, previous: Mapping[str, Any]) -> Found:
     """PR #5961: a decode node knows the host of every prefill rank that must free blocks."""
     pattern = r"remote_port_send_num\[.*(\['host'\]|\"host\")"
-    place = next(_find_all(sources.vllm_ascend, P2P, pattern), None)
+    match = next(_find_all(sources.vllm_ascend, P2P, pattern), None)
     path = next(sources.vllm_ascend.matching(P2P), "vllm_ascend/distributed")
-    yield _presence("prefill_over_nodes.works", sources, place, path)
+    yield _presence("prefill_over_nodes.works", sources, match and match[1], path)
 
 
 def flashcomm1_asserted(sources: Sources, previous: Mapping[str, Any]) -> Found:
     pattern = r"assert .*tensor_parallel_size > 1,[ \\(]*\n\s*\"Flash Comm v1"
-    found = (next(sources.vllm_ascend.find(path, pattern), None) for path in (OURS, UTILS))
-    place = next(filter(None, found), None)
+    ours = sources.vllm_ascend
+    place = ours.locate(OURS, pattern) or ours.locate(UTILS, pattern)
     yield _presence("flashcomm1_asserted.by_release", sources, place, UTILS)
 
 
 def fused_mc2_largest_ep(sources: Sources, previous: Mapping[str, Any]) -> Found:
     """Value 1 of fused_mc2 has an effect up to this size; no fact without FUSED_MC2."""
     tree = sources.vllm_ascend
-    if not next(tree.find(FORWARD, r"\bFUSED_MC2 ="), None):
+    if not tree.locate(FORWARD, r"\bFUSED_MC2 ="):
         return
     key = "fused_mc2_largest_ep"
     size = next(tree.find(FORWARD, r"get_ep_group\(\s*\)\.world_size <= (\d+)"), None)
@@ -207,12 +207,12 @@ def dense_external_dp(sources: Sources, previous: Mapping[str, Any]) -> Found:
 
 def kv_engine_id_suffixed(sources: Sources, previous: Mapping[str, Any]) -> Found:
     pattern = r"kv_transfer_config\.engine_id = f\".*engine_id\}-\{uuid4"
-    place = next(sources.vllm_ascend.find(OURS, pattern), None)
+    place = sources.vllm_ascend.locate(OURS, pattern)
     yield _presence("kv_engine_id_suffixed.by_release", sources, place, OURS)
 
 
-def _presence(key: str, sources: Sources, place: tuple[Any, str] | None, path: str) -> Fact:
-    return Fact(key, place is not None, place[1] if place else sources.vllm_ascend.cite(path))
+def _presence(key: str, sources: Sources, place: str | None, path: str) -> Fact:
+    return Fact(key, place is not None, place or sources.vllm_ascend.cite(path))
 
 
 def _find_all(tree: Tree, paths: str, pattern: str) -> Iterator[tuple[re.Match[str], str]]:

@@ -155,5 +155,5 @@ def extra_config(sources: Sources, previous: Mapping[str, Any]) -> Found:
         pattern = rf"get_from_extra_config\(\s*['\"]{name}['\"]"
         tree = sources.vllm_ascend
         paths = tree.matching(r"vllm_ascend/distributed/.*\.py")
-        if tree.files and not any(next(tree.find(path, pattern), None) for path in paths):
+        if tree.files and not any(tree.locate(path, pattern) for path in paths):
             yield Fact(f"kv_extra_config_unread.{name}", words, words)
