@@ -1,4 +1,4 @@
-"""The workflows call this project's own commands, as they are, with as few rights as they need."""
+"""The workflows only call commands of this project, and have only the rights they need."""
 
 from __future__ import annotations
 
