@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.program import Contexts, namespace
+from commands.parser import Contexts
+from commands.program import namespace
 from tests import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))

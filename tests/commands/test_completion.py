@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from commands.completion import candidates
-from commands.program import Contexts, namespace, program
+from commands.parser import Contexts
+from commands.program import namespace, program
 from tests import ROOT
 
 CORE = ("--help", "--list")

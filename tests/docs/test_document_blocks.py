@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.program import Contexts, Parser, namespace, program
+from commands.parser import Contexts, Parser
+from commands.program import namespace, program
 from entrypoints.plan import plan
 from tests import ROOT
 from tests.docs import blocks
