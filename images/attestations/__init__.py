@@ -1,1 +1,1 @@
-"""What is said of an image, and signed: SBOM, provenance, signature."""
+"""Statements about an image, and their signatures: SBOM, provenance, signature."""

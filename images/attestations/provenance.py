@@ -1,6 +1,6 @@
 """Provenance: who built an image from what (SLSA, as BuildKit writes it).
 
-BuildKit puts a statement for each architecture beside the images of its index.
+BuildKit adds a statement about each architecture to the index of the image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KIND, ATTESTATION = "vnd.docker.reference.type", "attestation-manifest"
 
 @dataclass(frozen=True)
 class Statement:
-    """An in-toto statement: what `predicate` says of the subjects with these digests."""
+    """An in-toto statement: `predicate` describes the subjects with these digests."""
 
     kind: str
     subjects: tuple[str, ...]
@@ -41,13 +41,13 @@ class Statement:
 
     @property
     def builder(self) -> str:
-        """What built it; BuildKit leaves this empty where it was not told."""
+        """Who built it; empty if BuildKit did not know."""
         details = self.predicate.get("runDetails") or self.predicate
         return str((details.get("builder") or {}).get("id") or "")
 
     @property
     def materials(self) -> dict[str, str]:
-        """What it was built from: address → sha256, in the words of SLSA 0.2 and of 1."""
+        """What it was built from: address → sha256. Reads SLSA 0.2 and 1."""
         definition = self.predicate.get("buildDefinition") or {}
         listed: Iterable[Mapping[str, Any]] = (
             self.predicate.get("materials") or definition.get("resolvedDependencies") or []
@@ -59,7 +59,7 @@ class Statement:
 
 
 def buildkit(store: Blobs, index: Manifest) -> dict[str, list[Statement]]:
-    """Manifest digest → the provenance that BuildKit put into the index beside it.
+    """Manifest digest → the provenance that BuildKit added to the index.
 
     Raises UserError (65) for an attestation that cannot be read.
     """
@@ -81,7 +81,7 @@ def buildkit(store: Blobs, index: Manifest) -> dict[str, list[Statement]]:
 
 
 def base_digest(statements: Iterable[Statement], image: str) -> str:
-    """The digest that an image had which the build took; empty when no statement names it."""
+    """The digest of the base image that the build used; empty if no statement names the image."""
     name, _, tag = image.partition("@")[0].rpartition(":")
     short = name.removeprefix("docker.io/")
     for statement in statements:

@@ -1,6 +1,6 @@
-"""What an image is made of, as a CycloneDX document: the same bytes for the same image.
+"""The SBOM of an image as CycloneDX: the same bytes for the same image.
 
-Names, versions and licences come from inside the image, hashes of Python packages from the lock.
+Names, versions and licences come from the image, hashes of Python packages from the lock.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COMPILED = "compiled from its sources for this image"
 def documents(
     matrix: Matrix, store: Blobs, root: Manifest, arches: Sequence[str], say: Say
 ) -> dict[str, tuple[Manifest, str]]:
-    """Architecture → manifest and SBOM, of all or of `arches`. Raises UserError (65, 69)."""
+    """Architecture → manifest and SBOM, of all or `arches`. Raises UserError (65, 69)."""
     beside = buildkit(store, root) if root.is_index else {}
     made: dict[str, tuple[Manifest, str]] = {}
     for arch, manifest in contents.manifests(store, root, arches).items():
@@ -64,7 +64,7 @@ def documents(
 
 
 def only(made: Mapping[str, tuple[Manifest, str]]) -> str:
-    """The only SBOM, to print it. Raises UserError (64) when there are several."""
+    """The only SBOM. Raises UserError (64) if there are several."""
     if len(made) != 1:
         what = f"the image has {', '.join(made)}: one list of contents each"
         raise user_error("--arch", what, f"--arch {next(iter(made))}, or --out DIR")
@@ -72,7 +72,7 @@ def only(made: Mapping[str, tuple[Manifest, str]]) -> str:
 
 
 def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Path]:
-    """One file an architecture; raises UserError (64) for a directory that cannot be written."""
+    """Write a file for each architecture. Raises UserError (64) if it cannot."""
     paths = []
     for arch, (_, text) in made.items():
         path = directory / f"{arch}.cdx.json"
@@ -85,11 +85,11 @@ def write(made: Mapping[str, tuple[Manifest, str]], directory: Path) -> list[Pat
 
 
 def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) -> str:
-    """The SBOM of one architecture's image, in JSON.
+    """The SBOM of one architecture, in JSON.
 
-    `base` is the digest that the build's provenance gives the base, where no label does.
-    Raises UserError: 65 for an image that this project did not build, 70 when the document does not
-    fit the schema.
+    `base` is the digest of the base image from the provenance, for images whose label lacks it.
+    Raises UserError: 65 for an image that this project did not build, 70 if the document violates
+    the schema.
     """
     release = _release(matrix, image)
     root = Component(
@@ -120,7 +120,7 @@ def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) 
 
 
 def invalid(text: str) -> str:
-    """What the schema of CycloneDX 1.6 has against a document; empty when nothing."""
+    """Why a document violates the schema of CycloneDX 1.6; empty if it is valid."""
     # Here, for it takes a second: whoever publishes nothing new should not wait for it.
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
@@ -151,7 +151,7 @@ def subject(text: str) -> str:
 
 
 def base(text: str) -> str:
-    """The digest of the base image that a valid document lists; empty when it lists none."""
+    """The digest of the base image that a valid document lists; empty if it lists none."""
     for component in json.loads(text).get("components") or []:
         if component.get("type") == "container":
             for one in component.get("hashes") or []:
@@ -168,7 +168,7 @@ def _release(matrix: Matrix, image: Image) -> Release:
 
 
 def _own(image: Image) -> dict[str, str]:
-    """The labels that say how the image was built, and what was fallen back on."""
+    """The labels about the build and its fallbacks."""
     return {
         name.replace(".", ":"): value
         for name, value in sorted(image.labels.items())
@@ -177,7 +177,7 @@ def _own(image: Image) -> dict[str, str]:
 
 
 def _created(image: Image) -> datetime:
-    """The time of the build's SOURCE_DATE_EPOCH, which BuildKit keeps in the configuration."""
+    """The time of the build's SOURCE_DATE_EPOCH, from the configuration."""
     created = str(image.config.get("created", ""))
     try:
         return datetime.fromisoformat(re.sub(r"(\.\d+)?Z$", "+00:00", created))
@@ -229,7 +229,7 @@ def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iter
 def _locked(
     matrix: Matrix, release: Release, image: Image, locks: Path
 ) -> tuple[str, dict[str, list[Pinned]]]:
-    """The lock that an image is made from, and its slices. Raises UserError (65)."""
+    """The name and the slices of the lock that an image was made from. Raises UserError (65)."""
     if image.labels.get("ascend.platform") == CPU:
         vllm = image.labels.get(f"{PIN}vllm", "")
         if vllm not in matrix.cpu.vllm_versions:
@@ -243,7 +243,7 @@ def _locked(
 
 
 def _compiled_names(release: Release, image: Image) -> set[str]:
-    """What was built from sources: the lock's hashes say nothing of it."""
+    """What was built from source, so that the hashes in the lock do not apply."""
     if image.labels.get(BASE) == STAND_IN:
         return set()
     own = ["vllm-ascend", *release.compiled]
@@ -252,12 +252,12 @@ def _compiled_names(release: Release, image: Image) -> set[str]:
 
 
 def _hashes(pinned: Pinned | None) -> list[HashType]:
-    """Those that the lock admits: the installed file has one of them."""
+    """The hashes that the lock allows; the installed file has one of them."""
     return [_sha256(value) for value in pinned.hashes] if pinned else []
 
 
 def licenses(package: PythonPackage) -> list[License]:
-    """As METADATA tells: an expression, else a name of one line, else the classifiers."""
+    """From METADATA: an expression, else a one-line name, else the classifiers."""
     make = LicenseFactory().make_from_string
     if expression := package.metadata.get("License-Expression"):
         return [make(str(expression))]
@@ -275,7 +275,7 @@ def licenses(package: PythonPackage) -> list[License]:
 
 
 def os_release(image: Image) -> dict[str, str]:
-    """The distribution's own words; nothing for an image that has none."""
+    """The fields of os-release; empty if the image has no such file."""
     for path in OS_RELEASE:
         if path in image.contents.kept:
             words = shlex.split(image.contents.kept[path].decode("utf-8", "replace"), comments=True)
@@ -347,7 +347,7 @@ def _beneath(image: Image, base: str) -> Iterable[Component]:
 
 
 def _compiled(matrix: Matrix, release: Release, image: Image) -> Iterable[Component]:
-    """Mooncake where it came from its sources and left no dist-info."""
+    """Mooncake, if it was compiled and left no dist-info."""
     version = image.labels.get("ascend.pin.mooncake")
     name = canonicalize_name(release.mooncake.package)
     there = {canonicalize_name(one.name) for one in packages(image.contents)}

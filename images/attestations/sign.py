@@ -1,7 +1,7 @@
-"""Signatures and attestations: cosign with a key, or with the identity of a CI job.
+"""Sign and verify with cosign, by a key or the identity of a CI job.
 
-The index and each architecture's image are signed by digest. Each architecture gets its SBOM, and
-its provenance where BuildKit wrote one, as attestations with the same signature.
+The index and the image of each architecture are signed by digest. Each architecture gets its SBOM,
+and its provenance if BuildKit wrote one, as signed attestations.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNREACHABLE = ("connection refused", "no such host", "i/o timeout", "TLS handsha
 class Signer:
     """Who signs: a `key` (file, env://NAME, KMS), or without one the identity of the CI job.
 
-    `offline` leaves the transparency log out, which only a key can do without.
+    `offline` omits the transparency log, which requires a key.
     """
 
     key: str = ""
@@ -55,7 +55,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Trust:
-    """Whose signatures count: those of a public `key`, or of an `identity` that `issuer` knows."""
+    """Whose signatures are trusted: those of a public `key`, or of an `identity` from `issuer`."""
 
     key: str = ""
     identity: str = ""
@@ -64,7 +64,7 @@ class Trust:
     certificates: str = ""
 
     def __post_init__(self) -> None:
-        """Raises UserError (64) for a trust that is none, or two."""
+        """Raises UserError (64) unless exactly one kind of trust is given."""
         wrong: list[Finding] = []
         if self.key and (self.identity or self.issuer):
             wrong.append(Finding("--key", "excludes --identity and --issuer", "leave one out"))
@@ -88,19 +88,19 @@ class Trust:
 
 
 def _key_error(key: str) -> list[Finding]:
-    """A key is a file, or an address like env://NAME or a KMS's."""
+    """A key is a file, or an address such as env://NAME or that of a KMS."""
     if "://" in key or Path(key).is_file():
         return []
     return [Finding("--key", f"no such file: {key}", "cosign generate-key-pair makes one")]
 
 
 def sign(reference: str, signer: Signer) -> None:
-    """Sign an image by digest, an index with all its images. Raises UserError (69, 70)."""
+    """Sign an image by digest; an index with all its images. Raises UserError (69, 70)."""
     _cosign(["sign", "--recursive", *signer.options, reference], signer.certificates)
 
 
 def attest(reference: str, kind: str, predicate: str, signer: Signer) -> None:
-    """Attach a signed statement in place of an earlier one of its kind. Raises UserError."""
+    """Attach a signed statement; replaces an earlier one of its kind. Raises UserError."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "predicate.json"
         file.write_text(predicate)
@@ -109,7 +109,7 @@ def attest(reference: str, kind: str, predicate: str, signer: Signer) -> None:
 
 
 def image(matrix: Matrix, repository: Repository, at: Reference, signer: Signer, say: Say) -> str:
-    """Sign what a tag or digest names, with SBOM and BuildKit's provenance; returns it by digest.
+    """Sign the image with a tag or digest, its SBOM and BuildKit's provenance; return it by digest.
 
     Raises UserError (65, 69, 70).
     """
@@ -129,8 +129,8 @@ def index(
     signer: Signer,
     say: Say,
 ) -> str:
-    """Sign an image that is in a repository, with an SBOM of what is in it and the provenance
-    `beside` its manifests (by digest); returns it by digest. Raises UserError (65, 69, 70)."""
+    """Sign an index in a repository, with an SBOM of each image and the provenance `beside` them
+    (by manifest digest); return it by digest. Raises UserError (65, 69, 70)."""
     made = sboms.documents(matrix, repository, root, (), say)
     reference = f"{repository.name}@{root.digest}"
     say(f"signing {reference}")
@@ -146,7 +146,7 @@ def publish(
 ) -> None:
     """Attest what is known of an index's images, by manifest digest, and sign it last.
 
-    `reference` is the index by its digest. Run again, it replaces the attestations. Raises
+    `reference` is the index by its digest. A second run replaces the attestations. Raises
     UserError (69, 70).
     """
     repository = reference.partition("@")[0]
@@ -160,7 +160,7 @@ def publish(
 
 
 def signature_error(reference: str, trust: Trust) -> str:
-    """What is wrong with the signature of an image; empty when it holds."""
+    """Why the signature of an image is not valid; empty if it is."""
     try:
         _cosign(["verify", *trust.options, "--output=json", reference], trust.certificates)
     except UserError as error:
@@ -169,7 +169,7 @@ def signature_error(reference: str, trust: Trust) -> str:
 
 
 def attestations(reference: str, kind: str, trust: Trust) -> tuple[list[Statement], str]:
-    """The statements of a kind whose signature holds, and what is wrong when there are none."""
+    """The validly signed statements of a kind, or why there are none."""
     command = ["verify-attestation", *trust.options, "--type", kind, "--output=json", reference]
     try:
         lines = _cosign(command, trust.certificates).splitlines()
@@ -186,7 +186,7 @@ def _unless_unreachable(error: UserError) -> str:
 
 
 def _cosign(arguments: Sequence[str], certificates: str) -> str:
-    """Raises UserError: 69 without cosign or registry, 70 with cosign's words."""
+    """Raises UserError: 69 without cosign or the registry, 70 with cosign's error."""
     if shutil.which("cosign") is None:
         raise user_error("cosign", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     environment = {**os.environ, **({"SSL_CERT_FILE": certificates} if certificates else {})}
@@ -206,7 +206,7 @@ def _cosign(arguments: Sequence[str], certificates: str) -> str:
 
 
 def _last_error(stderr: str) -> str:
-    """Cosign's last words, once: it says its error twice."""
+    """The last error in cosign's output, which repeats it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
     return (errors or lines or ["failed without a word"])[-1]

@@ -1,6 +1,6 @@
-"""Push without loading: BuildKit writes an OCI layout, and the registry gets what it lacks of it.
+"""Push without loading: BuildKit writes an OCI layout, and the registry gets what it lacks.
 
-The engine's own push would unpack every image first, which for a second platform or a new base
+The engine's own push would unpack every image first. For a second platform or a new base that
 takes longer than everything else together.
 """
 
@@ -21,10 +21,9 @@ LAYOUT = WORK / "oci"
 
 
 def output(compression: str, force: bool) -> str:
-    """Bake's output: one layout for all images, so that a layer is written once.
+    """Bake's output: one layout for all images, so that each layer is written once.
 
-    With `force`, a layer that an earlier build compressed otherwise is made again; without, it
-    stays as it is, and so do those of a base image.
+    `force` compresses again what an earlier build or a base image compressed otherwise.
     """
     LAYOUT.mkdir(parents=True, exist_ok=True)
     options = (
@@ -34,7 +33,7 @@ def output(compression: str, force: bool) -> str:
 
 
 def push(digest: str, tag: str, certificates: str, say: Say) -> None:
-    """Copy an image of the layout to its registry under `tag`, which moves when all of it is there.
+    """Copy an image of the layout to its registry; the tag moves last.
 
     Raises UserError (65, 69).
     """
@@ -45,7 +44,7 @@ def push(digest: str, tag: str, certificates: str, say: Say) -> None:
 
 
 def resolve(tag: str, certificates: str) -> str:
-    """The digest that a tag has in its registry; empty when there is none, or no answer."""
+    """The digest of a tag in its registry; empty if it has none or does not answer."""
     try:
         repository, at = _repository(tag, certificates)
         return repository.digest(at.tag) or ""
@@ -63,7 +62,7 @@ def _repository(tag: str, certificates: str) -> tuple[Repository, Reference]:
 
 
 def prune_layout(digests: list[str], directory: Path | None = None) -> None:
-    """Drop from a layout what none of `digests` is made of: it serves the next build, no more."""
+    """Delete what none of `digests` needs from a layout. What stays serves the next build."""
     layout = Layout(directory or LAYOUT)
     kept = {
         one

@@ -1,4 +1,4 @@
-"""The images of a catalogue: all those of this project in repositories, layouts and the engine."""
+"""Collect the catalogue's images: this project's, in repositories, layouts and the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def images(
     certificates: str,
     say: Say,
 ) -> list[Image]:
-    """Every image that has this project's labels. Raises UserError (64, 65, 69)."""
+    """Every image with this project's labels. Raises UserError (64, 65, 69)."""
     if not (repositories or layouts or engine):
         fix = "--registry REGISTRY/NAME, --layout DIR or --engine"
         raise user_error("invoke site", "no source of images is given", fix)
@@ -75,8 +75,8 @@ def _in_layout(directory: Path) -> Iterator[str]:
 
 
 def _is_image(manifest: Manifest | None) -> bool:
-    """Whether there is something to run: no list of contents, and no signature, which cosign gives
-    the configuration of an image."""
+    """Whether it can run: neither an SBOM nor a signature, which cosign stores with an image's
+    configuration."""
     if manifest is None:
         return False
     if manifest.media_type in INDEXES:
@@ -97,7 +97,7 @@ def _in_engine() -> list[str]:
 
 
 def _pulled(image: Image) -> str:
-    """What to write after `docker run`: the tag in a layout, under the name that builds give."""
+    """What to write after `docker run`. A tag in a layout gets the name that builds use."""
     if image.place != stores.LAYOUT:
         return image.reference
     tag = stores.engine_name(stores.split_reference(image.reference)[1])

@@ -1,4 +1,4 @@
-"""How each role of an image is started: docker run commands, from its recipes and the roles."""
+"""The docker run commands for each role of an image, from its recipes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ UNBROKEN = "\N{NO-BREAK SPACE}"  # keeps an option and its value on one line
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a recipe. `problems` stand in for the command of one that cannot start.
-
-    `launch` is None for one that cannot.
-    """
+    """One node of a recipe. `problems` explain why it cannot start; `launch` is None then."""
 
     role: str
     where: str
@@ -42,7 +39,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A recipe and its nodes; without nodes where it cannot be read, and `problems` say why."""
+    """A recipe and its nodes. `problems` explain why it cannot be read; it has no nodes then."""
 
     recipe: str
     description: str
@@ -51,7 +48,7 @@ class Deployment:
 
 
 def function(image: Image) -> str:
-    """A shell function that gives a container what it takes from a host; empty if not known."""
+    """A shell function with docker's options for the host; empty if the platform is unknown."""
     platform = stack.platform(image.labels.get("ascend.platform"), [])
     if platform is None:
         return ""
@@ -72,7 +69,7 @@ def function(image: Image) -> str:
 
 
 def deployments(image: Image) -> list[Deployment]:
-    """Every recipe in the image that is for its platform."""
+    """Every recipe in the image for the image's platform."""
     platform = image.labels.get("ascend.platform", "")
     found = (_deployment(image, name, text) for name, text in (image.recipes or {}).items())
     return [one for one, platforms in found if not platforms or platform in platforms]
@@ -92,7 +89,7 @@ def _deployment(image: Image, name: str, text: str) -> tuple[Deployment, tuple[s
 
 
 class _Planner:
-    """The nodes of a recipe, each planned as its container would plan it."""
+    """Plans each node of a recipe as its container would."""
 
     def __init__(self, image: Image, recipe: Recipe, path: Path) -> None:
         self.image, self.recipe, self.path = image, recipe, path

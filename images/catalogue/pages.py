@@ -1,4 +1,4 @@
-"""What the catalogue's pages show, put together from the images found."""
+"""The data of the catalogue's pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Attached:
-    """An SBOM as the catalogue has it."""
+    """An SBOM as a file of the catalogue."""
 
     kind: str
     path: str
@@ -27,7 +27,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class Page:
-    """One image with every tag that names it; `others` are those its picture is drawn beside."""
+    """One image with all its tags; `others` are drawn with it in its picture."""
 
     image: Image
     references: tuple[str, ...]
@@ -61,7 +61,7 @@ class Page:
 
     @cached_property
     def bars(self) -> list[Bar]:
-        """Its own first."""
+        """This page's image first."""
         return picture.bars([self.image, *self.others])
 
     @property
@@ -98,7 +98,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Release:
-    """The images of one release in the order of the matrix."""
+    """The images of one release, in the order of the matrix."""
 
     name: str
     pages: tuple[Page, ...]
@@ -109,7 +109,7 @@ class Release:
 
 
 def releases(matrix: Matrix, images: Iterable[Image]) -> list[Release]:
-    """The catalogue of `images`: newest release first, platforms as the matrix has them."""
+    """The catalogue of `images`: newest release first, platforms in the order of the matrix."""
     in_order = sorted(images, key=lambda one: (one.reference, one.platform))
     pages = _pages(shared(in_order))
     names = list(matrix.releases)
@@ -121,7 +121,7 @@ def releases(matrix: Matrix, images: Iterable[Image]) -> list[Release]:
 
 
 def platforms(matrix: Matrix, found: Iterable[Release]) -> list[dict[str, str]]:
-    """The columns of the index: those of the matrix, then what it does not know."""
+    """The columns of the index: the platforms of the matrix, then unknown ones."""
     have = dict.fromkeys(page.platform for release in found for page in release.pages)
     all_known = [*matrix.platforms.values(), matrix.cpu.platform]
     known = [{"name": one.name, "title": one.title} for one in all_known]
@@ -157,7 +157,7 @@ def _pages(images: Sequence[Image]) -> list[Page]:
 
 
 def _names(images: Mapping[str, Image]) -> dict[str, str]:
-    """File names that say what an image is; with a part of the digest where two would be equal."""
+    """Descriptive file names; those that would collide get a part of the digest."""
     plain = {
         manifest: re.sub(r"[^\w.-]+", "_", f"{one.reference}-{one.arch}")
         for manifest, one in images.items()
@@ -185,5 +185,5 @@ def _ordered(matrix: Matrix, pages: Iterable[Page]) -> list[Page]:
 
 
 def _at(names: Sequence[str], name: str) -> int:
-    """The place of a name, after all others where it has none."""
+    """The position of a name; unknown names come last."""
     return names.index(name) if name in names else len(names)

@@ -1,4 +1,4 @@
-"""The picture of layers: one bar an image, one colour for each layer that several images share."""
+"""The picture of layers: a bar for each image, a colour for each layer that images share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMED = 9.0  # per cent from which a name has room
 
 @dataclass(frozen=True)
 class Block:
-    """One layer; `left` and `width` in per cent of the picture. Without `colour`: not shared."""
+    """One layer; `left` and `width` in per cent. `colour` is None unless images share it."""
 
     name: str
     digest: str
@@ -36,7 +36,7 @@ class Bar:
 
 
 def bars(images: Sequence[Image]) -> list[Bar]:
-    """All bars on one scale; the colours in the order in which shared layers come."""
+    """All bars on one scale. Colours follow the order in which shared layers appear."""
     count = Counter(digest for one in images for digest in {layer.digest for layer in one.layers})
     shared = [d for one in images for layer in one.layers if count[d := layer.digest] > 1]
     colours = {digest: n % COLOURS for n, digest in enumerate(dict.fromkeys(shared))}

@@ -1,4 +1,4 @@
-"""The catalogue as files: plain HTML, SVG and CSS that ask nothing of another server."""
+"""The catalogue as files: plain HTML, SVG and CSS, without requests to other servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARK = ".catalogue"  # in a directory that may be replaced
 
 
 def rendered(matrix: Matrix, images: Iterable[Image]) -> dict[str, bytes]:
-    """Path → content of every file; the same images give the same bytes."""
+    """Path → content of every file; the same for the same images."""
     found = releases(matrix, images)
     pages = [page for release in found for page in release.pages]
     templates = _templates()
@@ -43,9 +43,9 @@ def rendered(matrix: Matrix, images: Iterable[Image]) -> dict[str, bytes]:
 
 
 def write(files: Mapping[str, bytes], out: Path) -> Path:
-    """Put the files in place of an earlier catalogue, all of them or none; returns its index.
+    """Replace an earlier catalogue as a whole; return the index.
 
-    Raises UserError (64) for a directory that holds something else, (69) when it cannot be written.
+    Raises UserError: 64 if the directory holds something else, 69 if it cannot be written.
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise user_error(

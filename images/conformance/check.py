@@ -1,4 +1,4 @@
-"""Check a published image: is it what it says, whole, signed, and without a secret?"""
+"""Check whether a published image is what the matrix says, complete, signed and without secrets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from images.registry.transfer import Say
 
 @dataclass(frozen=True)
 class Requirements:
-    """What an image must have: these architectures, signatures of these, and a provenance.
+    """What an image must have: architectures, a trusted signature, provenance.
 
-    Layers of an image without a trusted signature are read only with `unsigned`.
+    Unless `unsigned`, no layer is read without a trusted signature.
     """
 
     arches: Sequence[str]
@@ -36,9 +36,9 @@ class Requirements:
 def check_image(
     matrix: Matrix, repository: Repository, at: Reference, wanted: Requirements, say: Say
 ) -> Report:
-    """Everything that is wrong with an image, at once.
+    """Report everything that is wrong with an image.
 
-    Raises UserError (69) when the registry does not answer or has no such image.
+    Raises UserError (69) if the registry does not answer or lacks the image.
     """
     key = at.digest or at.tag or "latest"
     name = f"{repository.name}{'@' if at.digest else ':'}{key}"
@@ -51,7 +51,7 @@ def check_image(
 
 @dataclass
 class _Check:
-    """One run; a look leaves in the last fields what the next ones need."""
+    """One run. `manifests` and `statements` hold what the first checks read for the later ones."""
 
     matrix: Matrix
     repository: Repository
@@ -102,14 +102,14 @@ class _Check:
                 yield Finding(f"platforms: {arch}", "is missing", f"there is {there}")
 
     def _built_for(self, manifest: Manifest) -> str:
-        """The architecture that the configuration names. Raises UserError."""
+        """The architecture in the configuration. Raises UserError."""
         digest = images.config_digest(manifest)
         if self.repository.blob_size(digest) is None:
             raise user_error("config", f"the configuration {digest} is not in the registry")
         return str(images.config(self.repository, manifest).get("architecture", ""))
 
     def _provenance_in_index(self, root: Manifest) -> Iterator[Finding]:
-        """BuildKit's statements in the index: its signature covers them."""
+        """Read BuildKit's statements in the index, which the signature of the index covers."""
         if root.is_index:
             self.statements = buildkit(self.repository, root)
         for digest, statements in self.statements.items():
@@ -121,7 +121,7 @@ class _Check:
     def _image(
         self, arch: str, manifest: Manifest, root: Manifest, read: bool
     ) -> Iterator[Outcome]:
-        """One architecture; where its layers cannot be read, less is said."""
+        """Check one architecture; only in part if its layers cannot be read."""
         search = secrets.Search()
         sboms, no_sbom = sign.attestations(self._at(manifest), sign.SBOM, self.wanted.trust)
         provenance = self._statements_of(manifest)
@@ -165,7 +165,7 @@ class _Check:
             yield outcome_of(name, _prefixed(f"{name} {arch}", problems))
 
     def _statements_of(self, manifest: Manifest) -> list[Statement]:
-        """Its provenance: BuildKit's in the index, or signed."""
+        """The provenance of an image: BuildKit's in the index, else signed attestations."""
         if beside := self.statements.get(manifest.digest):
             return beside
         if not self.wanted.provenance:
@@ -189,7 +189,7 @@ class _Check:
 
 
 def _named(root: Manifest) -> dict[str, str]:
-    """Architecture → digest of an index; one image says itself what it is for."""
+    """Architecture → digest of an index; "" → digest of a single image."""
     try:
         return root.arches if root.is_index else {"": root.digest}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -202,7 +202,7 @@ def _prefixed(name: str, problems: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _layer_mismatch(image: Image) -> Iterator[Finding]:
-    """The configuration names each layer by its unpacked bytes."""
+    """Compare the layers with the diff IDs in the configuration."""
     named = (image.config.get("rootfs") or {}).get("diff_ids")
     if named != [layer.diff_id for layer in image.contents.layers]:
         yield Finding(image.manifest.digest, "has other layers than its configuration names")

@@ -1,4 +1,4 @@
-"""The digests of all inputs and of the base that labels give, against whatever else says them."""
+"""Compare the digests in labels (inputs, base) with annotation, tag and provenance."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def problems(
     for name, form in DIGESTS.items():
         value = labels.get(name, "")
         if not re.fullmatch(form, value):
-            said = f"is '{value}', not a digest" if value else "is missing"
-            yield Finding(name, said, "invoke build and publish set it")
+            what = f"is '{value}', not a digest" if value else "is missing"
+            yield Finding(name, what, "invoke build and publish set it")
     inputs, base = labels.get(INPUTS, ""), labels.get(BASE_DIGEST, "")
     noted = annotations.get(INPUTS)
     if noted not in (None, inputs):

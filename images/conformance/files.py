@@ -1,4 +1,4 @@
-"""The files of an image against the RECORD of each Python package."""
+"""Compare the files of an image with the RECORD of each Python package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ UNRECORDED = (".pyc", "/RECORD")
 
 
 def problems(image: Image) -> Iterator[Finding]:
-    """Files that differ from RECORD, are missing, or that no RECORD knows, one line a package.
+    """Files that differ from RECORD, are missing, or are in no RECORD; one finding a package.
 
-    Only in the site-packages that this project fills: what a base image brings is not ours to hold
-    to its records.
+    Only in this project's site-packages: the base image's packages are not ours.
     """
     files = image.contents.files
     known: set[str] = set()
@@ -59,7 +58,7 @@ def problems(image: Image) -> Iterator[Finding]:
 
 
 def _recorded(directory: str, record: str) -> Iterator[tuple[str, str]]:
-    """Path and SHA-256 of each line; the hash is empty where RECORD has none."""
+    """Path and SHA-256 of each line; the hash is empty if RECORD has none."""
     for row in csv.reader(record.splitlines()):
         if row:
             algorithm, _, value = (row[1] if len(row) > 1 else "").partition("=")

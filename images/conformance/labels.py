@@ -1,4 +1,4 @@
-"""Labels: do they say what the matrix says, what the tag says, and what is inside?"""
+"""Compare labels with the matrix, the tag and the contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIX = r"(?P<stand_in>-standin)?(-[0-9a-f]{12})?"
 
 
 def by_tag(matrix: Matrix, tag: str) -> tuple[Variant, bool] | None:
-    """The variant that a tag names, and whether it names a stand-in."""
+    """The variant that a tag names, and whether it is a stand-in."""
     for release in matrix.releases:
         for variant in (*matrix.variants(release), *matrix.cpu_variants(release)):
             if named := re.fullmatch(re.escape(variant.tag) + SUFFIX, tag):
@@ -31,21 +31,21 @@ def by_tag(matrix: Matrix, tag: str) -> tuple[Variant, bool] | None:
 
 
 def by_labels(matrix: Matrix, labels: Mapping[str, str]) -> Variant:
-    """Raises UserError (65) for what the matrix lacks."""
+    """The variant that labels name. Raises UserError (65) if the matrix lacks it."""
     names = [labels.get(name, "") for name in (RELEASE, "ascend.platform", "ascend.os")]
     release, platform, os = names
     try:
         return matrix.variant(release or "none", platform, os, labels.get(f"{PIN}vllm"))
     except UserError:
-        said = ", ".join(f"'{name}'" for name in names)
-        what = f"release, platform and OS are {said}: the matrix has no such image"
+        given = ", ".join(f"'{name}'" for name in names)
+        what = f"release, platform and OS are {given}: the matrix has no such image"
         raise user_error(RELEASE, what, exit_code=EX_DATAERR) from None
 
 
 def problems(
     matrix: Matrix, labels: Mapping[str, str], tag: str, python: list[PythonPackage]
 ) -> Iterator[Finding]:
-    """What the labels say against tag, matrix and contents."""
+    """Where labels differ from tag, matrix and contents."""
     named = by_tag(matrix, tag)
     kind = labels.get(BASE, "")
     if kind not in KINDS:
@@ -59,8 +59,8 @@ def problems(
     wanted = render.labels(matrix, variant, base)
     for name, value in wanted.items():
         if name not in (BASE_NAME, BASE) and labels.get(name) != value:
-            said = f"is '{labels[name]}'" if name in labels else "is missing"
-            yield Finding(name, f"{said}, the matrix says '{value}' for {variant.tag}")
+            found = f"is '{labels[name]}'" if name in labels else "is missing"
+            yield Finding(name, f"{found}, the matrix says '{value}' for {variant.tag}")
     for name in sorted(labels):
         if name.startswith(OURS) and name not in wanted:
             yield Finding(name, f"is '{labels[name]}', the matrix has no such label here")
@@ -68,7 +68,7 @@ def problems(
 
 
 def layers(labels: Mapping[str, str], count: int) -> Iterator[Finding]:
-    """Whether the image has as many layers as it names."""
+    """Check that the image has at least as many layers as it names."""
     named = len(labels.get(LAYERS, "").split())
     if named > count:
         yield Finding(LAYERS, f"names {named} layers, the image has {count}")
@@ -77,7 +77,7 @@ def layers(labels: Mapping[str, str], count: int) -> Iterator[Finding]:
 def _pins(
     variant: Variant, labels: Mapping[str, str], python: list[PythonPackage]
 ) -> Iterator[Finding]:
-    """A pin is what is installed; Mooncake compiled from its sources leaves no trace to look at."""
+    """Compare pins with what is installed; Mooncake compiled from source leaves no trace."""
     installed = {
         canonicalize_name(one.name): one.version
         for one in python
@@ -95,7 +95,7 @@ def _pins(
 
 
 def _public(version: str) -> str:
-    """Without the local part: vllm 0.13.0+empty is vllm 0.13.0."""
+    """Without the local part: 0.13.0 of 0.13.0+empty."""
     try:
         return Version(version).public
     except InvalidVersion:

@@ -1,4 +1,4 @@
-"""What a check says: an outcome for each thing that was outcome_of at."""
+"""The result of a conformance check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.errors import EX_UNAVAILABLE, Finding, UserError
 
 @dataclass(frozen=True)
 class Outcome:
-    """One thing that was outcome_of at, and what is wrong with it."""
+    """One check and what it found wrong."""
 
     name: str
     problems: tuple[Finding, ...] = ()
@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """An image, by the digest that was outcome_of at, and every outcome."""
+    """Every outcome for an image, with its digest."""
 
     image: str
     digest: str
@@ -34,9 +34,9 @@ class Report:
 
 
 def outcome_of(name: str, problems: Iterable[Finding]) -> Outcome:
-    """The outcome of a look, where data that cannot be read is one more problem.
+    """The outcome of a check. Data that cannot be read is one more problem.
 
-    Raises UserError (69) when something did not answer: that says nothing of the image.
+    Raises UserError (69) if a service did not answer, which says nothing about the image.
     """
     found: list[Finding] = []
     try:
@@ -49,7 +49,7 @@ def outcome_of(name: str, problems: Iterable[Finding]) -> Outcome:
 
 
 def merged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """One outcome a name, no problem twice."""
+    """One outcome for each name, without repeated problems."""
     return tuple(
         Outcome(
             name, tuple(dict.fromkeys(p for o in outcomes if o.name == name for p in o.problems))

@@ -1,4 +1,4 @@
-"""The packages that an SBOM lists, against those inside the image."""
+"""Compare the packages that an SBOM lists with those in the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from images.labels import BASE_DIGEST
 
 
 def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Finding]:
-    """Where a list of contents is wrong, about another image, or says other packages."""
+    """Where an SBOM is invalid, is about another image, or lists other packages."""
     for statement in statements:
         text = json.dumps(statement.predicate)
         if wrong := sbom.invalid(text):
@@ -33,11 +33,11 @@ def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Finding]
 
 def _packages(image: Image, listed: dict[str, set[tuple[str, str]]]) -> Iterator[Finding]:
     for kind, inside in _inside(image).items():
-        told = listed.get(kind, set())
-        for name in sorted({name for name, _ in told ^ inside}):
-            said = _versions(told, name)
+        claimed_packages = listed.get(kind, set())
+        for name in sorted({name for name, _ in claimed_packages ^ inside}):
+            claimed = _versions(claimed_packages, name)
             real = _versions(inside, name)
-            yield Finding(f"SBOM: {name}", f"lists {said}, the image has {real}")
+            yield Finding(f"SBOM: {name}", f"lists {claimed}, the image has {real}")
 
 
 def _inside(image: Image) -> dict[str, set[tuple[str, str]]]:

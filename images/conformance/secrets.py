@@ -1,4 +1,4 @@
-"""Secrets in layers and in the configuration, by the patterns of secrets.yaml."""
+"""Find secrets in layers and configuration by the patterns of secrets.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = Path(__file__).parent / "secrets.yaml"
 
 @dataclass(frozen=True)
 class Rule:
-    """`paths` None: in every file; `content` None: the file is the secret."""
+    """A pattern. `paths` None: every file; `content` None: the file itself is the secret."""
 
     name: str
     why: str
@@ -69,7 +69,7 @@ def _globs(patterns: list[str]) -> re.Pattern[str]:
 
 @dataclass
 class Search:
-    """Looks at every file that a layer has, also at those that a later layer removes."""
+    """Searches every file of every layer, including those that a later layer removes."""
 
     found: dict[tuple[str, str, str], Rule] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ class Search:
 
 
 def in_config(config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Secrets in ENV, labels and history. The secret itself is not shown."""
+    """Secrets in ENV, labels and history. The finding does not show the secret."""
     own = config.get("config") or {}
     texts = [("ENV", str(one)) for one in own.get("Env") or []]
     texts += [("label", f"{name}={value}") for name, value in (own.get("Labels") or {}).items()]

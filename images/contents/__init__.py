@@ -1,1 +1,1 @@
-"""What is inside an image: its layers' files, its packages, its roles and recipes."""
+"""The contents of an image: files of layers, packages, roles and recipes."""

@@ -1,4 +1,4 @@
-"""What was read of layers, kept by digest: packages, roles and recipes, and no other file."""
+"""What was read of layers, by digest: packages, roles and recipes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FORMAT = 3  # of a kept file; one of another form is read again
 
 
 def cached_layers(descriptors: Sequence[Descriptor]) -> list[Layer | None]:
-    """What was read of layers before."""
+    """Each layer if it was read before, else None."""
     return [_load(one) for one in descriptors]
 
 
 def read(
     blobs: Blobs, descriptors: Sequence[Descriptor], tell: Callable[[int, float], None]
 ) -> list[Layer]:
-    """Read every layer that was not read before; `tell` is told how many those are, and their MB.
+    """Read every layer that is not in the cache; `tell` gets their number and size in MB.
 
     Raises UserError (65, 69).
     """
@@ -55,7 +55,7 @@ def _read(blobs: Blobs, descriptor: Descriptor, memory: Memory) -> Layer:
 
 
 def _head(path: str, content: bytes) -> bytes:
-    """The fields of a package's METADATA: its description would be most of what is kept."""
+    """The fields of METADATA without the description, which is most of it."""
     return content.partition(b"\n\n")[0] if path.endswith("/METADATA") else content
 
 

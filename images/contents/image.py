@@ -1,4 +1,4 @@
-"""One architecture's image: found in an index, its configuration, and its contents."""
+"""The image of one architecture: its manifest, configuration and contents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from images.registry.oci import Descriptor, Manifest
 
 @dataclass(frozen=True)
 class Image:
-    """One architecture's image: its manifest, its configuration and what is inside."""
+    """The image of one architecture."""
 
     manifest: Manifest
     config: Mapping[str, Any]
@@ -32,9 +32,9 @@ class Image:
 
 
 def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[str, Manifest]:
-    """Architecture → manifest, of an index or of one image; all of them, or `arches`.
+    """Architecture → manifest, of an index or a single image; all, or `arches`.
 
-    Raises UserError (65) for every one that is not there.
+    Raises UserError (65) for every one that is missing.
     """
     if root.is_index:
         digests = root.arches
@@ -54,7 +54,7 @@ def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[
 
 
 def config_digest(manifest: Manifest) -> str:
-    """Raises UserError (65) when it is no manifest of an image."""
+    """Raises UserError (65) if it is not the manifest of an image."""
     try:
         layers = manifest.document.get("layers") or []
         config, *_ = [Descriptor.of(raw) for raw in (manifest.document["config"], *layers)]
@@ -65,7 +65,7 @@ def config_digest(manifest: Manifest) -> str:
 
 
 def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
-    """Raises UserError (65) when it is no configuration, or not what its digest says."""
+    """Raises UserError (65) if it is not a configuration, or does not match its digest."""
     digest = config_digest(manifest)
     with blobs.open_blob(digest) as blob:
         content = limits.read(blob, "configuration", f"config {digest[:19]}")
@@ -79,5 +79,5 @@ def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
 
 
 def image(blobs: Blobs, manifest: Manifest) -> Image:
-    """Read one architecture's image. Raises UserError (65, 69)."""
+    """Read the image of one architecture. Raises UserError (65, 69)."""
     return Image(manifest, config(blobs, manifest), read(blobs, manifest, keep=wanted))

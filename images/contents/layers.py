@@ -1,7 +1,7 @@
-"""The files of an image, layer by layer and as a container sees them.
+"""The files of an image, by layer and as a container sees them.
 
-Layers are streamed from where they are, nothing is unpacked to disk. Each is compared with its
-digest, and refused when it would take more memory or disk than images/registry/limits.yaml allows.
+Layers are streamed; nothing is unpacked to disk. A layer that does not match its digest, or exceeds
+the limits of images/registry/limits.yaml, is refused.
 
     contents = read(store, store.manifest("v0.13.0rc1"), keep=packages.wanted)
     contents.files["etc/passwd"], contents.kept["etc/os-release"]
@@ -41,7 +41,7 @@ Keep = Callable[[str], bool]
 
 
 class Blobs(Protocol):
-    """Where images come from: a registry's repository, an OCI layout."""
+    """A source of images: a repository in a registry, an OCI layout."""
 
     def manifest(self, reference: str) -> Manifest | None: ...
 
@@ -50,7 +50,7 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One entry of a layer: `path` without a leading slash, `sha256` where it has content."""
+    """One entry of a layer. `path` has no leading slash; `sha256` is empty without content."""
 
     path: str
     kind: str  # file, directory, link, hardlink, other
@@ -63,7 +63,7 @@ class File:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it was read; `kept` are the contents that were asked for."""
+    """One layer; `kept` has the contents of the files that `keep` chose."""
 
     digest: str
     diff_id: str
@@ -77,7 +77,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Contents:
-    """An image's layers, and the files that a container sees."""
+    """The layers of an image, and the files that a container sees."""
 
     layers: tuple[Layer, ...]
     files: Mapping[str, File]
@@ -92,10 +92,10 @@ def read(
     visit: Visit | None = None,
     small: int = PIECE,
 ) -> Contents:
-    """Read all layers of one architecture's image.
+    """Read all layers of the image of one architecture.
 
     `visit` gets every file of every layer, with the content of those up to `small` bytes.
-    Raises UserError: 65 with every layer that is not what its digest says, 69 from a registry.
+    Raises UserError: 65 with every layer that is damaged or too large, 69 if the registry fails.
     """
     descriptors = [Descriptor.of(raw) for raw in manifest.document.get("layers") or []]
     action = partial(layer, blobs, keep=keep, visit=visit, small=small, memory=Memory())
@@ -103,7 +103,7 @@ def read(
 
 
 def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Layer]) -> list[Layer]:
-    """What `action` reads of each, some at a time, and one that is there twice once.
+    """Read each layer once with `action`, some in parallel.
 
     Raises UserError as `read`.
     """
@@ -119,7 +119,7 @@ def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Lay
 def _layer_or_finding(
     action: Callable[[Descriptor], Layer], descriptor: Descriptor
 ) -> Layer | Finding:
-    """One damaged layer must not hide another."""
+    """Return the finding of a damaged layer, so that it does not hide others."""
     try:
         return action(descriptor)
     except UserError as error:
@@ -129,14 +129,14 @@ def _layer_or_finding(
 
 
 class Memory:
-    """What the files of an image's layers take together, about."""
+    """An estimate of the memory that the files of an image take."""
 
     def __init__(self) -> None:
         self._left = limits.of_layers("memory")
         self._lock = threading.Lock()
 
     def take(self, descriptor: Descriptor, file: File, kept: bytes) -> None:
-        """Raises UserError (65) when there is no more."""
+        """Raises UserError (65) if the limit is exceeded."""
         size = ENTRY + len(file.path) + len(file.target) + len(kept) + LINE * kept.count(b"\n")
         with self._lock:
             self._left -= size
@@ -154,9 +154,9 @@ def layer(
     small: int = PIECE,
     memory: Memory | None = None,
 ) -> Layer:
-    """Read one layer. Raises UserError (65) when it is damaged, has another digest or is too large.
+    """Read one layer. Raises UserError (65) if it is damaged, has another digest or is too large.
 
-    `memory` is what the layers of an image share.
+    The layers of an image share `memory`.
     """
     memory = memory or Memory()
     files: dict[str, File] = {}
@@ -224,7 +224,7 @@ def _path(name: str) -> str:
 def _entry(
     tar: tarfile.TarFile, member: tarfile.TarInfo, layer: str, keep: Keep, small: int
 ) -> tuple[File, bytes | None]:
-    """An entry, and its content when that is small or to be kept."""
+    """An entry, with its content if that is small or to be kept."""
     path = _path(member.name)
     kinds = (
         (member.isfile(), "file"),
@@ -250,7 +250,7 @@ def _entry(
 
 
 class _Hashed:
-    """Counts and hashes what is read through it."""
+    """Counts and hashes what is read."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -273,7 +273,7 @@ class _Hashed:
 
 
 class _Plain(_Hashed):
-    """The tar of a layer: refuses to read on where an entry's header, or the layer, has no end."""
+    """The tar of a layer. Refuses to read past the limits of a header and of the layer."""
 
     def __init__(self, source: BinaryIO, layer: Descriptor) -> None:
         super().__init__(source)
@@ -283,7 +283,7 @@ class _Plain(_Hashed):
         self._end = limits.unpacked(layer.size)
 
     def expect(self, size: int, path: str) -> None:
-        """So many bytes of content, and then the header of another entry."""
+        """Allow an entry of `size` bytes, and the header of the next one."""
         self._header_end = self.size + size + self._header
         if self.size + size > self._end:
             raise _damaged(self._layer, f"unpacks to more than {self._end:,} bytes with {path}")
@@ -298,13 +298,13 @@ class _Plain(_Hashed):
         return piece
 
     def drain(self) -> None:
-        """What is behind the last entry."""
+        """Read what follows the last entry."""
         self._header_end = self._end
         super().drain()
 
 
 class _Rewound:
-    """A stream whose first bytes were looked at already."""
+    """A stream whose first bytes were read already."""
 
     def __init__(self, head: bytes, source: _Hashed) -> None:
         self._head = head
@@ -320,7 +320,7 @@ class _Rewound:
 
 @contextmanager
 def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
-    """By the first bytes: a media type may name a compression that is not there."""
+    """Decompress by magic number: the media type may be wrong."""
     head = packed.read(4)
     stream = cast(BinaryIO, _Rewound(head, packed))
     if head.startswith(b"\x1f\x8b"):
@@ -335,7 +335,7 @@ def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
 
 
 def merged(layers: Sequence[Layer]) -> Contents:
-    """What a container sees: each layer over those before it, without what it takes away."""
+    """The files that a container sees: each layer over those before it, whiteouts applied."""
     files: dict[str, File] = {}
     kept: dict[str, bytes] = {}
     for one in layers:

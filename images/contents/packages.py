@@ -1,4 +1,4 @@
-"""The packages of an image: Python's from their dist-info, the distribution's from its database."""
+"""The packages of an image: Python's from dist-info, the distribution's from its database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RPM_TAGS |= {1022: "arch"}
 
 @dataclass(frozen=True)
 class PythonPackage:
-    """A dist-info directory: `directory` is the one that it and its modules are in."""
+    """A dist-info directory; `directory` is its parent."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class PythonPackage:
 
 @dataclass(frozen=True, slots=True)
 class OsPackage:
-    """An entry of dpkg's or rpm's database; `kind` is deb or rpm, `license` only rpm tells."""
+    """An entry in dpkg's or rpm's database; `kind` is deb or rpm. Only rpm has a `license`."""
 
     kind: str
     name: str
@@ -50,7 +50,7 @@ class OsPackage:
 
 
 def wanted(path: str) -> bool:
-    """The files that packages are read from."""
+    """Whether packages are read from this file."""
     if path == DPKG or path.startswith(DPKG_PARTS) or path in (*RPM, *OS_RELEASE):
         return True
     directory, _, name = path.rpartition("/")
@@ -58,7 +58,7 @@ def wanted(path: str) -> bool:
 
 
 def packages(contents: Contents) -> list[PythonPackage]:
-    """Every dist-info of the image, by name and place."""
+    """Every dist-info of the image, sorted by name and directory."""
     found = []
     for path, content in contents.kept.items():
         place, _, name = path.rpartition("/")
@@ -79,7 +79,7 @@ def packages(contents: Contents) -> list[PythonPackage]:
 
 
 def os_packages(contents: Contents) -> list[OsPackage]:
-    """The distribution's packages: of dpkg, and of rpm where its database is SQLite.
+    """The distribution's packages: from dpkg, or from rpm if its database is SQLite.
 
     Raises UserError (65) for a database that cannot be read.
     """
@@ -124,7 +124,7 @@ def _rpm(database: bytes, path: str, layer: str) -> Iterator[OsPackage]:
 
 
 def _rpm_header(blob: bytes) -> dict[str, str]:
-    """The tags that matter of a header: two lengths, entries (tag, type, offset, count), data."""
+    """The tags needed of a header: two lengths, entries (tag, type, offset, count), data."""
     entries, _ = struct.unpack_from(">II", blob)
     data = io.BytesIO(blob[8 + 16 * entries :]).getbuffer()
     header = {}

@@ -1,4 +1,4 @@
-"""What this project puts into an image beside packages: the entrypoint's roles, and the recipes."""
+"""This project's files in an image: the entrypoint's roles, and the recipes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ENTRYPOINT, ROLES = "opt/ascend/entrypoints/", "/roles.py"
 
 
 def wanted(path: str) -> bool:
-    """The files that roles and recipes are read from."""
+    """Whether roles or recipes are read from this file."""
     return _is_recipe(path) or _is_roles(path)
 
 
 def recipes(contents: Contents) -> dict[str, str]:
-    """Name → text, in the order of the names."""
+    """Name → text, sorted by name."""
     found = {
         path.removeprefix(RECIPES).removesuffix(SUFFIX): content.decode(errors="replace")
         for path, content in contents.kept.items()

@@ -1,4 +1,4 @@
-"""What is known of one image: of one architecture under one tag."""
+"""An inspected image: one architecture under one tag."""
 
 from __future__ import annotations
 

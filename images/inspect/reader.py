@@ -1,4 +1,4 @@
-"""Images as they are where they are: manifest and configuration, and what their layers hold."""
+"""Read images: manifest and configuration, and the contents of their layers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def read_images(
     certificates: str = "",
     say: Say,
 ) -> list[Image]:
-    """Every architecture of `references`, their layers compared with one another.
+    """Every architecture of `references`, with the layers that they share.
 
-    With `brief` only manifests are read, no layer. Raises UserError (64, 65, 69).
+    `brief` reads manifests only. Raises UserError (64, 65, 69).
     """
     options: dict[str, Any] = {"arches": arches, "at": at, "brief": brief}
     return read_and_compare([], references, **options, certificates=certificates, say=say)[1]
@@ -49,8 +49,8 @@ def read_and_compare(
     certificates: str = "",
     say: Say,
 ) -> tuple[list[Image], list[Image]]:
-    """The images of `before` and those of `references`; the layers of all are compared, also with
-    those of `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
+    """The images of `before` and those of `references`, with the layers that they share, also with
+    `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
     with open_images([*before, *references, *beside], at, certificates, say) as found:
         read = partial(_images, arches=arches, brief=brief, say=say)
         old = [image for one in found[: len(before)] for image in read(one)]
@@ -148,7 +148,7 @@ def _read(found: LocatedImage, descriptors: Sequence[Descriptor], say: Say) -> l
 
 
 def _python(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
-    """What Python would import, without what packages carry within themselves."""
+    """Packages that Python can import, without copies inside other packages."""
     return tuple(
         Package(one.name, one.version, names[one.layer])
         for one in packages.packages(contents)

@@ -1,4 +1,4 @@
-"""Where images are: an OCI layout, the engine, a registry; each opened as a store of blobs."""
+"""Stores of images: an OCI layout, the engine, a registry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 class Store(Blobs, Protocol):
-    """A registry's repository, or what can be read like one."""
+    """A repository in a registry, or what can be read like one."""
 
     def tags(self) -> list[str]: ...
 
@@ -41,7 +41,7 @@ class Store(Blobs, Protocol):
 
 @dataclass(frozen=True)
 class LocatedImage:
-    """An image by its name for people, where it is, and its tag or digest there."""
+    """An image: the name that the user gave, its store, and its tag or digest there."""
 
     reference: str
     place: str
@@ -51,7 +51,7 @@ class LocatedImage:
 
 @dataclass(frozen=True)
 class LayoutStore:
-    """An OCI layout, its tags as its index names them."""
+    """An OCI layout with the tags of its index."""
 
     layout: Layout
 
@@ -92,8 +92,8 @@ class LayoutStore:
 
 
 class EngineStore:
-    """The engine as a store. It has no way to give one layer: an image is written out as a whole,
-    when a layer of it is asked for that was not kept from the last time."""
+    """The Docker engine. It cannot export a single layer, so it exports the whole image for a layer
+    that is not cached."""
 
     def __init__(self, names: Mapping[str, str], scratch: Path, say: Say) -> None:
         self.names = names  # digest → an image's name in the engine
@@ -135,7 +135,7 @@ class EngineStore:
             write_atomically(self._kept.path(digest), content, parents=True)
 
     def _save(self) -> None:
-        """Write out all images, once: layers that they share are written once."""
+        """Export all images at once, so that shared layers are written once."""
         with self._one:
             if not (self._saved.layout.directory / "index.json").is_file():
                 self._write()
@@ -162,7 +162,7 @@ class EngineStore:
 
 
 def _name(raw: dict[str, Any]) -> str:
-    """The tag that an index gives one of its manifests: the engine's whole name where there is."""
+    """The tag of a manifest in an index; from the engine, the full name."""
     names: dict[str, str] = raw.get("annotations") or {}
     return names.get(ENGINE_NAME) or names.get(NAME) or ""
 
@@ -175,10 +175,10 @@ def _subject(manifest: Manifest) -> str:
 def open_images(
     references: Sequence[str], at: str, certificates: str, say: Say
 ) -> Iterator[list[LocatedImage]]:
-    """Find images and hold them open. Without `at`: a layout's directory, the engine, a registry.
+    """Locate images. Without `at`, look in layouts, the engine and registries, in this order.
 
-    What the engine has is written to a scratch directory. Raises UserError (64, 65, 69) with every
-    reference that is nowhere.
+    Images of the engine are exported to a scratch directory.
+    Raises UserError (64, 65, 69) with every reference that is not found.
     """
     if at and at not in PLACES:
         raise user_error("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
@@ -203,7 +203,7 @@ def open_images(
 
 
 def _locate(reference: str, at: str, certificates: str) -> LocatedImage | None:
-    """Where an image is; None for one that the engine has."""
+    """Where an image is; None if it is in the engine."""
     if reference.startswith("-"):
         raise user_error("IMAGE", f"'{reference}' is not an image", "invoke inspect --help")
     if at in ("", LAYOUT):
@@ -235,7 +235,7 @@ def _other_tags(store: Store, key: str) -> str:
 
 
 def split_reference(reference: str) -> tuple[Path, str]:
-    """The directory and the tag or digest of `DIR`, `DIR:TAG`, `DIR@DIGEST`."""
+    """Directory and tag or digest of `DIR`, `DIR:TAG`, `DIR@DIGEST`."""
     for at, sign in enumerate(reference):
         if sign in ":@" and Path(reference[:at]).is_dir():
             return Path(reference[:at]), reference[at + 1 :]
@@ -262,5 +262,5 @@ def engine_name(name: str) -> str:
 
 
 def _id(reference: str) -> str:
-    """The digest of an image in the engine; empty when it has none, or there is no docker."""
+    """The digest of an image in the engine; empty if it has none, or docker is missing."""
     return docker.image_id(reference) if shutil.which("docker") else ""

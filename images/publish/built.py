@@ -1,5 +1,5 @@
-"""What was built on this machine: by the inputs of an image, the manifest of each architecture in
-the layout, and the provenance that BuildKit wrote of it."""
+"""Records of images built on this machine: by the digest of their inputs, the manifest of each
+architecture in the layout and its provenance."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ class Built:
 
 
 def read(image: Image, options: Options) -> dict[str, Built]:
-    """Architecture → what an earlier run built from the same inputs, as far as the layout still has
-    all of it."""
+    """Architecture → what an earlier run built from the same inputs and is still in the layout."""
     try:
         kept: Mapping[str, Any] = json.loads(_record(image, options).read_text())
         found = {
             arch: Built(
                 one["digest"],
-                tuple(Statement(kind, (), said) for kind, said in one["provenance"].items()),
+                tuple(Statement(kind, (), text) for kind, text in one["provenance"].items()),
             )
             for arch, one in kept.items()
         }
@@ -48,11 +47,11 @@ def read(image: Image, options: Options) -> dict[str, Built]:
 
 
 def remember(image: Image, options: Options, digest: str) -> dict[str, Built]:
-    """Record what a build made, an index, beside what is built already; returns all of it."""
+    """Record an index that a build made; return it with what was recorded before."""
     store = LayoutStore(Layout(push.LAYOUT))
     index = store.layout.manifest(digest)
-    said = provenance.buildkit(store, index)
-    made = {arch: Built(one, tuple(said.get(one, ()))) for arch, one in index.arches.items()}
+    statements = provenance.buildkit(store, index)
+    made = {arch: Built(one, tuple(statements.get(one, ()))) for arch, one in index.arches.items()}
     known = {**read(image, options), **made}
     document = {
         arch: {

@@ -1,4 +1,4 @@
-"""From the matrix to what can be published: the images wanted, and building what is not there."""
+"""Publishing from the matrix: plan the images, build what is missing, push, merge."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from images.registry.transfer import Say, run_all
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a publication needs to know, and the repository it goes to.
+    """The images to publish, and the repository they go to.
 
-    With a `signer` every image is signed, with SBOM and provenance, before its tag moves.
+    With a `signer`, every image is signed, with SBOM and provenance, before its tag moves.
     """
 
     matrix: Matrix
@@ -38,7 +38,7 @@ class Job:
 
 
 def plan(job: Job) -> list[Step]:
-    """A step for every tag wanted, and one for every tag of the release that would be missing."""
+    """A step for every image, and one for every tag of the release that would be incomplete."""
     images = [_image(job, target) for target in job.targets]
     parts = [part for image in images for part in _built(image, job.options)]
     steps = publish.plan(job.repository, images, parts, job.types, proven=job.signer is not None)
@@ -46,7 +46,7 @@ def plan(job: Job) -> list[Step]:
 
 
 def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
-    """Build what is lacking, and publish. Raises UserError, as `plan` and `publish.publish` do."""
+    """Build what is missing, and publish. Raises UserError as `plan` and `publish.publish` do."""
     steps = _complete_plan(job, allow_missing, say)
     steps = _build(job, steps, say)
     result = _publish(job, steps, say)
@@ -55,9 +55,9 @@ def run(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
 
 
 def run_part(job: Job, arch: str, say: Say) -> list[Step]:
-    """Build and push one architecture of the images, on a machine of its own; `merge` ends it.
+    """Build and push one architecture; `merge` on another machine completes the images.
 
-    Provenance is signed here, by whoever built. Raises UserError, as `run` does.
+    The machine that built signs the provenance. Raises UserError as `run` does.
     """
     builds.provide_roots(job.targets, say)
     steps = [step.part(arch) for step in plan(job) if step.action != publish.MISSING]
@@ -74,7 +74,7 @@ def run_part(job: Job, arch: str, say: Say) -> list[Step]:
 def merge(job: Job, allow_missing: bool, say: Say) -> list[publish.Published]:
     """Make images of the architectures that `run_part` pushed; builds nothing.
 
-    Raises UserError, as `run` does, and 65 with every architecture that is not there.
+    Raises UserError as `run` does, and 65 with every architecture that is missing.
     """
     steps = _complete_plan(job, allow_missing, say)
     proven = " with a signed provenance" if job.signer else ""
@@ -101,7 +101,7 @@ def _publish(job: Job, steps: list[Step], say: Say) -> list[publish.Published]:
 
 
 def _attest(job: Job) -> publish.Attest | None:
-    """Sign the provenance of an architecture, which only who built it has."""
+    """Sign the provenance of an architecture, which only the machine that built it has."""
     if (signer := job.signer) is None:
         return None
 
@@ -125,7 +125,7 @@ def _seal(job: Job, say: Say) -> publish.Seal | None:
 
 
 def _complete_plan(job: Job, allow_missing: bool, say: Say) -> list[Step]:
-    """The plan, if nothing of the release is missing, or may be."""
+    """The plan, unless a tag of the release is incomplete and may not be."""
     builds.provide_roots(job.targets, say)
     steps = plan(job)
     missing = [step for step in steps if step.action == publish.MISSING]
@@ -162,9 +162,9 @@ def _image(job: Job, target: BuildTarget) -> Image:
 
 
 def _missing(job: Job, images: list[Image]) -> list[Step]:
-    """The tags of the release that lack an architecture of the matrix, whoever published them.
+    """The tags of the release that lack an architecture of the matrix.
 
-    Images of platform cpu are beside a release: they neither miss another nor are missed.
+    Platform cpu is not part of a release: its images are not required and require no others.
     """
     for_npus = [target for target in job.targets if not target.variant.cpu_vllm]
     if not for_npus:

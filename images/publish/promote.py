@@ -1,9 +1,8 @@
-"""Promote an image: copy all that belongs to a tag to another registry, by digest, then move the
-tag there.
+"""Promote an image: copy all that belongs to a tag to another registry, then move the tag there.
 
-To a tag belong its index and manifests, their blobs, and what refers to any of them: signatures,
-attestations and SBOMs, found by the referrers interface, by its tag `sha256-…` in registries
-without one, and by cosign's tags `sha256-….sig`, `.att` and `.sbom`.
+That is its index, manifests and blobs, and everything that refers to them: signatures, attestations
+and SBOMs. These are found by the referrers API, by the fallback tag `sha256-…`, and by the tags of
+cosign, `sha256-….sig`, `.att` and `.sbom`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ COSIGN = (".sig", ".att", ".sbom")
 
 @dataclass(frozen=True)
 class Promoted:
-    """What a promotion copied; `bytes` is what was not there already."""
+    """The result of a promotion; `bytes` were uploaded."""
 
     source: str
     target: str
@@ -35,7 +34,7 @@ class Promoted:
 
 @dataclass
 class _Family:
-    """All manifests that belong to an image: `order` has each after what it points to."""
+    """All manifests that belong to an image; in `order`, each follows those that it points to."""
 
     order: dict[str, Manifest] = field(default_factory=dict)
     referrers: dict[str, list[str]] = field(default_factory=dict)  # subject → what refers to it
@@ -45,10 +44,10 @@ class _Family:
 def promote(
     source: Repository, source_at: Reference, target: Repository, target_at: Reference, say: Say
 ) -> Promoted:
-    """Copy, look everything up in the target, and move its tag. Run again, it copies what is left.
+    """Copy, check that the target has everything, move its tag. A second run copies what is left.
 
-    Raises UserError: 69 when a registry refuses or has no such image, 70 when something is missing
-    in the end.
+    Raises UserError: 69 if a registry refuses or lacks the image, 70 if something is missing in the
+    end.
     """
     wanted = source_at.digest or source_at.tag
     tag = target_at.tag or source_at.tag
@@ -101,7 +100,7 @@ def promote(
 
 
 def _collect(source: Repository, waiting: Iterable[Manifest], family: _Family) -> None:
-    """Children first, then the manifest itself, then what refers to it, and to that."""
+    """Collect children, then the manifest, then what refers to it, recursively."""
     for manifest in waiting:
         if manifest.digest in family.order:
             continue
@@ -130,7 +129,7 @@ def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
 
 
 def _referrers(source: Repository, digest: str) -> list[str]:
-    """From the interface, and from the tag that stands for it: a registry may have got one late."""
+    """From the referrers API and the fallback tag: a registry may have been upgraded in between."""
     found = [one.digest for one in source.referrers(digest) or []]
     fallback = source.manifest(digest.replace(":", "-"))
     found += [one.digest for one in fallback.children] if fallback else []
@@ -138,7 +137,7 @@ def _referrers(source: Repository, digest: str) -> list[str]:
 
 
 def _refer(target: Repository, subject: str, manifests: list[Manifest]) -> None:
-    """Enter referrers in the tag `sha256-…`, which registries without the interface rely on."""
+    """Add referrers to the fallback tag `sha256-…`, for registries without the referrers API."""
     if not manifests:
         return
     tag = subject.replace(":", "-")

@@ -1,5 +1,4 @@
-"""Delete the temporary tags that publishing leaves: those that an image's own tag made needless,
-and those that are old."""
+"""Delete temporary tags of publishing: old ones, and those whose image is published."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True)
 class Temporary:
-    """A temporary tag; `why` it goes, empty when it stays."""
+    """A temporary tag; `why` it is deleted, empty if it stays."""
 
     tag: str
     digest: str
@@ -35,7 +34,7 @@ def age(text: str) -> timedelta:
 
 
 def plan(repository: Repository, older: timedelta, now: datetime | None = None) -> list[Temporary]:
-    """Every temporary tag and whether it goes."""
+    """Every temporary tag, and whether to delete it."""
     tags = repository.tags()
     temporary = [found for tag in tags if (found := TEMPORARY.fullmatch(tag))]
     if not temporary:
@@ -56,7 +55,7 @@ def plan(repository: Repository, older: timedelta, now: datetime | None = None) 
 
 
 def _reachable(repository: Repository, tags: Iterable[str]) -> dict[str, str]:
-    """Digest → the tag that leads to it."""
+    """Digest → a tag that leads to it."""
     tags, result = list(tags), {}
     for tag, found in zip(tags, run_all(tags, repository.manifest, repository.stop), strict=True):
         if found:
@@ -66,9 +65,9 @@ def _reachable(repository: Repository, tags: Iterable[str]) -> dict[str, str]:
 
 
 def prune(repository: Repository, planned: Iterable[Temporary], say: Say) -> list[Temporary]:
-    """Delete what `plan` found. Only tags go: the manifests they point to may be in an index.
+    """Delete tags as planned. The manifests stay: they may be part of an index.
 
-    Raises UserError (70) as soon as a registry deletes more than the tag.
+    Raises UserError (70) as soon as the registry deletes more than the tag.
     """
     gone = [one for one in planned if one.why]
     for one in gone:
@@ -86,7 +85,7 @@ def prune(repository: Repository, planned: Iterable[Temporary], say: Say) -> lis
 
 
 def _delete_by_stand_in(repository: Repository, tag: str) -> None:
-    """For registries that delete by digest alone: move the tag to a manifest of its own first."""
+    """For registries that only delete by digest: move the tag to a unique manifest first."""
     types = MEDIA_TYPES["docker"]
     config = f'{{"tag": "{tag}"}}'.encode()
     blob = Manifest(types.config, config).descriptor

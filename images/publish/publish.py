@@ -1,10 +1,10 @@
-"""Publish images: push what a registry lacks, look all of it up there, and only then move tags.
+"""Publish images: push what the registry lacks, check that it has everything, then move tags.
 
-The order makes it safe to be cut off anywhere: blobs, then each architecture's manifest under a
-temporary tag, then a look at every manifest and blob in the registry, then the index under its
-immutable tag, and the tag that people use last. What runs again finds what is there already.
+The order makes it safe to stop anywhere: blobs, each manifest under a temporary tag, a check of
+every manifest and blob, the index under its immutable tag, and last the tag that people use. A
+second run continues.
 
-Signed, an architecture gets its temporary tag after its provenance: so none is without.
+If images are signed, an architecture gets its temporary tag after its provenance, so none lacks it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TEMPORARY = re.compile(
 
 @dataclass(frozen=True)
 class Image:
-    """What a tag is to be."""
+    """The image that a tag will name."""
 
     tag: str
     inputs: Inputs
@@ -41,8 +41,8 @@ class Image:
         return f"{self.tag}-{self.inputs.digest[:12]}"
 
     def temporary_tag(self, arch: str, now: datetime, proven: bool) -> str:
-        """Keeps an architecture from a registry's garbage collection until the index has it, and
-        says whether its provenance is attested."""
+        """Keeps an architecture from garbage collection until the index has it. Shows whether its
+        provenance is attested."""
         tag = f"tmp-{self.inputs.digest[:32]}-{arch}-{now.strftime(TIME)}"
         return f"{tag}-proven" if proven else tag
 
@@ -59,10 +59,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done for a tag, and why.
+    """What to do for a tag, and why.
 
-    `digest` is the index that is published already; `parts` the architectures that the registry
-    has under temporary tags, `local` those that a layout has.
+    `digest` is the index if it is published already; `parts` are the architectures under temporary
+    tags in the registry, `local` those in a layout.
     """
 
     image: Image
@@ -78,7 +78,7 @@ class Step:
         return [arch for arch in self.image.arches if arch not in self.parts]
 
     def part(self, arch: str) -> Step:
-        """What is to be done for one architecture of it alone, before the tag can move."""
+        """What to do for one architecture before the tag can move."""
         alone = replace(self, image=replace(self.image, arches=(arch,)))
         if self.digest:
             return alone
@@ -94,7 +94,7 @@ Seal = Callable[[Manifest], None]  # an index
 
 @dataclass(frozen=True)
 class Published:
-    """A tag as it is now in the registry."""
+    """A tag in the registry, after publishing."""
 
     tag: str
     immutable_tag: str
@@ -113,11 +113,11 @@ def plan(
     types: MediaTypes,
     proven: bool = False,
 ) -> list[Step]:
-    """Compare what is wanted with the registry and with what is built. Changes nothing.
+    """Compare the images with the registry and with what is built. Changes nothing.
 
-    With `proven`, an architecture without an attested provenance counts as one that is not there.
+    With `proven`, an architecture without an attested provenance counts as missing.
 
-    Raises UserError (65) when an immutable tag belongs to something else.
+    Raises UserError (65) if an immutable tag belongs to another image.
     """
     images = list(images)
     found = [match for tag in repository.tags() if (match := TEMPORARY.fullmatch(tag))]
@@ -143,7 +143,7 @@ def plan(
 
 
 def _caught(step: Callable[[Image], Step], image: Image) -> Step | tuple[Finding, ...]:
-    """A refusal of one tag must not hide that of another."""
+    """Return the findings of one tag, so that they do not hide those of another."""
     try:
         return step(image)
     except UserError as error:
@@ -181,7 +181,7 @@ def _step(
 
 
 def _is(found: Manifest, image: Image) -> bool:
-    """Whether a published index is what is wanted; where it says nothing, its name has to do."""
+    """Whether a published index is this image; without an annotation, its tag decides."""
     says = found.annotations.get(LABEL, image.inputs.digest)
     return says == image.inputs.digest and set(found.arches) == set(image.arches)
 
@@ -192,7 +192,7 @@ def _parts(
     temporary: Iterable[re.Match[str]],
     types: MediaTypes,
 ) -> dict[str, str]:
-    """Architecture → digest under a temporary tag; of several the first that was pushed."""
+    """Architecture → digest under a temporary tag; the oldest of several."""
     result: dict[str, str] = {}
     for tag in sorted(temporary, key=lambda one: one["time"]):
         arch = tag["arch"]
@@ -236,13 +236,13 @@ def publish(
     attest: Attest | None = None,
     seal: Seal | None = None,
 ) -> list[Published]:
-    """Carry out a plan; what is to be built must be in the layout by now.
+    """Carry out a plan. What is to be built must be in the layout.
 
-    `attest` is called with each architecture that is pushed, before it gets its temporary tag, and
-    `seal` with each index once it is there and before its tag moves.
+    `attest` is called with each architecture before it gets its temporary tag, `seal` with each
+    index before its tag moves.
 
-    Raises UserError: 65 for a layout that does not fit, 69 for a registry that refuses, 70 when
-    something is missing there in the end. No tag has moved then.
+    Raises UserError: 65 for a layout that does not fit, 69 if the registry refuses, 70 if something
+    is missing there in the end. No tag has moved then.
     """
     steps = list(steps)
     todo = [step for step in steps if step.action != SKIP]
@@ -280,7 +280,7 @@ def push_part(
     now: datetime | None = None,
     attest: Attest | None = None,
 ) -> None:
-    """Push what is lacking under temporary tags, and no more: no tag that people use moves.
+    """Push what is missing under temporary tags; move no tag that people use.
 
     Raises UserError as `publish` does.
     """
@@ -298,7 +298,7 @@ def _push(
     now: datetime | None,
     attest: Attest | None,
 ) -> dict[str, dict[str, str]]:
-    """Push what is lacking under temporary tags; returns tag → architecture → digest."""
+    """Push what is missing under temporary tags; return tag → architecture → digest."""
     now = now or datetime.now(timezone.utc)
     blobs = BlobUploads(repository, say)
     lacking: list[tuple[Image, str, Manifest]] = []
@@ -344,7 +344,7 @@ def _index(
 def _set_immutable_tags(
     repository: Repository, steps: Iterable[Step], indexes: Mapping[str, Manifest]
 ) -> None:
-    """Give every index its immutable tag, unless one of these tags is something else's."""
+    """Give every index its immutable tag, unless one of these tags belongs to another image."""
     steps = list(steps)
     there = run_all(
         steps, lambda step: repository.digest(step.image.immutable_tag), repository.stop

@@ -1,1 +1,1 @@
-"""A registry: its HTTP API, credentials, media types and transfers."""
+"""Registries: HTTP API, credentials, media types, transfers."""

@@ -1,7 +1,7 @@
 """One repository of a registry, over the distribution protocol.
 
-Plain HTTP rather than a program such as oras: every answer is a status to act on, a killed client
-leaves no child behind that still moves a tag, and one connection serves hundreds of look-ups.
+Plain HTTP rather than a program such as oras: every status can be handled, a killed client leaves
+no child that still moves a tag, and one connection serves hundreds of requests.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Source = Callable[[], AbstractContextManager[BinaryIO]]  # opens a blob, anew fo
 
 
 class Repository(Protocol):
-    """What publishing needs of a registry. Each raises UserError (69) when the registry refuses."""
+    """What publishing needs of a registry. Every method raises UserError (69) if it refuses."""
 
     name: str
     stop: threading.Event  # set: uploads and pauses end at once
 
     def digest(self, reference: str) -> str | None:
-        """The digest that a tag or digest has, None when it is not there."""
+        """The digest of a tag or digest; None if it is missing."""
 
     def manifest(self, reference: str) -> Manifest | None: ...
 
@@ -60,23 +60,23 @@ class Repository(Protocol):
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None: ...
 
     def push_manifest(self, reference: str, manifest: Manifest) -> bool:
-        """Whether the registry keeps account of the manifest's subject itself."""
+        """Return whether the registry records the manifest's subject."""
 
     def tags(self) -> list[str]: ...
 
     def delete_tag(self, tag: str) -> bool:
-        """Whether the registry deletes a tag alone; False when it only deletes by digest."""
+        """Return False if the registry only deletes by digest."""
 
     def delete_manifest(self, digest: str) -> None:
-        """Delete a manifest and every tag that points to it."""
+        """Delete a manifest and every tag of it."""
 
     def referrers(self, digest: str) -> list[Descriptor] | None:
-        """What refers to a manifest; None from a registry without that interface."""
+        """What refers to a manifest; None if the registry lacks the referrers API."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """`registry.example.com/team/name`, with a tag or a digest behind."""
+    """`registry.example.com/team/name`, with an optional tag or digest."""
 
     repository: str
     tag: str = ""
@@ -101,7 +101,7 @@ class Reference:
 
 
 class Retryable(Exception):
-    """Another attempt may succeed: too many requests, a server's error, a cut connection."""
+    """A failure that may pass: too many requests, a server error, a broken connection."""
 
     def __init__(self, words: str, pause: float = 0.0) -> None:
         self.pause = pause
@@ -109,7 +109,7 @@ class Retryable(Exception):
 
 
 class HttpRepository:
-    """A `Repository` of a real registry, with the credentials of the Docker configuration."""
+    """A repository of a real registry, with the credentials of the Docker configuration."""
 
     def __init__(
         self, name: str, *, certificates: str = "", pauses: Sequence[float] = PAUSES
@@ -169,7 +169,7 @@ class HttpRepository:
             yield cast(BinaryIO, _DigestReader(response.raw, digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
-        """Upload in one piece: a registry keeps nothing of an upload that was cut."""
+        """Upload in one piece: registries keep nothing of an interrupted upload."""
         query = f"?mount={blob.digest}&from={mount_from}" if mount_from else ""
 
         def attempt() -> None:
@@ -245,7 +245,7 @@ class HttpRepository:
         media_type: str = "",
         **more: Any,
     ) -> Answer:
-        """The answer, of which 404 is one; every other refusal raises."""
+        """Return the answer, including 404; raise for any other refusal."""
         headers = {"Accept": ", ".join(accept)} if accept else {}
         headers |= {"Content-Type": media_type} if media_type else {}
 
@@ -258,7 +258,7 @@ class HttpRepository:
         return self._retry(attempt, path)
 
     def _retry(self, attempt: Callable[[], T], path: str) -> T:
-        """Attempt it again, each time after a longer pause, while the failure may pass."""
+        """Try, and try again after growing pauses, while the failure may pass."""
         for pause in (*self.pauses, None):
             try:
                 return attempt()
@@ -276,7 +276,7 @@ class HttpRepository:
         raise Stopped
 
     def _send(self, method: str, place: str, *, kind: str = "manifest", **more: Any) -> Answer:
-        """One request, with the login that the registry asks for. Raises Retryable or UserError."""
+        """One request, logged in if the registry asks for it. Raises Retryable or UserError."""
         address = place if "://" in place else f"{self._root}{self.path}/{place}"
 
         def send(login: str) -> Answer:
@@ -314,7 +314,7 @@ class HttpRepository:
         return answer
 
     def _connection_error(self, error: Exception) -> Exception:
-        """A connection that broke is worth another attempt; a host that never answered is not."""
+        """A broken connection is worth a retry; a host that never answered is not."""
         match = CONNECTION.search(str(error))
         words = match[0].lower() if match else type(error).__name__
         if self._answered or isinstance(error, requests.exceptions.ReadTimeout):
@@ -350,11 +350,11 @@ class HttpRepository:
 
 
 class Stopped(Exception):
-    """Another thread failed, or the user interrupted: this one's work is not wanted any more."""
+    """Another thread failed or the user interrupted; the work is no longer needed."""
 
 
 class _DigestReader:
-    """A blob that is held to its digest: at its end reading raises what `damaged` makes."""
+    """A blob that is verified: at its end, a wrong digest raises what `damaged` returns."""
 
     def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
         self._file = file
@@ -373,7 +373,7 @@ class _DigestReader:
 
 
 class _UploadBody:
-    """A blob on its way: its length is known, and it can be stopped between two pieces."""
+    """The body of an upload, with a known length; can be stopped between two pieces."""
 
     def __init__(self, file: _DigestReader, size: int, stop: threading.Event) -> None:
         self._file = file
@@ -398,7 +398,7 @@ def _is_full(answer: Answer) -> bool:
 
 
 def _error_text(answer: Answer) -> str:
-    """A registry's errors in its own words."""
+    """The errors of a registry, in one line."""
     try:
         errors = answer.json["errors"]
         lines = [f"{one.get('code', '')} {one.get('message') or ''}".strip() for one in errors]
@@ -413,5 +413,5 @@ def _retry_after(answer: Answer) -> float:
 
 
 def bytes_source(content: bytes) -> Source:
-    """A blob that is in memory."""
+    """A blob in memory."""
     return lambda: closing(io.BytesIO(content))

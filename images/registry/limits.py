@@ -1,4 +1,4 @@
-"""How much is read of what somebody else wrote: limits.yaml, by kind of document and file."""
+"""Limits on what is read of documents and images made by others: limits.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECE = 1 << 16
 
 @cache
 def table() -> dict[str, Any]:
-    """limits.yaml as it is."""
+    """The content of limits.yaml."""
     return dict(yaml.safe_load(PATH.read_text(encoding="utf-8")))
 
 
@@ -29,7 +29,7 @@ def of_document(kind: str) -> int:
 
 @cache
 def of_file(path: str) -> int:
-    """The most that is kept of an image's file, by its path in the layer."""
+    """The most that is kept of a file in a layer."""
     return next(
         int(rule["bytes"])
         for rule in table()["files"]
@@ -48,12 +48,12 @@ def unpacked(size: int) -> int:
 
 
 def read(file: BinaryIO, kind: str, where: str) -> bytes:
-    """All of a document. Raises UserError (65) when it is larger than its kind may be."""
+    """Read a document. Raises UserError (65) if it exceeds the limit of its kind."""
     return joined(iter(lambda: file.read(PIECE), b""), kind, where)
 
 
 def joined(pieces: Iterable[bytes], kind: str, where: str) -> bytes:
-    """A document of the kind that comes in pieces. Raises UserError as `read`."""
+    """A document in pieces. Raises UserError as `read`."""
     limit, kept, size = of_document(kind), [], 0
     for piece in pieces:
         kept.append(piece)
@@ -64,7 +64,7 @@ def joined(pieces: Iterable[bytes], kind: str, where: str) -> bytes:
 
 
 def parse(content: bytes | str) -> Any:
-    """JSON. Raises ValueError, also for what is nested too deeply to be read."""
+    """Parse JSON. Raises ValueError, also if it is nested too deeply."""
     try:
         return json.loads(content)
     except RecursionError:
@@ -72,14 +72,14 @@ def parse(content: bytes | str) -> Any:
 
 
 class Together:
-    """Documents of a kind that one image has: all of them within the limit of one."""
+    """Documents of one kind that share its limit, such as an image's attestations."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._size = 0
 
     def read(self, file: BinaryIO, where: str) -> bytes:
-        """All of one. Raises UserError (65)."""
+        """Read a document. Raises UserError (65)."""
         content = read(file, self._kind, where)
         self._size += len(content)
         if self._size > of_document(self._kind):

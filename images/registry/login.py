@@ -1,4 +1,4 @@
-"""A registry's credentials: Docker's configuration, and the tokens that a registry asks for."""
+"""Credentials for a registry: Docker's configuration, and tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN = re.compile(r"[!-~]+")
 
 
 class Login:
-    """Answers a registry's challenges; a token for reading and one for writing are kept."""
+    """Answers a registry's challenges; keeps one token for reading and one for writing."""
 
     def __init__(self, host: str, root: str, transport: Transport) -> None:
         self.host = host
@@ -34,7 +34,7 @@ class Login:
         return self._headers.get(method in READING, "")
 
     def answer(self, method: str, used: str, challenge: str) -> bool:
-        """Take up the challenge to a request; False when there is nothing but what it `used`."""
+        """Answer the challenge to a request that `used` a login. False: there is no other login."""
         kind, _, rest = challenge.partition(" ")
         with self._lock:
             if self.of(method) == used:  # else another thread has just done it
@@ -46,7 +46,7 @@ class Login:
             return self.of(method) not in ("", used)
 
     def _bearer(self, challenge: Mapping[str, str]) -> str:
-        """Raises UserError (69) for a realm that would get the credentials over plain HTTP."""
+        """Raises UserError (69) for a realm without HTTPS that is not on loopback."""
         scopes = challenge.get("scope", "").split()
         asked = [("service", challenge.get("service", "")), *(("scope", one) for one in scopes)]
         realm = challenge.get("realm", "")
@@ -77,7 +77,7 @@ class Login:
 
     @cached_property
     def _account(self) -> dict[str, str]:
-        """What `docker login` kept for the host, in the file or with a credential helper."""
+        """The credentials of `docker login`, from the file or a credential helper."""
         try:
             known = auth.load_config()
             return dict(known.resolve_authconfig(self.host) or {})

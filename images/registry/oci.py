@@ -1,4 +1,4 @@
-"""Images as OCI and Docker describe them: descriptors, manifests, indexes, layouts on disk."""
+"""Images in the terms of OCI and Docker: descriptors, manifests, indexes, layouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCKER = "application/vnd.docker"
 
 @dataclass(frozen=True)
 class MediaTypes:
-    """How one family names an image's documents; `layers` translates from OCI's names."""
+    """The media types of a family; `layers` maps OCI's names to the family's."""
 
     index: str
     manifest: str
@@ -62,7 +62,7 @@ MANIFESTS = (*INDEXES, *(types.manifest for types in MEDIA_TYPES.values()))
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What one document says of another, or of a blob."""
+    """A reference to a document or blob: media type, digest, size."""
 
     media_type: str
     digest: str
@@ -83,14 +83,14 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest or an index, byte for byte: its digest is that of the bytes."""
+    """A manifest or an index, as bytes: their hash is its digest."""
 
     media_type: str
     body: bytes
 
     @classmethod
     def made(cls, document: Mapping[str, Any]) -> Manifest:
-        """From a document: the same bytes for the same document, always."""
+        """Serialize a document: always the same bytes for the same document."""
         body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         return cls(document["mediaType"], body)
 
@@ -121,13 +121,13 @@ class Manifest:
 
     @property
     def blobs(self) -> list[Descriptor]:
-        """Config and layers, less those that other servers hold (foreign layers)."""
+        """Configuration and layers, without foreign layers."""
         parts = [self.document.get("config"), *(self.document.get("layers") or [])]
         return [Descriptor.of(raw) for raw in parts if raw and not raw.get("urls")]
 
     @property
     def arches(self) -> dict[str, str]:
-        """Architecture → digest, of an index; without attestations, which name none."""
+        """Architecture → digest, of an index, without attestations."""
         return {
             raw["platform"]["architecture"]: raw["digest"]
             for raw in self.document.get("manifests") or []
@@ -138,7 +138,7 @@ class Manifest:
 def index(
     types: MediaTypes, parts: Mapping[str, Descriptor], annotations: Mapping[str, str]
 ) -> Manifest:
-    """The index of an image: one manifest for each architecture, in the order given."""
+    """The index of an image, with one manifest for each architecture, in the given order."""
     document = {
         "schemaVersion": 2,
         "mediaType": types.index,
@@ -169,7 +169,7 @@ class Layout:
         return bool(DIGEST.fullmatch(digest)) and self.path(digest).is_file()
 
     def open(self, digest: str) -> BinaryIO:
-        """Raises UserError (65) for what is not there."""
+        """Raises UserError (65) if the blob is missing."""
         path = self.path(digest)
         try:
             return path.open("rb")
@@ -178,13 +178,13 @@ class Layout:
             raise user_error(str(path), what, exit_code=EX_DATAERR) from None
 
     def family(self, digest: str) -> list[Manifest]:
-        """A manifest after all that it leads to. Raises UserError (65)."""
+        """A manifest after all those that it points to. Raises UserError (65)."""
         root = self.manifest(digest)
         below = [one for child in root.children for one in self.family(child.digest)]
         return list(dict.fromkeys([*below, root]))
 
     def manifest(self, digest: str) -> Manifest:
-        """Raises UserError (65) for what is not there or no manifest."""
+        """Raises UserError (65) if it is missing or not a manifest."""
         path = self.path(digest)
         try:
             with path.open("rb") as file:
@@ -195,7 +195,7 @@ class Layout:
             raise user_error(str(path), what, "build again", EX_DATAERR) from None
 
     def whole(self, digest: str) -> bool:
-        """Whether a manifest is there with all its blobs."""
+        """Whether the layout has a manifest and all its blobs."""
         return self.has(digest) and all(
             self.has(blob.digest) for blob in self.manifest(digest).blobs
         )
@@ -204,9 +204,9 @@ class Layout:
 def published(
     layout: Layout, digest: str, arch: str, types: MediaTypes, annotations: Mapping[str, str]
 ) -> Manifest:
-    """The manifest of a built image as a registry gets it: in its media types, with annotations.
+    """The manifest of a built image for a registry: with its media types and annotations.
 
-    Raises UserError (65) for an image of another architecture, or one that these types cannot name.
+    Raises UserError (65) if the architecture differs, or a layer has no such media type.
     """
     built = layout.manifest(digest)
     config = json.loads(layout.path(built.document["config"]["digest"]).read_bytes())

@@ -1,4 +1,4 @@
-"""Blobs on their way to a registry, several at a time, and a look at whether all arrived."""
+"""Upload blobs in parallel, and check that a registry has everything."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ R = TypeVar("R")
 def run_all(
     items: Iterable[T], action: Callable[[T], R], stop: threading.Event, workers: int = CONNECTIONS
 ) -> list[R]:
-    """Apply `action` to all items, some at a time; the first failure, or Ctrl-C, stops the others.
+    """Apply `action` to all items in parallel. The first failure, or Ctrl-C, stops the rest.
 
-    Raises UserError with every problem that was met.
+    Raises UserError with every finding.
     """
     items = list(items)
     if not items:
@@ -53,7 +53,7 @@ def run_all(
 
 
 class BlobUploads:
-    """The blobs that a repository is to have, each once: what it lacks is uploaded."""
+    """The blobs that a repository must have, each once; those that it lacks are uploaded."""
 
     def __init__(self, repository: Repository, say: Say) -> None:
         self.repository = repository
@@ -64,7 +64,7 @@ class BlobUploads:
         self._sources.setdefault(blob.digest, (blob, source))
 
     def push(self, mount_from: str = "") -> int:
-        """Upload what is not there; the largest first. Returns how many bytes that was."""
+        """Upload what is missing, the largest first. Returns the number of bytes."""
         repository = self.repository
         wanted = list(self._sources.values())
         sizes = run_all(wanted, lambda one: repository.blob_size(one[0].digest), repository.stop)
@@ -82,9 +82,9 @@ class BlobUploads:
 
 
 def push_image(layout: Layout, digest: str, repository: Repository, tag: str, say: Say) -> None:
-    """Copy an image of a layout: the blobs that the repository lacks, the manifests, then the tag.
+    """Copy an image of a layout: missing blobs, then manifests, then the tag.
 
-    Raises UserError: 65 for a layout that is not whole, 69 for a registry that refuses.
+    Raises UserError: 65 if the layout is incomplete, 69 if the registry refuses.
     """
     *children, root = layout.family(digest)
     blobs = BlobUploads(repository, say)
@@ -98,7 +98,7 @@ def push_image(layout: Layout, digest: str, repository: Repository, tag: str, sa
 
 
 class _UploadProgress:
-    """Says what was pushed, and every ten seconds how far it is with what takes long."""
+    """Reports each uploaded blob, and every ten seconds the progress of large ones."""
 
     def __init__(self, blobs: int, total: int, say: Say) -> None:
         self.total = total
@@ -152,7 +152,7 @@ class _CountingReader:
 
 
 def verify_complete(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
-    """Look every manifest, config and blob of these images up in the registry.
+    """Look up every manifest, configuration and blob of these images.
 
     Returns all manifests by digest. Raises UserError (70) with everything that is missing or has
     another size.

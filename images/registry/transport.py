@@ -1,4 +1,4 @@
-"""HTTP to registries: credentials for the one address they belong to, answers of bounded size."""
+"""HTTP to registries: credentials for one address only, answers of bounded size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMES = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answers; `stream` in place of `body` where that was asked for."""
+    """The answer of a server, with either `body` or `stream`."""
 
     address: str
     status: int
@@ -41,7 +41,7 @@ class Answer:
 
     @cached_property
     def json(self) -> Any:
-        """None for what is no JSON."""
+        """None if the body is not JSON."""
         try:
             return limits.parse(self.body)
         except ValueError:
@@ -49,13 +49,13 @@ class Answer:
 
     @property
     def next(self) -> str:
-        """The address of the page after this one; empty for the last."""
+        """The address of the next page; empty on the last one."""
         links = requests.utils.parse_header_links(self.headers.get("Link", ""))
         return str(next((one["url"] for one in links if one.get("rel") == "next"), ""))
 
 
 class Transport:
-    """One pool of connections. `certificates`: a file of what to trust in place of the system's."""
+    """A pool of connections. `certificates`: a CA bundle in place of the default one."""
 
     def __init__(self, certificates: str = "", *, proxies: bool = True) -> None:
         self.session = _Session()
@@ -77,12 +77,12 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Answer:
-        """One request, and the redirects of one that reads.
+        """Send a request; if it reads, follow redirects.
 
-        `authorization` goes to the scheme, host and port of `home` (default: of `address`) and to
-        no other. `kind` is that of the document in the answer, `where` names it in errors.
+        `authorization` is sent only to the scheme, host and port of `home` (default: of `address`).
+        `kind` is the kind of document in the answer, `where` names it in errors.
 
-        Raises UserError: 65 for a document that is too large, 69 for an address that is refused.
+        Raises UserError: 65 if the document is too large, 69 if an address is refused.
         """
         address = resolved(address, "")
         home = home or address
@@ -118,8 +118,10 @@ def _answer(
 
 
 def resolved(address: str, place: str) -> str:
-    """The address that an answer of `address` names. Raises UserError (69) for plain HTTP after
-    HTTPS, and for what is no address."""
+    """The absolute form of an address in an answer of `address`.
+
+    Raises UserError (69) for plain HTTP after HTTPS, and for what is not an HTTP address.
+    """
     try:
         found = urljoin(address, place)
         scheme, host, _ = _origin(found)
@@ -154,12 +156,12 @@ def _origin(address: str) -> tuple[str, str, int | None]:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: requests itself follows nothing, and reads no body of a redirect."""
+        """None: requests then neither follows a redirect nor reads its body."""
         return None
 
 
 class _Header(AuthBase):
-    """Sets the header itself, so that requests takes no credentials from ~/.netrc or a URL."""
+    """Sets the header, so that requests does not use credentials of ~/.netrc or a URL."""
 
     def __init__(self, value: str) -> None:
         self.value = value
