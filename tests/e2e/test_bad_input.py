@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from common.paths import WORK
 from tests import ROOT
-from tests.e2e.conftest import NATIVE, Image, building, docker, invoke
+from tests.e2e.conftest import NATIVE, Image, building, docker, invoke, project
 
 
 def errors(answer: subprocess.CompletedProcess[str]) -> list[str]:
@@ -53,18 +51,11 @@ def test_an_index_that_does_not_answer(a3: Image, unchanged_tag: Callable[[str],
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the project that may be spoiled, with the root file systems that are there."""
-    for name in ("images", "entrypoints", "env", "tasks.py"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    shutil.copytree(WORK / "roots", tmp_path / "build" / "roots")
-    return tmp_path
-
-
-def invoke_in(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "invoke", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(directory)}
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+    """The project with a copy of images/ that may be spoiled."""
+    where = project(tmp_path / "project")
+    (where / "images").unlink()
+    shutil.copytree(ROOT / "images", where / "images")
+    return where
 
 
 def test_a_wrong_hash_in_a_lock(
@@ -75,7 +66,7 @@ def test_a_wrong_hash_in_a_lock(
     lines = slice_file.read_text().splitlines()
     wrong = [line[: line.index("sha256:") + 7] + "0" * 64 for line in lines if "sha256:" in line]
     slice_file.write_text(f"{lines[0]}\n{wrong[0]}\n")
-    answer = invoke_in(copy, "build", "--platform=a3", "--base=stand-in")
+    answer = invoke("build", "--platform=a3", "--base=stand-in", where=copy)
     assert answer.returncode == 70
     assert any(
         "mooncake-transfer-engine" in error and "invoke lock --check" in error
@@ -88,7 +79,7 @@ def test_a_broken_matrix(copy: Path) -> None:
     text = matrix.read_text()
     text = text.replace(", soc_version: ascend910_9391", "", 1)
     matrix.write_text(text)
-    answer = invoke_in(copy, "build", "--platform=a3", "--base=stand-in")
+    answer = invoke("build", "--platform=a3", "--base=stand-in", where=copy)
     assert answer.returncode == 65
     assert any("matrix.yaml: platforms.a3.soc_version" in error for error in errors(answer))
 
