@@ -12,10 +12,11 @@ import pytest
 
 from entrypoints.findings import Finding
 from entrypoints.inputs import stack
-from entrypoints.preflight import CHECKS, examine
+from entrypoints.preflight import BROKEN, CHECKS, NO_NPU, NO_NPU_NEEDED, examine
 from entrypoints.preflight.inspection import Needs, inspect
 from entrypoints.preflight.machine import Machine, Output, Space, User
 from tests.entrypoints import known_facts
+from tests.entrypoints.templates import is_made_by
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GIB = 1 << 30
@@ -153,12 +154,16 @@ def needs_of(fake: FakeMachine, **changes: Any) -> Needs:
 
 @pytest.fixture
 def check() -> Check:
-    """`check(fake, "code")`: what the one check finds, with changed needs if any are given."""
+    """`check(fake, "code")`: the findings of one check, made by messages that it declares."""
 
     def run_one(fake: FakeMachine, code: str, **changes: Any) -> list[Finding]:
         here = inspect(needs_of(fake, **changes), fake.machine())
         (one,) = [check for check in CHECKS if check.code == code]
-        return list(examine(here, [one]))
+        found = list(examine(here, [one]))
+        declared = (*one.messages, BROKEN, NO_NPU, NO_NPU_NEEDED)
+        for each in found:
+            assert any(is_made_by(each, message) for message in declared), each
+        return found
 
     return run_one
 

@@ -26,6 +26,15 @@ from entrypoints.preflight.machine import MACHINE
 from tests.entrypoints.preflight.conftest import FakeMachine
 
 
+def test_every_check_has_messages() -> None:
+    for check in preflight.CHECKS:
+        severities = {message.severity for message in check.messages}
+        assert "ok" in severities, check.code
+        assert severities & {"error", "warning"}, check.code
+        for message in check.messages:
+            assert bool(message.fix) == (message.severity in ("error", "warning"))
+
+
 def test_a_machine_that_fits(fake: FakeMachine, needs: Callable[..., Needs]) -> None:
     found = preflight.run(needs(fake), fake.machine())
     assert not report.failed(found)

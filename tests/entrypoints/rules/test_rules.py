@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from entrypoints import rules
-from entrypoints.findings import ERROR, WARNING, Finding, Message, Refused, errors
+from entrypoints.findings import ERROR, WARNING, Finding, Refused, errors
 from entrypoints.inputs import arguments, data, model, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.launch import kv, topology
@@ -24,6 +22,7 @@ from entrypoints.launch.facts import Facts, number
 from entrypoints.plan import plan
 from tests import ROOT
 from tests.entrypoints.rules.conftest import Setup
+from tests.entrypoints.templates import is_made_by
 
 CHECKS = {one.code: one for one in rules.CHECKS}
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
@@ -48,21 +47,6 @@ def setups(kind: str) -> list[Any]:
 
 def found(code: str, facts: Facts) -> list[Finding]:
     return [one for one in rules.check(facts) if one.code == code]
-
-
-def pattern(template: str) -> str:
-    """A template as a regular expression, with anything in place of a value."""
-    parts = string.Formatter().parse(template)
-    return "".join(
-        re.escape(text) + ("(.*)" if name is not None else "") for text, name, *_ in parts
-    )
-
-
-def is_made_by(finding: Finding, message: Message) -> bool:
-    texts = zip(message[:3], (finding.message, finding.fix, finding.where), strict=True)
-    return (message.code, message.severity) == (finding.code, finding.severity) and all(
-        re.fullmatch(pattern(template), text, re.DOTALL) for template, text in texts
-    )
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("fires"))
