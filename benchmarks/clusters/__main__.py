@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.clusters import made, report
-from benchmarks.clusters.report import Size
+from benchmarks.clusters import clusters_report, large_cluster
+from benchmarks.clusters.clusters_report import Size
 from clusters.checks.load import checked
 from clusters.deployment import Deployment
 from clusters.file import read
@@ -27,7 +27,7 @@ FILE = "large.yaml"
 
 
 def check(text: str) -> Deployment:
-    """What cluster.check does: the file, its schema, every container's plan, all together."""
+    """Do what cluster.check does: read the file, check its schema, and plan every container."""
     made = checked(read.read_text(FILE, text))
     wrong = [str(one) for one in made.findings if one.severity == ERROR]
     assert not wrong, wrong
@@ -35,8 +35,8 @@ def check(text: str) -> Deployment:
 
 
 def measure(nodes: int, runs: int) -> Size:
-    """Every step in turn, `runs` times."""
-    text = made.text(nodes)
+    """Time every step, `runs` times."""
+    text = large_cluster.text(nodes)
     deployment = check(text)
     steps: dict[str, Callable[[], Any]] = {
         "check": lambda: check(text),
@@ -46,8 +46,8 @@ def measure(nodes: int, runs: int) -> Size:
         "lws": lambda: formats.text(formats.renderer("lws")(deployment)),
         "picture": lambda: picture.svg(topology(deployment)),
         "diff": lambda: output.join(diff.text(diff.compare(deployment, deployment))),
-        report.YAML[0]: lambda: yaml.load(text, yaml.CSafeLoader),
-        report.YAML[1]: lambda: yaml.load(text, yaml.SafeLoader),
+        clusters_report.YAML[0]: lambda: yaml.load(text, yaml.CSafeLoader),
+        clusters_report.YAML[1]: lambda: yaml.load(text, yaml.SafeLoader),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(runs):
@@ -66,9 +66,9 @@ def main() -> int:
     given = parser.parse_args()
     load = os.getloadavg()
     sizes = [measure(int(nodes), given.runs) for nodes in given.nodes.split(",")]
-    print(report.table(sizes))
-    found = report.verdicts(sizes)
-    print("\n".join(report.verdict_text(one) for one in found))
+    print(clusters_report.table(sizes))
+    found = clusters_report.verdicts(sizes)
+    print("\n".join(clusters_report.verdict_text(one) for one in found))
     if given.out:
         machine = {"cores": os.cpu_count(), "load_before": load}
         answer = {"machine": machine, "sizes": [vars(size) for size in sizes]}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.layers import bases, report
+from benchmarks.layers import bases, layers_report
 from benchmarks.layers.cases import (
     CASES,
     FIRST,
@@ -114,11 +114,11 @@ def main() -> int:
     except (BenchmarkError, UserError) as error:
         say(f"error: {error}")
         return 70
-    found = report.rows(samples)
-    print(report.table(found))
+    found = layers_report.rows(samples)
+    print(layers_report.table(found))
     if given.out:
         machine = {"cores": os.cpu_count(), "load_before": before, "engine": engine}
-        rows = [report.row_data(row) for row in found]
+        rows = [layers_report.row_data(row) for row in found]
         answer = {"machine": machine, "rows": rows, **samples.data()}
         given.out.write_text(json.dumps(answer, indent=1) + "\n")
     return 1 if any(row.verdict == "FAIL" for row in found) else 0

@@ -19,26 +19,34 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.layers import machine
-from benchmarks.proxy import cases, probe, report, wrk
+from benchmarks.proxy import cases, probe, proxy_report, wrk
 from benchmarks.proxy.cases import ROUTER, WAYS, Case, Sample, Way
-from benchmarks.proxy.stage import Place, Processors, Stage, cpu_seconds, memory, stage, stay_on
+from benchmarks.proxy.testbed import (
+    Processors,
+    Target,
+    Testbed,
+    cpu_seconds,
+    memory,
+    pin_to,
+    testbed,
+)
 from common.errors import EX_SOFTWARE, EX_USAGE, Finding, UserError, user_error
 
 CHECKED = 400  # completions of the check, half of them streams
 CHECKED_SIZE = 4096  # bytes of their prompts
 
 
-def measure(stage: Stage, wrk_: str, way: Way, place: Place, case: Case, seconds: int) -> Sample:
-    """One case by one way, once."""
-    url = f"http://127.0.0.1:{place.port}"
+def measure(bed: Testbed, wrk_: str, way: Way, target: Target, case: Case, seconds: int) -> Sample:
+    """Measure a case with one way to the servers."""
+    url = f"http://127.0.0.1:{target.port}"
     run = uuid.uuid4().hex[:12]
-    argv = wrk.command(wrk_, url, case, seconds, run, place.two)
-    looks = probe.Probe(place.port, stage.servers, place.two) if case.stream else None
-    proxy, servers, own, (used, all_) = place.cpu(), cpu_seconds(stage.backend), _own(), _ticks()
+    argv = wrk.command(wrk_, url, case, seconds, run, target.two)
+    looks = probe.Probe(target.port, bed.servers, target.two) if case.stream else None
+    proxy, servers, own, (used, all_) = target.cpu(), cpu_seconds(bed.backend), _own(), _ticks()
     with looks or nullcontext():
         load = wrk.run(argv)
-    counts = stage.counts(run)
-    proxy, servers = place.cpu() - proxy, cpu_seconds(stage.backend) - servers
+    counts = bed.counts(run)
+    proxy, servers = target.cpu() - proxy, cpu_seconds(bed.backend) - servers
     own, (used_after, all_after) = _own() - own, _ticks()
     ours = (proxy + servers + own) * os.sysconf("SC_CLK_TCK")
     wrong = cases.wrong_of(counts, case.connections)
@@ -59,12 +67,12 @@ def measure(stage: Stage, wrk_: str, way: Way, place: Place, case: Case, seconds
     )
 
 
-def check(stage: Stage, way: Way, place: Place) -> list[str]:
-    """Every answer of CHECKED at once is whole and its own, and each had both hops once."""
-    stage.counts()
+def check(bed: Testbed, way: Way, target: Target) -> list[str]:
+    """Check that CHECKED concurrent answers are complete and correct, with a pair of hops each."""
+    bed.counts()
     filling = "the future of AI is " * (CHECKED_SIZE // 20)
-    wrong = list(probe.many(place.port, stage.servers, place.two, CHECKED, filling))
-    counts = stage.counts()
+    wrong = list(probe.many(target.port, bed.servers, target.two, CHECKED, filling))
+    counts = bed.counts()
     wrong += [f"{name}: {n}" for name, n in cases.wrong_of(counts, 0).items() if n]
     hops = counts["prefill"], counts["decode"]
     if hops != (CHECKED, CHECKED):
@@ -94,24 +102,24 @@ def _run(given: argparse.Namespace) -> int:
     samples: list[Sample] = []
     patience = cases.Patience(given.patience)
     begun = time.monotonic()
-    with stage(given.image, processors) as its:
-        places = {way.name: its.start(way) for way in ways}
-        stay_on(processors.rest)
-        for place in places.values():
-            its.wait(place)
-        wrong = [one for way in ways for one in check(its, way, places[way.name])]
+    with testbed(given.image, processors) as bed:
+        targets = {way.name: bed.start(way) for way in ways}
+        pin_to(processors.rest)
+        for target in targets.values():
+            bed.wait(target)
+        wrong = [one for way in ways for one in check(bed, way, targets[way.name])]
         for number in range(given.rounds):
             for count, case in enumerate(all_):
                 for way in cases.turn(ways, number + count):
                     _say(f"round {number + 1}/{given.rounds}: {case.title}: {way.name}")
                     samples.append(
                         patience.calmest(
-                            partial(measure, its, wrk_, way, places[way.name], case, given.seconds)
+                            partial(measure, bed, wrk_, way, targets[way.name], case, given.seconds)
                         )
                     )
-        held = {name: memory(one.container) for name, one in places.items() if one.container}
-    wrong += report.errors(samples)
-    table = report.figures(samples, len(processors.proxy), len(processors.rest))
+        held = {name: memory(one.container) for name, one in targets.items() if one.container}
+    wrong += proxy_report.errors(samples)
+    table = proxy_report.figures(samples, len(processors.proxy), len(processors.rest))
     others = [one.others for one in samples]
     about = {
         "architecture": platform.machine(),
@@ -122,8 +130,8 @@ def _run(given: argparse.Namespace) -> int:
         "others": {"median": median(others), "most": max(others)},
         "seconds": time.monotonic() - begun,
     }
-    print(report.text(table, ways))
-    more = report.elsewhere(table)
+    print(proxy_report.text(table, ways))
+    more = proxy_report.elsewhere(table)
     print("\nfurther requests to the servers for a completion:", end=" ")
     print(", ".join(f"{name} {more[name]:.1f}" for name in held))
     print("MiB at the end:", ", ".join(f"{name} {bytes_ >> 20}" for name, bytes_ in held.items()))
@@ -140,13 +148,13 @@ def _run(given: argparse.Namespace) -> int:
             "ways": [asdict(way) for way in ways],
             "memory": held,
             "wrong": wrong,
-            "table": report.data(table),
+            "table": proxy_report.data(table),
             "samples": [asdict(one) for one in samples],
         }
         given.out.write_text(json.dumps(answer, indent=1) + "\n")
     if wrong:
         return EX_SOFTWARE
-    return 0 if report.passed(table) else 1
+    return 0 if proxy_report.passed(table) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _refuse(given: argparse.Namespace) -> None:
-    """Raises UserError (64) with every option that cannot be."""
+    """Raise UserError (64) with every invalid option."""
     least = (
         ("--rounds", [given.rounds], 1),
         ("--seconds", [given.seconds], 1),
@@ -220,7 +228,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _own() -> float:
-    """Processor seconds of this process and of those it has waited for."""
+    """CPU seconds of this process and of its finished children."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 

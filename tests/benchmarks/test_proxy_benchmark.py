@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from benchmarks.proxy import __main__ as benchmark
-from benchmarks.proxy import cases, probe, report, wrk
+from benchmarks.proxy import cases, probe, proxy_report, wrk
 from benchmarks.proxy.cases import EVENTS, EXAMPLE, NONE, ROUTER, WAYS, Case, Load, Sample, Way
-from benchmarks.proxy.stage import Processors
+from benchmarks.proxy.testbed import Processors
 from common.errors import UserError
 
 CASE = Case(stream=False, size=65536, connections=16)
@@ -45,9 +45,9 @@ def sample(way: str, rate: float, case: Case = CASE, **changed: Any) -> Sample:
     return replace(made, **changed)
 
 
-def table(case: Case = CASE, router: float = 1000.0) -> report.Table:
+def table(case: Case = CASE, router: float = 1000.0) -> proxy_report.Table:
     rates = {NONE: 10_000.0, ROUTER: router, EXAMPLE: 200.0}
-    return report.figures([sample(way, rate, case) for way, rate in rates.items()], 1, 1)
+    return proxy_report.figures([sample(way, rate, case) for way, rate in rates.items()], 1, 1)
 
 
 def test_the_load_is_the_last_line() -> None:
@@ -114,13 +114,13 @@ def test_what_the_servers_find_wrong(changed: Mapping[str, Any], name: str, numb
 def test_errors_name_their_case() -> None:
     load = Load(1, 1.0, 1.0, 1.0, {"wrong": 0, "timeout": 2})
     samples = [sample(ROUTER, 10), sample(EXAMPLE, 10, load=load, wrong={"held": 1, "cut": 0})]
-    assert report.errors(samples) == ["example: whole, 64 KiB, 16: {'timeout': 2, 'held': 1}"]
+    assert proxy_report.errors(samples) == ["example: whole, 64 KiB, 16: {'timeout': 2, 'held': 1}"]
 
 
 def test_medians_over_the_rounds() -> None:
     rounds = [sample(ROUTER, rate, cpu=cpu) for rate, cpu in ((100, 1.0), (400, 0.4), (250, 0.5))]
     rounds[0] = replace(rounds[0], first=(0.5, 0.3), elsewhere={"/tokenize": 300})
-    found = report.figures(rounds, proxies=2, rests=2)[CASE][ROUTER]
+    found = proxy_report.figures(rounds, proxies=2, rests=2)[CASE][ROUTER]
     assert (found.rate, found.p50, found.p99) == (250, 1 / 250, 2 / 250)
     assert found.cpu == 0.5 / 250
     assert found.first == 0.4
@@ -130,33 +130,35 @@ def test_medians_over_the_rounds() -> None:
 
 def test_further_requests_are_those_of_a_completion() -> None:
     more = {"/tokenize": 300, "/v1/completions/render": 100}
-    found = report.figures([sample(ROUTER, 100, elsewhere=more), sample(NONE, 100)], 1, 1)
-    assert report.elsewhere(found) == {ROUTER: 4, NONE: 0}
+    found = proxy_report.figures([sample(ROUTER, 100, elsewhere=more), sample(NONE, 100)], 1, 1)
+    assert proxy_report.elsewhere(found) == {ROUTER: 4, NONE: 0}
 
 
 def test_nothing_from_the_peer_is_an_error_and_no_pass() -> None:
     nothing = sample(EXAMPLE, 1, load=Load(0, 1.0, 0.0, 0.0, {}), served=0)
-    found = report.figures([sample(ROUTER, 100), nothing], 1, 1)
-    assert report.verdict(CASE, found[CASE]) == "FAIL"
-    assert report.errors([nothing]) == ["example: whole, 64 KiB, 16: {'nothing came back': 1}"]
+    found = proxy_report.figures([sample(ROUTER, 100), nothing], 1, 1)
+    assert proxy_report.verdict(CASE, found[CASE]) == "FAIL"
+    assert proxy_report.errors([nothing]) == [
+        "example: whole, 64 KiB, 16: {'nothing came back': 1}"
+    ]
 
 
 @pytest.mark.parametrize(("router", "verdict"), [(1000, "pass"), (999, "FAIL")])
 def test_the_target(router: float, verdict: str) -> None:
     found = table(router=router)
-    assert report.verdict(CASE, found[CASE]) == verdict
-    assert report.passed(found) == (verdict == "pass")
+    assert proxy_report.verdict(CASE, found[CASE]) == verdict
+    assert proxy_report.passed(found) == (verdict == "pass")
 
 
 def test_a_single_connection_has_no_target() -> None:
     case = replace(CASE, connections=1)
     found = table(case, router=300)
-    assert report.verdict(case, found[case]) == ""
-    assert report.passed(found)
+    assert proxy_report.verdict(case, found[case]) == ""
+    assert proxy_report.passed(found)
 
 
 def test_tables() -> None:
-    assert report.text(table(), WAYS).split("\n\n") == [
+    assert proxy_report.text(table(), WAYS).split("\n\n") == [
         "| requests/s | none | vllm-router | example | vllm-router / example | |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| whole, 64 KiB, 16 | 10000 | 1000 | 200 | 5.0 | pass |",
@@ -173,7 +175,9 @@ def test_tables() -> None:
 
 def test_another_way_is_in_every_table() -> None:
     samples = [sample(way, 100) for way in (NONE, ROUTER, EXAMPLE, "rr")]
-    said = report.text(report.figures(samples, 1, 1), [*WAYS, Way("rr", ROUTER, ("--policy", "x"))])
+    said = proxy_report.text(
+        proxy_report.figures(samples, 1, 1), [*WAYS, Way("rr", ROUTER, ("--policy", "x"))]
+    )
     heads = [part.splitlines()[0] for part in said.split("\n\n")]
     assert "| rr / example |" in heads[0]
     assert "| rr: busy / rest |" in heads[1]
@@ -184,7 +188,7 @@ def test_another_way_is_in_every_table() -> None:
 
 
 def test_data_is_json() -> None:
-    found = json.loads(json.dumps(report.data(table())))
+    found = json.loads(json.dumps(proxy_report.data(table())))
     assert found[0]["ways"][ROUTER]["rate"] == 1000
     assert (found[0]["ratio"], found[0]["verdict"]) == (5.0, "pass")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.clusters import made
+from benchmarks.clusters import large_cluster
 from benchmarks.clusters.__main__ import check
 from clusters.runtime.spec import specs
 from entrypoints.inputs import data
@@ -29,21 +29,21 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def test_the_benchmark_s_cluster_uses_its_nodes() -> None:
     for nodes in (41, 100):
-        compiled = check(made.text(nodes))
+        compiled = check(large_cluster.text(nodes))
         assert nodes - len({one.node.name for one in compiled.containers}) <= 1
 
 
 def test_compiling_reads_every_file_once(reads: Counter[str]) -> None:
-    text = made.text(41)
+    text = large_cluster.text(41)
     check(text)
     few = Counter(reads)
     reads.clear()
-    check(made.text(81))
+    check(large_cluster.text(81))
     assert reads == few
 
 
 def test_rendering_reads_every_file_once(reads: Counter[str]) -> None:
-    compiled = check(made.text(41))
+    compiled = check(large_cluster.text(41))
     reads.clear()
     specs(compiled)
     assert max(reads.values()) == 1

@@ -1,4 +1,4 @@
-"""A cluster file of any size: a proxy, a quarter of the nodes prefill, pairs of them decode."""
+"""Generate a large cluster file: a proxy, a quarter of the nodes prefill, the rest decode pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ nodes:
 
 
 def text(nodes: int) -> str:
-    """The file; one node is left unused where the pairs do not come out."""
+    """The text of the file; a node without a pair is unused."""
     names = [f"node{n}" for n in range(nodes)]
     prefills = nodes // 4
     decodes = (nodes - prefills - 1) // 2

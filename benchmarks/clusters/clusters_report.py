@@ -1,4 +1,4 @@
-"""Samples into a table, and whether the targets are met."""
+"""Print the measured times as a table, and whether they meet the targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ YAML = ("yaml (libyaml)", "yaml (pure Python)")
 
 @dataclass(frozen=True)
 class Size:
-    """What was measured of a cluster of so many nodes: seconds of each run, by step."""
+    """The seconds of each run by step, for a cluster of `nodes` nodes."""
 
     nodes: int
     times: Mapping[str, Sequence[float]]
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def table(sizes: Sequence[Size]) -> str:
-    """Seconds by step and size, the least of all runs in brackets; ratios to reading the YAML."""
+    """Median seconds by step and size, with minima in brackets; and ratios to reading the YAML."""
     heads = "".join(f"{size.nodes:>18,}" for size in sizes)
     lines = [f"{'nodes':24}{heads}"]
     for step in sizes[0].times:
@@ -60,7 +60,7 @@ def table(sizes: Sequence[Size]) -> str:
 
 
 def verdicts(sizes: Sequence[Size]) -> list[Verdict]:
-    """Seconds for 1,000 nodes where they were measured, and growth from the least to the most."""
+    """The seconds for 1,000 nodes, if measured, and the growth from the smallest to the largest."""
     found = [
         Verdict(f"seconds for {size.nodes:,} nodes", size.together, SECONDS)
         for size in sizes

@@ -1,4 +1,4 @@
-"""Samples into medians, ratios and tables, and whether the target is met."""
+"""Print medians, ratios and tables of the samples, and whether they meet the target."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _figures(found: Sequence[Sample], proxies: int, rests: int) -> Figures:
 
 
 def ratio(ways: dict[str, Figures], way: str = ROUTER, peer: str = EXAMPLE) -> float:
-    """Requests a second against the peer's; 0 when nothing came back from that."""
+    """Requests per second relative to the peer's; 0 if the peer answered none."""
     return ways[way].rate / ways[peer].rate if ways[peer].rate else 0.0
 
 
@@ -77,7 +77,7 @@ def verdict(case: Case, ways: dict[str, Figures]) -> str:
 
 
 def passed(table: Table) -> bool:
-    """Whether no case with a target misses it."""
+    """Whether every case with a target meets it."""
     return all(verdict(case, ways) != "FAIL" for case, ways in table.items())
 
 
@@ -145,7 +145,7 @@ def elsewhere(table: Table) -> dict[str, float]:
 
 
 def data(table: Table) -> list[dict[str, Any]]:
-    """The medians as JSON has them."""
+    """The medians as JSON data."""
     return [
         {
             **asdict(case),

@@ -1,4 +1,4 @@
-"""The servers and the proxies: containers in the host's network, each on its processors."""
+"""The testbed: servers and proxies as containers in the host's network, pinned to CPUs."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, user_error
 BACKEND = Path(__file__).parent / "backend.py"
 PYTHON = "/opt/vllm/bin/python"
 SIDES = ("prefill", "prefill", "decode", "decode", "both")
-PATIENCE = 120.0  # seconds until a proxy is ready; the example imports vLLM
-QUIET = 0.3  # seconds without a new request, after which a way is done
+READY_TIMEOUT = 120.0  # seconds for a proxy; the example imports vLLM
+IDLE = 0.3  # seconds without a new request, after which a measurement is complete
 
 
 @dataclass(frozen=True)
 class Processors:
-    """The proxy's, and those of the client and the servers."""
+    """The CPUs of the proxy, and those of the client and the servers."""
 
     proxy: tuple[int, ...]
     rest: tuple[int, ...]
 
     @classmethod
     def split(cls, all_: Sequence[int], proxy: int) -> Processors:
-        """The first `proxy` for the proxy; a machine with no more than that shares them."""
+        """Give the first `proxy` CPUs to the proxy; a machine without more shares them."""
         return cls(tuple(all_[:proxy]), tuple(all_[proxy:]) or tuple(all_))
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a way begins, and its container, if it has one."""
+class Target:
+    """Where the client sends, and the container of the proxy, if any. `two`: it does both hops."""
 
     port: int
     two: bool
@@ -50,8 +50,8 @@ class Place:
         return cpu_seconds(self.container) if self.container else 0.0
 
 
-class Stage:
-    """What runs while the benchmark does."""
+class Testbed:
+    """The containers of the benchmark."""
 
     def __init__(self, client: Any, image: str, processors: Processors) -> None:
         self._client, self._image, self.processors = client, image, processors
@@ -66,14 +66,14 @@ class Stage:
             ["/backend.py", *pairs],
             self.processors.rest,
             entrypoint=[PYTHON],
-            healthcheck={"test": ["NONE"]},  # the image's asks for what an entrypoint has started
+            healthcheck={"test": ["NONE"]},  # the image's expects the entrypoint
             volumes={str(BACKEND): {"bind": "/backend.py", "mode": "ro"}},
         )
 
-    def start(self, way: Way) -> Place:
-        """Start a proxy by the image's own entrypoint, as docs/run.md does."""
+    def start(self, way: Way) -> Target:
+        """Start a proxy with the image's own entrypoint, as in docs/run.md."""
         if not way.proxy:
-            return Place(self.servers, True)
+            return Target(self.servers, True)
         port, metrics = free_ports(2)
         arguments = [f"--prometheus-port={metrics}"] if way.proxy == ROUTER else []
         places = list(zip(self._ports, SIDES, strict=True))
@@ -84,34 +84,34 @@ class Stage:
             for side in ("prefill", "decode")
         }
         environment = {"ROLE": "proxy", "PROXY": way.proxy, "PORT": str(port), **sides}
-        # An image on a stand-in for CANN refuses to start, which here is not CANN's to do.
+        # An image on a stand-in for CANN would refuse to start.
         environment["CANN_STANDIN"] = "0"
         command = [*arguments, *way.arguments]
         container = self._run(command, self.processors.proxy, environment=environment)
-        return Place(port, False, container)
+        return Target(port, False, container)
 
-    def wait(self, place: Place) -> None:
-        """Until a completion comes through. Raises UserError (70) with its words when none does."""
-        end = time.monotonic() + PATIENCE
-        said = ""
+    def wait(self, target: Target) -> None:
+        """Wait for a completion. Raises UserError (70) with the proxy's log if there is none."""
+        end = time.monotonic() + READY_TIMEOUT
+        failure = ""
         while time.monotonic() < end:
             try:
-                probe.Client(place.port, self.servers, place.two).whole(f"ready-{time.time_ns()}")
+                probe.Client(target.port, self.servers, target.two).whole(f"ready-{time.time_ns()}")
                 return
             except (OSError, ValueError) as error:
-                said = str(error)
-            if place.container:
-                place.container.reload()
-                if place.container.status == "exited":
+                failure = str(error)
+            if target.container:
+                target.container.reload()
+                if target.container.status == "exited":
                     break
             time.sleep(0.2)
-        words = place.container.logs(tail=15).decode() if place.container else ""
-        raise user_error("a proxy", f"is not ready: {said}\n{words}", "", EX_SOFTWARE)
+        log = target.container.logs(tail=15).decode() if target.container else ""
+        raise user_error("a proxy", f"is not ready: {failure}\n{log}", "", EX_SOFTWARE)
 
     def counts(self, run: str = "") -> dict[str, Any]:
-        """What reached the servers since it was last asked, once nothing more comes.
+        """What reached the servers since the last call; waits until no more requests arrive.
 
-        `run`: how the prompts start that are counted as kept: others have left theirs.
+        `run`: the prefix of the prompts that count as waiting; earlier runs may have left some.
         """
         before, end = None, time.monotonic() + probe.TIMEOUT
         while time.monotonic() < end:
@@ -119,7 +119,7 @@ class Stage:
             if now == before:
                 break
             before = now
-            time.sleep(QUIET)
+            time.sleep(IDLE)
         return dict(probe.get(self.servers, f"/counts?reset={run}"))
 
     def close(self) -> None:
@@ -141,35 +141,35 @@ class Stage:
 
 
 @contextmanager
-def stage(image: str, processors: Processors) -> Iterator[Stage]:
-    """Everything on it goes at the end. Raises UserError (69) without the engine or the image."""
+def testbed(image: str, processors: Processors) -> Iterator[Testbed]:
+    """Start the servers; removes all containers at the end. Raises UserError (69)."""
     try:
         client = docker.from_env(timeout=120)
         client.images.get(image)
     except NotFound:
-        fix = "make it with `invoke build`"
-        raise user_error(image, "is no image of the engine", fix, EX_UNAVAILABLE) from None
+        fix = "build it with `invoke build`"
+        raise user_error(image, "is not in Docker", fix, EX_UNAVAILABLE) from None
     except DockerException as error:
         raise user_error("the Docker engine", str(error), "", EX_UNAVAILABLE) from None
-    made = Stage(client, image, processors)
+    bed = Testbed(client, image, processors)
     try:
-        made.serve()
-        yield made
+        bed.serve()
+        yield bed
     except APIError as error:
         raise user_error("the Docker engine", str(error.explanation), "", EX_UNAVAILABLE) from None
     finally:
-        made.close()
+        bed.close()
         client.close()
 
 
 def cpu_seconds(container: Any) -> float:
-    """Seconds of the processor that all processes of a container have used."""
+    """CPU seconds that all processes of a container have used."""
     stats = container.client.api.stats(container.id, stream=False, one_shot=True)
     return int(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
 
 def memory(container: Any) -> int:
-    """Bytes that a container holds now."""
+    """Bytes of memory that a container uses."""
     stats = container.client.api.stats(container.id, stream=False, one_shot=True)
     return int(stats["memory_stats"]["usage"])
 
@@ -182,6 +182,6 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def stay_on(processors: Sequence[int]) -> None:
-    """Keep this process and those it starts on these processors."""
+def pin_to(processors: Sequence[int]) -> None:
+    """Pin this process and its children to these CPUs."""
     os.sched_setaffinity(0, processors)
