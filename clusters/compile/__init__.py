@@ -12,7 +12,7 @@ from dataclasses import replace
 from clusters.compile import recipe
 from clusters.compile.addresses import addressed
 from clusters.compile.containers import proxy_container, serving_container
-from clusters.compile.locate import finding
+from clusters.compile.locate import in_file
 from clusters.compile.placement import Placement, placements
 from clusters.compile.planning import Planned, plan
 from clusters.compile.ports import PortAllocator
@@ -31,10 +31,10 @@ def deployment(cluster: Cluster) -> Deployment:
 
 def _deployment(cluster: Cluster) -> Deployment:
     cluster = replace(cluster, nodes=addressed(cluster.nodes))
-    problems: list[LaunchFinding] = []
-    roles = recipe.roles(cluster, problems)
+    refused: list[LaunchFinding] = []
+    roles = recipe.roles(cluster, refused)
     texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
-    findings = [finding(cluster, None, problem) for problem in problems]
+    findings = [in_file(cluster, None, finding) for finding in refused]
     allocator = PortAllocator()
     groups = [
         _group(cluster, members, texts[members[0].instance.name], allocator, findings)
@@ -93,10 +93,10 @@ def _proxy(
 
 def _found(cluster: Cluster, planned: Sequence[Planned]) -> list[Finding]:
     return [
-        finding(cluster, one.container, problem)
+        in_file(cluster, one.container, finding)
         for one in planned
-        for problem in (
-            *one.problems,
+        for finding in (
+            *one.findings,
             *(one.container.launch.warnings if one.container.launch else ()),
         )
     ]

@@ -49,15 +49,15 @@ _KEYS: Mapping[str, Path] = {
 }
 
 
-def finding(cluster: Cluster, container: Container | None, problem: LaunchFinding) -> Finding:
-    """A finding of one container's entrypoint, at its place in the cluster file."""
-    subjects = _SUBJECTS.get(problem.code, ())
-    path = path_of(cluster, container, problem.where, subjects, _WORD.findall(problem.message))
-    name = problem.where.rpartition(": ")[2]
-    return at_path(cluster, path, problem, name)
+def in_file(cluster: Cluster, container: Container | None, finding: LaunchFinding) -> Finding:
+    """The finding of an entrypoint as one in the cluster file."""
+    subjects = _SUBJECTS.get(finding.code, ())
+    path = path_of(cluster, container, finding.where, subjects, _WORD.findall(finding.message))
+    name = finding.where.rpartition(": ")[2]
+    return at_path(cluster, path, finding, name)
 
 
-def at_path(cluster: Cluster, path: Path, problem: LaunchFinding, name: str = "") -> Finding:
+def at_path(cluster: Cluster, path: Path, finding: LaunchFinding, name: str = "") -> Finding:
     """A finding of the run side at a path of the cluster file.
 
     `name`: of the variable or flag that it is about, unless the path says it.
@@ -66,12 +66,12 @@ def at_path(cluster: Cluster, path: Path, problem: LaunchFinding, name: str = ""
     return Finding(
         file=cluster.file,
         line=cluster.line(path),
-        severity=problem.severity,
-        code=problem.code,
+        severity=finding.severity,
+        code=finding.code,
         where=key if not name or name.removeprefix("--") in key else f"{key}: {name}",
-        message=problem.message,
-        fix=problem.fix,
-        source=problem.source,
+        message=finding.message,
+        fix=finding.fix,
+        source=finding.source,
     )
 
 

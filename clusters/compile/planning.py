@@ -24,7 +24,7 @@ class Planned:
 
     container: Container
     address: str
-    problems: tuple[LaunchFinding, ...]
+    findings: tuple[LaunchFinding, ...]
     ports: Mapping[str, Span]
 
     @property
@@ -48,6 +48,6 @@ def plan(cluster: Cluster, container: Container) -> Planned:
         **({"ASCEND_PLATFORM": container.node.platform} if container.node.platform else {}),
     }
     host = Host(lambda: [(UNKNOWN_NIC, address)], lambda _: address or None)
-    launch, problems = draft(environ, container.arguments, host)
+    launch, findings = draft(environ, container.arguments, host)
     container = replace(container, launch=launch)
-    return Planned(container, address, problems, container.ports)
+    return Planned(container, address, findings, container.ports)

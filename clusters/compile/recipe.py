@@ -16,12 +16,12 @@ from entrypoints.inputs.recipes import SIDES
 _SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head", "single")}
 
 
-def roles(cluster: Cluster, problems: list[LaunchFinding]) -> dict[str, str]:
+def roles(cluster: Cluster, findings: list[LaunchFinding]) -> dict[str, str]:
     """Instance -> role; `serve` becomes the role that fits the recipe and the number of nodes."""
     try:
         have = groups(cluster)
     except Refused as refused:
-        problems += refused.findings
+        findings += refused.findings
         have = ()
     return {name: _role(one, have) for name, one in cluster.instances.items()}
 

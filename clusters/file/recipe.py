@@ -45,8 +45,8 @@ def load(document: Document, raw: Any) -> LoadedRecipe:
     if raw.endswith((".yaml", ".yml")):
         return _from_file(document, raw)
     if raw not in recipes.names():
-        problem = recipes.unknown(raw, "recipe")
-        finding = document.finding(at, problem.code, problem.message, problem.fix)
+        unknown = recipes.unknown(raw, "recipe")
+        finding = document.finding(at, unknown.code, unknown.message, unknown.fix)
         return LoadedRecipe(None, (), (finding,))
     return LoadedRecipe(raw, tuple(recipes.load(raw).groups))
 
@@ -96,20 +96,20 @@ def _from_mapping(document: Document, at: Path, raw: Mapping[str, Any]) -> Loade
     return LoadedRecipe(raw, tuple(loaded.groups))
 
 
-def _findings(document: Document, at: Path, problems: Iterable[LaunchFinding]) -> Iterator[Finding]:
+def _findings(document: Document, at: Path, findings: Iterable[LaunchFinding]) -> Iterator[Finding]:
     paths = {dotted(path[len(at) :]): path for path in document.lines if path[: len(at)] == at}
-    for problem in problems:
-        key = named = problem.where.removeprefix("RECIPE").removeprefix(": ")
+    for finding in findings:
+        key = named = finding.where.removeprefix("RECIPE").removeprefix(": ")
         while key and key not in paths:
             key = key.rpartition(".")[0]
         path = paths[key] if key else at
         where = ".".join(filter(None, (dotted(at) if at else "", named))) or dotted(())
         yield Finding(
             where,
-            problem.message,
-            problem.fix,
-            problem.code,
-            problem.source,
+            finding.message,
+            finding.fix,
+            finding.code,
+            finding.source,
             file=document.file,
             line=nearest_line(document.lines, path),
         )

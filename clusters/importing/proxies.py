@@ -27,8 +27,8 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
     program = PurePath(script.words[0]).name
     if program != "vllm-router" and program not in _EXAMPLES:
         return None
-    problems: list[Any] = []
-    flags = parse(script.words[1:], {}, problems)
+    findings: list[Any] = []
+    flags = parse(script.words[1:], {}, findings)
     port = value_of({flag.name: (flag,) for flag in flags}, "--port") or ""
     kept = [
         flag

@@ -369,10 +369,10 @@ def parse_argv(argv: Sequence[str], known: Catalogue) -> tuple[str, Flags]:
 
 def unknown_names(server: Server, known: Catalogue) -> Iterator[str]:
     """Flags and variables that are unknown in a release."""
-    problems: list[Any] = []
+    findings: list[Any] = []
     flags = [flag for those in server.flags.values() for flag in those]
     for flag in flags:
         if flag.name.partition(".")[0] not in (*known.options, *known.negatives):
             yield flag.name
-    catalogue.check_variables(server.env, known, problems)
-    yield from (problem.where for problem in problems)
+    catalogue.check_variables(server.env, known, findings)
+    yield from (finding.where for finding in findings)

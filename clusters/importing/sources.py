@@ -53,37 +53,37 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
 
     Raises UserError with every file that cannot be read.
     """
-    problems: list[Finding] = []
+    findings: list[Finding] = []
     found: list[Source] = []
     plain: list[Source] = []
-    for path in _files(paths, problems):
+    for path in _files(paths, findings):
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8"
-            problems.append(Finding(str(path), f"cannot be read: {why}"))
+            findings.append(Finding(str(path), f"cannot be read: {why}"))
             continue
         own = _given(given, path)
         if path.suffix.lower() in (".md", ".markdown", ".rst"):
             found.append(_document(text, str(path), own))
         elif path.suffix.lower() in (".yaml", ".yml"):
-            found += _yaml(text, str(path), own, problems)
+            found += _yaml(text, str(path), own, findings)
         else:
             plain.append(_source(str(path), [scripts.read(text, str(path), given=own)]))
-    if problems:
-        raise UserError(problems, EX_DATAERR)
+    if findings:
+        raise UserError(findings, EX_DATAERR)
     if plain:
         found.insert(0, _joined(plain))
     return found
 
 
-def _files(paths: Iterable[str], problems: list[Finding]) -> Iterator[Path]:
+def _files(paths: Iterable[str], findings: list[Finding]) -> Iterator[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if one.suffix in (".sh", ".bash"))
             if not inside:
-                problems.append(Finding(text, "has no shell scripts", "give the files themselves"))
+                findings.append(Finding(text, "has no shell scripts", "give the files themselves"))
             yield from inside
         else:
             yield path
@@ -186,7 +186,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _yaml(
-    text: str, file: str, given: Mapping[str, str], problems: list[Finding]
+    text: str, file: str, given: Mapping[str, str], findings: list[Finding]
 ) -> Iterator[Source]:
     try:
         nodes = list(yaml.compose_all(text, _Loader))
@@ -194,7 +194,7 @@ def _yaml(
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{file}:{mark.line + 1}" if mark else file
-        problems.append(Finding(at, f"is not YAML: {getattr(error, 'problem', error)}"))
+        findings.append(Finding(at, f"is not YAML: {getattr(error, 'problem', error)}"))
         return
     for node, raw in zip(nodes, documents, strict=True):
         if not isinstance(raw, dict):

@@ -126,8 +126,8 @@ def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
             recipes.load(json.dumps({"model": "m", "roles": own}))
             return
         except Refused as refused:
-            for problem in refused.findings:
-                key, _, rest = problem.where.removeprefix(f"RECIPE: roles.{role}.").partition(".")
+            for finding in refused.findings:
+                key, _, rest = finding.where.removeprefix(f"RECIPE: roles.{role}.").partition(".")
                 if key in ("env", "args", "sizes") and rest in settings[key]:
                     del settings[key][rest]
                 elif key in ("env", "args", "sizes", "kv_transfer"):

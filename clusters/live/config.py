@@ -19,21 +19,21 @@ def container_configs(
 
     Raises UserError (65) for missing secrets and for options without a translation.
     """
-    problems: list[Finding] = []
+    findings: list[Finding] = []
     extra: dict[str, Any] = {}
     try:
         extra = translate(cluster.options, ENGINE, f"{cluster.file}: options")
     except UserError as error:
-        problems += error.findings
+        findings += error.findings
     specs = tuple(specs)
     wanted = {secret for spec in specs for secret in spec.secrets}
     values = {
-        secret.variable: _secret_value(cluster, secret, environ, problems)
+        secret.variable: _secret_value(cluster, secret, environ, findings)
         for secret in cluster.secrets
         if secret in wanted
     }
-    if problems:
-        raise UserError(problems, EX_DATAERR)
+    if findings:
+        raise UserError(findings, EX_DATAERR)
     return {spec.name: _container_config(spec, values, extra) for spec in specs}
 
 
@@ -67,19 +67,19 @@ def _container_config(
 
 
 def _secret_value(
-    cluster: Cluster, secret: Secret, environ: Mapping[str, str], problems: list[Finding]
+    cluster: Cluster, secret: Secret, environ: Mapping[str, str], findings: list[Finding]
 ) -> str:
     """Read a secret from the environment or a file of this machine."""
     where = f"{cluster.file}: secrets.{secret.variable}"
     if secret.env:
         value = environ.get(secret.env, "")
         if not value:
-            problems.append(Finding(where, f"{secret.env} is not set here", "export it first"))
+            findings.append(Finding(where, f"{secret.env} is not set here", "export it first"))
         return value
     try:
         return Path(secret.file).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
-        problems.append(Finding(where, f"{secret.file}: {error.strerror}", "put the secret there"))
+        findings.append(Finding(where, f"{secret.file}: {error.strerror}", "put the secret there"))
     except UnicodeDecodeError:
-        problems.append(Finding(where, f"{secret.file} is not UTF-8", "put the secret there"))
+        findings.append(Finding(where, f"{secret.file} is not UTF-8", "put the secret there"))
     return ""

@@ -17,19 +17,19 @@ def down(
     cluster: Cluster, say: Callable[[str], None], connect: Connect = connect
 ) -> tuple[list[Done], list[Finding]]:
     """Stop and remove all containers; returns what was done, and findings about the rest."""
-    engines, problems = connect_all(named_nodes(cluster), connect)
+    engines, findings = connect_all(named_nodes(cluster), connect)
     found: dict[str, Target] = {}
     for node, engine in engines.items():
         try:
             for info in engine.containers(f"{CLUSTER}={cluster.name}"):
                 found.setdefault(info.id, Target(info.labels.get(NODE, node), engine, info))
         except EngineError as error:
-            problems.append(Finding(node, f"the Docker engine does not answer: {error}"))
+            findings.append(Finding(node, f"the Docker engine does not answer: {error}"))
     done: list[Done] = []
 
     def report(one: Target, did: str) -> None:
         say(f"{one.node}: {one.info.name}: {did}")
         done.append({"node": one.node, "container": one.info.name, "did": did})
 
-    problems += stop_all(list(found.values()), report)
-    return sorted(done, key=lambda one: one["container"]), problems
+    findings += stop_all(list(found.values()), report)
+    return sorted(done, key=lambda one: one["container"]), findings

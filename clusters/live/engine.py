@@ -182,16 +182,16 @@ def connect_all(
     silence = f"no answer within {timeout:.0f} s"
     answers = dict(zip(contexts, each(ask, contexts, timeout), strict=True))
     engines: dict[str, Engine] = {}
-    problems: list[Finding] = []
+    findings: list[Finding] = []
     for node in nodes:
         answer = answers[node.context]
         if answer is None or isinstance(answer, str):
             where = node.context or "this host"
             what = f"the Docker engine of {where} cannot be reached: {answer or silence}"
-            problems.append(Finding(node.name, what, "see `docker context ls`"))
+            findings.append(Finding(node.name, what, "see `docker context ls`"))
         else:
             engines[node.name] = answer
-    return engines, problems
+    return engines, findings
 
 
 def _state(about: Mapping[str, Any]) -> ContainerInfo:

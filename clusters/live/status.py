@@ -26,7 +26,7 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     """
     label = f"{CLUSTER}={deployment.cluster.name}"
     containers = start_order(deployment)
-    engines, problems = connect_all(named_nodes(deployment.cluster), connect)
+    engines, findings = connect_all(named_nodes(deployment.cluster), connect)
 
     def ask(engine: Engine) -> list[Row] | str:
         try:
@@ -40,16 +40,16 @@ def status(deployment: Deployment, connect: Connect = connect) -> tuple[list[Row
     for name, engine in engines.items():
         answer = answers[engine]
         if isinstance(answer, str):
-            problems.append(Finding(name, f"the Docker engine does not answer: {answer}"))
+            findings.append(Finding(name, f"the Docker engine does not answer: {answer}"))
         else:
             found |= {(one.node, one.container): one for one in answer or ()}
-    silent = {problem.where for problem in problems}
+    silent = {finding.where for finding in findings}
     rows = []
     for one in containers:
         node, name = one.node.name, one.name
         absent = UNREACHABLE if node in silent else MISSING
         rows.append(found.pop((node, name), Row(node, name, absent)))
-    return [*rows, *found.values()], problems
+    return [*rows, *found.values()], findings
 
 
 def _row(engine: Engine, info: ContainerInfo) -> Row:

@@ -31,7 +31,7 @@ def stop_all(targets: Sequence[Target], report: Report) -> list[Finding]:
     Returns findings about containers that could not be removed. On an interrupt, kill and remove
     the remaining containers, then raise it again.
     """
-    problems: list[Finding] = []
+    findings: list[Finding] = []
     left = {one.info.id for one in targets}
 
     def stop(one: Target, kill: bool = False) -> None:
@@ -46,7 +46,7 @@ def stop_all(targets: Sequence[Target], report: Report) -> list[Finding]:
                 report(one, did if running else "removed")
         except EngineError as error:
             fix = "remove it there: docker rm -f"
-            problems.append(Finding(f"{one.node}: {one.info.name}", f"not removed: {error}", fix))
+            findings.append(Finding(f"{one.node}: {one.info.name}", f"not removed: {error}", fix))
 
     ordered = sorted(targets, key=_is_server)
     try:
@@ -55,7 +55,7 @@ def stop_all(targets: Sequence[Target], report: Report) -> list[Finding]:
     except KeyboardInterrupt:
         each(partial(stop, kill=True), [one for one in ordered if one.info.id in left])
         raise
-    return problems
+    return findings
 
 
 def _is_server(one: Target) -> bool:

@@ -84,9 +84,9 @@ class StartFailed(Exception):
     """Ends the start. `step`: the container whose last log lines to show."""
 
     def __init__(
-        self, *problems: Finding, step: Step | None = None, code: int = EX_SOFTWARE
+        self, *findings: Finding, step: Step | None = None, code: int = EX_SOFTWARE
     ) -> None:
-        self.problems, self.step, self.code = problems, step, code
+        self.findings, self.step, self.code = findings, step, code
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def up(
         start.run()
     except StartFailed as failed:
         start.last_lines(failed.step)
-        raise UserError([*failed.problems, *start.undo()], failed.code) from None
+        raise UserError([*failed.findings, *start.undo()], failed.code) from None
     except KeyboardInterrupt:
         if not options.detach:
-            for problem in start.undo():
-                view.say(f"error: {problem}")
+            for finding in start.undo():
+                view.say(f"error: {finding}")
         raise
     return [step.row() for step in steps]
 
@@ -135,11 +135,11 @@ def _steps(
     known = specs(deployment, options.npus)
     body = container_configs(deployment.cluster, known.values(), environ)
     containers = start_order(deployment)
-    engines, problems = connect_all(
+    engines, findings = connect_all(
         {one.node.name: one.node for one in containers}.values(), connect
     )
-    if problems:
-        raise UserError(problems, EX_UNAVAILABLE)
+    if findings:
+        raise UserError(findings, EX_UNAVAILABLE)
     groups = {one.name: group.name for group in deployment.groups for one in group.containers}
     steps = [
         Step(
@@ -151,9 +151,9 @@ def _steps(
         )
         for one in containers
     ]
-    problems = [problem for problem in each(_inspect, steps) if problem]
-    if problems:
-        raise UserError(problems, EX_UNAVAILABLE)
+    findings = [finding for finding in each(_inspect, steps) if finding]
+    if findings:
+        raise UserError(findings, EX_UNAVAILABLE)
     return steps
 
 
@@ -192,9 +192,9 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
             step.image = found
         return None
 
-    problems = [problem for problem in each(ensure, list(wanted.values())) if problem]
-    if problems:
-        raise UserError(problems, EX_UNAVAILABLE)
+    findings = [finding for finding in each(ensure, list(wanted.values())) if finding]
+    if findings:
+        raise UserError(findings, EX_UNAVAILABLE)
 
 
 def _decide_starts(group: list[Step]) -> None:
@@ -263,28 +263,28 @@ class _Starter:
     def undo(self) -> list[Finding]:
         """Stop and remove what this call started; a second interrupt kills it."""
         found: list[Target] = []
-        problems: list[Finding] = []
+        findings: list[Finding] = []
         for step in self.started:
             try:
                 info = step.engine.container(step.spec.name)
             except EngineError as error:
-                problems.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
+                findings.append(Finding(step.where, f"not removed: {error}", "see cluster.down"))
                 continue
             if info and info.labels.get(CALL) == self.call:
                 found.append(Target(step.node, step.engine, info))
         try:
-            return [*problems, *stop_all(found, self._report)]
+            return [*findings, *stop_all(found, self._report)]
         except KeyboardInterrupt:
-            return problems
+            return findings
 
     def _report(self, one: Target, did: str) -> None:
         self.view.say(f"{one.node}: {one.info.name}: {did}")
 
     def _clear(self) -> None:
         old = [Target(s.node, s.engine, s.info) for s in self.steps if s.why and s.info]
-        problems = stop_all(old, self._report)
-        if problems:
-            raise StartFailed(*problems, code=EX_UNAVAILABLE)
+        findings = stop_all(old, self._report)
+        if findings:
+            raise StartFailed(*findings, code=EX_UNAVAILABLE)
 
     def _start(self, step: Step) -> None:
         labels = {**step.body["Labels"], CALL: self.call}
@@ -334,8 +334,8 @@ class _Starter:
                 return
             if self.clock.now() >= deadline:
                 late = f"not healthy within {self.options.timeout:.0f} s"
-                problems = [Finding(s.where, late, s.log or "give --timeout") for s in waiting]
-                raise StartFailed(*problems, step=waiting[0], code=EX_UNAVAILABLE)
+                findings = [Finding(s.where, late, s.log or "give --timeout") for s in waiting]
+                raise StartFailed(*findings, step=waiting[0], code=EX_UNAVAILABLE)
             self.clock.sleep(INTERVAL)
 
     def _ready(self, step: Step) -> bool:

@@ -33,20 +33,20 @@ def translate(options: Sequence[str], form: str, where: str) -> dict[str, Any]:
     Raises UserError (65) with every option that has no such key or an invalid value.
     """
     result: dict[str, Any] = {}
-    problems: list[Finding] = []
-    for flag, text in _parse(options, where, problems):
+    findings: list[Finding] = []
+    for flag, text in _parse(options, where, findings):
         entry = _table()[flag]
         try:
             value = getattr(CONVERSIONS[entry["kind"]], form)(text)
         except (ValueError, LookupError, DockerException):
             what = f"{flag}: '{text}' is not a valid value"
-            problems.append(Finding(where, what, "see `docker run --help`"))
+            findings.append(Finding(where, what, "see `docker run --help`"))
             continue
         for key in reversed(entry[form].split(".")):
             value = {key: value}
         result = merge(result, value)
-    if problems:
-        raise UserError(problems, EX_DATAERR)
+    if findings:
+        raise UserError(findings, EX_DATAERR)
     return result
 
 
@@ -65,7 +65,7 @@ def merge(one: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(
-    options: Sequence[str], where: str, problems: list[Finding]
+    options: Sequence[str], where: str, findings: list[Finding]
 ) -> Iterator[tuple[str, str]]:
     """Yield long flag and value of `--flag value`, `--flag=value` and `-f value`."""
     short = {entry["short"]: flag for flag, entry in _table().items() if "short" in entry}
@@ -77,7 +77,7 @@ def _parse(
         if flag not in _table():
             hint = f"{did_you_mean(flag, _table())}; " if flag.startswith("-") else ""
             fix = f"{hint}--to docker supports every option of docker run"
-            problems.append(Finding(where, f"'{word}' has no translation", fix))
+            findings.append(Finding(where, f"'{word}' has no translation", fix))
             while words and not words[0].startswith("-"):
                 words.pop(0)  # its value
         elif joined:
@@ -87,7 +87,7 @@ def _parse(
         elif words:
             yield flag, words.pop(0)
         else:
-            problems.append(Finding(where, f"{flag} has no value", "add one"))
+            findings.append(Finding(where, f"{flag} has no value", "add one"))
 
 
 @cache

@@ -50,9 +50,9 @@ def specs(deployment: Deployment, npus: bool = True) -> dict[str, Spec]:
     Raises UserError (65) for settings that need Kubernetes.
     """
     cluster = deployment.cluster
-    problems = list(_kubernetes_only(deployment))
-    if problems:
-        raise UserError(problems, EX_DATAERR)
+    findings = list(_kubernetes_only(deployment))
+    if findings:
+        raise UserError(findings, EX_DATAERR)
     here = {
         name: {one.name for one in containers} for name, containers in by_node(deployment).items()
     }

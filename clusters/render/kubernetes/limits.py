@@ -13,10 +13,10 @@ from common.errors import EX_DATAERR, Finding, UserError
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")  # a Service's name: RFC 1035
 
 
-def raise_if_any(problems: Sequence[Finding]) -> None:
+def raise_if_any(findings: Sequence[Finding]) -> None:
     """Raise UserError (65) with the findings, if there are any."""
-    if problems:
-        raise UserError(problems, EX_DATAERR)
+    if findings:
+        raise UserError(findings, EX_DATAERR)
 
 
 def cluster(deployment: Deployment) -> Iterator[Finding]:

@@ -26,17 +26,17 @@ _SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
 def files(deployment: Deployment) -> dict[str, str]:
     """File name → text. Raises UserError (65) for settings that manifests cannot express."""
     cluster = deployment.cluster
-    problems = list(limits.cluster(deployment))
+    findings = list(limits.cluster(deployment))
     manifests = [labels.account(cluster)]
     replicas: dict[str, list[Group]] = {}
     for group in deployment.groups:
         replicas.setdefault(group.instance, []).append(group)
     for groups in replicas.values():
-        manifests += _instance(deployment, groups, problems)
+        manifests += _instance(deployment, groups, findings)
     if deployment.proxy:
         manifests += _proxy(deployment, deployment.proxy, replicas)
-    problems += _duplicate_services(deployment, manifests)
-    limits.raise_if_any(problems)
+    findings += _duplicate_services(deployment, manifests)
+    limits.raise_if_any(findings)
     comment = (
         f"From {PurePath(cluster.file).name}. It needs the LeaderWorkerSet controller"
         f" (leaderworkerset.x-k8s.io/v1)\nand a device plugin for {cluster.kubernetes.resource}."
@@ -49,24 +49,24 @@ def _set_name(deployment: Deployment, instance: str) -> str:
 
 
 def _instance(
-    deployment: Deployment, groups: Sequence[Group], problems: list[Finding]
+    deployment: Deployment, groups: Sequence[Group], findings: list[Finding]
 ) -> list[dict[str, Any]]:
     """The set of an instance, and the Service of its leaders' API."""
     cluster, instance = deployment.cluster, groups[0].instance
     name = _set_name(deployment, instance)
-    problems += limits.service_name(
+    findings += limits.service_name(
         deployment, name, FACTS["lws"]["longest"] - len(f"-{len(groups) - 1}")
     )
     leaders = [group.containers[0] for group in groups]
     size = len(groups[0].containers)
     templates = {
-        "workerTemplate": _template(deployment, leaders, 1, problems)
+        "workerTemplate": _template(deployment, leaders, 1, findings)
     }  # also of the leaders
     if size > 1:
         workers = [worker for group in groups for worker in group.containers[1:]]
         templates = {
             "leaderTemplate": templates["workerTemplate"],
-            "workerTemplate": _template(deployment, workers, size - 1, problems),
+            "workerTemplate": _template(deployment, workers, size - 1, findings),
         }
     result = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
@@ -91,13 +91,13 @@ def _instance(
 
 
 def _template(
-    deployment: Deployment, containers: Sequence[Container], each: int, problems: list[Finding]
+    deployment: Deployment, containers: Sequence[Container], each: int, findings: list[Finding]
 ) -> dict[str, Any]:
     """The one template of these containers; every `each` of them form a group."""
     cluster, first = deployment.cluster, containers[0]
     who = "leaders" if first.rank == 0 else "workers"
     own = _identity(containers[::each])
-    problems += limits.same_template(
+    findings += limits.same_template(
         deployment, containers, f"the {who} of a LeaderWorkerSet", (*_BY_THE_SET, *own)
     )
     entries = env.entries(cluster, first, _BY_THE_SET, own)

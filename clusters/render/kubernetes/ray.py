@@ -21,12 +21,12 @@ from entrypoints.launch.ray import HEAD_PORT
 def files(deployment: Deployment) -> dict[str, str]:
     """File name → text. Raises UserError (65) for anything but Ray clusters."""
     cluster = deployment.cluster
-    problems = [*limits.cluster(deployment), *_only_ray(deployment)]
-    limits.raise_if_any(problems)
+    findings = [*limits.cluster(deployment), *_only_ray(deployment)]
+    limits.raise_if_any(findings)
     manifests = [labels.account(cluster)]
     for group in deployment.groups:
-        manifests += _group(deployment, group, problems)
-    limits.raise_if_any(problems)
+        manifests += _group(deployment, group, findings)
+    limits.raise_if_any(findings)
     comment = (
         f"From {PurePath(cluster.file).name}. It needs the KubeRay operator (ray.io/v1)\n"
         f"and a device plugin for {cluster.kubernetes.resource}."
@@ -36,30 +36,30 @@ def files(deployment: Deployment) -> dict[str, str]:
 
 def _only_ray(deployment: Deployment) -> list[Finding]:
     file, fix = deployment.cluster.file, "render it with --to lws"
-    problems = [
+    findings = [
         Finding(f"{file}: instances.{name}", f"is not a Ray cluster: its role is {role}", fix)
         for name, role in {group.instance: group.role for group in deployment.groups}.items()
         if role != "ray-head"
     ]
     if deployment.proxy:
         what = "is for prefill and decode servers, which are not Ray clusters"
-        problems.append(Finding(f"{file}: proxy", what, fix))
-    return problems
+        findings.append(Finding(f"{file}: proxy", what, fix))
+    return findings
 
 
-def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> list[dict[str, Any]]:
+def _group(deployment: Deployment, group: Group, findings: list[Finding]) -> list[dict[str, Any]]:
     cluster, (head, *workers) = deployment.cluster, group.containers
-    problems += limits.service_name(deployment, group.name, FACTS["ray"]["longest"])
+    findings += limits.service_name(deployment, group.name, FACTS["ray"]["longest"])
     port = {"port": head.env.get("RAY_PORT") or str(HEAD_PORT)}
     spec: dict[str, Any] = {
         "headGroupSpec": {
             "rayStartParams": port,
-            "template": _template(deployment, group, [head], problems),
+            "template": _template(deployment, group, [head], findings),
         }
     }
     if workers:
         number = {key: len(workers) for key in ("replicas", "minReplicas", "maxReplicas")}
-        template = _template(deployment, group, workers, problems)
+        template = _template(deployment, group, workers, findings)
         result = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
         spec["workerGroupSpecs"] = [result]
     result = {
@@ -79,10 +79,10 @@ def _group(deployment: Deployment, group: Group, problems: list[Finding]) -> lis
 
 
 def _template(
-    deployment: Deployment, group: Group, containers: Sequence[Container], problems: list[Finding]
+    deployment: Deployment, group: Group, containers: Sequence[Container], findings: list[Finding]
 ) -> dict[str, Any]:
     cluster, first = deployment.cluster, containers[0]
-    problems += limits.same_template(deployment, containers, "the workers of a RayCluster")
+    findings += limits.same_template(deployment, containers, "the workers of a RayCluster")
     leader = env.entry("LEADER_IP", group.name + FACTS["ray"]["head"])
     entries = env.entries(cluster, first, instead={"LEADER_IP": leader} if first.rank else None)
     nodes = [one.node.name for one in containers if not one.node.placed]
