@@ -104,7 +104,7 @@ def render(
     if others:
         raise user_error("--platform", "names several images", "name one platform and one --os")
     captured = renders.Environment.read(Path(environment)) if environment else None
-    print(renders.printed(matrix, variant, options.base or None, options.share_cann, captured))
+    print(renders.preview(matrix, variant, options.base or None, options.share_cann, captured))
 
 
 @command

@@ -137,9 +137,9 @@ class BuildOptions:
 
     def variants(self, matrix: Matrix) -> list[Variant]:
         """What the options choose of the matrix. Raises UserError with every name that is wrong."""
-        from images.build.options import chosen
+        from images.build.options import select_variants
 
-        return chosen(
+        return select_variants(
             matrix, self.release, words(self.platform), words(self.os), self.all, self.vllm
         )
 
@@ -150,7 +150,7 @@ class BuildOptions:
 
         own = {"certificates": self.certificates, "netrc": self.netrc}
         return build_options.Options(
-            arches=build_options.arches(matrix, words(self.arch)),
+            arches=build_options.parse_arches(matrix, words(self.arch)),
             base=self.base or None,
             cann_packages=Path(self.cann_packages) if self.cann_packages else None,
             share_cann=self.share_cann,
@@ -161,8 +161,8 @@ class BuildOptions:
             compression=self.compression,
             no_cache=not self.cache,
             budget=self.budget,
-            sources=build_options.sources([*self.source]),
-            wheels=build_options.wheels(self.wheels),
+            sources=build_options.parse_sources([*self.source]),
+            wheels=build_options.wheels_directory(self.wheels),
             mirrors=bundle.mirrors if bundle else Mirrors.of(environ(), **self.indexes, **own),
             offline=bundle,
         )

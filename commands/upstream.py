@@ -100,7 +100,7 @@ def lock(
         invoke lock --release v0.13.0
     """
     from common.errors import EX_DATAERR, UserError
-    from images.build.options import arches as arches_of
+    from images.build.options import parse_arches
     from images.locking import cpu
     from images.locking import lock as locks
     from images.locking.index import Wheels
@@ -121,7 +121,7 @@ def lock(
         print(f"locks agree with the matrix: {', '.join(names)}")
     elif vllm:
         found = Wheels.of(environ(), wheels, torch_index)
-        arches = arches_of(matrix, words(arch))
+        arches = parse_arches(matrix, words(arch))
         for path in cpu.make(matrix, matrix.cpu_vllm(vllm), arches, found, say):
             print(path)
     elif tools:

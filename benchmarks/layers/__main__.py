@@ -26,7 +26,7 @@ from benchmarks.layers.ours import Ours
 from benchmarks.layers.registry import Registry
 from benchmarks.layers.upstream import Upstream
 from common.errors import UserError
-from images.build.options import arches
+from images.build.options import parse_arches
 from images.matrix import load
 from images.mirrors import Mirrors
 
@@ -68,7 +68,7 @@ def say(text: str) -> None:
 def measure(given: argparse.Namespace, work: Path) -> Samples:
     """Make the bases, then measure each shape by itself."""
     matrix = load()
-    (arch,) = arches(matrix, [given.arch] if given.arch else [])
+    (arch,) = parse_arches(matrix, [given.arch] if given.arch else [])
     release = matrix.release(given.release).name
     mirrors = Mirrors.of(os.environ)
     secrets = mirrors.secrets(work / "secrets")

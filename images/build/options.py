@@ -53,12 +53,12 @@ def native_arch(matrix: Matrix) -> Arch:
     )
 
 
-def arches(matrix: Matrix, names: list[str]) -> tuple[Arch, ...]:
+def parse_arches(matrix: Matrix, names: list[str]) -> tuple[Arch, ...]:
     """The named architectures, or this machine's. Raises UserError (64)."""
     return tuple(matrix.arch(name) for name in names) or (native_arch(matrix),)
 
 
-def sources(given: list[str]) -> dict[str, str]:
+def parse_sources(given: list[str]) -> dict[str, str]:
     """Parse `NAME=DIR|URL` options. Raises UserError (64) with every invalid one."""
     problems, result = [], {}
     for item in given:
@@ -82,14 +82,14 @@ def sources(given: list[str]) -> dict[str, str]:
     return result
 
 
-def wheels(given: str | None) -> Path | None:
+def wheels_directory(given: str | None) -> Path | None:
     """The directory of `--wheels`. Raises UserError (64) when it does not exist."""
     if given and not Path(given).is_dir():
         raise user_error("--wheels", f"no such directory: {given}")
     return Path(given).resolve() if given else None
 
 
-def chosen(
+def select_variants(
     matrix: Matrix,
     release: str | None,
     platforms: list[str],

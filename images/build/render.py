@@ -142,7 +142,7 @@ def _values(matrix: Matrix, variant: Variant, base: Base) -> dict[str, Any]:
     }
 
 
-def printed(
+def preview(
     matrix: Matrix,
     variant: Variant,
     base: str | None,

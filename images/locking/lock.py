@@ -29,11 +29,11 @@ from packaging.utils import canonicalize_name
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import ROOT
 from common.terminal import Say
-from images.build.stages import wheel
 from images.locking.uv import UV, uv
 from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
 
 LOCKS = ROOT / "images" / "locks"
+BUILD_WHEEL = ROOT / "images" / "build" / "stages" / "wheel.py"
 RECORD = "lock.json"
 SOURCES = "sources"  # the slice of source distributions to build wheels from
 
@@ -202,27 +202,21 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     venv = work / "venv"
     uv("venv", "--quiet", str(venv))
     python = str(venv / "bin" / "python")
-    uv(
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        python,
-        "--require-hashes",
-        "--no-deps",
-        "-r",
-        str(locks / "tools.txt"),
+    tools = ("--require-hashes", "--no-deps", "-r", str(locks / "tools.txt"))
+    uv("pip", "install", "--quiet", "--python", python, *tools)
+    search = os.pathsep.join([str(Path(UV).parent.absolute()), os.environ.get("PATH", "")])
+    built = subprocess.run(
+        [python, str(BUILD_WHEEL), "vllm", str(pins), str(work / "wheels")],
+        env={**os.environ, "PATH": search, "VLLM_TARGET_DEVICE": "empty"},
+        stdout=subprocess.DEVNULL,
     )
-    try:
-        os.environ["VLLM_TARGET_DEVICE"] = "empty"
-        wheel.build("vllm", pins, work / "wheels", uv=UV, python=python)
-    except subprocess.CalledProcessError:
+    if built.returncode:
         raise user_error(
             f"vllm {release.vllm}",
             "its source distribution cannot be built (the reason is above)",
             "a release without a source distribution in the index cannot be locked",
             EX_UNAVAILABLE,
-        ) from None
+        )
     return sources, work / "wheels"
 
 

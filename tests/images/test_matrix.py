@@ -607,7 +607,7 @@ def _use(one: Matrix) -> None:
     assert all("://" in source for source in one.sources.values())
     for variant in one.variants(None):
         for base in (None, "stand-in"):
-            render.printed(one, variant, base, share_cann=False, environment=None)
+            render.preview(one, variant, base, share_cann=False, environment=None)
 
 
 def test_the_damage_reaches_every_part_of_the_matrix(matrix: Matrix) -> None:

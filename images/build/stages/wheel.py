@@ -18,20 +18,19 @@ NO_DEVICE = Path(__file__).parent / "no_device"
 EPOCH = "315532800"  # 1980-01-01, the earliest time in a zip file
 
 
-def build(
-    name: str, pins: Path, out: Path, *, uv: str = "uv", python: str = sys.executable
-) -> Path:
+def build(name: str, pins: Path, out: Path) -> Path:
     """Build the wheel of `name`, pinned and hashed in `pins`, into `out`.
 
-    The interpreter `python` must have the packages of tools.txt. Raises CalledProcessError when
-    the index does not answer, a hash differs or setup.py fails; uv prints the reason on stderr.
+    This interpreter must have the packages of tools.txt. Raises CalledProcessError when the index
+    does not answer, a hash differs or setup.py fails; uv prints the reason on stderr.
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
         environment = {**os.environ, "PYTHONPATH": str(NO_DEVICE), "SOURCE_DATE_EPOCH": EPOCH}
         subprocess.run(
             [
-                *(uv, "pip", "install", "--quiet", "--python", python, "--cache-dir", str(cache)),
+                *("uv", "pip", "install", "--quiet", "--python", sys.executable),
+                *("--cache-dir", str(cache)),
                 *("--no-deps", "--no-build-isolation", "--no-binary", name, "--require-hashes"),
                 *("--requirements", str(pins), "--target", str(Path(scratch) / "installed")),
             ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from images.build import graph
-from images.build.render import printed
+from images.build.render import preview
 from images.matrix import STAND_IN, Matrix, Variant
 
 CANN = "quay.io/ascend/cann:8.3.rc2-a3-ubuntu22.04-py3.11"
@@ -20,14 +20,14 @@ Prints = Callable[..., dict[str, str]]
 @pytest.fixture(scope="module")
 def published(matrix: Matrix) -> dict[str, graph.Stage]:
     return graph.parse(
-        printed(matrix, matrix.variant(None, "a3", "ubuntu22.04"), None, False, None)
+        preview(matrix, matrix.variant(None, "a3", "ubuntu22.04"), None, False, None)
     )
 
 
 @pytest.fixture(scope="module")
 def stand_in(matrix: Matrix) -> dict[str, graph.Stage]:
     variant = matrix.variant(None, "a3", "ubuntu22.04")
-    return graph.parse(printed(matrix, variant, STAND_IN, False, None))
+    return graph.parse(preview(matrix, variant, STAND_IN, False, None))
 
 
 # ---- parsing -------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_a_stand_ins_roots_count_by_architecture(
 def test_the_text_of_a_stage_counts(matrix: Matrix, prints: Prints) -> None:
     def of(platform: str) -> dict[str, str]:
         variant: Variant = matrix.variant(None, platform, "ubuntu22.04")
-        text = printed(matrix, variant, "registry.example.com/cann:1", False, None)
+        text = preview(matrix, variant, "registry.example.com/cann:1", False, None)
         return prints(graph.parse(text), images={})
 
     assert _changed(of("a2"), of("a3")) == EVERY_LAYER

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images.build import graph, render
-from images.build.render import DEBIAN, Base, Environment, dockerfile, printed
+from images.build.render import DEBIAN, Base, Environment, dockerfile, preview
 from images.matrix import CPU, STAND_IN, Matrix, Variant
 
 HERE = Path(__file__).parent
@@ -31,11 +31,11 @@ Variants = Callable[..., Variant]
 
 
 def _stand_in(matrix: Matrix, variant: Variant, environment: Environment | None = None) -> str:
-    return printed(matrix, variant, STAND_IN, False, environment)
+    return preview(matrix, variant, STAND_IN, False, environment)
 
 
 def _published(matrix: Matrix, variant: Variant, share: bool = False) -> str:
-    return printed(matrix, variant, None, share, None)
+    return preview(matrix, variant, None, share, None)
 
 
 def _packages(matrix: Matrix, variant: Variant, image: str = "") -> str:
@@ -53,8 +53,8 @@ RENDERED: dict[str, Callable[[Matrix, Variants], str]] = {
     "310p": lambda m, v: _published(m, v("310p")),
     "a3-share-cann": lambda m, v: _published(m, v("a3"), share=True),
     "a3-cann-packages": lambda m, v: _packages(m, v("a3")),
-    "cpu": lambda m, v: printed(m, m.variant(None, CPU, "", "0.32.0"), None, False, CAPTURED),
-    "cpu-debian": lambda m, v: printed(m, m.variant(None, CPU, ""), DEBIAN, False, None),
+    "cpu": lambda m, v: preview(m, m.variant(None, CPU, "", "0.32.0"), None, False, CAPTURED),
+    "cpu-debian": lambda m, v: preview(m, m.variant(None, CPU, ""), DEBIAN, False, None),
 }
 
 
@@ -355,7 +355,7 @@ def test_installers_run_in_canns_order(matrix: Matrix, variant: Variants) -> Non
 
 
 def test_an_image_given_is_the_base(matrix: Matrix, variant: Variants) -> None:
-    text = printed(matrix, variant("a3"), "registry.example.com/cann@sha256:1", False, None)
+    text = preview(matrix, variant("a3"), "registry.example.com/cann@sha256:1", False, None)
     assert "FROM registry.example.com/cann@sha256:1 AS cann\n" in text
     assert "quay.io" not in text
 
@@ -442,7 +442,7 @@ def test_a_value_with_a_line_break_is_refused(
 
 
 def _baked(matrix: Matrix, variant: Variant, share: bool) -> dict[str, str]:
-    first, *_ = _pairs(printed(matrix, variant, None, share, CAPTURED), "ENV")
+    first, *_ = _pairs(preview(matrix, variant, None, share, CAPTURED), "ENV")
     return first
 
 
@@ -477,7 +477,7 @@ def test_search_paths_keep_their_order_and_name_nothing_twice(
 ) -> None:
     changed = {"PATH": path, "LD_LIBRARY_PATH": library, "PYTHONPATH": modules}
     environment = Environment("/usr/bin/python3", {}, changed)
-    text = printed(matrix, variant("a3"), None, False, environment)
+    text = preview(matrix, variant("a3"), None, False, environment)
     baked, *_ = _pairs(text, "ENV")
     assert baked["PATH"].split(":")[0] == "/opt/vllm/bin"
     assert baked["LD_LIBRARY_PATH"].split(":")[-1] == "/usr/local/lib"
@@ -490,7 +490,7 @@ def test_search_paths_keep_their_order_and_name_nothing_twice(
 
 
 def test_the_interpreter_is_the_captured_one(matrix: Matrix, variant: Variants) -> None:
-    text = printed(matrix, variant("a3"), None, False, CAPTURED)
+    text = preview(matrix, variant("a3"), None, False, CAPTURED)
     assert "layer.py venv /usr/local/python3.11.13/bin/python3.11 --python 3.11" in text
 
 

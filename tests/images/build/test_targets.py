@@ -12,7 +12,7 @@ import pytest
 
 from images.build import targets
 from images.build.base import FoundBase
-from images.build.options import Options, arches, chosen, sources
+from images.build.options import Options, parse_arches, parse_sources, select_variants
 from images.build.render import Base
 from images.build.targets import BuildTarget, resolve
 from images.locking import lock
@@ -38,7 +38,7 @@ def options(matrix: Matrix) -> Options:
 
 
 def test_platforms_and_oses_are_combined(matrix: Matrix) -> None:
-    found = chosen(matrix, None, ["a2", "a3"], ["ubuntu22.04", "openeuler24.03"], False)
+    found = select_variants(matrix, None, ["a2", "a3"], ["ubuntu22.04", "openeuler24.03"], False)
     assert [variant.tag for variant in found] == [
         "v0.13.0rc1",
         "v0.13.0rc1-openeuler",
@@ -48,20 +48,20 @@ def test_platforms_and_oses_are_combined(matrix: Matrix) -> None:
 
 
 def test_all_is_every_image_of_the_release(matrix: Matrix) -> None:
-    found = chosen(matrix, "v0.23.0", [], ["ubuntu22.04"], True)
+    found = select_variants(matrix, "v0.23.0", [], ["ubuntu22.04"], True)
     assert len(found) == 8
     assert {variant.platform.name for variant in found} == {"a2", "a3", "310p", "a5"}
 
 
 def test_no_platform(matrix: Matrix, problems_of: Problems) -> None:
-    assert problems_of(lambda: chosen(matrix, None, [], ["ubuntu22.04"], False), 64) == [
+    assert problems_of(lambda: select_variants(matrix, None, [], ["ubuntu22.04"], False), 64) == [
         "--platform: is missing (--platform a2 or a3 or 310p, or --all)"
     ]
 
 
 def test_every_wrong_platform_is_told_once(matrix: Matrix, problems_of: Problems) -> None:
     names, oses = ["a3", "a33", "a5", "b"], ["ubuntu22.04", "openeuler24.03"]
-    assert problems_of(lambda: chosen(matrix, None, names, oses, False), 64) == [
+    assert problems_of(lambda: select_variants(matrix, None, names, oses, False), 64) == [
         "--platform: 'a33' is not in the matrix (did you mean a3?)",
         "--platform: release v0.13.0rc1 has no a5 image (it has a2, a3, 310p)",
         "--platform: 'b' is not in the matrix (known: a2, a3, 310p, a5, cpu)",
@@ -69,7 +69,7 @@ def test_every_wrong_platform_is_told_once(matrix: Matrix, problems_of: Problems
 
 
 def test_wrong_names_of_every_kind_are_told_at_once(matrix: Matrix, problems_of: Problems) -> None:
-    found = problems_of(lambda: chosen(matrix, "v0.13", ["a33"], ["ubunto"], False), 64)
+    found = problems_of(lambda: select_variants(matrix, "v0.13", ["a33"], ["ubunto"], False), 64)
     assert sorted(problem.split(":")[0] for problem in found) == ["--os", "--platform", "--release"]
 
 
@@ -78,23 +78,25 @@ def test_a_wrong_release_is_told_once(
     matrix: Matrix, problems_of: Problems, everything: bool
 ) -> None:
     oses = ["ubuntu22.04", "openeuler24.03"]
-    (problem,) = problems_of(lambda: chosen(matrix, "v0.13.1", ["a2", "a3"], oses, everything), 64)
+    (problem,) = problems_of(
+        lambda: select_variants(matrix, "v0.13.1", ["a2", "a3"], oses, everything), 64
+    )
     assert problem.startswith("--release: 'v0.13.1' is not in the matrix (did you mean v0.1")
 
 
 def test_no_os_is_no_choice(matrix: Matrix, problems_of: Problems) -> None:
-    (problem,) = problems_of(lambda: chosen(matrix, None, ["a3"], [], False), 64)
+    (problem,) = problems_of(lambda: select_variants(matrix, None, ["a3"], [], False), 64)
     assert problem.startswith("--os: ")
 
 
 def test_a_platform_named_twice_is_built_once(matrix: Matrix) -> None:
-    assert len(chosen(matrix, None, ["a3", "a3"], ["ubuntu22.04"], False)) == 1
+    assert len(select_variants(matrix, None, ["a3", "a3"], ["ubuntu22.04"], False)) == 1
 
 
 def test_architectures(matrix: Matrix, problems_of: Problems) -> None:
-    found = arches(matrix, ["arm64", "amd64"])
+    found = parse_arches(matrix, ["arm64", "amd64"])
     assert [arch.oci_platform for arch in found] == ["linux/arm64", "linux/amd64"]
-    (problem,) = problems_of(lambda: arches(matrix, ["arm"]), 64)
+    (problem,) = problems_of(lambda: parse_arches(matrix, ["arm"]), 64)
     assert problem == "--arch: 'arm' is not in the matrix (did you mean arm64?)"
 
 
@@ -106,21 +108,21 @@ def test_this_machines_own_architecture(
     matrix: Matrix, monkeypatch: pytest.MonkeyPatch, machine: str, arch: str
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert [one.name for one in arches(matrix, [])] == [arch]
+    assert [one.name for one in parse_arches(matrix, [])] == [arch]
 
 
 def test_sources_are_directories_or_addresses(tmp_path: Path) -> None:
     url = "https://git.example/Mooncake.git#main"
-    assert sources([f"vllm-ascend={tmp_path}", f"mooncake={url}"]) == {
+    assert parse_sources([f"vllm-ascend={tmp_path}", f"mooncake={url}"]) == {
         "vllm-ascend": str(tmp_path),
         "mooncake": url,
     }
-    assert sources([]) == {}
+    assert parse_sources([]) == {}
 
 
 def test_every_wrong_source_is_told(problems_of: Problems) -> None:
     given = ["moncake=https://x.example", "mooncake=/none", "vllm-ascend", "mooncake="]
-    assert problems_of(lambda: sources(given), 64) == [
+    assert problems_of(lambda: parse_sources(given), 64) == [
         "--source: 'moncake=https://x.example': unknown source 'moncake' (did you mean mooncake?)",
         "--source: 'mooncake=/none': no such directory (NAME=DIR or NAME=URL)",
         "--source: 'vllm-ascend': no such directory (NAME=DIR or NAME=URL)",
@@ -203,7 +205,7 @@ def test_debian_has_no_newer_python(
 def test_a_release_without_a_lock_is_refused_once(
     matrix: Matrix, options: Options, problems_of: Problems
 ) -> None:
-    chosen_ones = chosen(matrix, "v0.18.0", ["a2", "a3"], ["ubuntu22.04"], False)
+    chosen_ones = select_variants(matrix, "v0.18.0", ["a2", "a3"], ["ubuntu22.04"], False)
     found = problems_of(
         lambda: resolve(matrix, chosen_ones, replace(options, base=STAND_IN), _silent), 65
     )
@@ -228,7 +230,7 @@ def test_every_image_that_nobody_has_is_told(
 ) -> None:
     docker.answers("image inspect *", err="No such image", code=1)
     docker.answers("buildx imagetools *", err="ERROR: not found", code=1)
-    both = chosen(matrix, None, ["a2", "a3"], ["ubuntu22.04"], False)
+    both = select_variants(matrix, None, ["a2", "a3"], ["ubuntu22.04"], False)
     assert len(problems_of(lambda: resolve(matrix, both, options, _silent), 69)) == 2
 
 

@@ -54,25 +54,26 @@ def test_a_release_whose_vllm_has_no_build_for_the_processor(
     matrix: Matrix, problems_of: Problems
 ) -> None:
     (line,) = problems_of(
-        lambda: options.chosen(matrix, "v0.11.0", [CPU], ["ubuntu22.04"], False), EX_USAGE
+        lambda: options.select_variants(matrix, "v0.11.0", [CPU], ["ubuntu22.04"], False), EX_USAGE
     )
     assert line == "--vllm: '0.11.0' is not in the matrix (did you mean 0.13.0 or 0.32.0?)"
 
 
 def test_one_image_whatever_the_oses(matrix: Matrix) -> None:
-    (one,) = options.chosen(matrix, None, [CPU], list(matrix.oses), False, "0.32.0")
+    (one,) = options.select_variants(matrix, None, [CPU], list(matrix.oses), False, "0.32.0")
     assert one.os.name == "bookworm"
 
 
 def test_an_engine_for_npus(matrix: Matrix, problems_of: Problems) -> None:
     (line,) = problems_of(
-        lambda: options.chosen(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"), EX_USAGE
+        lambda: options.select_variants(matrix, None, ["a3"], ["ubuntu22.04"], False, "0.32.0"),
+        EX_USAGE,
     )
     assert line == "--vllm: is for --platform cpu only"
 
 
 def test_a_directory_of_wheels_that_is_not_there(problems_of: Problems) -> None:
-    assert problems_of(lambda: options.wheels("/no/such"), EX_USAGE) == [
+    assert problems_of(lambda: options.wheels_directory("/no/such"), EX_USAGE) == [
         "--wheels: no such directory: /no/such"
     ]
 

@@ -84,7 +84,7 @@ def test_two_platforms_differ_in_their_kernels_alone(
 
 
 def test_a_base_without_cann(cann_files: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="is no CANN image: it has no /usr/local/Ascend"):
+    with pytest.raises(SystemExit, match="is not a CANN image: it has no /usr/local/Ascend"):
         cann_files.split(tmp_path, tmp_path / "out")
 
 

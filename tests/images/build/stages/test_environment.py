@@ -160,7 +160,7 @@ def test_a_base_without_the_scripts(
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         capture(toolkit, nnal)
-    assert str(stopped.value).startswith("this base is no CANN image: it lacks ")
+    assert str(stopped.value).startswith("this base is not a CANN image: it lacks ")
     assert all(word in str(stopped.value) for word in words)
 
 
@@ -174,7 +174,7 @@ def test_scripts_that_name_the_builders_machine(capture: Capture) -> None:
     with pytest.raises(SystemExit) as stopped:
         capture(toolkit=f"{TOOLKIT}export A=/lib/{MACHINE}\n", machine=FOREIGN)
     assert str(stopped.value) == (
-        f"set_env.sh names the builder's machine in A: build this on {FOREIGN}"
+        f"set_env.sh sets the builder's architecture in A: build this on {FOREIGN}"
     )
 
 

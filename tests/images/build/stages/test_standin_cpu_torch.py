@@ -98,7 +98,7 @@ def test_an_installed_torch(tmp_path: Path, arch: str, capsys: pytest.CaptureFix
     record.write_text("torch/__init__.py,,\n" + "".join(map(_line, sorted(lib.iterdir()))))
 
     cpu_torch.main([str(tmp_path), "--arch", arch])
-    assert capsys.readouterr().err == f"left out of torch: {CUDA}\n"
+    assert capsys.readouterr().err == f"removed from torch: {CUDA}\n"
     assert sorted(path.name for path in lib.iterdir()) == [CUDART, CUDA, PYTHON]
     rows = {row[0]: row[1:] for row in csv.reader(record.open())}
     assert rows.pop("torch/__init__.py") == ["", ""]
