@@ -60,7 +60,7 @@ def fetch(
     directory: str = argument("where the bundle goes, or is completed"),
     format: str = FORMAT,
 ) -> None:
-    """Download what a build needs, for a build without a network
+    """Download what an offline build needs
 
     With it, build --offline DIRECTORY needs no network. When interrupted, run it again: it
     completes what is there.

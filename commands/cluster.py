@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @command
 def check(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
-    """Name everything that is wrong or risky in a cluster file
+    """Find everything wrong or risky in a cluster file
 
     Exits with 65 when anything is wrong.
 
@@ -107,7 +107,7 @@ def render(
 ) -> None:
     """Write what starts a cluster: scripts, Compose files, manifests
 
-    The same bytes for the same file.
+    The same file always gives the same bytes.
 
         invoke cluster.render FILE --to docker
     """
@@ -127,13 +127,13 @@ def render(
 def up(
     file: str = CLUSTER_FILE,
     timeout: int = option("seconds until all have to be healthy", default=1800),
-    detach: bool = option("do not wait for that, and leave what runs when interrupted"),
+    detach: bool = option("do not wait for it; leave containers running when interrupted"),
     devices: bool = option("leave NPUs and driver out, for a start without them", default=True),
 ) -> None:
     """Start a cluster on its nodes' Docker engines
 
-    Leaves alone what runs as the file has it, replaces what has changed. When a container fails, or
-    when interrupted, removes what this call has started.
+    Leaves containers that match the file alone, and replaces those that changed. When a container
+    fails, or when interrupted, removes what this call started.
 
         invoke cluster.up FILE
     """
@@ -172,8 +172,8 @@ def status(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
 def down(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
     """Stop a cluster and remove its containers
 
-    Every container with the label of this cluster on the nodes of the file, and no other. Each has
-    the time of its drain.
+    Removes every container with this cluster's label on the nodes of the file, and no other. Each
+    has time to drain.
 
         invoke cluster.down FILE
     """

@@ -29,7 +29,7 @@ def import_(
 ) -> None:
     """Make a recipe and a cluster file from launch scripts
 
-    Compares what they plan with the scripts; exits with 65 when something of those is lost.
+    Compares the plan with the scripts; exits with 65 when something in them is lost.
 
         invoke import SCRIPT...
     """

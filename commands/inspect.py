@@ -15,7 +15,7 @@ def inspect(
     at: str = AT,
     brief: bool = option("read the manifest and no layer: no packages, roles and recipes"),
     with_: list[str] = option("another image to compare the layers with; repeatable"),
-    diff: str = option("an image: say what changed from it to IMAGE"),
+    diff: str = option("another image: show what changed from it to IMAGE"),
     budget: bool = option("compare with images/build/budgets.yaml; exit with 65 when over budget"),
     baseline: bool = option("print the image's sizes as an entry of images/build/budgets.yaml"),
     certificates: str = CERTIFICATES,
@@ -75,7 +75,7 @@ def sbom(
 ) -> None:
     """List what an image is made of, as CycloneDX 1.6
 
-    The same bytes for the same image.
+    The same image always gives the same bytes.
 
         invoke sbom IMAGE --arch arm64
     """

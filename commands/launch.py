@@ -61,8 +61,8 @@ def doctor(platform: str = PLATFORM, release: str = RELEASE, format: str = FORMA
 
 @command(
     help={
-        "platform": "only those for it: a2, a3, …",
-        "release": "only those that are stated for it: v0.13.0, …",
+        "platform": "only recipes for this platform: a2, a3, …",
+        "release": "only recipes stated for this release: v0.13.0, …",
     }
 )
 def recipes(
@@ -71,7 +71,7 @@ def recipes(
         options.recipes,
         required=False,
     ),
-    search: str = option("words that name, description, model or features have, each of them"),
+    search: str = option("words to find in name, description, model or features; all must match"),
     platform: str = PLATFORM,
     release: str = RELEASE,
     format: str = FORMAT,

@@ -47,7 +47,7 @@ OS = option(
     default="ubuntu22.04",
 )
 ARCH = option("arm64, amd64 or both (default: this machine's)", ARCH_NAMES)
-IMAGE_ARCH = option("arm64, amd64 or both (default: all that it has)", ARCH_NAMES)
+IMAGE_ARCH = option("arm64, amd64 or both (default: all of the image)", ARCH_NAMES)
 FORMAT = choice("text", "json")
 CERTIFICATES = option("CA bundle (default: SSL_CERT_FILE, or the host's)")
 DRY_RUN = option("show what would be done; change nothing")
@@ -105,7 +105,7 @@ class BuildOptions:
     tools: str = option(
         "an image with Python and pip for the stages, or 'debian' to make one", ("debian",)
     )
-    vllm: str = option("platform cpu: which vLLM of the matrix (default: the release's)")
+    vllm: str = option("platform cpu: a vLLM version of the matrix (default: the release's)")
     wheels: str = option("platform cpu: a directory with a torch that no index in reach has")
     source: list[str] = option("NAME=DIR|URL: vllm-ascend, mooncake or yalantinglibs; repeatable")
     registry: str = option("put this before the image's name: registry.example.com/team")

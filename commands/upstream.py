@@ -21,7 +21,7 @@ from commands.options import (
 @command(checkout=True)
 def bump(
     release: str = argument(
-        "v0.23.0 or 0.23.0; newest: of the package index, no candidate", ("newest",)
+        "v0.23.0 or 0.23.0; newest: of the package index, no candidates", ("newest",)
     ),
     dry_run: bool = DRY_RUN,
     lock: bool = option("leave the locks out: they take minutes", default=True),
@@ -55,7 +55,7 @@ def bump(
 
 @command(checkout=True)
 def audit(
-    release: str = option("audit what is stated about this one (default: all)", releases),
+    release: str = option("one release (default: all)", releases),
     flags: bool = option("also ask vLLM's own parser what the flags take: a minute for each vLLM"),
     confirmed: bool = option("list each confirmed statement with its place, not only their number"),
     wheels: str = WHEELS,
@@ -85,14 +85,14 @@ def audit(
 def lock(
     release: str = RELEASE,
     all: bool = option("every release of the matrix that can be locked"),
-    check: bool = option("resolve nothing: fail where the matrix and the locks disagree"),
-    tools: bool = option("what the build itself installs, instead of a release"),
+    check: bool = option("resolve nothing; fail if the matrix and the locks disagree"),
+    tools: bool = option("lock the build's own tools instead of a release"),
     vllm: str = option("a vLLM of platform cpu, instead of a release"),
     arch: str = ARCH,
     wheels: str = WHEELS,
     torch_index: str = TORCH_INDEX,
 ) -> None:
-    """Resolve a release's packages, as of its date, into hashes
+    """Lock a release's packages, as of its date, by their hashes
 
     Writes a requirements file for each layer. Without --release, --check covers everything that has
     a lock. --arch and --wheels are for --vllm.
@@ -136,14 +136,14 @@ def lock(
 def flags(
     release: list[str] = option("a release of the matrix; repeatable", releases),
     all: bool = option("every release of the matrix"),
-    check: bool = option("write nothing: fail where the files differ from what vLLM says"),
+    check: bool = option("write nothing; fail if the files differ from what vLLM says"),
     wheels: str = WHEELS,
     torch_index: str = TORCH_INDEX,
     format: str = FORMAT,
 ) -> None:
     """Ask a release's vLLM for its flags and variables
 
-    Writes env/flags and env/variables, by which the container checks what it is given.
+    Writes env/flags and env/variables, which the container checks flags and variables against.
 
         invoke flags --release v0.13.0
     """

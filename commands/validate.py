@@ -35,7 +35,7 @@ def verify(
     """Check that an endpoint answers correctly
 
     Models, completions and chat, streamed and not, usage, stop, concurrent requests, and the
-    answers to bad requests. Exits with 70 when something is wrong, 69 when nobody answers.
+    answers to bad requests. Exits with 70 when something is wrong, 69 when there is no answer.
 
         invoke verify http://10.0.0.1:8000
     """
@@ -72,14 +72,14 @@ def rehearse(
     ),
     timeout: float = option("seconds until everything has to be healthy (default: the engine's)"),
     out: str = option("where the report's page goes (default: build/rehearsal/NAME.html)"),
-    keep: bool = option("leave the containers and their network to look at"),
+    keep: bool = option("leave the containers and their network in place"),
     format: str = FORMAT,
 ) -> None:
     """Run a whole cluster on this machine, without NPUs
 
-    Every node is a container with its own address, and with the image's entrypoint and roles. In
-    place of vLLM on NPUs runs a recorded engine, or with --engine vllm, which needs the image of
-    platform cpu, vLLM itself on the CPU with a tiny model. Exits with 70 when anything fails.
+    Each node is a container with its own address that runs the image's entrypoint and roles. A
+    recorded engine takes the place of vLLM on NPUs; with --engine vllm, vLLM itself runs on the CPU
+    with a tiny model, in the image of platform cpu. Exits with 70 when anything fails.
 
         invoke rehearse cluster.yaml
         invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
@@ -126,11 +126,11 @@ def bench(
     compare: list[str] = option("a result to compare with; repeatable (default: those in --out)"),
     format: str = FORMAT,
 ) -> None:
-    """Benchmark as the reference did, and compare
+    """Benchmark an endpoint and compare with the reference
 
     Runs `vllm bench`, keeps its result in --out as JSON, compares it with earlier ones and with
-    the reference, and draws them all into --out/index.html. The case of prefill and decode wants
-    the proxy's address. Exits with 69 when nobody answers, 70 when the benchmark or a request
+    the reference, and draws them all into --out/index.html. Cases of prefill and decode need the
+    proxy's address. Exits with 69 when there is no answer, 70 when the benchmark or a request
     fails, 65 when a file to compare with is not a result.
 
         invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
@@ -194,7 +194,7 @@ def accuracy(
 
     With upstream's settings, on data that you supply. Keeps the result in --out as JSON and
     AISBench's own files beside it, and compares it with the reference's figure. A whole set takes
-    hours on one node. Exits with 65 when the data are incomplete, 69 when nobody answers or
+    hours on one node. Exits with 65 when the data are incomplete, 69 when there is no answer or
     AISBench cannot be installed, 70 when it fails or a question got no answer.
 
         invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
