@@ -186,6 +186,30 @@ def _created(image: Image) -> datetime:
         raise user_error("IMAGE", what, exit_code=EX_DATAERR) from None
 
 
+def _component(
+    kind: ComponentType,
+    name: str,
+    version: str,
+    purl: PackageURL,
+    place: str = "",
+    *,
+    hashes: Iterable[HashType] = (),
+    licenses: Iterable[License] = (),
+    properties: Mapping[str, str] | None = None,
+) -> Component:
+    """`place` distinguishes copies of one package."""
+    return Component(
+        type=kind,
+        name=name,
+        version=version,
+        purl=purl,
+        bom_ref=f"{purl}#{place}" if place else str(purl),
+        hashes=hashes,
+        licenses=licenses,
+        properties=[Property(name=key, value=value) for key, value in (properties or {}).items()],
+    )
+
+
 def _sha256(digest: str) -> HashType:
     return HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))
 
@@ -214,15 +238,11 @@ def _python(matrix: Matrix, release: Release, image: Image, locks: Path) -> Iter
                 properties["ascend:lock"] = f"{lock_name}/{image.arch}/{slice}.txt"
             else:
                 pinned = None
-        yield Component(
-            type=ComponentType.LIBRARY,
-            name=package.name,
-            version=package.version,
-            purl=purl,
-            bom_ref=f"{purl}#{place}" if place else str(purl),
+        yield _component(
+            *(ComponentType.LIBRARY, package.name, package.version, purl, place),
             hashes=_hashes(pinned),
             licenses=licenses(package),
-            properties=[Property(name=key, value=value) for key, value in properties.items()],
+            properties=properties,
         )
 
 
@@ -297,14 +317,10 @@ def _system(image: Image) -> Iterable[Component]:
         )
     for package in os_packages(image.contents):
         purl = _os_purl(package, name, version)
-        yield Component(
-            type=ComponentType.LIBRARY,
-            name=package.name,
-            version=package.version,
-            purl=purl,
-            bom_ref=str(purl),
+        yield _component(
+            *(ComponentType.LIBRARY, package.name, package.version, purl),
             licenses=[make(package.license)] if package.license else [],
-            properties=[Property(name="ascend:layer", value=package.layer)],
+            properties={"ascend:layer": package.layer},
         )
 
 
@@ -325,24 +341,16 @@ def _beneath(image: Image, base: str) -> Iterable[Component]:
         where, _, tag = name.partition("@")[0].rpartition(":")
         short = where.rpartition("/")[2]
         purl = PackageURL("oci", None, short, digest or None, {"repository_url": where, "tag": tag})
-        yield Component(
-            type=ComponentType.CONTAINER,
-            name=where,
-            version=tag,
-            purl=purl,
-            bom_ref=str(purl),
+        yield _component(
+            *(ComponentType.CONTAINER, where, tag, purl),
             hashes=[_sha256(digest)] if digest else [],
         )
     if version := labels.get("ascend.pin.cann"):
         purl = PackageURL("generic", "ascend", "cann", version)
-        note = [Property(name="ascend:stand-in", value="its interfaces alone: no CANN is in here")]
-        yield Component(
-            type=ComponentType.PLATFORM,
-            name="cann",
-            version=version,
-            purl=purl,
-            bom_ref=str(purl),
-            properties=note if stand_in else [],
+        note = {"ascend:stand-in": "its interfaces alone: no CANN is in here"} if stand_in else {}
+        yield _component(
+            *(ComponentType.PLATFORM, "cann", version, purl),
+            properties=note,
         )
 
 
@@ -354,11 +362,7 @@ def _compiled(matrix: Matrix, release: Release, image: Image) -> Iterable[Compon
     if version and name not in there:
         source = matrix.sources["mooncake"]
         purl = PackageURL("generic", None, "mooncake", version, {"vcs_url": f"git+{source}"})
-        yield Component(
-            type=ComponentType.LIBRARY,
-            name="mooncake",
-            version=version,
-            purl=purl,
-            bom_ref=str(purl),
-            properties=[Property(name="ascend:origin", value=COMPILED)],
+        yield _component(
+            *(ComponentType.LIBRARY, "mooncake", version, purl),
+            properties={"ascend:origin": COMPILED},
         )

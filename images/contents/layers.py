@@ -24,10 +24,10 @@ from typing import BinaryIO, Protocol, cast
 import zstandard
 from urllib3.exceptions import HTTPError
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
 from images.registry import limits
 from images.registry.oci import Descriptor, Manifest
-from images.registry.transfer import run_all
+from images.registry.transfer import collect_all
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 PIECE = 1 << 20
@@ -107,25 +107,9 @@ def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Lay
 
     Raises UserError as `read`.
     """
-    found = run_all(
-        dict.fromkeys(descriptors), partial(_layer_or_finding, action), threading.Event(), AT_ONCE
-    )
-    if problems := [one for one in found if isinstance(one, Finding)]:
-        raise UserError(problems, EX_DATAERR)
-    by_digest = {one.digest: one for one in found if isinstance(one, Layer)}
+    found = collect_all(dict.fromkeys(descriptors), action, threading.Event(), AT_ONCE)
+    by_digest = {one.digest: one for one in found}
     return [by_digest[one.digest] for one in descriptors]
-
-
-def _layer_or_finding(
-    action: Callable[[Descriptor], Layer], descriptor: Descriptor
-) -> Layer | Finding:
-    """Return the finding of a damaged layer, so that it does not hide others."""
-    try:
-        return action(descriptor)
-    except UserError as error:
-        if error.exit_code != EX_DATAERR:
-            raise
-        return error.findings[0]
 
 
 class Memory:

@@ -19,7 +19,7 @@ from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes, index, published
-from images.registry.transfer import BlobUploads, Say, run_all, verify_complete
+from images.registry.transfer import BlobUploads, Say, collect_all, run_all, verify_complete
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"
@@ -119,11 +119,8 @@ def plan(
 
     Raises UserError (65) if an immutable tag belongs to another image.
     """
-    images = list(images)
     found = [match for tag in repository.tags() if (match := TEMPORARY.fullmatch(tag))]
     temporary = [tag for tag in found if tag["proven"] or not proven]
-    steps: list[Step] = []
-    problems: list[Finding] = []
     local: dict[tuple[str, str], dict[str, str]] = {}
     for part in parts:
         local.setdefault((part.tag, part.inputs), {})[part.arch] = part.digest
@@ -132,24 +129,7 @@ def plan(
         built = local.get((image.tag, image.inputs.digest), {})
         return _step(repository, image, temporary, built, types)
 
-    for result in run_all(images, partial(_caught, step), repository.stop):
-        if isinstance(result, Step):
-            steps.append(result)
-        else:
-            problems += result
-    if problems:
-        raise UserError(problems, EX_DATAERR)
-    return steps
-
-
-def _caught(step: Callable[[Image], Step], image: Image) -> Step | tuple[Finding, ...]:
-    """Return the findings of one tag, so that they do not hide those of another."""
-    try:
-        return step(image)
-    except UserError as error:
-        if error.exit_code != EX_DATAERR:
-            raise
-        return error.findings
+    return collect_all(images, step, repository.stop)
 
 
 def _step(

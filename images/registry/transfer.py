@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
-from common.errors import EX_SOFTWARE, Finding, UserError
+from common.errors import EX_DATAERR, EX_SOFTWARE, Finding, UserError
 from common.text import megabytes
 from images.registry.client import Repository, Source, Stopped
 from images.registry.oci import Descriptor, Layout, Manifest
@@ -50,6 +50,26 @@ def run_all(
     if errors:
         raise KeyboardInterrupt
     return [future.result() for future in futures]
+
+
+def collect_all(
+    items: Iterable[T], action: Callable[[T], R], stop: threading.Event, workers: int = CONNECTIONS
+) -> list[R]:
+    """As `run_all`, but wrong data (65) of one item does not hide that of another."""
+
+    def attempt(item: T) -> R | UserError:
+        try:
+            return action(item)
+        except UserError as error:
+            if error.exit_code != EX_DATAERR:
+                raise
+            return error
+
+    found = run_all(items, attempt, stop, workers)
+    errors = [one for one in found if isinstance(one, UserError)]
+    if errors:
+        raise UserError((finding for one in errors for finding in one.findings), EX_DATAERR)
+    return [one for one in found if not isinstance(one, UserError)]
 
 
 class BlobUploads:
