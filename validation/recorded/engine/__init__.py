@@ -1,1 +1,1 @@
-"""The recorded engine: README.md beside this package."""
+"""The recorded engine; see README.md beside this package."""

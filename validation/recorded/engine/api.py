@@ -1,4 +1,4 @@
-"""The HTTP API, and the words that a server says: they follow from the prompt alone."""
+"""The HTTP API, and the text of answers, which depends on the prompt alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from engine.state import NotHandedOver, State
+from engine.state import State, TransferFailed
 
-TOKEN = 0.01  # seconds a token takes
+TOKEN = 0.01  # seconds for a token
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 
 
@@ -29,10 +29,10 @@ class Server(ThreadingHTTPServer):
 
 
 def bind(state: State) -> Server:
-    """The API's port, taken at once. Raises OSError when someone has it.
+    """Bind the API's port, without listening. Raises OSError if it is in use.
 
-    As vLLM's, it refuses connections until it is listened on: nobody waits for a server that is
-    waiting itself (vllm 0.13.0: entrypoints/openai/api_server.py, create_server_socket).
+    Like vLLM, it refuses connections until the server is ready, so that no client waits for a
+    server that itself waits (vllm 0.13.0: entrypoints/openai/api_server.py, create_server_socket).
     """
     address = (state.options.host, state.options.port)
     server = Server(address, Handler, bind_and_activate=False)
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             asked = json.loads(raw)
         except ValueError as error:
-            raise BadRequest(400, f"no JSON: {error}") from None
+            raise BadRequest(400, f"not JSON: {error}") from None
         if state.broken.is_set():
             threading.Thread(target=_die, args=(state,), daemon=True).start()
             raise BadRequest(500, "EngineCore encountered an issue")
@@ -96,22 +96,22 @@ class Handler(BaseHTTPRequestHandler):
             self._json(200, {**request.whole(), **({"kv_transfer_params": told} if told else {})})
 
     def _transfer(self, request: Request, state: State) -> dict[str, Any] | None:
-        """The prefill side keeps a prompt, the decode side fetches it."""
+        """Keep the prompt on the prefill side, and fetch it on the decode side."""
         told = request.transfer
         if not told:
             return None
         if told.get("do_remote_decode"):
             if state.role == "kv_consumer":
-                raise BadRequest(400, "a decode server cannot prefill for another")
+                raise BadRequest(400, "a decode server cannot prefill")
             if request.most != 1 or request.streams:
-                raise BadRequest(400, "a prefill is one token, and no stream")
+                raise BadRequest(400, "a prefill has one token and no stream")
             return state.keep(request.tokens)
         if told.get("do_remote_prefill"):
             if state.role == "kv_producer":
-                raise BadRequest(400, "a prefill server takes no prompt over")
+                raise BadRequest(400, "a prefill server cannot fetch a prompt")
             try:
                 state.fetch(told, request.tokens)
-            except NotHandedOver as error:
+            except TransferFailed as error:
                 raise BadRequest(500, str(error)) from None
         return None
 
@@ -144,11 +144,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Request:
-    """A checked request, and its answer. A token is a character."""
+    """A validated request and its answer. A token is a character."""
 
     def __init__(self, asked: Any, chat: bool, state: State) -> None:
         if not isinstance(asked, dict):
-            raise BadRequest(400, "the body is no JSON object")
+            raise BadRequest(400, "the body is not a JSON object")
         self.chat, self.asked = chat, asked
         self.model = asked.get("model") or state.options.names[0]
         if self.model not in state.options.names:
@@ -167,7 +167,7 @@ class Request:
         self.streams = bool(asked.get("stream"))
         transfer = asked.get("kv_transfer_params")
         self.transfer: dict[str, Any] = transfer if isinstance(transfer, dict) else {}
-        self.text, self.reason = words(said, most), "length"
+        self.text, self.reason = answer(said, most), "length"
         for stop in _list(asked.get("stop")):
             if stop in self.text:
                 self.text, self.reason = self.text[: self.text.index(stop)], "stop"
@@ -204,8 +204,8 @@ class Request:
         return {**about, "choices": choices, **({"usage": usage} if usage else {})}
 
 
-def words(prompt: str, number: int) -> str:
-    """As many letters, always the same for a prompt; the first ones of a longer answer."""
+def answer(prompt: str, number: int) -> str:
+    """A text of that many letters: a prefix of one long text for each prompt."""
     letters, block = "", prompt.encode()
     while len(letters) < number:
         block = hashlib.sha256(block).digest()
@@ -218,6 +218,6 @@ def _list(value: Any) -> list[str]:
 
 
 def _die(state: State) -> None:
-    """A server whose group is broken answers a few more requests, and ends."""
+    """End the server after a few more requests, as after the loss of a rank."""
     time.sleep(2)
     state.ended.put(1)

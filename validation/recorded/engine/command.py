@@ -1,4 +1,4 @@
-"""The command line: what the real parser refuses is refused, the rest becomes a server."""
+"""The command line: refuse what the real parser refuses, else start a server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engine.state import State
 from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, catalogue, stack
 
-USAGE = 2  # argparse's
+USAGE = 2  # as argparse
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `vllm serve` was told, as far as nodes have to agree in it."""
+    """The options of `vllm serve` on which nodes must agree."""
 
     model: str
     names: tuple[str, ...]
@@ -46,14 +46,14 @@ class Options:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What is equal on all nodes of a group: vLLM compares a hash of it since 0.13."""
+        """What must be equal on all nodes of a group; vLLM compares its hash since 0.13."""
         sizes = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "rpc_port": self.rpc_port}
         return {**sizes, "model": self.model, "nodes": self.nodes}
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if argv[:1] != ["serve"] or argv[1:2] == [] or argv[1].startswith("-"):
-        return _refuse("the recorded engine knows `vllm serve MODEL [flags]` only")
+        return _refuse("the recorded engine supports only `vllm serve MODEL [flags]`")
     problems: list[Finding] = []
     release = stack.release(environ.get("VLLM_ASCEND_RELEASE"), problems)
     if release is None:

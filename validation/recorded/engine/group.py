@@ -1,7 +1,7 @@
-"""The nodes of one server: they meet at the leader, and notice when one of them is gone.
+"""The nodes of a server: they connect to the leader, and notice when one of them is lost.
 
-As seen of vLLM: the leader serves nothing until every rank is there; its rpc port closes once they
-are; a follower waits in silence; who comes with other sizes is refused.
+As in vLLM, the leader serves only when every rank has connected, and then closes its rpc port;
+a follower waits silently; the leader refuses nodes with other sizes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from engine.state import State
 
 RETRY = 0.2
-PATIENCE = 300.0  # vLLM's five minutes for the front end
+TIMEOUT = 300.0  # vLLM's five minutes for the front end
 
 
 class Group:
@@ -25,25 +25,25 @@ class Group:
         self._links: list[socket.socket] = []
 
     @property
-    def _meets(self) -> tuple[str, int]:
+    def _rendezvous(self) -> tuple[str, int]:
         options = self.options
         return options.master if options.nodes > 1 else (options.address, options.rpc_port)
 
     def gather(self) -> None:
-        """The leader's part: returns when every rank, or node, is there."""
+        """Wait, as the leader, until every rank or node has connected."""
         options = self.options
         wanted = options.nodes if options.nodes > 1 else options.dp
         have = {0} if options.nodes > 1 else self._ranks(options.start_rank, options.dp_local)
-        if options.start_rank:  # a rank of its own under external data parallel
+        if options.start_rank:  # one rank under external data parallel
             threading.Thread(target=self.follow, daemon=True).start()
             self.state.ready.wait()
         if options.start_rank or len(have) == wanted:
             return
-        with socket.create_server(("0.0.0.0", self._meets[1])) as listener:
+        with socket.create_server(("0.0.0.0", self._rendezvous[1])) as listener:
             while len(have) < wanted:
                 link, address = listener.accept()
                 hello = link.makefile().readline()
-                if not hello:  # someone who looked whether the port is open
+                if not hello:  # a probe of the port
                     continue
                 come = json.loads(hello)
                 if come.get("configuration") != options.configuration:
@@ -59,7 +59,7 @@ class Group:
             threading.Thread(target=self._watch, args=(link,), daemon=True).start()
 
     def follow(self) -> None:
-        """A follower's part: it lives while the leader does."""
+        """Run as a follower until the leader is lost."""
         options = self.options
         first, count = options.start_rank, options.dp_local
         if options.nodes > 1:
@@ -82,12 +82,14 @@ class Group:
         lines.readline()
         self.state.say("the leader is gone")
         self.state.broken.set()
-        time.sleep(30)  # vLLM's followers live on for a while
+        time.sleep(30)  # vLLM's followers also stay for a while
         self.state.ended.put(1)
 
     def _core(self, link: socket.socket) -> None:
-        """A process with the title of vLLM's engine core, which holds the connection as that does:
-        by it the entrypoint tells the health of a headless node."""
+        """Start a process with the title and the connection of vLLM's engine core.
+
+        The entrypoint checks the health of a headless node by it.
+        """
         title = f"VLLM::EngineCore_DP{self.options.start_rank}"
         core = subprocess.Popen(  # reads until this process is gone
             [title], executable="/bin/cat", stdin=subprocess.PIPE, pass_fds=[link.fileno()]
@@ -96,10 +98,10 @@ class Group:
         self.state.ended.put(1)
 
     def _connect(self) -> socket.socket | None:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             try:
-                link = socket.create_connection(self._meets, timeout=2)
+                link = socket.create_connection(self._rendezvous, timeout=2)
             except OSError:
                 time.sleep(RETRY)
             else:

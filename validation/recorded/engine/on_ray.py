@@ -1,7 +1,7 @@
-"""Workers under Ray: a real placement group and real actors, which compute nothing.
+"""Workers under Ray: a real placement group and real actors, without computation.
 
-As vLLM's Ray executor (0.13.0: v1/executor/ray_utils.py): a placement group of one bundle with one
-NPU for each rank, the first of them on this node. There is one actor a node, not one a rank.
+Like vLLM's Ray executor (0.13.0: v1/executor/ray_utils.py): a placement group with a bundle of one
+NPU for each rank, the first on this node. But a node has one actor here, not one for each rank.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any
 from engine.group import Group
 
 DEVICE = "NPU"
-PATIENCE = 1800.0  # vLLM's for the placement group
-LOOK = 1.0
+TIMEOUT = 1800.0  # vLLM's for the placement group
+POLL = 1.0
 
 
 class Workers(Group):
     def gather(self) -> None:
-        """Returns when every rank has its NPU and every node its actor. Raises OSError."""
+        """Wait until every rank has its NPU and every node its actor. Raises OSError."""
         import ray
         from ray.util import placement_group, placement_group_table
 
         world = self.options.tp * self.options.pp
         ray.init(address="auto", log_to_driver=False, logging_level="warning")
-        there = int(ray.cluster_resources().get(DEVICE, 0))
-        self.state.say(f"ray: {there} of {world} {DEVICE} are there")
+        available = int(ray.cluster_resources().get(DEVICE, 0))
+        self.state.say(f"ray: {available} of {world} {DEVICE} are available")
         bundles: list[dict[str, float]] = [{DEVICE: 1.0} for _ in range(world)]
         bundles[0][f"node:{ray.util.get_node_ip_address()}"] = 0.001
         group = placement_group(bundles, strategy="PACK")
         try:
-            ray.get(group.ready(), timeout=PATIENCE)
+            ray.get(group.ready(), timeout=TIMEOUT)
         except ray.exceptions.RayError as error:
             raise OSError(f"no placement group of {world} {DEVICE}: {error}") from None
         nodes = placement_group_table(group)["bundles_to_node_id"]
@@ -39,15 +39,15 @@ class Workers(Group):
         actors = [_actor(group, bundle) for bundle in first.values()]
         hosts = ray.get([actor.host.remote() for actor in actors])
         self.state.say(f"ray: workers on {', '.join(sorted(hosts))}")
-        threading.Thread(target=self._look, args=(actors,), daemon=True).start()
+        threading.Thread(target=self._monitor, args=(actors,), daemon=True).start()
 
-    def _look(self, actors: list[Any]) -> None:
+    def _monitor(self, actors: list[Any]) -> None:
         import ray
 
         try:
             while ray.get([actor.host.remote() for actor in actors]):
-                time.sleep(LOOK)
-        except Exception as error:  # of Ray, for an actor, a node or the head that is gone
+                time.sleep(POLL)
+        except Exception as error:  # Ray's, for a lost actor, node or head
             self.state.say(f"ray: a worker is gone: {type(error).__name__}")
             self.state.broken.set()
 
@@ -56,7 +56,7 @@ def _actor(group: Any, bundle: int) -> Any:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    class Worker:  # here, so that it is sent to nodes which do not have this module
+    class Worker:  # local, so that Ray sends it to nodes without this module
         def host(self) -> str:
             return str(ray.util.get_node_ip_address())
 

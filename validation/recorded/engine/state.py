@@ -1,4 +1,4 @@
-"""What one server holds: its counts, the prompts to hand over, and how it ends."""
+"""The state of a server: its counters, the prompts for the decode side, and its exit code."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ COUNTERS = (
 )
 
 
-class NotHandedOver(Exception):
+class TransferFailed(Exception):
     """The prompt could not be fetched from the prefill side."""
 
 
 class State:
-    """`broken`: a member of the group is gone. `ended` takes the exit code."""
+    """`broken`: a member of the group is lost. `ended` receives the exit code."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -54,21 +54,23 @@ class State:
         return str(self.options.transfer.get("kv_role") or "")
 
     def ports(self) -> range:
-        """As Mooncake's connector binds them: one a device of every local rank."""
+        """The ports of Mooncake's connector: one for each device of every local rank."""
         options = self.options
         each = options.tp * options.pp
         first = int(self.options.transfer.get("kv_port") or 14579) + options.start_rank * each
         return range(first, first + options.dp_local * each)
 
     def open_transfer(self) -> None:
-        """Listen on the kv ports of a producer. Raises OSError when one is taken."""
+        """Listen on the kv ports of a producer. Raises OSError if one is in use."""
         if self.role == "kv_producer":
             for port in self.ports():
                 listener = socket.create_server(("0.0.0.0", port))
-                threading.Thread(target=self._hand_over, args=(listener,), daemon=True).start()
+                threading.Thread(
+                    target=self._serve_transfers, args=(listener,), daemon=True
+                ).start()
 
     def keep(self, tokens: int) -> dict[str, Any]:
-        """Keep a prompt; what the prefill side answers about where it is."""
+        """Keep a prompt, and return the parameters to fetch it with."""
         name = uuid.uuid4().hex
         with self._lock:
             self._kept[name] = tokens
@@ -84,7 +86,7 @@ class State:
         }
 
     def fetch(self, told: dict[str, Any], tokens: int) -> None:
-        """Take a prompt over. Raises NotHandedOver."""
+        """Fetch a prompt. Raises TransferFailed."""
         where = f"{told.get('remote_host')}:{told.get('remote_port')}"
         try:
             address = (str(told["remote_host"]), int(told["remote_port"]))
@@ -92,12 +94,12 @@ class State:
                 link.sendall((str(told["remote_request_id"]) + "\n").encode())
                 answer = json.loads(link.makefile().readline() or "null")
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise NotHandedOver(f"transfer from {where} failed: {error}") from None
+            raise TransferFailed(f"transfer from {where} failed: {error}") from None
         if answer != tokens:
-            raise NotHandedOver(f"{where} has {answer} tokens of the prompt, {tokens} are needed")
+            raise TransferFailed(f"{where} has {answer} tokens of the prompt, {tokens} are needed")
         self.count(external_prefix_cache_queries=tokens, external_prefix_cache_hits=tokens)
 
-    def _hand_over(self, listener: socket.socket) -> None:
+    def _serve_transfers(self, listener: socket.socket) -> None:
         while True:
             link, _ = listener.accept()
             with link:
@@ -112,7 +114,7 @@ class State:
 
 
 def local_address() -> str:
-    """vLLM's own choice: VLLM_HOST_IP, else the way to the default route."""
+    """The address as in vLLM: VLLM_HOST_IP, else that of the default route."""
     import os
 
     given = os.environ.get("VLLM_HOST_IP")
