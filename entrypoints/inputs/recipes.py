@@ -91,7 +91,7 @@ _OWN_VARIABLE = _bad(
 )
 _NOT_TEXT = _bad("is not text", "give one line of text")
 _NOT_A_FLAG = _bad("is not a flag", "write its long name without the dashes")
-_HAS_A_KEY = _bad("has a key of its own", "write it as {key}")
+_HAS_A_KEY = _bad("has its own key", "write it as {key}")
 _OF_ONE_NODE = _bad("belongs to one node", "remove it; it follows from the node's role and rank")
 _SAME_FLAG = _bad("is the same flag as an earlier key", "keep one of them")
 _LIKE_A_FLAG = _bad("has a value that looks like a flag", "give it as one text")

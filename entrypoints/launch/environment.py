@@ -76,8 +76,8 @@ def _devices(node: Context, place: Place) -> dict[str, str]:
         devices = range(node.platform.devices) if node.platform else ()
         own = {"RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES": "1"}
     elif place.layout == topology.EXTERNAL:
-        first = place.local_rank * place.each
-        devices, own = range(first, first + place.each), {}
+        first = place.local_rank * place.devices_per_rank
+        devices, own = range(first, first + place.devices_per_rank), {}
     else:
         return {}
     if devices:

@@ -21,6 +21,9 @@ PORT = 12347
 # vllm-router 0.1.17: the default of --prometheus-port, where it serves metrics.
 METRICS_PORT = 29000
 
+# The entry of a proxy in env/proxies.yaml.
+_Known = Mapping[str, Mapping[str, str]]
+
 _SIDES = (("PREFILL_ENDPOINTS", "a prefill server"), ("DECODE_ENDPOINTS", "a decode server"))
 
 _NO_ENDPOINTS = Message(
@@ -60,8 +63,7 @@ _OWN_PORT = Message(
 
 def launch(node: Context, findings: list[Finding]) -> Launch:
     """The launch of a proxy. Errors go to `findings`."""
-    prefill = node.settings.prefill_endpoints or ()
-    decode = node.settings.decode_endpoints or ()
+    prefill, decode = _servers(node)
     for (name, _), endpoints in zip(_SIDES, (prefill, decode), strict=True):
         if not endpoints and name not in {one.where for one in findings}:
             findings.append(_NO_ENDPOINTS(variable=name))
@@ -70,10 +72,10 @@ def launch(node: Context, findings: list[Finding]) -> Launch:
         findings.append(_ON_BOTH_SIDES(endpoint=both[0]))
     connector = _connector(node)
     kind = node.settings.proxy or "vllm-router"
-    proxies = data.read(data.path_of("proxies.yaml"))
+    known = data.read(data.path_of("proxies.yaml"))[kind]
     ports = {"api": node.settings.port or PORT}
     make = _router if kind == "vllm-router" else _example
-    argv = make(node, ports, prefill, decode, connector, proxies[kind], findings)
+    argv = make(node, connector, known, ports, findings)
     peers = [
         Peer(what, endpoint.host, endpoint.port, "/health")
         for (_, what), endpoints in zip(_SIDES, (prefill, decode), strict=True)
@@ -92,6 +94,11 @@ def launch(node: Context, findings: list[Finding]) -> Launch:
     )
 
 
+def _servers(node: Context) -> tuple[Sequence[Endpoint], Sequence[Endpoint]]:
+    """The prefill and the decode servers."""
+    return node.settings.prefill_endpoints or (), node.settings.decode_endpoints or ()
+
+
 def _connector(node: Context) -> str:
     """The connector of the recipe's prefill side, else that of the reference deployment."""
     block = node.recipe.groups.get("prefill") if node.recipe else None
@@ -100,21 +107,15 @@ def _connector(node: Context) -> str:
 
 
 def _router(
-    node: Context,
-    ports: dict[str, int],
-    prefill: Sequence[Endpoint],
-    decode: Sequence[Endpoint],
-    connector: str,
-    facts: Mapping[str, Mapping[str, str]],
-    findings: list[Finding],
+    node: Context, connector: str, known: _Known, ports: dict[str, int], findings: list[Finding]
 ) -> list[str]:
-    protocol = facts["protocols"].get(connector)
+    protocol, source = known["protocols"].get(connector), known["source"]["protocols"]
     if protocol is None:
-        findings.append(_NO_PROTOCOL(source=facts["source"]["protocols"], connector=connector))
+        findings.append(_NO_PROTOCOL(source=source, connector=connector))
         protocol = ""
     urls = [
         Flag(flag, (f"http://{endpoint}",))
-        for flag, endpoints in (("--prefill", prefill), ("--decode", decode))
+        for flag, endpoints in zip(("--prefill", "--decode"), _servers(node), strict=True)
         for endpoint in endpoints
     ]
     base = [
@@ -123,7 +124,7 @@ def _router(
         Flag("--vllm-pd-disaggregation"),
         Flag("--kv-connector", (protocol,)),
         *urls,
-        *(Flag(flag, (value,)) for flag, value in facts["defaults"].items()),
+        *(Flag(flag, (value,)) for flag, value in known["defaults"].items()),
     ]
     repeatable = frozenset(("--prefill", "--decode"))
     flags = arguments.merge(arguments.merge({}, base, repeatable), node.appended, repeatable)
@@ -134,34 +135,22 @@ def _router(
     chosen = arguments.value_of(flags, "--kv-connector")
     if protocol and chosen != protocol:
         named = {"chosen": chosen, "connector": connector, "protocol": protocol}
-        findings.append(_OTHER_PROTOCOL(source=facts["source"]["protocols"], **named))
+        findings.append(_OTHER_PROTOCOL(source=source, **named))
     return ["vllm-router", *arguments.render(flags)]
 
 
 def _example(
-    node: Context,
-    ports: dict[str, int],
-    prefill: Sequence[Endpoint],
-    decode: Sequence[Endpoint],
-    connector: str,
-    facts: Mapping[str, Mapping[str, str]],
-    findings: list[Finding],
+    node: Context, connector: str, known: _Known, ports: dict[str, int], findings: list[Finding]
 ) -> list[str]:
-    script = facts["scripts"].get(connector)
-    if script is None:
-        known = ", ".join(facts["scripts"])
-        findings.append(_NO_EXAMPLE(connector=connector, known=known))
-        script = ""
-    rows = (
-        ("--prefiller-hosts", "--prefiller-ports", prefill),
-        ("--decoder-hosts", "--decoder-ports", decode),
-    )
+    script = known["scripts"].get(connector, "")
+    if not script:
+        findings.append(_NO_EXAMPLE(connector=connector, known=", ".join(known["scripts"])))
     base = [Flag("--host", ("0.0.0.0",)), Flag("--port", (str(ports["api"]),))]
-    for hosts, numbers, endpoints in rows:
-        base.append(Flag(hosts, tuple(endpoint.host for endpoint in endpoints)))
-        base.append(Flag(numbers, tuple(str(endpoint.port) for endpoint in endpoints)))
+    for side, servers in zip(("prefiller", "decoder"), _servers(node), strict=True):
+        base.append(Flag(f"--{side}-hosts", tuple(one.host for one in servers)))
+        base.append(Flag(f"--{side}-ports", tuple(str(one.port) for one in servers)))
     flags = arguments.merge(arguments.merge({}, base), node.appended)
-    return ["python", f"{facts['folder']['image']}/{script}", *arguments.render(flags)]
+    return ["python", f"{known['folder']['image']}/{script}", *arguments.render(flags)]
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

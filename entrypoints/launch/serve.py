@@ -227,9 +227,13 @@ def _ports(
             ports["ray"] = ray.port(node)
     if transfer and transfer.mooncake:
         if transfer.produces:
-            first = (transfer.port or node.release.kv_port) + place.start_rank * place.each
+            first = (
+                transfer.port or node.release.kv_port
+            ) + place.start_rank * place.devices_per_rank
             here = (
-                place.devices if place.layout == topology.NODES else place.ranks_here * place.each
+                place.devices
+                if place.layout == topology.NODES
+                else place.ranks_here * place.devices_per_rank
             )
             first += place.rank * here if place.layout == topology.NODES else 0
             ports["kv"] = [first, first + here - 1]

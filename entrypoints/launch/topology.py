@@ -134,7 +134,7 @@ class Place(NamedTuple):
         return not self.role.follows and not self.dp_rank
 
     @property
-    def each(self) -> int:
+    def devices_per_rank(self) -> int:
         """Devices of one data parallel rank."""
         return self.tp * self.pp * self.pcp
 
@@ -143,12 +143,12 @@ class Place(NamedTuple):
         """Devices that this container uses; with Ray, an equal share."""
         if self.layout in (RAY, NODES):
             return -(-self.world // self.nodes)
-        return self.each * self.ranks_here
+        return self.devices_per_rank * self.ranks_here
 
     @property
     def world(self) -> int:
         """Devices of the whole group."""
-        return self.each * self.dp
+        return self.devices_per_rank * self.dp
 
 
 def find_place(

@@ -34,7 +34,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 # What any check can report.
-BROKEN = failed("cannot be checked: {error}", "set PREFLIGHT=warn to start all the same")
+BROKEN = failed("cannot be checked: {error}", "set PREFLIGHT=warn to start anyway")
 NO_NPU_NEEDED = skipped("this role uses no NPU")
 NO_NPU = skipped("no NPU is here")
 

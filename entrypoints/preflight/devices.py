@@ -65,7 +65,7 @@ _VISIBLE = ok("{value}")
 def visible_devices(here: Inspection) -> Iterator[Finding]:
     """CANN refuses a number beyond those of the container.
 
-    Where the host has a node of that number, the numbers were probably meant as the host's.
+    Where the host has a node of that number, they were probably meant as numbers of the host.
     """
     value, have, need = here.needs.visible, len(here.nodes), here.needs.devices
     if not value:

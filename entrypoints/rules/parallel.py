@@ -35,9 +35,9 @@ def headless_appended(facts: Facts, found: Message) -> Iterator[Finding]:
     "a start rank above 0 on a node that serves",
     _ARGS,
     Message(
-        "{first} without --headless makes this node a server of its own (hybrid load balancing),"
+        "{first} without --headless makes this node a separate server (hybrid load balancing),"
         " not a part of the leader's",
-        "set ROLE=headless and NODE_RANK, or add --data-parallel-hybrid-lb if that is meant",
+        "set ROLE=headless and NODE_RANK, or add --data-parallel-hybrid-lb if intended",
         "--data-parallel-start-rank",
     ),
 )

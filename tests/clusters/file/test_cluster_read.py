@@ -279,7 +279,7 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
         "instances.decode.kv_transfer.kv_connector_extra_config.prefill",
         "written by hand",
     ),
-    (DOCKER, "nic: eth0\n", "args: {port: 1}\n", 3, "args.port", "has a key of its own"),
+    (DOCKER, "nic: eth0\n", "args: {port: 1}\n", 3, "args.port", "has its own key"),
     (DOCKER, "nic: eth0\n", "env: {X: [1]}\n", 3, "env.X", "is a list"),
     (DOCKER, "{node: node1}", "{}", 13, "proxy.node", "is missing"),
     (DOCKER, "{node: node1}", "{node: x}", 13, "proxy.node", "'x' is not a node"),
