@@ -25,7 +25,7 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
         invoke build --platform cpu                   without NPUs: vLLM that serves on the CPU
     """
     from images.build import build as builds
-    from images.build import report, targets
+    from images.build import results, targets
     from images.matrix import load
     from images.offline import needs
 
@@ -37,10 +37,10 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
         needs.check(chosen, bundle, say)
     if dry_run:
         planned = builds.planned(chosen)
-        output(format, report.plan_data(planned), lambda: report.plan_text(planned))
+        output(format, results.plan_data(planned), lambda: results.plan_text(planned))
         return
     built = builds.build(chosen, say)
-    output(format, report.built_data(built), lambda: report.built_text(built))
+    output(format, results.built_data(built), lambda: results.built_text(built))
     sizes = {target: one.sizes for target, one in zip(chosen, built, strict=True)}
     builds.enforce_budgets(sizes)
 
@@ -113,10 +113,10 @@ def matrix(
     format: str = choice("text", "json", "github"),
 ) -> None:
     """List the images of the matrix: tags, CANN bases, pins"""
-    from images.build import report
+    from images.build import results
     from images.matrix import load
 
     of = load()
-    rows = report.matrix_data(of, release or None)
-    text, jobs = report.matrix_text, report.matrix_jobs
+    rows = results.matrix_data(of, release or None)
+    text, jobs = results.matrix_text, results.matrix_jobs
     output(format, rows, lambda: text(rows), lambda: jobs(rows))

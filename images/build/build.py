@@ -49,7 +49,7 @@ def build(targets: list[BuildTarget], say: Say) -> list[Built]:
         digests = _bake(todo, labels, progress, say)
         seconds = progress.stage_seconds()
         for target, digest in digests.items():
-            done[target] = records.inspect(target, digest, _manifests(target, digest), seconds)
+            done[target] = records.describe(target, digest, _manifests(target, digest), seconds)
         if options.push:
             enforce_budgets({target: done[target].sizes for target in todo})
             for target, digest in digests.items():
@@ -57,7 +57,7 @@ def build(targets: list[BuildTarget], say: Say) -> list[Built]:
                 push.push(digest, target.tag, options.mirrors.certificates, say)
             push.prune_layout(list(digests.values()))
         for target in todo:
-            records.remember(target, target.latest.fingerprints, done[target])
+            records.save(target, target.latest.fingerprints, done[target])
     return [done[target] for target in targets]
 
 

@@ -50,7 +50,7 @@ class Built:
         return sum(layer.size or 0 for layer in self.layers)
 
 
-def inspect(
+def describe(
     target: BuildTarget,
     digest: str,
     manifests: Mapping[str, Manifest],
@@ -97,7 +97,7 @@ def _record(target: BuildTarget) -> Path:
     return BUILT / f"{tag}.{arches}.{where}.{options.builder or 'default'}.json"
 
 
-def remember(target: BuildTarget, fingerprints: Mapping[str, str], built: Built) -> None:
+def save(target: BuildTarget, fingerprints: Mapping[str, str], built: Built) -> None:
     """Record what a build made, and from which stages."""
     record = {
         "stages": dict(fingerprints),
@@ -115,7 +115,7 @@ def built_before(options: Options) -> set[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A record of `remember`; empty when it is broken or of another form."""
+    """A saved record; empty when it is broken or of another form."""
     try:
         record = json.loads(path.read_text())
         layers = tuple(Layer(**layer) for layer in record["layers"])

@@ -106,7 +106,7 @@ def fetch(
     directory = directory.resolve()
     before = _before(directory)
     options = targets[0].options
-    wanted = needs.needed(targets)
+    wanted = needs.collect(targets)
     made = _Made(directory, say)
     resolver = resolver or partial(resolve, mirrors=options.mirrors, wheels=options.wheels)
     _packages(wanted, made, resolver, downloader or Http(options.mirrors))

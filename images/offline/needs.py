@@ -47,7 +47,7 @@ class Needs:
     pins: dict[str, dict[str, str]]  # target → …
 
 
-def needed(targets: list[BuildTarget]) -> Needs:
+def collect(targets: list[BuildTarget]) -> Needs:
     """What all the targets need."""
     matrix, arches = targets[0].matrix, targets[0].options.arches
     builder = native_arch(matrix)
@@ -114,7 +114,7 @@ def fingerprints(needs: Needs) -> dict[str, str]:
 
 def check(targets: list[BuildTarget], bundle: Bundle, say: Say) -> None:
     """Compare a bundle with its index and with the present tree. Raises UserError (65)."""
-    needs = needed(targets)
+    needs = collect(targets)
     say(f"checking {len(bundle.files)} files of {bundle.directory}")
     problems = [*bundle.verify(), *differences(needs, bundle)]
     if problems:

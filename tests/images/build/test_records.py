@@ -52,7 +52,7 @@ def with_options(target: BuildTarget, **changes: Any) -> BuildTarget:
 
 @pytest.fixture
 def remembered(target: BuildTarget, built: Path) -> Path:
-    records.remember(target, PRINTS, BUILT)
+    records.save(target, PRINTS, BUILT)
     (path,) = built.iterdir()
     return path
 
@@ -88,7 +88,7 @@ def test_what_lies_elsewhere_is_never_known_to_be_up_to_date(
 ) -> None:
     docker.answers(INSPECT, out=f"{DIGEST}\n")
     elsewhere = with_options(target, **change)
-    records.remember(elsewhere, PRINTS, BUILT)
+    records.save(elsewhere, PRINTS, BUILT)
     assert records.up_to_date(elsewhere, PRINTS["image"]) is None
 
 
@@ -111,7 +111,7 @@ def test_nothing_was_built_yet(docker: Any, target: BuildTarget) -> None:
 
 def test_an_image_without_a_digest_is_never_up_to_date(docker: Any, target: BuildTarget) -> None:
     docker.answers(INSPECT, out="\n")
-    records.remember(target, PRINTS, replace(BUILT, digest=""))
+    records.save(target, PRINTS, replace(BUILT, digest=""))
     assert records.up_to_date(target, PRINTS["image"]) is None
 
 
@@ -140,20 +140,20 @@ def test_a_broken_record_is_as_none(
 @pytest.mark.parametrize("text", BROKEN[:5])
 def test_a_broken_record_hides_no_other(target: BuildTarget, remembered: Path, text: str) -> None:
     remembered.write_text(text)
-    records.remember(replace(target, tag="vllm-ascend:other"), {"image": "o"}, BUILT)
+    records.save(replace(target, tag="vllm-ascend:other"), {"image": "o"}, BUILT)
     assert records.built_before(target.options) == {"o"}
 
 
 def test_what_was_built_before_is_told_by_builder(target: BuildTarget) -> None:
     remote = with_options(target, builder="remote")
-    records.remember(target, PRINTS, BUILT)
-    records.remember(remote, {"image": "remote"}, BUILT)
+    records.save(target, PRINTS, BUILT)
+    records.save(remote, {"image": "remote"}, BUILT)
     assert records.built_before(target.options) == set(PRINTS.values())
     assert records.built_before(remote.options) == {"remote"}
 
 
 def test_a_record_is_replaced_as_a_whole(target: BuildTarget, remembered: Path) -> None:
-    records.remember(target, {"image": "n"}, BUILT)
+    records.save(target, {"image": "n"}, BUILT)
     assert [path.name for path in remembered.parent.iterdir()] == [remembered.name]
     assert records.built_before(target.options) == {"n"}
 
@@ -203,7 +203,7 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: BuildTarget)
     docker.answers("history *", out=HISTORY)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
     seconds = {"layer-torch": 12.5, "tools": 3.0}
-    found = records.inspect(target, DIGEST, {"arm64": MANIFEST}, seconds)
+    found = records.describe(target, DIGEST, {"arm64": MANIFEST}, seconds)
     assert [layer.name for layer in found.layers] == NAMES
     assert [layer.digest for layer in found.layers] == LAYERS
     assert {layer.name: layer.size for layer in found.layers} == {
@@ -232,7 +232,7 @@ def test_layers_are_named_after_what_they_hold(docker: Any, target: BuildTarget)
 def test_an_image_that_is_kept_packed_has_no_sizes(docker: Any, target: BuildTarget) -> None:
     docker.answers("history *", err="no such image for this platform", code=1)
     docker.answers("image inspect --format {{json .RootFS.Layers}} *", out=json.dumps(LAYERS))
-    found = records.inspect(target, DIGEST, {}, {})
+    found = records.describe(target, DIGEST, {}, {})
     assert [(layer.name, layer.size) for layer in found.layers] == [(name, None) for name in NAMES]
     assert found.size == 0
 
@@ -241,7 +241,7 @@ def test_a_pushed_image_is_as_its_manifests_say(target: BuildTarget) -> None:
     """Its layers are those of the first, its sizes are of all."""
     other = Manifest.made({**MANIFEST.document, "layers": MANIFEST.document["layers"][:-1]})
     manifests = {"arm64": MANIFEST, "amd64": other}
-    found = records.inspect(with_options(target, push=True), DIGEST, manifests, {})
+    found = records.describe(with_options(target, push=True), DIGEST, manifests, {})
     assert [(layer.name, layer.digest, layer.size) for layer in found.layers] == [
         (name, digest, 100 + n) for n, (name, digest) in enumerate(zip(NAMES, LAYERS, strict=True))
     ]
@@ -252,5 +252,5 @@ def test_an_image_that_is_not_found_is_known_by_its_digest(
     docker: Any, target: BuildTarget
 ) -> None:
     docker.answers("*", err="No such image", code=1)
-    found = records.inspect(target, DIGEST, {}, {})
+    found = records.describe(target, DIGEST, {}, {})
     assert found == Built(TAG, DIGEST, ())

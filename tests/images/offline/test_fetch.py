@@ -134,7 +134,7 @@ def fetched(
 def test_a_stand_in_needs_slices_roots_and_nothing_else(
     matrix: Matrix, target: BuildTarget, options: Options
 ) -> None:
-    found = needs.needed([target])
+    found = needs.collect([target])
     builder = native_arch(matrix).name
     release = target.variant.release.name
     assert [one.path for one in found.slices] == [
@@ -158,7 +158,7 @@ def test_a_cann_image_needs_its_stages_and_sources(
     target = BuildTarget(
         *(matrix, variant(release="v0.13.0"), found, "vllm-ascend:x", "python:3.11", options)
     )
-    wanted = needs.needed([target])
+    wanted = needs.collect([target])
     (stages,) = wanted.stages.values()
     assert set(stages) == {"tools", "cann", "sdk", "layer-mooncake", "layer-compiled"}
     # Mooncake's repositories and the packages' own sources are in the layers that are kept.
@@ -174,7 +174,7 @@ def test_an_image_without_npus_needs_its_own_lock(matrix: Matrix, options: Optio
     target = BuildTarget(
         *(matrix, variant, FoundBase(Base(DEBIAN), "packages"), "vllm-ascend:x-cpu", None, options)
     )
-    found = needs.needed([target])
+    found = needs.collect([target])
     builder = native_arch(matrix).name
     assert [one.path for one in found.slices] == [
         *(f"cpu-0.13.0/arm64/{name}.txt" for name in sorted(matrix.cpu.layers)),

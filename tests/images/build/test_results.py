@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from common.text import table
-from images.build import report
+from images.build import results
 from images.build.build import Planned
 from images.build.compressed_size import CompressedSize
 from images.build.records import Built, Layer
@@ -31,7 +31,7 @@ def test_columns_stand_below_each_other() -> None:
 
 
 def test_a_built_image_as_a_table() -> None:
-    tag, digest, head, *rows, total, wire = report.built_text([BUILT]).splitlines()
+    tag, digest, head, *rows, total, wire = results.built_text([BUILT]).splitlines()
     assert tag == BUILT.tag
     assert digest == f"  {BUILT.digest}"
     assert head.split() == ["layer", "size", "made", "in", "digest"]
@@ -44,14 +44,14 @@ def test_a_built_image_as_a_table() -> None:
 
 
 def test_a_built_image_whose_manifests_are_not_known() -> None:
-    *_, last = report.built_text([replace(BUILT, sizes=())]).splitlines()
+    *_, last = results.built_text([replace(BUILT, sizes=())]).splitlines()
     assert (
         last == "  compressed: unknown (the engine cannot push to this machine); budget not checked"
     )
 
 
 def test_a_built_image_as_data() -> None:
-    (data,) = json.loads(json.dumps(report.built_data([BUILT])))
+    (data,) = json.loads(json.dumps(results.built_data([BUILT])))
     assert data["size"] == 2_047_635_456
     assert data["compressed"] == {"arm64": 793_000_300}
     assert data["layers"][1] == {
@@ -67,14 +67,14 @@ def test_a_built_image_as_data() -> None:
 def test_a_plan(up_to_date: bool) -> None:
     stages = (("tools", True), ("layer-torch", False))
     planned = Planned("x:y", "a stand-in", ("arm64",), {"torch": "2.8.0"}, stages, up_to_date)
-    assert report.plan_text([planned]).splitlines() == [
+    assert results.plan_text([planned]).splitlines() == [
         "x:y  (arm64)" + ("  up to date" if up_to_date else ""),
         "  base    a stand-in",
         "  pins    torch 2.8.0",
         "  cached  tools",
         "  build   layer-torch",
     ]
-    (data,) = report.plan_data([planned])
+    (data,) = results.plan_data([planned])
     assert data["stages"] == [
         {"name": "tools", "cached": True},
         {"name": "layer-torch", "cached": False},
@@ -82,7 +82,7 @@ def test_a_plan(up_to_date: bool) -> None:
 
 
 def test_the_matrix_as_a_table(matrix: Matrix) -> None:
-    head, *rows = report.matrix_text(report.matrix_data(matrix, None)).splitlines()
+    head, *rows = results.matrix_text(results.matrix_data(matrix, None)).splitlines()
     assert head.split()[:3] == ["tag", "CANN", "base"]
     assert head.split()[3:] == list(matrix.releases["v0.23.0"].pins)
     assert len(rows) == sum(len([*matrix.variants(name)]) for name in matrix.releases)
