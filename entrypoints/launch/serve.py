@@ -227,15 +227,10 @@ def _ports(
             ports["ray"] = ray.port(node)
     if transfer and transfer.mooncake:
         if transfer.produces:
-            first = (
-                transfer.port or node.release.kv_port
-            ) + place.start_rank * place.devices_per_rank
-            here = (
-                place.devices
-                if place.layout == topology.NODES
-                else place.ranks_here * place.devices_per_rank
-            )
-            first += place.rank * here if place.layout == topology.NODES else 0
+            each, spread = place.devices_per_rank, place.layout == topology.NODES
+            here = place.devices if spread else place.ranks_here * each
+            first = (transfer.port or node.release.kv_port) + place.start_rank * each
+            first += place.rank * here if spread else 0
             ports["kv"] = [first, first + here - 1]
         if node.platform and node.platform.devices:
             ports["adxl"] = list(node.release.adxl_ports.of(node.platform, adxl_base))
