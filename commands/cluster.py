@@ -113,12 +113,13 @@ def render(
     """
     from clusters.render import formats
     from clusters.runtime.spec import on_node
+    from common.files import write_directory
 
     renderer = formats.renderer(to)
     deployment = _sound(file)
     files = renderer(on_node(deployment, node) if node else deployment)
     if out:
-        print("\n".join(map(str, formats.write(files, Path(out)))))
+        print("\n".join(map(str, write_directory(Path(out), files))))
     else:
         print(formats.text(files), end="")
 

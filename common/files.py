@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,3 +40,28 @@ def write_output(path: Path, text: str, parents: bool = False, option: str = "--
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise user_error(option, message, "give another file", EX_UNAVAILABLE) from None
+
+
+def write_directory(out: Path, files: Mapping[str, str]) -> list[Path]:
+    """Write a set of files that belong together, scripts executable: all of them, or none.
+
+    Raises UserError (69) when one cannot be written.
+    """
+    fresh: dict[Path, Path] = {}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            if (out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a directory")
+            scratch = fresh[out / name] = out / f".{name}.{os.getpid()}"
+            scratch.write_text(content, encoding="utf-8")
+            scratch.chmod(0o755 if content.startswith("#!") else 0o644)
+        for path, scratch in fresh.items():
+            scratch.replace(path)
+    except OSError as error:
+        for scratch in fresh.values():
+            with suppress(OSError):
+                scratch.unlink()
+        message = f"{out} cannot be written: {error.strerror}"
+        raise user_error("--out", message, "give another directory", EX_UNAVAILABLE) from None
+    return list(fresh)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from clusters.deployment import Deployment
 from clusters.render import compose, docker
 from clusters.render.kubernetes import lws, ray
 from common.errors import did_you_mean, user_error
-from common.files import write_output
 
 # From a deployment to file name -> text.
 Renderer = Callable[[Deployment], dict[str, str]]
@@ -26,19 +24,6 @@ def renderer(name: str) -> Renderer:
     if name not in RENDERERS:
         raise user_error("--to", f"'{name}' is not known", did_you_mean(name, RENDERERS))
     return RENDERERS[name]
-
-
-def write(files: Mapping[str, str], out: Path) -> list[Path]:
-    """Write the files into a directory, scripts executable.
-
-    Raises UserError (69) when one cannot be written.
-    """
-    written = []
-    for name, content in files.items():
-        path = write_output(out / name, content, parents=True)
-        path.chmod(0o755 if content.startswith("#!") else 0o644)
-        written.append(path)
-    return written
 
 
 def text(files: Mapping[str, str]) -> str:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from clusters.model import Run, Secret, Volume
 from clusters.render import docker
-from clusters.render.formats import renderer, text, write
+from clusters.render.formats import renderer, text
 from clusters.runtime.spec import DIGEST, on_node, specs, start_order
 from common.errors import UserError
+from common.files import write_directory
 from entrypoints.preflight import docker as doctor
 from tests import ROOT
 from tests.clusters.hand_made_clusters import cluster, container, deployment, node, pd
@@ -232,15 +233,18 @@ def test_a_renderer_that_is_not_known() -> None:
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert write({"b.sh": "#!/bin/sh\n", "a.yaml": "a\n"}, out) == [out / "b.sh", out / "a.yaml"]
+    assert write_directory(out, {"b.sh": "#!/bin/sh\n", "a.yaml": "a\n"}) == [
+        out / "b.sh",
+        out / "a.yaml",
+    ]
     assert (out / "b.sh").stat().st_mode & 0o777 == 0o755
     assert sorted(path.name for path in out.iterdir()) == ["a.yaml", "b.sh"]
     (out / "folder").mkdir()
     (out / "folder" / "x").write_text("")
     with pytest.raises(UserError) as caught:
-        write({"new": "", "folder": "in the way"}, out)
+        write_directory(out, {"new": "", "folder": "in the way"})
     assert caught.value.exit_code == 69
-    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+    assert sorted(path.name for path in out.iterdir()) == ["a.yaml", "b.sh", "folder"]
 
 
 def test_several_files_are_printed_below_their_names() -> None:

@@ -8,10 +8,9 @@ import socket
 import sys
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from engine.command import Options
+from engine.options import Options
 
 COUNTERS = (
     "prompt_tokens",
