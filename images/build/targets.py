@@ -207,7 +207,7 @@ def resolve(
     variants = list(variants)
     if options.wheels and not any(variant.cpu_vllm for variant in variants):
         raise user_error("--wheels", "is for --platform cpu only")
-    problems = lock.check_tools(matrix)
+    problems = list(lock.check_tools(matrix))
     for release in {variant.release.name: variant.release for variant in variants}.values():
         problems += lock.check(matrix, release)
     for vllm in {variant.cpu_vllm for variant in variants if variant.cpu_vllm}:

@@ -298,17 +298,8 @@ def resolve(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ())
         file.write("\n".join(overrides))
         file.flush()
         return uv(
-            *(
-                "pip",
-                "compile",
-                "--quiet",
-                "--generate-hashes",
-                "--no-header",
-                "--no-annotate",
-                "-",
-            ),
-            *("--override", file.name),
-            *options,
+            *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+            *("-", "--override", file.name, *options),
             stdin="\n".join(wanted),
         )
 
@@ -336,24 +327,20 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding
     for arch in matrix.arches:
         slices, unreadable = _read(matrix, release, arch, locks)
         problems += unreadable
-        if not unreadable:
-            where = f"locks/{release.name}/{arch}"
-            problems += check_slices(where, matrix.layers, requirements(matrix, release), slices)
-            where = f"locks/{release.name}/{arch}/compiled.txt"
-            compiled = {p.name for p in slices.get("compiled", [])}
-            problems += [
-                Finding(
-                    where,
-                    f"{name} must be in both the lock and the release's packages to compile",
-                    f"compiled in images/releases/{release.name}.yaml lists them",
-                )
-                for name in sorted(compiled ^ set(release.compiled))
-            ]
-            sources = [f"{p.name}=={p.version}" for p in slices[SOURCES]]
-            if sources != [f"vllm=={release.vllm}"]:
-                where = f"locks/{release.name}/{SOURCES}.txt"
-                what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
-                problems.append(Finding(where, what, remedy))
+        if unreadable:
+            continue
+        where = f"locks/{release.name}/{arch}"
+        problems += check_slices(where, matrix.layers, requirements(matrix, release), slices)
+        compiled = {p.name for p in slices.get("compiled", [])} ^ set(release.compiled)
+        what = "must be in both the lock and the release's packages to compile"
+        fix = f"compiled in images/releases/{release.name}.yaml lists them"
+        problems += (
+            Finding(f"{where}/compiled.txt", f"{name} {what}", fix) for name in sorted(compiled)
+        )
+        sources = [f"{p.name}=={p.version}" for p in slices[SOURCES]]
+        if sources != [f"vllm=={release.vllm}"]:
+            what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
+            problems.append(Finding(f"locks/{release.name}/{SOURCES}.txt", what, remedy))
     return list(dict.fromkeys(problems))
 
 
@@ -364,23 +351,20 @@ def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Re
     return [one for name, one in matrix.releases.items() if (locks / name).is_dir()]
 
 
-def check_tools(matrix: Matrix, locks: Path = LOCKS) -> list[Finding]:
+def check_tools(matrix: Matrix, locks: Path = LOCKS) -> Iterator[Finding]:
     """Compare `tools.txt` and `stand-in.txt` with the matrix."""
-    problems = []
     for name, debian in tool_slices(matrix).items():
-        path = locks / f"{name}.txt"
+        path, where = locks / f"{name}.txt", f"locks/{name}.txt"
         try:
-            text = path.read_text() if path.is_file() else ""
-            pins = {f"{p.name}=={p.version}" for p in parse(text)}
+            pins = {f"{p.name}=={p.version}" for p in parse(path.read_text())}
+        except FileNotFoundError:
+            pins = set()
         except (ValueError, OSError) as error:
-            problems.append(Finding(f"locks/{path.name}", str(error), "invoke lock --tools"))
+            yield Finding(where, str(error), "invoke lock --tools")
             continue
         for requirement in debian.requirements:
             if requirement not in pins:
-                problems.append(
-                    Finding(f"locks/{path.name}", f"lacks {requirement}", "invoke lock --tools")
-                )
-    return problems
+                yield Finding(where, f"lacks {requirement}", "invoke lock --tools")
 
 
 def _read(
@@ -427,43 +411,29 @@ def check_record(record: Path, wanted: Mapping[str, Any], where: str, remedy: st
 def check_slices(
     where: str,
     layers: Mapping[str, Iterable[str]],
-    wanted_all: Iterable[str],
+    requirements: Iterable[str],
     slices: Mapping[str, list[Pinned]],
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Check that each package is in its layer only, none is excluded, and none is missing."""
-    problems = []
     owner: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for layer in layers:
+        file = f"{where}/{layer}.txt"
         for package in slices[layer]:
-            if EXCLUDED.fullmatch(package.name):
-                problems.append(
-                    Finding(f"{where}/{layer}.txt", f"{package.name} must not be in an image")
-                )
-            if package.name in owner:
-                problems.append(
-                    Finding(
-                        f"{where}/{layer}.txt",
-                        f"{package.name} is also in {owner[package.name]}.txt",
-                    )
-                )
-            elif layer_of(layers, package.name) != layer:
-                problems.append(
-                    Finding(
-                        f"{where}/{layer}.txt",
-                        f"{package.name} belongs to {layer_of(layers, package.name)}.txt",
-                    )
-                )
-            owner[package.name] = layer
-    versions = {package.name: package.version for layer in layers for package in slices[layer]}
-    for wanted in map(Requirement, wanted_all):
+            name, right = package.name, layer_of(layers, package.name)
+            if EXCLUDED.fullmatch(name):
+                yield Finding(file, f"{name} must not be in an image")
+            if name in owner:
+                yield Finding(file, f"{name} is also in {owner[name]}.txt")
+            elif right != layer:
+                yield Finding(file, f"{name} belongs to {right}.txt")
+            owner[name], versions[name] = layer, package.version
+    for wanted in map(Requirement, requirements):
         found = versions.get(canonicalize_name(wanted.name))
         if found is None:
-            problems.append(Finding(where, f"no slice has {wanted.name}"))
+            yield Finding(where, f"no slice has {wanted.name}")
         elif not wanted.specifier.contains(found, prereleases=True):
-            problems.append(
-                Finding(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
-            )
-    return problems
+            yield Finding(where, f"{wanted.name} is {found}, the matrix says {wanted.specifier}")
 
 
 def _difference(wanted: Any, locked: Any) -> str:
