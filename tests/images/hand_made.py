@@ -18,7 +18,7 @@ from images.inspect.model import Health, Image, Layer, Package
 from tests import ROOT
 
 RECIPES = ROOT / "env" / "recipes"
-ROLES = ROOT / "entrypoints" / "inputs" / "roles.py"
+ROLES = ROOT / "env" / "roles.yaml"
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLATFORMS = {"a2": ("ascend910b1", ""), "a3": ("ascend910_9391", "-a3")}
 
@@ -233,7 +233,7 @@ def dpkg(**versions: str) -> dict[str, str]:
 
 def entrypoint_layer() -> dict[str, str]:
     files = {f"opt/ascend/env/recipes/{name}.yaml": text for name, text in recipes().items()}
-    return {"opt/ascend/entrypoints/inputs/roles.py": ROLES.read_text(), **files}
+    return {"opt/ascend/env/roles.yaml": ROLES.read_text(), **files}
 
 
 def layers(platform: str = "a3", vllm: str = "0.13.0") -> list[Files]:

@@ -240,8 +240,9 @@ def test_an_image_of_someone_else(layout: Layout, read: Read) -> None:
     assert image_output.images_text([image])
 
 
-def test_roles_that_are_no_python(layout: Layout, read: Read) -> None:
-    made: list[hand_made.Files] = [{"opt/ascend/entrypoints/inputs/roles.py": "def broken(:\n"}]
+@pytest.mark.parametrize("text", ["{a: [", "- single\n", "x: " + "[" * 9000, "\x00"])
+def test_roles_that_cannot_be_read(layout: Layout, read: Read, text: str) -> None:
+    made: list[hand_made.Files] = [{"opt/ascend/env/roles.yaml": text}]
     (image,) = read(layout.tag("v1", layout.image(made)))
     assert image.roles == ()
 

@@ -63,7 +63,7 @@ def refused(directory: Path, tar: bytes) -> str:
         "var/lib/dpkg/status.d/x",
         "var/lib/rpm/rpmdb.sqlite",
         "opt/ascend/env/recipes/x.yaml",
-        "opt/ascend/entrypoints/inputs/roles.py",
+        "opt/ascend/env/roles.yaml",
     ],
 )
 def test_a_huge_file_that_would_be_kept(tmp_path: Path, path: str) -> None:
