@@ -16,7 +16,7 @@ from images.contents.layers import Blobs, File, Layer, Memory, layer, layers
 from images.registry.oci import Descriptor
 
 CACHE = WORK / "inspect"
-FORMAT = 3  # of a kept file; one of another form is read again
+FORMAT = 4  # of a kept file; one of another form is read again
 
 
 def cached_layers(descriptors: Sequence[Descriptor]) -> list[Layer | None]:

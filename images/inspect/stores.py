@@ -98,30 +98,30 @@ class EngineStore:
     def __init__(self, names: Mapping[str, str], scratch: Path, say: Say) -> None:
         self.names = names  # digest → an image's name in the engine
         self._say = say
-        self._one = threading.Lock()  # layers are read by several threads
-        self._kept = Layout(CACHE)
-        self._new = [name for key, name in names.items() if not self._kept.has(key)]
-        self._saved = LayoutStore(Layout(scratch))
+        self._lock = threading.Lock()  # layers are read by several threads
+        self._cache = Layout(CACHE)
+        self._uncached = [name for key, name in names.items() if not self._cache.has(key)]
+        self._exported = LayoutStore(Layout(scratch))
 
     def manifest(self, reference: str) -> Manifest | None:
         if not reference.startswith("sha256:"):
             return None  # the engine has no tag for what refers to an image
-        if not self._kept.has(reference) and reference in self.names:
-            self._ask(self.names[reference])
-        if self._kept.has(reference):
-            return self._kept.manifest(reference)
-        self._save()
-        tags = {engine_name(tag): tag for tag in self._saved.tags()}
+        if not self._cache.has(reference) and reference in self.names:
+            self._cache_documents(self.names[reference])
+        if self._cache.has(reference):
+            return self._cache.manifest(reference)
+        self._export()
+        tags = {engine_name(tag): tag for tag in self._exported.tags()}
         name = tags.get(self.names.get(reference, ""), reference)
-        return self._saved.manifest(name)
+        return self._exported.manifest(name)
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        kept = LayoutStore(self._kept)
-        if not self._kept.has(digest):
-            self._save()
-            kept = self._saved
-        with kept.open_blob(digest) as file:
+        layout = self._cache
+        if not layout.has(digest):
+            self._export()
+            layout = self._exported.layout
+        with layout.open(digest) as file:
             yield file
 
     def tags(self) -> list[str]:
@@ -130,19 +130,19 @@ class EngineStore:
     def referrers(self, digest: str) -> list[Descriptor]:
         return []
 
-    def _ask(self, name: str) -> None:
+    def _cache_documents(self, name: str) -> None:
         for digest, content in engine.documents(name).items():
-            write_atomically(self._kept.path(digest), content, parents=True)
+            write_atomically(self._cache.path(digest), content, parents=True)
 
-    def _save(self) -> None:
+    def _export(self) -> None:
         """Export all images at once, so that shared layers are written once."""
-        with self._one:
-            if not (self._saved.layout.directory / "index.json").is_file():
-                self._write()
+        with self._lock:
+            if not (self._exported.layout.directory / "index.json").is_file():
+                self._run_docker_save()
 
-    def _write(self) -> None:
-        layout = self._saved.layout.directory
-        names = self._new or list(self.names.values())
+    def _run_docker_save(self) -> None:
+        layout = self._exported.layout.directory
+        names = self._uncached or list(self.names.values())
         self._say(f"reading from the engine: {', '.join(names)}")
         with subprocess.Popen(
             ["docker", "save", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -156,7 +156,7 @@ class EngineStore:
             raise user_error("docker save", words, "", EX_UNAVAILABLE)
         for blob in (layout / "blobs" / "sha256").iterdir():
             if blob.stat().st_size < SMALL:
-                kept = self._kept.path(f"sha256:{blob.name}")
+                kept = self._cache.path(f"sha256:{blob.name}")
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(blob, kept)
 

@@ -130,7 +130,7 @@ class HttpRepository:
         self.stop = threading.Event()
 
     def digest(self, reference: str) -> str | None:
-        answer = self._ask("HEAD", f"manifests/{reference}", accept=MANIFESTS)
+        answer = self._request("HEAD", f"manifests/{reference}", accept=MANIFESTS)
         if answer.status == 404:
             return None
         return answer.headers.get("Docker-Content-Digest") or self._digest_of(reference)
@@ -140,7 +140,7 @@ class HttpRepository:
         return found.digest if found else None
 
     def manifest(self, reference: str) -> Manifest | None:
-        answer = self._ask("GET", f"manifests/{reference}", accept=MANIFESTS)
+        answer = self._request("GET", f"manifests/{reference}", accept=MANIFESTS)
         if answer.status == 404:
             return None
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
@@ -152,7 +152,7 @@ class HttpRepository:
         return found
 
     def blob_size(self, digest: str) -> int | None:
-        answer = self._ask("HEAD", f"blobs/{digest}")
+        answer = self._request("HEAD", f"blobs/{digest}")
         if answer.status == 404:
             return None
         size = answer.headers.get("Content-Length", "")
@@ -160,7 +160,7 @@ class HttpRepository:
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        answer = self._ask("GET", f"blobs/{digest}", stream=True)
+        answer = self._request("GET", f"blobs/{digest}", stream=True)
         if answer.stream is None:
             raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
         with answer.stream as response:
@@ -191,7 +191,7 @@ class HttpRepository:
         self._retry(attempt, blob.digest)
 
     def push_manifest(self, reference: str, manifest: Manifest) -> bool:
-        answer = self._ask(
+        answer = self._request(
             "PUT", f"manifests/{reference}", data=manifest.body, media_type=manifest.media_type
         )
         if answer.status == 404:
@@ -205,7 +205,7 @@ class HttpRepository:
         found: set[str] = set()
         read: set[str] = set()
         place = "tags/list?n=1000"
-        while place and (answer := self._ask("GET", place, kind="list of tags")).status != 404:
+        while place and (answer := self._request("GET", place, kind="list of tags")).status != 404:
             tags = answer.json.get("tags") or [] if isinstance(answer.json, dict) else None
             if not (isinstance(tags, list) and all(isinstance(one, str) for one in tags)):
                 what = "does not answer with a list of tags"
@@ -228,15 +228,15 @@ class HttpRepository:
         return self._retry(attempt, tag)
 
     def delete_manifest(self, digest: str) -> None:
-        self._ask("DELETE", f"manifests/{digest}")
+        self._request("DELETE", f"manifests/{digest}")
 
     def referrers(self, digest: str) -> list[Descriptor] | None:
-        answer = self._ask("GET", f"referrers/{digest}", kind="list of referrers")
+        answer = self._request("GET", f"referrers/{digest}", kind="list of referrers")
         return None if answer.status == 404 else Manifest("", answer.body).children
 
     # ---- one request, and another attempt ----
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
