@@ -1,1 +1,1 @@
-"""What a large cluster file costs, against reading the same file as YAML."""
+"""Benchmark: the cost of a large cluster file, compared with reading the same file as YAML."""

@@ -1,1 +1,1 @@
-"""From the container's process to the server, measured against a shell script; see README.md."""
+"""Benchmark: the time until the server starts, compared with a shell script; see README.md."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks.entrypoint: from the container's process to the server; see README.md."""
+"""python -m benchmarks.entrypoint: the time until the server starts; see README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in the image: times each way to the same command in turn, and prints milliseconds as JSON.
+"""Run in the image: time each way to start one command, alternating, and print ms as JSON.
 
 inside.py RUNS      the node's variables are in the environment
 """
@@ -23,7 +23,7 @@ BAKED = ("LD_LIBRARY_PATH", "PYTHONPATH", "ATB_", "LCCL_", "ASCEND_", "TOOLCHAIN
 
 
 def script(plan: str, abi: str) -> str:
-    """The plan as a script of the kind people write: sources, exports, exec."""
+    """The plan as people would write it by hand: a script that sources, exports and execs."""
     first, rest = plan.split("\n", 1)
     return f"{first}\n{SOURCES.format(abi=abi)}{rest.replace('vllm serve', 'exec vllm serve', 1)}"
 

@@ -1,1 +1,1 @@
-"""Our layered build measured against a Dockerfile of upstream's shape; see README.md."""
+"""Benchmark: our layered build compared with a Dockerfile of upstream's shape; see README.md."""

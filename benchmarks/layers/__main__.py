@@ -1,4 +1,4 @@
-"""python -m benchmarks.layers: our layered build against upstream's shape; see README.md."""
+"""python -m benchmarks.layers: our layered build compared with upstream's shape; see README.md."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def arguments() -> argparse.Namespace:
     add("--release", default=None, help="a release of the matrix (default: the reference)")
     add("--cases", default=",".join(CASES), help="of %(default)s; cold is always built")
     add("--shapes", default="ours,upstream", help="of %(default)s")
-    add("--runs", type=int, default=1, help="how often our shape is measured from cold on (1)")
-    add("--repeat", type=int, default=5, help="how often 'nothing changed' is measured a run (5)")
+    add("--runs", type=int, default=1, help="runs of our shape, each from cold (1)")
+    add("--repeat", type=int, default=5, help="builds with nothing changed in each run (5)")
     add("--patience", type=float, default=120, help="seconds to wait for an idle machine (120)")
     add("--work", type=Path, help="directory for the registry and the copies (default: temporary)")
-    add("--logs", type=Path, default=Path("build/bench-layers"), help="what the builds say")
+    add("--logs", type=Path, default=Path("build/bench-layers"), help="directory for build output")
     add("--out", type=Path, help="write everything measured as JSON")
     given = parser.parse_args()
     given.cases = [word for word in given.cases.split(",") if word]
     if wrong := [case for case in given.cases if case not in CASES]:
-        parser.error(f"--cases: {', '.join(wrong)} is none of {', '.join(CASES)}")
+        parser.error(f"--cases: {', '.join(wrong)} not in {', '.join(CASES)}")
     if not given.prune:
         parser.error(
             "a cold build needs an empty build cache, so this runs 'docker builder prune --all': "
-            "--prune agrees (DOCKER_HOST chooses another engine)"
+            "confirm with --prune (DOCKER_HOST chooses another engine)"
         )
     return given
 
@@ -66,7 +66,7 @@ def say(text: str) -> None:
 
 
 def measure(given: argparse.Namespace, work: Path) -> Samples:
-    """Make the bases, then measure each shape by itself."""
+    """Make the bases, then measure each shape separately."""
     matrix = load()
     (arch,) = parse_arches(matrix, [given.arch] if given.arch else [])
     release = matrix.release(given.release).name

@@ -1,4 +1,4 @@
-"""Bases of a CANN image's shape, in the registry: one for each platform, and a new one."""
+"""Push bases shaped like a CANN image to the registry: one for each platform, and a new one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RUN mkdir -p /usr/local/Ascend/kernels && echo "$NAME" > /usr/local/Ascend/kerne
 
 
 def provide_roots(matrix: Matrix, arch: Arch, say: Say) -> None:
-    """The Debian root file systems, as `invoke build` makes them; not part of any time."""
+    """Make the Debian root file systems as `invoke build` does; this is not timed."""
     roots = WORK / "roots"
     rootfs.provide(matrix.stand_in, arch, "base", roots, say)
     rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
@@ -75,7 +75,7 @@ def make(
 
 
 def pull(references: dict[str, str], arch: Arch) -> None:
-    """Have every base in the engine, unpacked: no build's time shall hold that."""
+    """Pull and unpack every base, so that no build's time includes it."""
     for reference in references.values():
         docker("pull", "--quiet", "--platform", arch.oci_platform, reference)
 

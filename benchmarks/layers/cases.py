@@ -1,4 +1,4 @@
-"""The cases, each shape by itself: what is built, in which order, and what is noted."""
+"""The cases of each shape: what to build, in which order, and what to record."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """One build: its wall seconds, what it added to the registry, and how loaded the machine was:
-    the share of its processors in use just before, and the load average after."""
+    """One build: its wall seconds, the bytes it added to the registry, the CPU usage just before
+    it, and the load average after it."""
 
     seconds: float
     uploaded: int
@@ -52,7 +52,7 @@ class Samples:
 
 
 class Meter:
-    """Runs one build after another, and notes each."""
+    """Runs builds one after another, and records each."""
 
     def __init__(self, registry: Registry, samples: Samples, patience: float, say: Say) -> None:
         self.registry, self.samples, self.patience, self.say = registry, samples, patience, say
@@ -79,7 +79,8 @@ class Meter:
 def run_ours(
     ours: Ours, meter: Meter, bases: dict[str, str], cases: list[str], repeat: int, run: int
 ) -> None:
-    """Our shape once, from nothing. The cases leave each other's inputs as they found them."""
+    """Measure our shape once, from an empty state. Each case leaves the others' inputs
+    unchanged."""
     registry = meter.registry
     registry.reset()
     base_blobs = registry.blobs()
@@ -91,7 +92,7 @@ def run_ours(
         meter.stored("ours", base_blobs)
     if NOTHING in cases:
         ours.build(FIRST, bases[FIRST], f"nothing-{run}-before")
-        for turn in range(repeat):  # in turns, so that a disturbance meets both
+        for turn in range(repeat):  # alternating, so that a disturbance affects both
             name = f"nothing-{run}-{turn}"
             meter.note("ours", NOTHING, partial(ours.build, FIRST, bases[FIRST], name))
             meter.note("bare", NOTHING, partial(ours.bare, name))
@@ -110,8 +111,8 @@ def run_upstream(
     cases: list[str],
     run: int,
 ) -> None:
-    """Upstream's shape once, from nothing. No case can use another's layers but the source's COPY,
-    so the builder is emptied between them, for the disk's sake."""
+    """Measure upstream's shape once, from an empty state. Cases could share only the COPY of the
+    source, so the builder is emptied between them to save disk space."""
     registry = meter.registry
     registry.reset()
     base_blobs = registry.blobs()

@@ -1,9 +1,9 @@
-"""Our command line as the user runs it, for a base that has CANN's shape and not CANN's compiler.
+"""Our command line as users run it, for a base shaped like CANN that has no compiler.
 
-`python -m benchmarks.layers.cli build …` is `invoke build …` with two differences. A base does
-not compile: vllm-ascend is built without kernels, Mooncake is the package index's wheel and the
-distribution's packages are left out, as on a stand-in. And what BuildKit reports is kept in the
-file that BENCHMARK_RAWJSON names, for benchmarks.layers.steps.
+`python -m benchmarks.layers.cli build …` is `invoke build …` with two differences. A base does not
+compile: vllm-ascend is built without kernels, Mooncake is the package index's wheel and the
+distribution's packages are left out, as on a stand-in. BuildKit's events go to the file that
+BENCHMARK_RAWJSON names, for benchmarks.layers.steps.
 """
 
 from __future__ import annotations

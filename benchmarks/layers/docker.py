@@ -1,4 +1,4 @@
-"""The docker command: run it, keep what it said, and say what failed."""
+"""Run the docker command, keep its output, and report what failed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 
 class BenchmarkError(RuntimeError):
-    """Something the benchmark runs failed; the message says what and where its words are."""
+    """A program that the benchmark runs failed; the message names it and the file with its
+    output."""
 
 
 def docker(*arguments: str) -> str:
-    """Run docker and return what it printed. Raises BenchmarkError with its words."""
+    """Run docker and return what it printed. Raises BenchmarkError with its output."""
     answer = subprocess.run(["docker", *arguments], capture_output=True, text=True)
     if answer.returncode:
         words = answer.stderr.strip()[-800:]
@@ -28,7 +29,8 @@ def timed(
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> float:
-    """Wall seconds of a command, its words in `log`. Raises BenchmarkError when it fails."""
+    """The wall seconds of a command, whose output goes to `log`. Raises BenchmarkError when it
+    fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Samples into rows: ours against upstream's, and whether the target is met."""
+"""Turn samples into rows: ours compared with upstream's, and whether the target is met."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _row(title: str, unit: str, ours: list[Sample], other: list[Sample], target:
 
 
 def table(found: list[Row]) -> str:
-    """Medians, with the least of several in brackets."""
+    """Medians, with the minimum of several in brackets."""
     lines = [f"{'':40}{'ours':>19}{'other':>19}{'ratio':>9}{'target':>9}"]
     for row in found:
         cells = [

@@ -1,4 +1,4 @@
-"""The machine's own state: how busy it is, and a wait until it is not."""
+"""Measure how busy the machine is, and wait until it is idle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WINDOW = 3.0  # seconds over which the processors are watched
 
 
 def busy(window: float = WINDOW) -> float:
-    """Share of the processors' time that is in use, by anybody, over `window` seconds."""
+    """The share of CPU time that all processes use over `window` seconds."""
     total, idle = ticks()
     time.sleep(window)
     total_after, idle_after = ticks()
@@ -17,7 +17,7 @@ def busy(window: float = WINDOW) -> float:
 
 
 def wait_until_calm(limit: float, patience: float) -> float:
-    """Wait, `patience` seconds at most, until less than `limit` is in use; returns the share."""
+    """Wait up to `patience` seconds until CPU usage is at most `limit`; return the usage."""
     end = time.monotonic() + patience
     while (share := busy()) > limit and time.monotonic() < end:
         pass
@@ -25,6 +25,6 @@ def wait_until_calm(limit: float, patience: float) -> float:
 
 
 def ticks() -> tuple[int, int]:
-    """All of the processors' time since the machine started, and the idle part of it."""
+    """The total and the idle CPU time since boot, in ticks."""
     fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return sum(fields), fields[3] + fields[4]

@@ -16,7 +16,7 @@ BUMP = Path(__file__).parent / "bump.txt"
 
 
 class Ours:
-    """Builds in `directory`, pushes to `registry`; `logs` gets what each build said."""
+    """Builds in `directory`, pushes to `registry`; `logs` gets the output of each build."""
 
     def __init__(self, directory: Path, registry: str, arch: str, release: str, logs: Path) -> None:
         self.directory, self.registry, self.arch = directory, registry, arch

@@ -1,4 +1,4 @@
-"""A registry on a free loopback port, with its blobs in a directory that can be put back."""
+"""A registry on a free loopback port, whose blobs can be reset to a saved state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Registry:
         shutil.copytree(self.storage, self.saved)
 
     def reset(self) -> None:
-        """Back to what was saved: a build that follows must upload everything else."""
+        """Delete what was stored after `save`, so that the next build must upload it."""
         self._stop()
         shutil.rmtree(self.storage, ignore_errors=True)
         shutil.copytree(self.saved, self.storage)

@@ -19,7 +19,7 @@ WHEELS = "uv"  # stages/wheel.py needs it; taken away in the same RUN
 
 
 class Upstream:
-    """Builds from a context in `directory`; `logs` gets what each build said."""
+    """Builds from a context in `directory`; `logs` gets the output of each build."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""ROLE=proxy against the release's example proxy, and against none, under load; see README.md."""
+"""Benchmark: ROLE=proxy under load, compared with the example proxy and no proxy; see README.md."""

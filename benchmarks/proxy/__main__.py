@@ -1,4 +1,4 @@
-"""python -m benchmarks.proxy: ROLE=proxy under load, against its peers; see README.md."""
+"""python -m benchmarks.proxy: ROLE=proxy under load, compared with its peers; see README.md."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 
 backend.py PORT=SIDE…       SIDE is prefill, decode, or both (for a client that does both hops)
 
-A prefill is kept under an id of its own, and a decode must bring this id, where to fetch it, and
-the same prompt; it can be fetched once. The answer's text is the first word of the prompt, so that
-a client knows its own answer. A stream is EVENTS events, each written in a turn of the event loop.
-/tokenize answers as vLLM does, a token for four characters; any other path is 404, and counted, as
-/v1/completions/render is, which vLLM 0.13 does not have and vllm-router 0.1.17 asks for.
-The stream for a prompt that starts with `gated` stops after the first event until someone has
-asked for /open/WORD: whoever holds a stream back never sees its end.
+Each prefill is kept under its own id. A decode must name that id and its address, and repeat the
+prompt; a prefill can be fetched once. The answer's text is the first word of the prompt, so that a
+client recognizes its answer. A stream has EVENTS events, each written in its own turn of the event
+loop. /tokenize answers as vLLM does, with a token for four characters. Any other path is counted
+and answers 404, including /v1/completions/render, which vllm-router 0.1.17 requests and vLLM 0.13
+does not have. The stream for a prompt that starts with `gated` stops after the first event until
+/open/WORD is requested: a proxy that buffers the stream never gets its end.
 
-GET /counts says what came since the last /counts?reset=RUN; `kept` are the prompts that start with
-RUN and wait, `gone` are streams whose reader left.
-Runs with the image's Python: uvloop, httptools and msgspec are dependencies of vLLM.
+GET /counts returns the counts since the last /counts?reset=RUN; `kept`: waiting prompts that start
+with RUN, `gone`: streams whose reader left. Runs with the image's Python: uvloop, httptools and
+msgspec are dependencies of vLLM.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DECODER = msgspec.json.Decoder(Asked)
 
 
 class State:
-    """What all ports share: the prompts that wait, and what was counted."""
+    """What all ports share: the waiting prompts, and the counts."""
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[str, str]] = {}
@@ -80,7 +80,7 @@ class State:
 
     def prefill(self, asked: Asked, request_id: str) -> bytes:
         if asked.max_tokens != 1 or asked.stream:
-            raise Refused("a prefill is one token, and no stream")
+            raise Refused("a prefill must ask for one token, not streamed")
         word = word_of(asked.prompt)
         self._count("prefill", request_id)
         if word in self.prompts:
@@ -104,15 +104,15 @@ class State:
         if (told.get("remote_host"), told.get("remote_port")) != (HOST, 30000):
             raise Refused("a decode needs the host and port of its prefill")
         if told.get("do_remote_decode"):
-            raise Refused("a decode does not hand over")
+            raise Refused("a decode cannot hand over to another decode")
         if len(told.get("remote_block_ids") or ()) != -(-len(asked.prompt) // BLOCK):
             raise Refused("a decode needs the blocks of its prefill")
         kept = self.kept if name in self.kept else self.before
         prompt, first_id = kept.pop(name, (None, ""))
         if prompt is None:
-            raise Refused("there is no such prefill, or it was fetched before")
+            raise Refused("this prefill does not exist or was already fetched")
         if prompt != asked.prompt:
-            raise Refused("the prefill had another prompt")
+            raise Refused("the prompt differs from the prefill's")
         if first_id != request_id:
             self.counts["other id"] += 1
         self._count("decode", request_id)
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
             else:
                 self.answer(whole(self.request_id, word, asked.max_tokens, None))
         else:
-            raise Refused(f"this is no request for the side {self.side}")
+            raise Refused(f"not a request for the {self.side} side")
 
     async def events(self, word: str, request_id: str) -> None:
         self.transport.write(STREAM)

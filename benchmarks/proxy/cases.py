@@ -1,4 +1,4 @@
-"""What is measured: kinds of requests, ways to the servers, and one measurement of both."""
+"""What to measure: kinds of requests, ways to the servers, and samples of one kind by one way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 NONE, ROUTER, EXAMPLE = "none", "vllm-router", "example"
-DISTURBED = 0.15  # share of the processors that others use, from which a sample is repeated
+DISTURBED = 0.15  # share of the CPU time that other programs use, from which a sample is repeated
 TRIES = 3
 LEAST_SIZE = 32  # bytes of a prompt, which begins with a word of its own
 EVENTS = 16  # of a stream; backend.py and load.lua say the same
@@ -17,7 +17,8 @@ EVENTS = 16  # of a stream; backend.py and load.lua say the same
 
 @dataclass(frozen=True)
 class Case:
-    """Requests of one kind. `size`: of the prompt, in bytes; `connections` have one each."""
+    """Requests of one kind. `size`: of the prompt, in bytes; each of `connections` sends one at a
+    time."""
 
     stream: bool
     size: int
@@ -54,11 +55,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Sample:
-    """One case by one way, once. Processor seconds are of all that ran in the container.
+    """One measurement of a case by one way. CPU seconds cover everything in the container.
 
-    `served`: requests that had both hops, also those that the client did not wait for.
-    `first`: seconds to the first event of the probe's streams. `others`: the share of the
-    processors that was used by nobody of the benchmark.
+    `served`: requests that had both hops, also those that the client did not wait for. `first`:
+    seconds to the first event of the probe's streams. `others`: the share of the CPU time that
+    other programs used.
     """
 
     way: str
@@ -85,13 +86,13 @@ class Sample:
 
 
 class Patience:
-    """Measures again what others on the machine disturbed, `seconds` in all at most."""
+    """Repeats measurements that other programs disturbed, for up to `seconds` in total."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
     def calmest(self, measure: Callable[[], Sample]) -> Sample:
-        """The first in which others did little, or the least disturbed of TRIES."""
+        """The first undisturbed measurement, or the least disturbed of TRIES."""
         best = measure()
         for _ in range(TRIES - 1):
             if best.others <= DISTURBED or self._left <= 0:
@@ -107,13 +108,14 @@ def cases(streams: Sequence[bool], sizes: Sequence[int], connections: Sequence[i
 
 
 def turn(ways: Sequence[Way], number: int) -> list[Way]:
-    """The ways in an order that begins elsewhere each time."""
+    """The ways, beginning with a different one for each `number`."""
     number %= len(ways)
     return [*ways[number:], *ways[:number]]
 
 
 def wrong_of(counts: Mapping[str, Any], connections: int) -> dict[str, int]:
-    """What the servers found wrong. A client that stops leaves a request on each connection."""
+    """The errors that the servers counted. A client that stops leaves one request per
+    connection."""
     left = int(counts["kept"])
     return {
         "refused by a server": sum(counts["refused"].values()),

@@ -1,4 +1,4 @@
-"""A client that reads every answer: whole, its own, and not held back."""
+"""A client that checks whether every answer is complete, its own, and not buffered."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from typing import Any
 from benchmarks.proxy.cases import EVENTS
 
 INTERVAL = 0.1  # seconds between two probes
-TIMEOUT = 30.0  # seconds until a stream counts as held back
+TIMEOUT = 30.0  # seconds until a stream counts as buffered
 WORKERS = 32
 TO_DECODE = {"do_remote_decode": True, "do_remote_prefill": False}
 
 
 @dataclass
 class Client:
-    """Completions at `port`; with `two`, by both hops. `servers`: where streams are let go on."""
+    """Requests completions at `port`; with `two`, does both hops. `servers`: opens gated
+    streams."""
 
     port: int
     servers: int
@@ -33,15 +34,14 @@ class Client:
         self.connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
 
     def whole(self, word: str, filling: str = "") -> None:
-        """Raises ValueError when the answer is another's, or not whole."""
+        """Raises ValueError when the answer is incomplete or another request's."""
         answer = json.loads(self._ask(word, filling, False).read())
         if answer["choices"][0]["text"] != word:
             raise ValueError(f"{word} got {answer}")
 
     def stream(self, word: str, filling: str = "") -> float:
-        """Seconds to the first event; the servers send no second one before it has come.
-
-        Raises OSError when it does not come, ValueError when the rest is not whole.
+        """Seconds to the first event; the servers send the second one only after it has arrived.
+        Raises OSError when it does not arrive, ValueError when the rest is incomplete.
         """
         begun = time.monotonic()
         answer = self._ask(word, filling, True)
@@ -77,7 +77,7 @@ class Client:
 
 
 class Probe:
-    """Gated streams, one at a time, as long as it is entered."""
+    """Requests gated streams, one at a time, until the context ends."""
 
     def __init__(self, port: int, servers: int, two: bool) -> None:
         self._place = port, servers, two
@@ -108,7 +108,7 @@ class Probe:
 
 
 def many(port: int, servers: int, two: bool, number: int, filling: str) -> Sequence[str]:
-    """Ask for as many completions, half of them streams; returns what was wrong with any."""
+    """Request `number` completions, half of them streams; return every error."""
     run = uuid.uuid4().hex
 
     def some(worker: int) -> list[str]:

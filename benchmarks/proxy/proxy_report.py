@@ -20,7 +20,7 @@ class Figures:
 
     `first`: to the first event of the probe's streams, None without one. `proxy` and `rest`: the
     share of its processors that the proxy used, and of theirs that the client and servers used.
-    `elsewhere`: further requests of the proxy to the servers, for a completion.
+    `elsewhere`: additional requests of the proxy to the servers, for each completion.
     """
 
     rate: float
@@ -139,7 +139,7 @@ def text(table: Table, ways: Sequence[Way]) -> str:
 
 
 def elsewhere(table: Table) -> dict[str, float]:
-    """Further requests to the servers for a completion, by way."""
+    """Additional requests to the servers for each completion, by way."""
     ways = {name for found in table.values() for name in found}
     return {name: median(found[name].elsewhere for found in table.values()) for name in ways}
 
