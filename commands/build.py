@@ -1,4 +1,4 @@
-"""Commands that make images, and what they are made from."""
+"""Commands that build images, and show what they are built from."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
     only=(*INPUTS, *FETCHED),
     help={
         "cann_packages": "a directory with CANN's .run installers; does not go into the bundle",
-        "wheels": "platform cpu: a directory with a torch that no index in reach has; what is taken"
+        "wheels": "platform cpu: a directory with a torch that no index in reach has; the files"
         " of it goes into the bundle",
         "registry_mirror": "MIRROR put before image names, or HOST=MIRROR (default: "
         "REGISTRY_MIRROR); apt's and dnf's mirrors come from the environment",
@@ -57,7 +57,7 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
 )
 def fetch(
     options: BuildOptions,
-    directory: str = argument("where the bundle goes, or is completed"),
+    directory: str = argument("where to write the bundle; an incomplete one is completed"),
     format: str = FORMAT,
 ) -> None:
     """Download what an offline build needs
@@ -87,7 +87,7 @@ def fetch(
 )
 def render(
     options: BuildOptions,
-    environment: str = option("an environment.json of a build, to use it as the build does"),
+    environment: str = option("a build's environment.json, to render with its ENV"),
 ) -> None:
     """Print the Dockerfile of an image
 

@@ -1,4 +1,4 @@
-"""`@command` makes a command of a function: its options, how it ends, what it prints."""
+"""`@command` turns a function into a command: its options, exit codes and output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a parameter of a command has in place of a default; `help` says what it is for."""
+    """The default of a command's parameter: describes the option; `help` says what it is for."""
 
     help: str
     values: tuple[str, ...] | Values = ()
@@ -64,7 +64,7 @@ def choice(default: str, *others: str) -> Any:
 
 
 def argument(help: str, values: tuple[str, ...] | Values = (), required: bool = True) -> Any:
-    """An argument: what is given by its position. A list takes all that follow."""
+    """A positional argument. A list takes all that follow."""
     return Option(help, values, positional=True, required=required)
 
 
@@ -73,7 +73,7 @@ def _or(words: list[str]) -> str:
 
 
 class Parameter(Argument):
-    """An option or an argument, as the parser knows it. A list has every value that is given."""
+    """An option or an argument, in the parser's form. A list collects every given value."""
 
     def __init__(self, name: str, kind: type, option: Option) -> None:
         self.option = option
@@ -88,7 +88,7 @@ class Parameter(Argument):
 
     @property
     def metavar(self) -> str:
-        """How usage shows it: FILE; SCRIPT... for a list; in brackets when it may be left out."""
+        """Its form in usage lines: FILE; SCRIPT... for a list; in brackets if optional."""
         words = self.names[0].upper()
         if self.kind is list:
             words = words.removesuffix("S") + "..."
@@ -96,7 +96,7 @@ class Parameter(Argument):
 
 
 class Command(Task):  # type: ignore[type-arg]
-    """A function with its options; calling it ends as `ending` says."""
+    """A function with its options; `ending` turns its errors into messages and exit codes."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Command(Task):  # type: ignore[type-arg]
 
     @cached_property
     def parameters(self) -> list[Parameter]:
-        """Its own, with the fields of a dataclass in the place of that; arguments first."""
+        """The function's parameters, a dataclass replaced by its fields; arguments first."""
         made = []
         for name, (kind, default) in self._signature.items():
             if dataclasses.is_dataclass(kind):
@@ -126,7 +126,7 @@ class Command(Task):  # type: ignore[type-arg]
 
     @cached_property
     def _signature(self) -> dict[str, tuple[Any, Any]]:
-        """The name of each parameter → its type, by name or the dataclass, and its default."""
+        """Parameter → its type (a name, or a dataclass) and its default."""
         body = self.body
         return {
             one.name: (body.__globals__.get(one.annotation, one.annotation), one.default)
@@ -146,7 +146,7 @@ class Command(Task):  # type: ignore[type-arg]
             if self.checkout and not CHECKOUT:
                 from common.errors import user_error
 
-                raise user_error(self.name, "works in a checkout of the project only", "clone it")
+                raise user_error(self.name, "works only in a checkout of the project", "clone it")
             values = {str(one.attr_name): one.default for one in self.parameters} | given
             for one in self.parameters:
                 one.option.check(f"--{one.names[0]}", values[str(one.attr_name)])
@@ -177,11 +177,11 @@ def command(
 
 
 def command(body: Callable[..., None] | None = None, **options: Any) -> Any:
-    """Make a command of a function whose parameters are an `option` or an `argument` each.
+    """Turn a function into a command; each parameter has an `option` or an `argument` as default.
 
-    A dataclass in their place becomes an option for each of its fields, or for those in `only`.
-    `help` replaces texts of shared options; a command with `checkout` works on the project's own
-    files. The list of commands shows the first line of the docstring, --help all of it.
+    A parameter with a dataclass as type gives an option for each of its fields, or those in `only`.
+    `help` replaces texts of shared options; `checkout`: the command needs the project's own files.
+    The list of commands shows the first line of the docstring, --help all of it.
     """
     return Command(body) if body is not None else partial(Command, **options)
 
@@ -190,12 +190,12 @@ def command(body: Callable[..., None] | None = None, **options: Any) -> Any:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a command started ends as it does on Ctrl-C."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Print errors one a line and end with their exit code; end quietly when a pipe is closed."""
+    """Print one error per line and exit with their code; exit silently when a pipe is closed."""
     from common.errors import UserError
 
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -224,7 +224,7 @@ def ending() -> Iterator[None]:
 
 
 def _exit(message: str, code: int) -> Exit:
-    """Print why a command ends; Invoke would print it without regard to a closed pipe."""
+    """Print why a command ends; Invoke's own printing fails on a closed pipe."""
     with suppress(BrokenPipeError):
         say(message)
     return Exit(code=code)
@@ -235,8 +235,7 @@ def _terminate(*_: object) -> None:
 
 
 def _flush() -> None:
-    """Flush what is printed; a stream that nobody reads goes to /dev/null, or Python would complain
-    about it when it exits."""
+    """Flush stdout and stderr; point a closed one at /dev/null, or Python reports it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -255,7 +254,7 @@ def say(text: str) -> None:
 def output(
     format: str, data: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
 ) -> None:
-    """Print `data` as JSON, as text, or with `jobs` as the matrix of a GitHub workflow."""
+    """Print `data` as JSON, `text`, or `jobs` as the matrix of a GitHub workflow."""
     if format == "github" and jobs:
         print(json.dumps({"include": jobs()}))
     else:

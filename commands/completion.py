@@ -1,4 +1,4 @@
-"""What a shell may complete: commands, options, and values."""
+"""Completions for a shell: commands, options and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from commands.command import Parameter
 def candidates(
     line: str, contexts: Mapping[str, ParserContext], options: Iterable[str]
 ) -> Iterator[str]:
-    """The words that may follow or complete the last one of a command line; none for a file.
+    """Candidates for the last word of a command line or the next one; empty for a file.
 
     `line` starts with the name of the program. Whether a space follows its last word is unknown.
     """
@@ -45,7 +45,7 @@ def candidates(
 
 
 def _joined(words: list[str]) -> list[str]:
-    """bash makes three words of NAME=VALUE."""
+    """Rejoin NAME=VALUE, which bash splits into three words."""
     result: list[str] = []
     for word in words:
         if result and (word == "=" or result[-1].endswith("=")):
@@ -60,7 +60,7 @@ def _takes_value(context: ParserContext, flag: str) -> bool:
 
 
 def _values(argument: Argument, typed: str) -> Iterator[str]:
-    """The values of an option; after the last comma, and after =, of what is typed already."""
+    """The values of an option, each after the values already typed, and without its NAME=."""
     known = argument.option.known() if isinstance(argument, Parameter) else []
     before, comma, _ = typed.rpartition(",")
     for one in known:

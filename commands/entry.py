@@ -1,7 +1,7 @@
 """The console script `ascend-images`: the project of the current directory, else the installed one.
 
 Installed as `ascend_images.commands.entry`; the project's packages are beside `commands`, and are
-imported by the names that they have in a checkout.
+imported by the same names as in a checkout.
 """
 
 from __future__ import annotations

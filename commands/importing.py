@@ -1,4 +1,4 @@
-"""The command that reads the launch scripts people have."""
+"""The command that imports existing launch scripts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def import_(
     release: str = RELEASE,
     platform: str = PLATFORM,
     name: str = option("name of the cluster (default: that of the script or its directory)"),
-    set: list[str] = option("NAME=VALUE or SCRIPT:NAME=VALUE for what a script leaves open"),
-    force: bool = option("replace files that are there"),
+    set: list[str] = option(
+        "NAME=VALUE or SCRIPT:NAME=VALUE for a value that a script leaves open"
+    ),
+    force: bool = option("replace existing files"),
     format: str = FORMAT,
 ) -> None:
     """Make a recipe and a cluster file from launch scripts

@@ -13,7 +13,7 @@ def inspect(
     image: str = IMAGE,
     arch: str = IMAGE_ARCH,
     at: str = AT,
-    brief: bool = option("read the manifest and no layer: no packages, roles and recipes"),
+    brief: bool = option("read only the manifest, no layers; omits packages, roles and recipes"),
     with_: list[str] = option("another image to compare the layers with; repeatable"),
     diff: str = option("another image: show what changed from it to IMAGE"),
     budget: bool = option("compare with images/build/budgets.yaml; exit with 65 when over budget"),
@@ -21,10 +21,10 @@ def inspect(
     certificates: str = CERTIFICATES,
     format: str = FORMAT,
 ) -> None:
-    """Show what an image is and holds
+    """Show what an image is and contains
 
     Pins, platforms, layers with their sizes and who shares them, packages, environment, roles and
-    recipes. Keeps what it read of a layer in build/inspect.
+    recipes. Caches the contents of each layer in build/inspect.
 
         invoke inspect IMAGE
         invoke inspect --diff OLD IMAGE
@@ -70,7 +70,7 @@ def sbom(
     image: str = IMAGE,
     arch: str = IMAGE_ARCH,
     at: str = AT,
-    out: str = option("write a file for each architecture into this directory; do not print"),
+    out: str = option("write a file for each architecture into this directory instead of printing"),
     certificates: str = CERTIFICATES,
 ) -> None:
     """List what an image is made of, as CycloneDX 1.6
@@ -97,10 +97,10 @@ def sbom(
 
 @command
 def site(
-    registry: list[str] = option("REGISTRY/NAME, of which every tag is shown; repeatable"),
+    registry: list[str] = option("REGISTRY/NAME: show all of its tags; repeatable"),
     layout: list[str] = option("a directory with an OCI layout; repeatable"),
     engine: bool = option("the images in the engine"),
-    brief: bool = option("read manifests and no layer: pages without packages and commands"),
+    brief: bool = option("read only manifests, no layers; pages then lack packages and commands"),
     out: str = option("directory of the pages; replaces what is there (default: build/site)"),
     certificates: str = CERTIFICATES,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The options that several commands have, each with its help and its values."""
+"""Options that several commands share, with their help and values."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ RESULTS = option("the directory of results (default: build/trials)")
 
 
 def words(text: str) -> list[str]:
-    """The values of an option that are separated by commas."""
+    """Split the value of an option at its commas."""
     return [word for word in text.split(",") if word]
 
 
@@ -96,19 +96,19 @@ class BuildOptions:
     arch: str = ARCH
     all: bool = option("every platform and OS of the release")
     base: str = option(
-        "an image with CANN, or 'stand-in': no CANN, plans but serves nothing "
+        "an image with CANN, or 'stand-in': no CANN, can plan but not serve "
         "(default: the published CANN image)",
         ("stand-in",),
     )
     cann_packages: str = option("a directory with CANN's .run installers and SHA256SUMS")
-    share_cann: bool = option("take CANN's files in layers that platforms share")
+    share_cann: bool = option("put CANN's files into layers that platforms share")
     tools: str = option(
         "an image with Python and pip for the stages, or 'debian' to make one", ("debian",)
     )
     vllm: str = option("platform cpu: a vLLM version of the matrix (default: the release's)")
     wheels: str = option("platform cpu: a directory with a torch that no index in reach has")
     source: list[str] = option("NAME=DIR|URL: vllm-ascend, mooncake or yalantinglibs; repeatable")
-    registry: str = option("put this before the image's name: registry.example.com/team")
+    registry: str = option("prefix for the image's name: registry.example.com/team")
     push: bool = option("push to the registry instead of loading into the engine")
     builder: str = option("a buildx builder: remote, Kubernetes, … (docker buildx ls)")
     compression: str = option("zstd (default) or gzip", ("zstd", "gzip"), default="zstd")
@@ -119,7 +119,7 @@ class BuildOptions:
     registry_mirror: str = REGISTRY_MIRROR
     certificates: str = CERTIFICATES
     netrc: str = option("credentials for the indexes (default: NETRC or ~/.netrc)")
-    offline: str = option("a directory that fetch made: build from it, without any network")
+    offline: str = option("build from this directory, made by `fetch`, without a network")
     cache: bool = option("build every stage again", default=True)
     budget: bool = option("accept an image above its budget", default=True)
 
@@ -136,7 +136,8 @@ class BuildOptions:
         return bundle.open_bundle(Path(self.offline), self.indexes) if self.offline else None
 
     def variants(self, matrix: Matrix) -> list[Variant]:
-        """What the options choose of the matrix. Raises UserError with every name that is wrong."""
+        """The variants of the matrix that the options select. Raises UserError with every name that
+        is wrong."""
         from images.build.options import select_variants
 
         return select_variants(

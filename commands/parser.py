@@ -1,7 +1,5 @@
-"""The parser of the command line: what Invoke's lacks.
-
-An argument may take several values, --help works before what is missing, and what is typed wrong
-gets a suggestion and exit code 64.
+"""The command-line parser, which extends Invoke's. An argument may take several values, --help
+works even if arguments are missing, and a typing error gets a suggestion and exit code 64.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ CORE = ("--help", "--list", "--version", "--print-completion-script")  # before 
 
 
 class Contexts(Mapping[str, ParserContext]):
-    """The commands by name; only those that are asked for have their signatures read."""
+    """The commands by name; reads the signature of a command only when it is looked up."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -38,7 +36,7 @@ class Contexts(Mapping[str, ParserContext]):
 
 
 class Parser(invoke.Parser):
-    """Reads commands with their options and arguments."""
+    """Parses commands with their options and arguments."""
 
     def __init__(self, contexts: Contexts, initial: ParserContext, binary: str) -> None:
         super().__init__(initial=initial)
@@ -48,7 +46,7 @@ class Parser(invoke.Parser):
     def parse_argv(self, argv: list[str]) -> ParseResult:
         """The initial context and one for each command, with their values.
 
-        Ends at --help, whatever is missing. Raises UserError (64) for what is typed wrong.
+        Stops at --help, even if arguments are missing. Raises UserError (64) for invalid words.
         """
         result = ParseResult([self.initial])
         context: ParserContext = result[0]
@@ -90,7 +88,7 @@ class Parser(invoke.Parser):
         argument = context.flags[flag]
         if not argument.takes_value:
             if separator:
-                raise user_error(flag, f"takes no value, but is given '{value}'")
+                raise user_error(flag, f"takes no value, but got '{value}'")
             argument.value = True
             return
         if not separator:
@@ -120,17 +118,17 @@ def usage(binary: str, context: ParserContext) -> str:
 
 
 def arguments(context: ParserContext) -> Iterator[Parameter]:
-    """Those that are given by position, in their order."""
+    """The positional arguments, in order."""
     return (one for one in context.positional_args if isinstance(one, Parameter))
 
 
 def _next_positional(context: ParserContext) -> Parameter | None:
-    """What the next word belongs to; a list takes every one."""
+    """The argument that takes the next word; a list takes all further words."""
     empty = (one for one in arguments(context) if one.raw_value is None or one.kind is list)
     return next(empty, None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion, or nothing where no name is near."""
+    """A suggestion; empty if no name is similar."""
     hint = did_you_mean(name, known)
     return hint if hint.startswith("did you mean") else ""

@@ -63,11 +63,11 @@ namespace = _collection()
 
 
 class Program(invoke.Program):
-    """Invoke's program, made one of this project's."""
+    """Invoke's program with this project's parser, help and list of commands."""
 
     @property
     def binary(self) -> str:
-        """How it was called: `invoke` for `python -m invoke`, too."""
+        """The name it was called by; `invoke` also for `python -m invoke`."""
         return "invoke" if self.called_as in ("", "inv", "__main__.py") else self.called_as
 
     def parse_core(self, argv: list[str] | None) -> None:
@@ -104,7 +104,7 @@ class Program(invoke.Program):
         self.list_tasks()
 
     def list_tasks(self) -> None:
-        """The commands by reader; a part of them, or as JSON, as Invoke does."""
+        """List the commands by reader; a part of them, or other formats, as Invoke does."""
         if self.list_root or self.list_format != "flat":
             super().list_tasks()
             return
@@ -113,7 +113,7 @@ class Program(invoke.Program):
             print(f"\n{group}:")
             pairs = [(name, (one.__doc__ or "").splitlines()[0]) for name, one in _names(modules)]
             _columns(pairs, width)
-        print(f"\n{self.binary} COMMAND --help says more.")
+        print(f"\n{self.binary} COMMAND --help explains a command.")
 
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
@@ -140,7 +140,7 @@ def _option_text(option: invoke.Argument) -> str:
 
 
 def _columns(rows: Iterable[tuple[str, str]], width: int = 0) -> None:
-    """Print names with their texts beside them, or below a name that is too long for it."""
+    """Print names with their texts beside them, or below if the name is too long."""
     rows = list(rows)
     width = width or min(28, max(len(name) for name, _ in rows))
     room = max(30, min(shutil.get_terminal_size((100, 24)).columns, 120) - width - 4)

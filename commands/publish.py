@@ -17,7 +17,7 @@ from commands.options import (
     words,
 )
 
-TRANSPARENCY_LOG = option("leave the transparency log out; only with --key", default=True)
+TRANSPARENCY_LOG = option("omit the transparency log; only with --key", default=True)
 
 
 @command(
@@ -36,7 +36,7 @@ def publish(
         "publish a release that lacks a platform, an OS or an architecture"
     ),
     part: str = option("build and push only this architecture; move no tag", ARCH_NAMES),
-    merge: bool = option("build nothing: make the images of the parts that are in the registry"),
+    merge: bool = option("build nothing: assemble images from the parts in the registry"),
     media_types: str = option(
         "oci, or docker for a registry that refuses an OCI index",
         ("oci", "docker"),
@@ -49,7 +49,7 @@ def publish(
 ) -> None:
     """Build and push multi-arch images
 
-    Builds and pushes what the registry lacks; moves a tag when all of its image is there. When
+    Builds and pushes what the registry lacks; moves a tag once its image is complete. When
     interrupted, run it again: it continues where it stopped.
 
         invoke publish --registry registry.example.com/team --all
@@ -105,8 +105,7 @@ def promote(
 ) -> None:
     """Copy an image and its signatures to another registry
 
-    Copies by digest, with everything that belongs to the tag; moves the target's tag when all is
-    there.
+    Copies by digest, with everything that belongs to the tag; moves the target's tag last.
 
         invoke promote SOURCE TARGET
     """
@@ -190,7 +189,7 @@ def conformance(
     """Check whether a published image is what the matrix says
 
     Checks signature, provenance, SBOM against contents, labels against the matrix, platforms,
-    layers, secrets. Exits with 65 when anything is wrong, and names all of it.
+    layers, secrets. Exits with 65 when anything is wrong, and reports everything at once.
 
         invoke conformance IMAGE --key cosign.pub
     """

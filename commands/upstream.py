@@ -1,4 +1,4 @@
-"""Commands that follow upstream: its releases, packages and flags, and what is stated of them."""
+"""Commands that follow upstream: its releases, packages and flags, and the facts stated here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from commands.options import (
 @command(checkout=True)
 def bump(
     release: str = argument(
-        "v0.23.0 or 0.23.0; newest: of the package index, no candidates", ("newest",)
+        "v0.23.0 or 0.23.0; or newest: the index's newest release, no candidate", ("newest",)
     ),
     dry_run: bool = DRY_RUN,
-    lock: bool = option("leave the locks out: they take minutes", default=True),
+    lock: bool = option("skip the locks, which take minutes", default=True),
     wheels: str = WHEELS,
     torch_index: str = TORCH_INDEX,
     format: str = FORMAT,
@@ -32,8 +32,8 @@ def bump(
     """Add an upstream release to the project
 
     Writes its pins, dialect, flags, variables and locks from upstream's own files; prints what
-    changed, where upstream contradicts itself, and what a person must decide. Leaves alone what is
-    there already.
+    changed, where upstream contradicts itself, and what a person must decide. Keeps what already
+    exists.
 
         invoke bump v0.23.0
     """
@@ -57,16 +57,16 @@ def bump(
 def audit(
     release: str = option("one release (default: all)", releases),
     flags: bool = option("also ask vLLM's own parser what the flags take: a minute for each vLLM"),
-    confirmed: bool = option("list each confirmed statement with its place, not only their number"),
+    confirmed: bool = option("list each confirmed statement with its place, not just a count"),
     wheels: str = WHEELS,
     torch_index: str = TORCH_INDEX,
     format: str = FORMAT,
 ) -> None:
     """Check what the project states about releases against upstream
 
-    Finds for each pin, name, default, port and source the file and line that confirm it, or that
-    contradict it, or that it cannot be checked. Exits with 65 when anything is contradicted, or a
-    rule names no source.
+    For each pin, name, default, port and source, finds the file and line that confirm or contradict
+    it, or reports that it cannot be checked. Exits with 65 when anything is contradicted, or a rule
+    names no source.
 
         invoke audit --release v0.18.0
     """
@@ -92,7 +92,7 @@ def lock(
     wheels: str = WHEELS,
     torch_index: str = TORCH_INDEX,
 ) -> None:
-    """Lock a release's packages, as of its date, by their hashes
+    """Lock a release's packages by hash, as of its date
 
     Writes a requirements file for each layer. Without --release, --check covers everything that has
     a lock. --arch and --wheels are for --vllm.

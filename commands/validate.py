@@ -64,22 +64,22 @@ def rehearse(
     ),
     image: str = option("what the nodes run (default: the engine's image of the release)"),
     model: str = option("with --engine vllm: tiny (default), made here, or a model's directory"),
-    faults: bool = option("inject every fault, one after the other, while requests go on"),
+    faults: bool = option("inject every fault, one after the other, under continuous requests"),
     fault: list[str] = option(
-        "of them only: killed, stopped, frozen, isolated, severed, a container, a node, a role,"
+        "inject only these: killed, stopped, frozen, isolated or severed, a container, a node, a"
         " or several of these at once, as killed:decode-0; repeatable",
         ("killed", "stopped", "frozen", "isolated", "severed"),
     ),
     timeout: float = option("seconds until everything has to be healthy (default: the engine's)"),
-    out: str = option("where the report's page goes (default: build/rehearsal/NAME.html)"),
+    out: str = option("write the report's page here (default: build/rehearsal/NAME.html)"),
     keep: bool = option("leave the containers and their network in place"),
     format: str = FORMAT,
 ) -> None:
     """Run a whole cluster on this machine, without NPUs
 
     Each node is a container with its own address that runs the image's entrypoint and roles. A
-    recorded engine takes the place of vLLM on NPUs; with --engine vllm, vLLM itself runs on the CPU
-    with a tiny model, in the image of platform cpu. Exits with 70 when anything fails.
+    recorded engine replaces vLLM on NPUs; with --engine vllm, vLLM itself runs on the CPU with a
+    tiny model, in the image of platform cpu. Exits with 70 when anything fails.
 
         invoke rehearse cluster.yaml
         invoke rehearse clusters/examples/pd-3node.yaml --engine vllm
@@ -113,7 +113,7 @@ def bench(
         default="serve",
     ),
     image: str = option("run `vllm bench` of this image"),
-    program: str = option("run `vllm bench` of this vllm, in place of --image"),
+    program: str = option("run `vllm bench` of this vllm executable instead of --image"),
     model: str = option("the served model's name (default: the recipe's)"),
     tokenizer: str = option("directory or name of the tokenizer (default: the recipe's model)"),
     scale: float = option(
@@ -183,8 +183,8 @@ def accuracy(
     dataset: str = option("ceval or gsm8k", ("ceval", "gsm8k")),
     data: str = option("the directory of the data set, which you supply"),
     model: str = SERVED_MODEL,
-    max_out_len: int = option("tokens that an answer may have; upstream's number", default=32768),
-    batch_size: int = option("questions asked at once", default=32),
+    max_out_len: int = option("maximum tokens of an answer; upstream's value", default=32768),
+    batch_size: int = option("concurrent questions", default=32),
     ais_bench: str = option("an installed ais_bench (default: one in build/ais-bench)"),
     key_env: str = KEY_ENV,
     out: str = RESULTS,

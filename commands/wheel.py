@@ -1,4 +1,4 @@
-"""How setuptools makes the wheel."""
+"""The build command of setuptools for the wheel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildAnew(build_py):
-    """Starts from nothing: what an earlier version of the project left in build/lib is no part."""
+    """Empties build/lib first, which may contain files of an earlier version."""
 
     def run(self) -> None:
         if not self.editable_mode:

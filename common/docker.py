@@ -1,4 +1,4 @@
-"""The docker command line client. (The SDK, for remote engines, is used in clusters/live alone.)"""
+"""The docker command line client. (The SDK, for remote engines, is used only in clusters/live.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that hold all of the new content or all of the old, never a part."""
+"""Write files atomically: each has all of its new content or all of the old, never a part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.errors import EX_UNAVAILABLE, user_error
 
 
 def write_atomically(path: Path, content: str | bytes, parents: bool = False) -> Path:
-    """Write a file, in place of one that is there, and return it; `parents`: with its directories.
+    """Write or replace a file, and return its path; `parents`: create missing directories.
 
     Raises OSError, and leaves the old file as it was.
     """

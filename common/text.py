@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Columns as wide as their widest cell; those in `right` are right-aligned."""
+    """Align rows in columns; those in `right` are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     aligned = set(right)
     return "\n".join(
@@ -24,7 +24,7 @@ def megabytes(size: int | None) -> str:
 
 
 def short_size(size: int | None) -> str:
-    """MB; of what is small kB or bytes, as 0.0 MB would say nothing."""
+    """MB; kB or bytes where that would be 0.0 MB."""
     if size is None or size >= 100_000:
         return megabytes(size)
     return f"{size / 1e3:,.1f} kB" if size >= 100 else f"{size} B"

@@ -49,7 +49,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class Reader:
-    """Turns plain YAML into dataclasses and collects every problem on the way."""
+    """Converts plain YAML to dataclasses, and collects every problem."""
 
     allow_empty = False  # strings
 
@@ -171,5 +171,5 @@ class Reader:
 
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
-    """The annotations of a dataclass; none of another type."""
+    """The annotations of a dataclass; empty for any other type."""
     return get_type_hints(cls, include_extras=True) if dataclasses.is_dataclass(cls) else {}

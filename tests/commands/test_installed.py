@@ -112,7 +112,7 @@ def test_a_command_for_a_checkout_says_so(command: str, run: Run) -> None:
     done = run(*command.split())
     name = command.split()[0]
     assert done.returncode == 64
-    assert done.stderr == f"error: {name}: works in a checkout of the project only (clone it)\n"
+    assert done.stderr == f"error: {name}: works only in a checkout of the project (clone it)\n"
 
 
 def test_what_a_checkout_has_is_used_in_it(run: Run, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         ),
         (
             "build --push=yes",
-            "--push: takes no value, but is given 'yes'",
+            "--push: takes no value, but got 'yes'",
         ),
         (
             "cluster.check",
@@ -175,7 +175,7 @@ def test_invoke_lists_the_same() -> None:
     command = [sys.executable, "-m", "invoke", "--list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "\nPublish:\n  publish " in done.stdout
-    assert done.stdout.endswith("\ninvoke COMMAND --help says more.\n")
+    assert done.stdout.endswith("\ninvoke COMMAND --help explains a command.\n")
 
 
 @pytest.mark.parametrize("words", ["--list", "build --help", "recipes", "matrix"])
