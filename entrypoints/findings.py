@@ -1,4 +1,4 @@
-"""What the run side finds wrong: one type, one exception, and the messages both are made from.
+"""Findings of the run side: their type, their exception, and their message templates.
 
 A message is a template, so that docs/reference/checks.md lists what can be printed from data.
 Exit codes follow sysexits(3).

@@ -1,4 +1,4 @@
-"""What will run on this node, and what speaks against it: the inputs, the launch, the rules."""
+"""Plan this node: read the inputs, make the launch, and apply the rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entrypoints.launch.model import Launch
 def plan(
     environ: Mapping[str, str], tokens: Sequence[str] = (), host: network.Host = network.HOST
 ) -> Launch:
-    """The launch of this node. Starts nothing and changes nothing.
+    """Return the launch of this node; start nothing and change nothing.
 
     Raises Refused with every error that could be found.
     """
@@ -25,7 +25,7 @@ def plan(
 def draft(
     environ: Mapping[str, str], tokens: Sequence[str] = (), host: network.Host = network.HOST
 ) -> tuple[Launch | None, tuple[Finding, ...]]:
-    """The launch as far as it can be planned, and every error that keeps it from starting."""
+    """Return the launch, as far as it can be planned, and every error that prevents its start."""
     findings: list[Finding] = []
     try:
         launch = _draft(environ, tokens, host, findings)

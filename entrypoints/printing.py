@@ -46,7 +46,7 @@ def help_text() -> str:
     """The help of the entrypoint."""
     width = max(len(v.name) for v in VARIABLES)
     rows = (
-        f"  {v.name:{width}}  {v.meaning}{f' (or {v.stands_in})' if v.stands_in else ''}"
+        f"  {v.name:{width}}  {v.meaning}{f' (or {v.lws_variable})' if v.lws_variable else ''}"
         f"{f' (default: {v.default})' if v.default else ''}\n"
         for v in VARIABLES
     )

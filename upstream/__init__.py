@@ -1,1 +1,1 @@
-"""Upstream's releases: what their own sources say of pins, names and defaults."""
+"""Upstream's releases: what their own sources say about pins, names and defaults."""

@@ -121,11 +121,12 @@ class Facts:
         return next((path for path in paths if path in self.cluster.lines), paths[-1])
 
     def path_of(self, name: str, *containers: Container) -> Path:
-        """The path that sets a variable or flag for one of the containers, the most specific."""
+        """The most specific path that sets a variable or flag for one of the containers."""
         return self.path_of_any(*((name, container) for container in containers))
 
     def path_of_any(self, *names: tuple[str, Container]) -> Path:
-        """The same for a name a container; among paths that hold for all instances, the first."""
+        """As `path_of`, with a name for each container; falls back to a path shared by all
+        instances."""
         paths = [
             (locate.path_of(self.cluster, container, name), locate.owner(container))
             for name, container in names
@@ -175,5 +176,5 @@ def effective_environment(container: Container) -> Mapping[str, str]:
 
 
 def listens(container: Container) -> dict[str, Span]:
-    """The ports that are set for a container, by name; not those its transport derives."""
+    """The ports set for a container, by name, without those that its transport derives."""
     return {name: span for name, span in container.ports.items() if name != "adxl"}

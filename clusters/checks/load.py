@@ -20,7 +20,7 @@ def load_deployment(path: str | Path) -> Deployment:
 
 
 def checked(found: read.Reading) -> Deployment:
-    """The same for a file that was read before."""
+    """As `load`, for a file that was already read."""
     if found.cluster is None:
         raise UserError(found.findings, EX_DATAERR)
     deployment = compile.deployment(found.cluster)

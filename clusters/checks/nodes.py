@@ -55,7 +55,7 @@ def idle(facts: Facts, message: Message) -> Found:
     ),
 )
 def names(facts: Facts, message: Message) -> Found:
-    """Two replicas of `a` and an instance `a-0` have a name in common."""
+    """Replicas of `a` and an instance `a-0` can have the same name."""
     seen: dict[str, Container] = {}
     for container in facts.deployment.containers:
         other = seen.setdefault(container.name, container)
@@ -195,7 +195,7 @@ def some_without(facts: Facts, message: Message) -> Found:
     "image-release",
     WARNING,
     "an image whose tag has another release",
-    "vllm-ascend docs: the release is the begin of a tag",
+    "vllm-ascend docs: a tag begins with the release",
     Message(
         "the image's tag has release {tagged}, but release: is {release}",
         "make both the same: commands and checks follow release:",
@@ -269,7 +269,7 @@ def shared_memory(facts: Facts, message: Message) -> Found:
 @check(
     "weights-not-mounted",
     WARNING,
-    "a model that is a directory outside of every volume",
+    "a model that is a directory outside every volume",
     "docs/clusters.md",
     Message(
         "the model {model} is a directory, but no volume is mounted there",

@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class OpenValue:
-    """A value that the scripts leave open. `stands`: written in its place until it is filled in."""
+    """A value that the scripts leave open, and the placeholder that `stands` in its place."""
 
     name: str
     where: str
@@ -154,10 +154,10 @@ class _LayoutBuilder:
             values[server.own] = machine.address
         if server.nic:
             values[server.nic] = machine.nic
-        for name, stands in server.stands.items():
+        for name, stands in server.placeholders.items():
             self.note_open(name, server.script, stands)
         for name in server.script.unknown:
-            if name in server.stands:
+            if name in server.placeholders:
                 continue
             spellings = {f"${name}", f"${{{name}}}"}
             if not spellings & values.keys() and not name.startswith(("$(", "`")):

@@ -58,8 +58,8 @@ class Server:
     """One `vllm serve`. `flags` by canonical name, without the model.
 
     `own`, `nic` and `leads_at`: its address, its interface and its leader's address as the script
-    writes them, or empty. `numbers`: sizes, ranks and ports. `stands`: ports that replace those
-    which the script leaves open. `stray`: words that belong to no flag.
+    writes them, or empty. `numbers`: sizes, ranks and ports. `placeholders`: ports in place of
+    those that the script leaves open. `stray`: words that belong to no flag.
     """
 
     script: Script
@@ -69,7 +69,7 @@ class Server:
     numbers: Mapping[str, int]
     notes: tuple[Note, ...] = ()
     stray: tuple[str, ...] = ()
-    stands: Mapping[str, str] = field(default_factory=dict)
+    placeholders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def worker(self) -> bool:
@@ -164,7 +164,7 @@ def read(script: Script, known: Catalogue) -> Server:
         notes.append(script.note("no model is given"))
     kept = [flag for flag in flags if flag.name != "--model"]
     merged = arguments.merge({}, kept, known.repeatable)
-    merged, numbers, stands = _numbers(merged)
+    merged, numbers, placeholders = _numbers(merged)
     env = dict(script.env)
     if "port" in numbers and is_unfilled(env.get("PORT", "0")):
         env["PORT"] = str(numbers["port"])
@@ -176,7 +176,7 @@ def read(script: Script, known: Catalogue) -> Server:
         numbers=numbers,
         notes=tuple(notes),
         stray=tuple(extra),
-        stands=stands,
+        placeholders=placeholders,
     )
 
 
@@ -232,7 +232,7 @@ def _switch_values(flag: Flag) -> int:
 
 def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
     """The flags with their numbers; a port that is left open gets a number."""
-    result, stands, flags = dict[str, int](), dict[str, str](), dict(flags)
+    result, placeholders, flags = dict[str, int](), dict[str, str](), dict(flags)
     for size, name in _NUMBERS.items():
         text = arguments.value_of(flags, name)
         if text is None:
@@ -243,9 +243,9 @@ def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
                 result[size] = int(text)
         elif size in _PORTS:
             result[size] = _PORTS[size]
-            stands[reference_name(text)] = str(_PORTS[size])
+            placeholders[reference_name(text)] = str(_PORTS[size])
             flags[name] = (Flag(name, (str(_PORTS[size]),)),)
-    return flags, result, stands
+    return flags, result, placeholders
 
 
 # ---- values to be filled in ----------------------------------------------------------------------

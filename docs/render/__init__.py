@@ -1,1 +1,1 @@
-"""The pages of docs/reference/, rendered from the data that the images and the commands go by."""
+"""The pages of docs/reference/, rendered from the data that the images and the commands use."""

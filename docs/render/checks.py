@@ -31,7 +31,7 @@ class Line:
 
     @property
     def text(self) -> str:
-        """The start of the line: where, unless that varies, and what is wrong."""
+        """The beginning of the line: the place, unless it varies, and what is wrong."""
         return f"{self.where}: {self.message}" if self.where.strip("… .:") else self.message
 
 
@@ -92,7 +92,7 @@ def machine() -> list[Check]:
 
 
 def inputs() -> list[Check]:
-    """What else can be wrong, with variables, arguments and recipes: the messages of all modules.
+    """Other errors in variables, arguments and recipes: the messages of all modules.
 
     Those of the checks have their own section.
     """

@@ -47,7 +47,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """A recipe. `deployment`: planned for `variant`, the first one that refuses nothing."""
+    """A recipe. `deployment`: planned for `variant`, the first variant without errors."""
 
     recipe: Recipe
     text: str

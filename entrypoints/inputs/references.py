@@ -31,7 +31,7 @@ def names(text: str) -> set[str]:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """The text with every reference replaced, by nothing where the name is not set."""
+    """The text with every reference replaced; a name that is not set becomes empty."""
     return REFERENCE.sub(lambda m: environ.get(m[1] or m[2], ""), text)
 
 

@@ -145,7 +145,7 @@ class Variable(NamedTuple):
     kind: str | list[str]
     meaning: str
     flag: str = ""
-    stands_in: str = ""
+    lws_variable: str = ""
     default: str = ""
 
     def check(self, value: str) -> Any:
@@ -208,8 +208,8 @@ def read(environ: Mapping[str, str], findings: list[Finding]) -> Settings:
     found: dict[str, Any] = {}
     for variable in VARIABLES:
         name = variable.name
-        if not environ.get(name) and environ.get(variable.stands_in):
-            name = variable.stands_in
+        if not environ.get(name) and environ.get(variable.lws_variable):
+            name = variable.lws_variable
         found[variable.name.lower()] = checked(variable, environ.get(name), name, findings)
     return Settings(**found)
 

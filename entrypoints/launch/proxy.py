@@ -43,7 +43,7 @@ _NO_PROTOCOL = Message(
 )
 _OTHER_PROTOCOL = Message(
     "{chosen!r} is not the protocol of {connector}",
-    "leave it out; {protocol} is the one",
+    "leave it out: the protocol is {protocol}",
     "--kv-connector",
     "bad-proxy",
 )

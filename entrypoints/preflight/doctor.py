@@ -109,7 +109,7 @@ _NONE = failed(
     "no /dev/davinci* is here", "install the driver and load it; `dmesg` says why it does not load"
 )
 _FEWER = warning(
-    "{have} are here ({numbers}), {platform} has {all}",
+    "{have} are here ({numbers}), but {platform} has {all}",
     "see npu-smi info for the others, or plan with fewer",
 )
 _ALL = ok("{have} are here ({numbers})")

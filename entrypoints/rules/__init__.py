@@ -1,7 +1,7 @@
-"""What cannot work, and what works but deserves a warning.
+"""Rules that find what cannot work, and what works but deserves a warning.
 
-A rule is a small function over Facts that yields findings. What it knows of a release, with the
-source, is in env/stack.yaml and env/releases.
+A rule is a small function over Facts that yields findings. The facts of a release, with their
+sources, are in env/stack.yaml and env/releases.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def other_platform(facts: Facts, found: Message) -> Iterator[Finding]:
     "a recipe stated for other releases",
     "the recipe's releases",
     Message(
-        "the recipe is stated for {releases}, and this is {release}, where its values may be wrong",
-        "choose a recipe that `recipes` lists for this release, or one that extends this and"
+        "the recipe is stated for {releases}; its values may be wrong for {release}",
+        "choose a recipe that `recipes` lists for {release}, or extend this one and add"
         " names it under `releases`",
     ),
 )

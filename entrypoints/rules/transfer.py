@@ -187,7 +187,7 @@ def block_refused(facts: Facts, found: Message) -> Iterator[Finding]:
 @check(
     "kv-block-wrong",
     WARNING,
-    "the same, where the release does not compare",
+    "a prefill or decode block that differs from this node's sizes, before v0.12.0rc1",
     _SIZES_DIFFER,
     Message(*_BLOCK),
 )

@@ -39,7 +39,7 @@ class LeaderMonitor:
         self.gone = ""
 
     def observe(self, answer: Answer) -> None:
-        """Take an answer into account; `gone` then says why the leader counts as gone, if so."""
+        """Evaluate an answer; set `gone` to the reason once the leader counts as gone."""
         now = self.clock()
         if not answer.error:
             self.ready = True

@@ -27,7 +27,7 @@ ROUNDING = 0.05  # MB: baselines are written with one decimal
 class Key:
     """What a budget is for: one variant on one architecture, on one kind of base.
 
-    `release` is the lock of platform cpu, such as cpu-0.13.0: its vLLM is what the size depends on.
+    On platform cpu, `release` is the lock, such as cpu-0.13.0: the size depends on its vLLM.
     """
 
     release: str

@@ -145,7 +145,7 @@ class Progress:
         return result
 
     def failed(self) -> list[Step]:
-        """The steps that failed, without those that were cancelled because of it."""
+        """The steps that failed by themselves, not those cancelled because another failed."""
         return [one for one in self.steps.values() if one.error and CANCELLED not in one.error]
 
     def cancelled(self) -> list[Step]:

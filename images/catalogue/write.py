@@ -24,7 +24,7 @@ MARK = ".catalogue"  # in a directory that may be replaced
 
 
 def rendered(matrix: Matrix, images: Iterable[Image]) -> dict[str, bytes]:
-    """Path → content of every file; the same for the same images."""
+    """Path → content of every file; equal images give equal content."""
     found = releases(matrix, images)
     pages = [page for release in found for page in release.pages]
     templates = _templates()

@@ -35,8 +35,7 @@ def sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
 
 
 def _attached(store: Store, digest: str) -> list[Manifest]:
-    """From the interface, from the tag that stands for it in registries without one, and cosign's
-    own tag."""
+    """From the referrers API, its fallback tag in registries without it, and cosign's own tag."""
     instead = digest.replace(":", "-")
     references = [one.digest for one in store.referrers(digest) or []]
     listed = store.manifest(instead)

@@ -122,7 +122,7 @@ def _growth(before: Image, after: Image) -> tuple[Growth, ...]:
 
 
 def _process(image: Image) -> dict[str, str]:
-    """What starts, and how it is looked after."""
+    """What the container runs, and how it is checked and stopped."""
     health = image.health
     facts = {
         "entrypoint": " ".join(image.entrypoint),

@@ -14,7 +14,7 @@ from images.registry.oci import Descriptor
 
 @dataclass(frozen=True)
 class Layer:
-    """`size` is what travels, `unpacked` what it takes on disk; None where it was not read.
+    """`size`: compressed bytes, `unpacked`: bytes on disk; None where it was not read.
 
     `shared` are the other images that have this very layer.
     """

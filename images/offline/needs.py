@@ -1,4 +1,4 @@
-"""What images need from the network, determined without it, and what a bundle lacks."""
+"""Determine, without the network, what images need from it and what a bundle lacks."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ class HttpRepository:
         return self._retry(attempt, path)
 
     def _retry(self, attempt: Callable[[], T], path: str) -> T:
-        """Try, and try again after growing pauses, while the failure may pass."""
+        """Try; on a failure that may pass, retry after growing pauses."""
         for pause in (*self.pauses, None):
             try:
                 return attempt()
@@ -267,7 +267,7 @@ class HttpRepository:
                     raise user_error(
                         self._at(path),
                         f"{error}, {len(self.pauses) + 1} times",
-                        "run the same command again: it goes on from here",
+                        "run the same command again: it continues from here",
                         EX_UNAVAILABLE,
                     ) from None
                 self.stop.wait(max(pause * random.uniform(0.75, 1.25), error.pause))

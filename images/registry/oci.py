@@ -220,7 +220,7 @@ def published(
         if layer["mediaType"] not in known:
             raise user_error(
                 digest,
-                f"has a layer of type {layer['mediaType']}, which these media types do not know",
+                f"has a layer of type {layer['mediaType']}, which these media types lack",
                 "--compression gzip",
                 EX_DATAERR,
             )

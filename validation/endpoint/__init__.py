@@ -1,1 +1,1 @@
-"""What a running endpoint is put to: verification, benchmarks and accuracy."""
+"""Validate a running endpoint: verification, benchmarks and accuracy."""

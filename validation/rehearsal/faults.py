@@ -1,4 +1,4 @@
-"""The faults of a cluster: each kind of faults.yaml, for each kind of container, node or link."""
+"""Select the faults of a cluster: each kind in faults.yaml, for each container, node or link."""
 
 from __future__ import annotations
 

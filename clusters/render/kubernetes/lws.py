@@ -18,7 +18,7 @@ from common.errors import Finding
 from entrypoints.inputs.settings import VARIABLES
 
 # The LeaderWorkerSet sets these under its own names.
-_BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.stands_in)
+_BY_THE_SET = tuple(variable.name for variable in VARIABLES if variable.lws_variable)
 _ID, _GROUP = "ENGINE_ID", "GROUP_INDEX"
 _SIDES = {"PREFILL_ENDPOINTS": "prefill", "DECODE_ENDPOINTS": "decode"}
 

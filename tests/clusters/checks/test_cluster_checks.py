@@ -98,7 +98,7 @@ def test_the_examples_have_only_warnings_that_are_true() -> None:
     }
 
 
-def test_no_address_is_told_that_stands_in_for_a_placed_node() -> None:
+def test_findings_do_not_show_the_placeholder_address_of_a_placed_node() -> None:
     case = {
         "base": "placed",
         "set": {

@@ -65,7 +65,7 @@ def test_dotted_flags_repeats_and_stray_words() -> None:
 
 def test_a_port_that_is_left_open_gets_one_that_is_told() -> None:
     one = server("vllm serve m --port $PORT --data-parallel-rpc-port your_port")
-    assert one.stands == {"PORT": "8000", "your_port": "13389"}
+    assert one.placeholders == {"PORT": "8000", "your_port": "13389"}
     assert flags(one)["--port"] == ("8000",)
 
 

@@ -352,7 +352,7 @@ SENSE = st.sampled_from([*ROLES, *names(), *WORDS.split(), ""])
 VALUE = st.one_of(SENSE, SENSE, SENSE, TEXT)
 NAME = st.sampled_from(
     [v.name for v in VARIABLES]
-    + [v.stands_in for v in VARIABLES if v.stands_in]
+    + [v.lws_variable for v in VARIABLES if v.lws_variable]
     + ["HCCL_BUFFSIZE", "LD_LIBRARY_PATH", "VLLM_HOST_IP", "ASCEND_RT_VISIBLE_DEVICES"]
 )
 START = st.sampled_from([{}, SINGLE, LEADER, FOLLOWER, PREFILL, DECODE, PLAIN])

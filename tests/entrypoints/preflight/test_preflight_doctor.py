@@ -56,7 +56,7 @@ def test_fewer_devices_than_the_platform_has(fake: FakeMachine) -> None:
     fake.remove("/dev/davinci7")
     found = by_code(run(fake))["devices"]
     assert found.severity == "warning"
-    assert found.message == "15 are here (0-6, 8-15), Atlas 800 A3 has 16"
+    assert found.message == "15 are here (0-6, 8-15), but Atlas 800 A3 has 16"
 
 
 def test_what_only_several_nodes_need_is_a_warning(fake: FakeMachine) -> None:

@@ -140,7 +140,7 @@ def test_after_several_times_it_is_told(server: Server, repository: HttpReposito
     server.script["GET /v2/team/x/tags/list"] = [(429, {}, error)] * 4
     assert _problem(lambda: repository.digest("v1")) == (
         f"{server.host}/team/x:v1: answers 503 Service Unavailable, 4 times "
-        "(run the same command again: it goes on from here)"
+        "(run the same command again: it continues from here)"
     )
     assert "answers 429 TOOMANYREQUESTS slow down, 4 times" in _problem(repository.tags)
 
