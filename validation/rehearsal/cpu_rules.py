@@ -99,7 +99,7 @@ class Transfer:
 class Rules:
     """cpu_rules.yaml, which documents each key. Times are in seconds."""
 
-    engines: Words
+    vllm_versions: Words
     timeout: float
     recovery_timeout: float
     request_interval: float

@@ -1,4 +1,4 @@
-"""Find the log line that shows best what a server is doing."""
+"""Find the log line that best shows what a server is doing."""
 
 from __future__ import annotations
 

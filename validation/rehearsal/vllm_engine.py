@@ -62,11 +62,11 @@ def select_variant(cluster: Cluster, rules: Rules) -> Variant:
     pins = matrix.load()
     arch = native_arch(pins)
     locked = [vllm.version for vllm, for_arch in cpu.locked(pins) if for_arch == arch]
-    usable = [vllm for vllm in locked if vllm in rules.engines]
+    usable = [vllm for vllm in locked if vllm in rules.vllm_versions]
     release = pins.release(cluster.release)
     if not usable:
-        what = f"vLLM {' or '.join(rules.engines)} has no lock for {arch.name}"
-        fix = f"invoke lock --vllm {rules.engines[-1]} --arch {arch.name} --wheels DIR"
+        what = f"vLLM {' or '.join(rules.vllm_versions)} has no lock for {arch.name}"
+        fix = f"invoke lock --vllm {rules.vllm_versions[-1]} --arch {arch.name} --wheels DIR"
         raise user_error("--engine", what, fix, EX_UNAVAILABLE)
     vllm = release.vllm if release.vllm in usable else max(usable, key=Version)
     return pins.variant(release.name, CPU, "", vllm)

@@ -32,7 +32,7 @@ def loaded(tmp_path: Path, change: Change) -> cpu_rules.Rules:
         (lambda r: r.pop("timeout"), "timeout: is missing"),
         (lambda r: r.update(timeout=True), "timeout: must be a number above 0"),
         (lambda r: r.update(speed=1), "speed: unknown key"),
-        (lambda r: r.update(engines="0.32.0"), "engines: must be a list of strings"),
+        (lambda r: r.update(vllm_versions="0.32.0"), "vllm_versions: must be a list of strings"),
         (lambda r: r["worker"].update(gib=0), "worker.gib: must be a number above 0"),
         (lambda r: r["worker"].pop("cores"), "worker.cores: is missing"),
         (
@@ -79,11 +79,11 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
 
 def test_every_engine_of_the_rules_is_one_of_the_matrix() -> None:
     known = cpu_rules.load()
-    assert known.engines
-    assert set(known.engines) <= set(matrix.load().cpu.vllm_versions)
+    assert known.vllm_versions
+    assert set(known.vllm_versions) <= set(matrix.load().cpu.vllm_versions)
 
 
-@pytest.mark.parametrize("vllm", cpu_rules.load().engines)
+@pytest.mark.parametrize("vllm", cpu_rules.load().vllm_versions)
 def test_what_is_set_the_engine_knows(vllm: str) -> None:
     known = cpu_rules.load()
     problems: list[Any] = []

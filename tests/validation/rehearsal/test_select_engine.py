@@ -12,7 +12,7 @@ from docker.errors import NotFound
 from clusters.file import read
 from common.errors import EX_UNAVAILABLE, EX_USAGE, UserError
 from tests import ROOT
-from validation.rehearsal import cpu_rules, engines, tiny_model, vllm_engine
+from validation.rehearsal import cpu_rules, select_engine, tiny_model, vllm_engine
 from validation.rehearsal.engine import Engine
 from validation.rehearsal.parallel_sizes import Machine
 from validation.rehearsal.rehearse import check_image
@@ -24,7 +24,7 @@ assert CLUSTER is not None
 
 def chosen(name: str, image: str = "", model: str = "") -> Engine:
     assert CLUSTER
-    return engines.select(name, CLUSTER, image, model)
+    return select_engine.select(name, CLUSTER, image, model)
 
 
 def test_the_recorded_engine_takes_the_cluster_as_it_is() -> None:
