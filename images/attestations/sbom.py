@@ -258,7 +258,7 @@ def _locked(
         found = matrix.cpu.vllm_versions[vllm]
         return found.lock, cpu.read(matrix, found, image.arch, locks)
     slices = lock.read(matrix, release, image.arch, locks)
-    del slices[lock.SOURCES]  # what wheels are built from; the wheels are in a slice of their own
+    del slices[lock.SOURCES]  # what wheels are built from; the wheels have their own slice
     return release.name, slices
 
 

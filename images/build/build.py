@@ -139,7 +139,7 @@ def _bake(
 
 
 def _base_digest(target: BuildTarget) -> str:
-    """The digest of the base's image; for a base that is made here, of all of its inputs."""
+    """The digest of the base's image, or of all inputs if the base is made here."""
     made_from = hashlib.sha256(target.dockerfile.fingerprints["base"].encode()).hexdigest()
     return target.found.digest or f"sha256:{made_from}"
 

@@ -85,7 +85,7 @@ class Bundle:
         text = json.dumps(document, indent=1, sort_keys=True) + "\n"
         write_atomically(self.directory / INDEX, text)
 
-    def verify(self) -> list[Finding]:
+    def damage(self) -> list[Finding]:
         """Report every file that is missing or differs from the index."""
         with ThreadPoolExecutor() as pool:
             found = pool.map(self._problem, *zip(*self.files.items(), strict=True))

@@ -132,7 +132,7 @@ class _Check:
         missing = tuple(self._missing_blobs(arch, manifest))
         if not read:
             what = "are not read: the image has no trusted signature"
-            missing += (Finding(f"layers {arch}", what, "--unsigned reads them all the same"),)
+            missing += (Finding(f"layers {arch}", what, "--unsigned reads them anyway"),)
         yield Outcome("layers", missing)
         if missing:
             return

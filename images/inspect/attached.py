@@ -1,6 +1,6 @@
 """Lists of contents that are attached to an image, as they are or in a signed attestation.
 
-Nothing is verified here: `invoke conformance` does that.
+No signature is verified here: `invoke conformance` does that.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Difference:
 
 
 def differences(before: Sequence[Image], after: Sequence[Image]) -> list[Difference]:
-    """One for each architecture that both have. Raises UserError (64) when there is none."""
+    """Compare the images of each common architecture. Raises UserError (64) without one."""
     old = {image.platform: image for image in before}
     found = [difference(old[one.platform], one) for one in after if one.platform in old]
     if not found:

@@ -229,7 +229,7 @@ def _certificates(mirrors: Mirrors) -> dict[str, str]:
 
 
 def _download(remotes: Iterable[Remote], made: _Made, downloader: Downloader) -> None:
-    """Download missing and damaged files; a file gets its name once its hash is verified."""
+    """Download missing and damaged files; a file gets its name once its hash matches."""
     waiting = []
     for remote in remotes:
         path = made.directory / WHEELS / remote.name

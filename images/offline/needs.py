@@ -116,7 +116,7 @@ def check(targets: list[BuildTarget], bundle: Bundle, say: Say) -> None:
     """Compare a bundle with its index and with the present tree. Raises UserError (65)."""
     needs = collect(targets)
     say(f"checking {len(bundle.files)} files of {bundle.directory}")
-    problems = [*bundle.verify(), *differences(needs, bundle)]
+    problems = [*bundle.damage(), *differences(needs, bundle)]
     if problems:
         raise UserError(dict.fromkeys(problems), EX_DATAERR)
     for name, now in needs.inputs.items():

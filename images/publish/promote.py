@@ -14,7 +14,7 @@ from functools import partial
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from images.registry.client import Reference, Repository
 from images.registry.oci import MEDIA_TYPES, Manifest
-from images.registry.transfer import BlobUploads, Say, run_all, verify_complete
+from images.registry.transfer import BlobUploads, Say, require_complete, run_all
 
 COSIGN = (".sig", ".att", ".sbom")
 
@@ -81,8 +81,8 @@ def promote(
         if target.digest(signature) != digest:
             target.push_manifest(signature, family.order[digest])
     say("checking every manifest and blob in the registry")
-    verify_complete(target, family.order)
-    _verify_referrers(target, family)
+    require_complete(target, family.order)
+    _require_referrers(target, family)
     moved = target.digest(tag) != root.digest
     if moved:
         target.push_manifest(tag, root)
@@ -151,7 +151,7 @@ def _refer(target: Repository, subject: str, manifests: list[Manifest]) -> None:
         target.push_manifest(tag, Manifest.made(document))
 
 
-def _verify_referrers(target: Repository, family: _Family) -> None:
+def _require_referrers(target: Repository, family: _Family) -> None:
     problems = [
         Finding(f"{target.name}@{subject}", f"the registry does not list its referrer {digest}")
         for subject, digests in family.referrers.items()

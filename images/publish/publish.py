@@ -19,7 +19,7 @@ from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes, index, published
-from images.registry.transfer import BlobUploads, Say, collect_all, run_all, verify_complete
+from images.registry.transfer import BlobUploads, Say, collect_all, require_complete, run_all
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"
@@ -230,7 +230,7 @@ def publish(
     if todo:
         say("checking every manifest and blob in the registry")
     digests = [digest for step in todo for digest in parts.get(step.image.tag, {}).values()]
-    found = verify_complete(repository, [*digests, *(step.digest for step in todo if step.digest)])
+    found = require_complete(repository, [*digests, *(step.digest for step in todo if step.digest)])
     indexes = {step.image.tag: _index(step, parts, found, types) for step in todo}
     _set_immutable_tags(repository, todo, indexes)
     if seal:
@@ -266,7 +266,7 @@ def push_part(
     """
     parts = _push(repository, steps, layout, types, say, now, attest)
     say("checking every manifest and blob in the registry")
-    verify_complete(repository, [digest for one in parts.values() for digest in one.values()])
+    require_complete(repository, [digest for one in parts.values() for digest in one.values()])
 
 
 def _push(

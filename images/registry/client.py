@@ -354,7 +354,7 @@ class Stopped(Exception):
 
 
 class _DigestReader:
-    """A blob that is verified: at its end, a wrong digest raises what `damaged` returns."""
+    """A blob whose digest is checked: at its end, a wrong one raises what `damaged` returns."""
 
     def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
         self._file = file

@@ -171,7 +171,7 @@ class _CountingReader:
         return piece
 
 
-def verify_complete(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
+def require_complete(repository: Repository, digests: Iterable[str]) -> dict[str, Manifest]:
     """Look up every manifest, configuration and blob of these images.
 
     Returns all manifests by digest. Raises UserError (70) with everything that is missing or has

@@ -214,7 +214,7 @@ def test_a_bundle_names_every_file(fetched: Callable[[Index], fetch.Fetched]) ->
     there = {str(p.relative_to(bundle.directory)) for p in bundle.directory.rglob("*.*")}
     assert there == {*bundle.files, "bundle.json"}
     assert offline.read(bundle.directory) == bundle
-    assert bundle.verify() == []
+    assert bundle.damage() == []
 
 
 def test_cut_off_and_run_again_it_completes(
@@ -231,7 +231,7 @@ def test_cut_off_and_run_again_it_completes(
         {*first.downloads, *second.downloads}
     )
     assert len(second.downloads) == 5
-    assert result.bundle.verify() == []
+    assert result.bundle.damage() == []
     third = Index()
     assert fetched(third).kept == len(result.bundle.files)
     assert third.downloads == []
@@ -357,7 +357,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "wheels/a.whl").unlink()
     (tmp_path / "wheels/b.whl").write_bytes(b"cut")
     (tmp_path / "roots/base.tar").write_bytes(_content("roots/BASE.tar"))
-    missing, cut, other = map(str, bundle.verify())
+    missing, cut, other = map(str, bundle.damage())
     assert "a.whl: is missing" in missing
     assert f"b.whl: has 3 bytes of {len(_content('wheels/b.whl'))}" in cut
     assert "base.tar: its sha256 is" in other
@@ -379,7 +379,7 @@ def test_no_change_of_a_file_goes_unnoticed(
         flipped[at // 8] ^= 1 << at % 8
         changed = bytes(flipped)
     path.write_bytes(changed)
-    (problem,) = offline.read(bundle.directory).verify()
+    (problem,) = offline.read(bundle.directory).damage()
     assert problem.where == str(path.resolve())
 
 

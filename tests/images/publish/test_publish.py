@@ -18,7 +18,7 @@ from images.build.inputs import LABEL
 from images.publish import publish
 from images.publish.publish import TEMPORARY, Image, Part, Published, Step
 from images.registry.oci import MEDIA_TYPES, Layout
-from images.registry.transfer import verify_complete
+from images.registry.transfer import require_complete
 from tests.images.publish.publish_fakes import (
     OCI,
     FakeRegistry,
@@ -247,7 +247,7 @@ def test_a_blob_of_another_size_is_told(release: Release, problems_of: Problems)
     found = _publish(registry, release)[0]
     blob = registry.manifests[registry.manifests[found.digest].arches["amd64"]].blobs[1]
     registry.blobs[blob.digest] = b"short"
-    (problem,) = problems_of(lambda: verify_complete(registry, [found.digest]), 70)
+    (problem,) = problems_of(lambda: require_complete(registry, [found.digest]), 70)
     assert f"the blob has 5 bytes, not {blob.size}" in problem
 
 
