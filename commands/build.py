@@ -50,7 +50,7 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
     help={
         "cann_packages": "a directory with CANN's .run installers; does not go into the bundle",
         "wheels": "platform cpu: a directory with a torch that no index in reach has; the files"
-        " of it goes into the bundle",
+        " used from it go into the bundle",
         "registry_mirror": "MIRROR put before image names, or HOST=MIRROR (default: "
         "REGISTRY_MIRROR); apt's and dnf's mirrors come from the environment",
     },

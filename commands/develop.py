@@ -46,7 +46,7 @@ def lint() -> None:
 
 @command(checkout=True)
 def docs(
-    check: bool = option("write nothing; name pages that differ from the data, exit with 65"),
+    check: bool = option("write nothing; list pages that differ from the data, and exit with 65"),
     format: str = FORMAT,
 ) -> None:
     """Generate docs/reference from the data

@@ -67,7 +67,7 @@ AT = option(
 )
 URL = argument("the API: http://HOST:PORT, of a server, a leader or a proxy")
 KEY_ENV = option("the variable that holds the API key", default="VLLM_API_KEY")
-RESULTS = option("the directory of results (default: build/trials)")
+RESULTS = option("the directory of results (default: build/results)")
 
 
 def words(text: str) -> list[str]:

@@ -67,7 +67,7 @@ def rehearse(
     faults: bool = option("inject every fault, one after the other, under continuous requests"),
     fault: list[str] = option(
         "inject only these: killed, stopped, frozen, isolated or severed, a container, a node, a"
-        " or several of these at once, as killed:decode-0; repeatable",
+        " role, or a combination such as killed:decode-0; repeatable",
         ("killed", "stopped", "frozen", "isolated", "severed"),
     ),
     timeout: float = option("seconds until everything has to be healthy (default: the engine's)"),
@@ -86,13 +86,13 @@ def rehearse(
     """
     from clusters.file.read import load
     from common.errors import EX_SOFTWARE
-    from validation.rehearsal import engines, html_report
+    from validation.rehearsal import html_report, select_engine
     from validation.rehearsal.rehearsal_report import report_data, report_text
     from validation.rehearsal.rehearse import Options
     from validation.rehearsal.rehearse import rehearse as run
 
     cluster = load(file, say)
-    runs = engines.select(engine, cluster, image, model)
+    runs = select_engine.select(engine, cluster, image, model)
     ills = tuple(fault) if faults or fault else None
     report = run(cluster, runs, Options(ills, timeout or None, keep), sys.stderr)
     path = Path(out) if out else WORK / "rehearsal" / f"{cluster.name}.html"
@@ -155,7 +155,7 @@ def bench(
     one = known.case(kind, chosen.name, case)
     more = bench.split_words("--args", args)
     run = bench.plan_run(one, target, chosen, model, tokenizer, scale, more)
-    folder = run_records.create_directory(Path(out) if out else WORK / "trials")
+    folder = run_records.create_directory(Path(out) if out else WORK / "results")
     earlier = benchmark_results.read_all(folder, known)
     others = benchmark_results.read_comparable(compare, one, scale, known) if compare else earlier
     key = environ().get(key_env, "")
@@ -218,7 +218,7 @@ def accuracy(
         if ais_bench
         else program.install(settings, Wheels.of(environ()), say)
     )
-    folder = run_records.create_directory(Path(out) if out else WORK / "trials")
+    folder = run_records.create_directory(Path(out) if out else WORK / "results")
     work = run_records.create_run_directory(folder, "ais-bench", dataset)
     record = measurement.measure(settings, given, target, path, work)
     file = run_records.write(folder, record, dataset, record["model"])
