@@ -49,7 +49,7 @@ at_least() { [ -n "$2" ] && printf '%s\n%s\n' "$1" "${2%%[+~-]*}" | sort -V -C; 
 
 # each ACTION: call ACTION LEVEL NAME TEST PACKAGES FIX for every item of this run. Without an item
 # of level `need` nothing can be built. PACKAGES are apt's: a|b is the first of them that apt has,
-# and - stands for none. FIX tells how to get the item by hand.
+# and - means none. FIX says how to get the item by hand.
 each() {
     local docs="https://docs.docker.com/engine/install"
     local package="the distribution's package"

@@ -99,13 +99,13 @@ class State:
         }
         return whole(request_id, word, 1, params)
 
-    def decode(self, asked: Asked, told: dict[str, Any], request_id: str) -> None:
-        name = str(told.get("remote_request_id"))
-        if (told.get("remote_host"), told.get("remote_port")) != (HOST, 30000):
+    def decode(self, asked: Asked, params: dict[str, Any], request_id: str) -> None:
+        name = str(params.get("remote_request_id"))
+        if (params.get("remote_host"), params.get("remote_port")) != (HOST, 30000):
             raise Refused("a decode needs the host and port of its prefill")
-        if told.get("do_remote_decode"):
+        if params.get("do_remote_decode"):
             raise Refused("a decode cannot hand over to another decode")
-        if len(told.get("remote_block_ids") or ()) != -(-len(asked.prompt) // BLOCK):
+        if len(params.get("remote_block_ids") or ()) != -(-len(asked.prompt) // BLOCK):
             raise Refused("a decode needs the blocks of its prefill")
         kept = self.kept if name in self.kept else self.before
         prompt, first_id = kept.pop(name, (None, ""))
@@ -235,11 +235,11 @@ class Connection(asyncio.Protocol):
             self.answer(b'{"detail":"Not Found"}', b"404 Not Found")
 
     def post(self, asked: Asked) -> None:
-        told = asked.kv_transfer_params or {}
-        if told.get("do_remote_decode") and self.side != "decode":
+        params = asked.kv_transfer_params or {}
+        if params.get("do_remote_decode") and self.side != "decode":
             self.answer(self.state.prefill(asked, self.request_id))
-        elif told.get("do_remote_prefill") and self.side != "prefill":
-            self.state.decode(asked, told, self.request_id)
+        elif params.get("do_remote_prefill") and self.side != "prefill":
+            self.state.decode(asked, params, self.request_id)
             word = word_of(asked.prompt)
             if asked.stream:
                 work = self.events(word, self.request_id)

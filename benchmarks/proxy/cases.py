@@ -11,7 +11,7 @@ from typing import Any
 NONE, ROUTER, EXAMPLE = "none", "vllm-router", "example"
 DISTURBED = 0.15  # share of the CPU time that other programs use, from which a sample is repeated
 TRIES = 3
-LEAST_SIZE = 32  # bytes of a prompt, which begins with a word of its own
+LEAST_SIZE = 32  # bytes of a prompt, which begins with a unique word
 EVENTS = 16  # of a stream; backend.py and load.lua say the same
 
 

@@ -50,9 +50,9 @@ class Client:
         if word.startswith("gated"):
             get(self.servers, f"/open/{word}")
         events += [line for line in answer.read().splitlines() if line]
-        said = [json.loads(one[len(b"data: ") :]) for one in events[:-1]]
-        text = "".join(one["choices"][0]["text"] for one in said)
-        if (len(said), text, events[-1]) != (EVENTS, word, b"data: [DONE]"):
+        chunks = [json.loads(one[len(b"data: ") :]) for one in events[:-1]]
+        text = "".join(one["choices"][0]["text"] for one in chunks)
+        if (len(chunks), text, events[-1]) != (EVENTS, word, b"data: [DONE]"):
             raise ValueError(f"{word} got {events}")
         return first
 
@@ -61,8 +61,8 @@ class Client:
         body: dict[str, Any] = {"model": "qwen3", "prompt": prompt}
         if self.two:
             first = {**body, "max_tokens": 1, "kv_transfer_params": TO_DECODE}
-            told = json.loads(self._post(first, word).read())
-            body["kv_transfer_params"] = told["kv_transfer_params"]
+            answer = json.loads(self._post(first, word).read())
+            body["kv_transfer_params"] = answer["kv_transfer_params"]
         return self._post({**body, "max_tokens": EVENTS, "stream": stream}, word)
 
     def _post(self, body: dict[str, Any], word: str) -> HTTPResponse:

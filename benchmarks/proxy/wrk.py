@@ -36,7 +36,7 @@ def parse(text: str) -> Load:
     try:
         return Load(**json.loads(lines[-1]))
     except (ValueError, TypeError):
-        raise user_error("wrk", f"said {lines[-1]!r}", "", EX_SOFTWARE) from None
+        raise user_error("wrk", f"printed {lines[-1]!r}", "", EX_SOFTWARE) from None
 
 
 def run(argv: list[str]) -> Load:

@@ -86,7 +86,7 @@ def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
 
 
 def _typical(containers: Sequence[Container], facts: Facts) -> Container:
-    """A container without overrides of its own, else the first."""
+    """A container without its own overrides, else the first."""
     overrides = facts.cluster.instances[containers[0].instance].overrides
     return next((one for one in containers if one.node.name not in overrides), containers[0])
 

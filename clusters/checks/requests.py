@@ -156,13 +156,13 @@ def concurrency(facts: Facts, message: Message) -> Found:
     "the first node gives up before HCCL does",
     "vllm#35547, vllm-ascend#3977",
     Message(
-        f"{_CONNECT} {{hccl}} is above the {{ready}} s that the first node waits for the engines:"
-        " it stops before HCCL reports which node is missing",
+        f"{_CONNECT} {{hccl}} is above the {{ready}} s that the first node waits for vLLM's"
+        " engines: it stops before HCCL reports which node is missing",
         f"set {_CONNECT} below {{ready}}",
     ),
 )
 def connect_timeout(facts: Facts, message: Message) -> Found:
-    """Only with a HCCL timeout of its own: HCCL's default is below vLLM's."""
+    """Only if HCCL's timeout is set: its default is below vLLM's."""
     fixed = bool(facts.release.features["engine_ready_timeout"].missing)
     for serving in facts.serving:
         server = serving.first

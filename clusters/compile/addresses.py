@@ -39,7 +39,7 @@ class PlacedNames:
         return _STAND_IN.sub(lambda found: self._names.get(found[0], found[0]), value)
 
     def data(self, value: Any) -> Any:
-        """The same for every text in data."""
+        """Apply `text` to every string in data."""
         if not self._names:
             return value
         if isinstance(value, str):

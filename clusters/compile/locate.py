@@ -36,7 +36,7 @@ _SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "kv-key-unread": ("--kv-transfer-config",),
     "kv-module-path": ("--kv-transfer-config",),
 }
-# The key of the file that stands for a variable or a flag.
+# Variable or flag -> the key of the file that sets it.
 _KEYS: Mapping[str, Path] = {
     **_VARIABLE_KEYS,
     **{_FLAGS[name]: key for name, key in _VARIABLE_KEYS.items() if name in _FLAGS},

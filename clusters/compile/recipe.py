@@ -12,7 +12,7 @@ from entrypoints.findings import Refused
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import SIDES
 
-# The roles that `serve` stands for, by preference: on one node, and on several.
+# The roles that `serve` can mean, by preference: on one node, and on several.
 _SERVES = {False: ("single", "leader", "ray-head"), True: ("leader", "ray-head", "single")}
 
 

@@ -138,7 +138,7 @@ def _drop_refused(settings: Data, role: str, roles: Sequence[str]) -> None:
 
 
 def _factor_out(those: Sequence[Data]) -> Data:
-    """Move the common settings out of each of them."""
+    """Move the settings that all blocks share out of each block."""
     result: Data = {}
     for key in ("nodes", "sizes", "port", "dp_rpc_port"):
         values = [one.get(key) for one in those]
@@ -201,7 +201,7 @@ def _node(machine: Machine, nic: str) -> Any:
 
 
 def _cluster_instance(group: Group, settings: Data, recipe: Data, crowded: frozenset[str]) -> Data:
-    """An instance of the cluster file: its nodes, and the settings of its own."""
+    """An instance of the cluster file: its nodes and its own settings."""
     result: Data = {}
     default = "serve" if group.role in ("single", "leader", "ray-head") else group.role
     if (group.role == "leader" and len(group.machines) == 1) or len(recipe["roles"]) > 1:

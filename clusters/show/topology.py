@@ -107,7 +107,7 @@ def _box(container: Container, count: int) -> Box:
     place = container.launch.place if container.launch else None
     shown = ranks(place)
     if container.command:
-        shown = "a command of its own"
+        shown = "its own command"
     elif container.launch is None:
         shown = "refused: see cluster.check"
     return Box(

@@ -35,7 +35,7 @@ def other_platform(facts: Facts, found: Message) -> Iterator[Finding]:
     Message(
         "the recipe is stated for {releases}; its values may be wrong for {release}",
         "choose a recipe that `recipes` lists for {release}, or extend this one and add"
-        " names it under `releases`",
+        " {release} to `releases`",
     ),
 )
 def other_release(facts: Facts, found: Message) -> Iterator[Finding]:

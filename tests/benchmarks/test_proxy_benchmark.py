@@ -1,4 +1,4 @@
-"""The benchmark of the proxy: what wrk said, medians and ratios, the tables, the probe."""
+"""The benchmark of the proxy: what wrk printed, medians and ratios, the tables, the probe."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_the_load_is_the_last_line() -> None:
     assert wrk.parse(SAID) == Load(2000, 2.0, 0.001, 0.002, {"wrong": 0, "read": 3})
 
 
-@pytest.mark.parametrize("said", ["", "unable to connect", '{"requests":1}', "[]"])
-def test_anything_else_is_an_error_that_quotes_it(said: str) -> None:
-    with pytest.raises(UserError, match=r"wrk: said ") as error:
-        wrk.parse(said)
+@pytest.mark.parametrize("printed", ["", "unable to connect", '{"requests":1}', "[]"])
+def test_anything_else_is_an_error_that_quotes_it(printed: str) -> None:
+    with pytest.raises(UserError, match=r"wrk: printed ") as error:
+        wrk.parse(printed)
     assert error.value.exit_code == 70
-    assert said in str(error.value)
+    assert printed in str(error.value)
 
 
 def test_command() -> None:
@@ -175,15 +175,15 @@ def test_tables() -> None:
 
 def test_another_way_is_in_every_table() -> None:
     samples = [sample(way, 100) for way in (NONE, ROUTER, EXAMPLE, "rr")]
-    said = proxy_report.text(
+    text = proxy_report.text(
         proxy_report.figures(samples, 1, 1), [*WAYS, Way("rr", ROUTER, ("--policy", "x"))]
     )
-    heads = [part.splitlines()[0] for part in said.split("\n\n")]
+    heads = [part.splitlines()[0] for part in text.split("\n\n")]
     assert "| rr / example |" in heads[0]
     assert "| rr: busy / rest |" in heads[1]
     assert "| rr adds |" in heads[2]
     assert all(
-        len({line.count("|") for line in part.splitlines()}) == 1 for part in said.split("\n\n")
+        len({line.count("|") for line in part.splitlines()}) == 1 for part in text.split("\n\n")
     )
 
 

@@ -110,9 +110,9 @@ def _contradiction(one: Contradiction) -> Iterator[str]:
 
 def _decision(number: int, one: Decision) -> Iterator[str]:
     start = f"  {number}. "
-    said = "" if one.taken is None else f" Until then: {_value_text(one.taken)}."
+    until = "" if one.taken is None else f" Until then: {_value_text(one.taken)}."
     yield textwrap.fill(
-        f"{one.key}: {one.question}{said}",
+        f"{one.key}: {one.question}{until}",
         WIDTH,
         initial_indent=start,
         subsequent_indent=" " * len(start),
