@@ -125,7 +125,7 @@ class BuildOptions:
 
     @property
     def indexes(self) -> dict[str, str]:
-        """Where to fetch from, as far as the options say."""
+        """The mirrors, certificates and credentials that the options give."""
         names = ("pip_index", "torch_index", "apt_mirror", "dnf_mirror", "registry_mirror")
         return {name: getattr(self, name) for name in names}
 

@@ -34,7 +34,7 @@ class Finding:
     line: int = 0
 
     def __str__(self) -> str:
-        """`file:line: severity: where: message; fix [code, source]`, without what is not set."""
+        """`file:line: severity: where: message; fix [code, source]`, without empty parts."""
         place = f"{self.file}:{self.line}: {self.severity}: " if self.file else ""
         if not self.code:
             return f"{place}{self.where}: {self.message}" + (f" ({self.fix})" if self.fix else "")

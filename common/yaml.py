@@ -160,7 +160,7 @@ class Reader:
         return ()
 
     def make(self, cls: type, **fields: Any) -> Any:
-        """`cls`, with None for what is missing and was reported."""
+        """Make a `cls`, with None for missing fields, which were reported."""
         required = {
             f.name: None
             for f in dataclasses.fields(cls)

@@ -37,7 +37,7 @@ class Finding(NamedTuple):
     exit_code: int = USAGE
 
     def line(self) -> str:
-        """`where: message; fix [code, source]` on one line, less what is empty."""
+        """`where: message; fix [code, source]` on one line, without empty parts."""
         where = f"{self.where}: " if self.where else ""
         fix = f"; {self.fix}" if self.fix else ""
         tail = f"{self.code}, {self.source}" if self.source else self.code
@@ -61,7 +61,7 @@ class Message(NamedTuple):
     def __call__(
         self, where: Any = "", fix: Any = "", source: Any = "", exit_code: Any = 0, **values: Any
     ) -> Finding:
-        """The finding for these values. `where` to `exit_code` replace what the message states."""
+        """The finding for these values. `where` to `exit_code` replace the message's own."""
         return Finding(
             self.code,
             where or self.where.format(**values),

@@ -150,7 +150,7 @@ def roles_text() -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable holds a secret, judged by its name."""
+    """Whether the name of a variable marks a secret."""
     return _SECRET.search(name) is not None
 
 

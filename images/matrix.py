@@ -349,7 +349,7 @@ def load(path: Path = PATH) -> Matrix:
 
 
 def _releases(folder: Path) -> tuple[dict[str, Release], list[Finding]]:
-    """Name → release of a folder of files, and what is wrong with them."""
+    """Read a folder of releases: name → release, and the findings about them."""
     releases, problems = dict[str, Release](), list[Finding]()
     for path in sorted(folder.glob("*.yaml"), key=_by_version):
         reader = _MatrixReader(f"{folder.name}/{path.name}")

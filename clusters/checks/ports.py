@@ -96,7 +96,7 @@ def in_range(facts: Facts, message: Message) -> Found:
 
 
 def _ranges(facts: Facts, server: Server) -> Iterator[tuple[str, Span, str]]:
-    """(name, range, source) of whatever takes ports on a server's host by itself."""
+    """(name, range, source) of everything that takes ports on a server's host by default."""
     if adxl := server.container.ports.get("adxl"):
         yield "Mooncake's transport", adxl, facts.release.adxl_ports.source
     for ports in facts.release.reserved_ports:

@@ -1,4 +1,4 @@
-"""Every check: its code, its severity, when it reports something, what it reports, its source."""
+"""List every check: code, severity, condition, messages and source."""
 
 from __future__ import annotations
 

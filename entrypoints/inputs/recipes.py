@@ -175,7 +175,7 @@ class Recipe(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The recipe's name; for one without a name, what it extends."""
+        """The recipe's name or, if it has none, that of the recipe it extends."""
         named = self.name not in ("", "RECIPE")
         return f"{self.extends} with changes" if self.extends and not named else self.name
 

@@ -49,7 +49,7 @@ class AdxlPorts(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """The flag or the variable by which a release takes a feature that a recipe names.
+    """How a release takes a feature that a recipe names: as a flag or as a variable.
 
     `arg`: flag without dashes, or one key inside a JSON flag (`hf-overrides.rope_parameters`).
     `add`: merged with the recipe's mapping, of which only `keys` are taken (empty: all).

@@ -1,4 +1,4 @@
-"""What the rules examine: one server's flags, environment and place, and what is known of them."""
+"""What the rules examine: one server's flags, environment and place, and the facts about them."""
 
 from __future__ import annotations
 

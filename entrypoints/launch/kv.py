@@ -80,7 +80,7 @@ def _complete(
 
 
 def _texts(made: Mapping[str, Any]) -> dict[str, Any]:
-    """vLLM's config has port and identity as text, whatever they are in YAML."""
+    """Convert port and identity to text, which vLLM's config requires."""
     return {k: str(v) if k in ("kv_port", "engine_id") else v for k, v in made.items()}
 
 

@@ -53,7 +53,7 @@ class Launch(NamedTuple):
     warnings: Sequence[Finding] = ()
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The complete environment to exec with; references see what was set before them."""
+        """The complete environment for exec; a reference sees the variables set before it."""
         whole = dict(environ)
         for name, value in self.env.items():
             whole[name] = references.expand(value, whole) if name in self.expands else value

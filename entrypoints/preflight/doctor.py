@@ -159,7 +159,7 @@ def _docker(here: Inspection) -> Iterator[Finding]:
 
 
 def _options(here: Inspection) -> list[str]:
-    """With the group of the devices, which a user other than root needs to be in."""
+    """Add the group of the devices, to which a user other than root must belong."""
     state = here.machine.stat(f"/dev/davinci{here.nodes[0]}")
     group = [f"--group-add {state.st_gid}"] if state and state.st_gid else []
     return ["--net=host", "--shm-size=16g", *options(here, existing=True), *group]

@@ -154,7 +154,7 @@ def _ask(here: Inspection, tool: str, device: int) -> Port:
 
 
 def _by_value(values: Iterator[tuple[int, str | None]]) -> dict[str, list[int]]:
-    """The devices by what was reported about them."""
+    """Group the devices by what hccn_tool reports about them."""
     by: dict[str, list[int]] = {}
     for device, value in values:
         if value is not None:
@@ -170,7 +170,7 @@ def _all(
     good_message: Message,
     none_message: Message,
 ) -> Finding:
-    """One finding for all devices: those that differ from `good`, by what they report."""
+    """One finding for all devices that do not report `good`, grouped by what they report."""
     bad = {value: those for value, those in by.items() if value.lower() != good.lower()}
     if bad:
         words = "; ".join(f"device {ranges(those)} {value}" for value, those in bad.items())

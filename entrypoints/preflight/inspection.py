@@ -100,7 +100,7 @@ class Check(NamedTuple):
             yield self.complete(found, here.facts)
 
     def complete(self, found: Finding, facts: Mapping[str, Any]) -> Finding:
-        """The finding with the code, the name and the source of this check where it has none."""
+        """Fill in this check's code, name and source where the finding has none."""
         source = ""
         if found.severity in (ERROR, WARNING):
             source = source_of(found.source or self.source, facts)

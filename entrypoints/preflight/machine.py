@@ -58,7 +58,7 @@ class Machine(NamedTuple):
             return file.read(limit)
 
     def text(self, path: str) -> str:
-        """A file's text, whatever its bytes."""
+        """A file's text; invalid bytes are replaced."""
         return self.read(path).decode(errors="replace")
 
     def names(self, path: str) -> list[str]:

@@ -70,7 +70,7 @@ def variable_gone(facts: Facts, found: Message) -> Iterator[Finding]:
     ),
 )
 def timeouts(facts: Facts, found: Message) -> Iterator[Finding]:
-    """Only where one of the two is set: vLLM's own default is below HCCL's, too."""
+    """Only if one of the two is set: vLLM's default is below HCCL's as well."""
     if not {_MODEL_TIMEOUT, _HCCL_TIMEOUT} & set(facts.env):
         return
     known = facts.release.timeouts

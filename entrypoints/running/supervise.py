@@ -113,7 +113,7 @@ class _Server:
         self._signal_group(signal.SIGKILL)
 
     def sweep(self) -> None:
-        """End what the server has left in its group, after it ended itself."""
+        """End the processes that the server left in its group when it ended."""
         if not self.killed:
             if self._empty_within(_GROUP_GRACE):
                 return
@@ -225,7 +225,7 @@ def _execute(
 
 
 def _adopt_orphans() -> None:
-    """Adopt processes whose parent ends, so that they do not stay as zombies."""
+    """Adopt orphaned processes, so that they do not remain as zombies."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

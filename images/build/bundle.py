@@ -123,7 +123,7 @@ class Bundle:
         return closed.replace(SECRET, f"{SECRET} --mount=type=bind,from={WHEELS},target={MOUNT}")
 
     def target(self, made: Mapping[str, Any], name: str, work: Path) -> dict[str, Any]:
-        """Point a bake target to the bundle for what it would take from the network."""
+        """Make a bake target use the bundle instead of the network."""
         places = dict(made["contexts"])
         places[WHEELS] = str(self.directory / WHEELS)
         layout = self.directory / IMAGES

@@ -243,7 +243,7 @@ def _kernels_path(variant: Variant) -> str:
 
 
 def _baked(environment: Environment, all_of_it: bool) -> dict[str, str]:
-    """ENV of the image: what the scripts changed, or all of it where the base is not inherited."""
+    """ENV of the image: the scripts' changes, or everything if the base's ENV is not inherited."""
     values = {**(environment.base if all_of_it else {}), **environment.changed}
     for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
         values.setdefault(name, environment.base.get(name, ""))

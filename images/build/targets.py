@@ -139,7 +139,7 @@ class BuildTarget:
 
     @cached_property
     def inputs(self) -> Inputs:
-        """What the image is made from, over its architectures in whatever order they are given.
+        """The inputs of the image for all of its architectures, in any order.
 
         Its Dockerfile is the one without the base's environment: the environment follows from the
         base, and a machine that never built the image computes the same digest.
@@ -175,7 +175,7 @@ class Dockerfile:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Stage → what it is made from, over all the architectures asked for."""
+        """Stage → its inputs, for all requested architectures."""
         target, options = self.target, self.target.options
         contexts = dict(target.contexts)
         if options.cann_packages:

@@ -66,7 +66,7 @@ class Page:
 
     @property
     def layers(self) -> list[tuple[Layer, Block]]:
-        """From the bottom up, each with its part of the picture."""
+        """The layers from the bottom up, each with its block of the picture."""
         return list(zip(self.image.layers, self.bars[0].blocks, strict=True))
 
     @property

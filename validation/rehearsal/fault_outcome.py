@@ -53,14 +53,14 @@ class FaultOutcome:
 
     @property
     def recovery(self) -> str:
-        """How long recovery took, for people."""
+        """A phrase about how long recovery took."""
         if self.after is None:
             return "did not serve again"
         return f"served again after {self.after:.1f} s" if self.after else "never stopped"
 
     @property
     def manual_steps(self) -> list[str]:
-        """What had to be done by hand, for people."""
+        """A sentence about what had to be done by hand."""
         return [f"{name} started by hand" for name in self.helped]
 
     def __str__(self) -> str:
