@@ -21,7 +21,7 @@ import requests
 from docker import auth
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, one_line, user_error
-from images.registry.login import Login
+from images.registry.auth import Login
 from images.registry.oci import DIGEST, MANIFESTS, Descriptor, Manifest
 from images.registry.transport import Answer, Transport, is_loopback, resolved, same_origin
 
