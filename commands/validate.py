@@ -63,11 +63,13 @@ def rehearse(
         default="recorded",
     ),
     image: str = option("what the nodes run (default: the engine's image of the release)"),
-    model: str = option("with --engine vllm: tiny (default), made here, or a model's directory"),
+    model: str = option(
+        "with --engine vllm: a model's directory, or tiny (default), generated here"
+    ),
     faults: bool = option("inject every fault, one after the other, under continuous requests"),
     fault: list[str] = option(
-        "inject only these: killed, stopped, frozen, isolated or severed, a container, a node, a"
-        " role, or a combination such as killed:decode-0; repeatable",
+        "inject only the faults of a kind (killed, stopped, frozen, isolated, severed), container,"
+        " node or role, or of a combination such as killed:decode-0; repeatable",
         ("killed", "stopped", "frozen", "isolated", "severed"),
     ),
     timeout: float = option("seconds until everything has to be healthy (default: the engine's)"),
