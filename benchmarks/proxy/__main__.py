@@ -27,8 +27,8 @@ from benchmarks.proxy.testbed import (
     Testbed,
     cpu_seconds,
     memory,
+    open_testbed,
     pin_to,
-    testbed,
 )
 from common.errors import EX_SOFTWARE, EX_USAGE, Finding, UserError, user_error
 
@@ -102,7 +102,7 @@ def _run(given: argparse.Namespace) -> int:
     samples: list[Sample] = []
     patience = cases.Patience(given.patience)
     begun = time.monotonic()
-    with testbed(given.image, processors) as bed:
+    with open_testbed(given.image, processors) as bed:
         targets = {way.name: bed.start(way) for way in ways}
         pin_to(processors.rest)
         for target in targets.values():

@@ -141,7 +141,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed(image: str, processors: Processors) -> Iterator[Testbed]:
+def open_testbed(image: str, processors: Processors) -> Iterator[Testbed]:
     """Start the servers; removes all containers at the end. Raises UserError (69)."""
     try:
         client = docker.from_env(timeout=120)

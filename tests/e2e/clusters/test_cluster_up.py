@@ -241,7 +241,7 @@ def test_a_name_that_is_taken_by_another_stops_everything_first(made: Cluster, t
     try:
         answer = made.up()
         assert answer.returncode == 69
-        assert f"right: a container '{name}' is there, and not of this cluster" in answer.stderr
+        assert f"right: a container '{name}' exists, but not of this cluster" in answer.stderr
         assert made.there() == {}
         assert runs(name)
     finally:

@@ -42,7 +42,7 @@ def proxy(a3: Image, request: pytest.FixtureRequest) -> Iterator[str]:
     options = [f"--env={key}={value}" for key, value in {**env, "CANN_STANDIN": "0"}.items()]
     try:
         docker("run", "-d", "--network", NETWORK, "--name", name, *options, a3.tag)
-        until(lambda: "a prefill server" in logs(name), 20, name)
+        until(lambda: "a prefill server" in logs(name), 120, name)
         backend(a3, PREFILL, "prefill")
         backend(a3, DECODE, "decode")
         yield name
@@ -57,7 +57,7 @@ def ask(name: str) -> dict[str, object]:
 
 
 def test_waits_and_hands_the_request_over(proxy: str) -> None:
-    until(lambda: "start: role proxy" in logs(proxy), 30, proxy)
+    until(lambda: "start: role proxy" in logs(proxy), 120, proxy)
     until(
         lambda: (
             docker("exec", proxy, "/opt/vllm/bin/python", "-c", ASK, "{}", check=False).stderr.find(
@@ -65,7 +65,7 @@ def test_waits_and_hands_the_request_over(proxy: str) -> None:
             )
             == -1
         ),
-        30,
+        120,
         proxy,
     )
     answer = ask(proxy)
@@ -89,7 +89,7 @@ def test_health_follows_the_backends(proxy: str) -> None:
         done = docker("exec", proxy, "/opt/vllm/bin/entrypoint", "health", check=False)
         return done.returncode, done.stdout
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while (found := health())[0] and time.monotonic() < end:
         time.sleep(1)
     assert found[0] == 0, found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.proxy import __main__ as benchmark
 from benchmarks.proxy.cases import EXAMPLE, NONE, ROUTER, Way
-from benchmarks.proxy.testbed import Processors, Target, testbed
+from benchmarks.proxy.testbed import Processors, Target, open_testbed
 from tests import ROOT
 from tests.e2e.conftest import Image
 
@@ -38,7 +38,7 @@ def test_both_proxies_under_load(a3: Image, tmp_path: Path) -> None:
 
 
 def test_a_client_that_leaves_out_a_hop_is_found(a3: Image) -> None:
-    with testbed(a3.tag, Processors.split(sorted(os.sched_getaffinity(0)), 1)) as its:
+    with open_testbed(a3.tag, Processors.split(sorted(os.sched_getaffinity(0)), 1)) as its:
         its.wait(Target(its.servers, two=True))
         assert benchmark.check(its, Way(NONE), Target(its.servers, two=True)) == []
         wrong = benchmark.check(its, Way(NONE), Target(its.servers, two=False))
