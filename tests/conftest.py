@@ -20,6 +20,7 @@ ORDER = (
     "e2e/images/test_check.py",
     "e2e/images/test_publish_by_parts.py",
     "upstream/parser/test_serve_parser.py",
+    "upstream/test_bump_upstream.py",
     "images/locking/test_lock_real.py",
     "upstream/test_audit_planted.py",
     "entrypoints/inputs/test_random.py",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import EX_UNAVAILABLE, user_error
@@ -28,25 +31,44 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) ->
     here depends on them. Raises UserError (69) with mmdebstrap's message.
     """
     target = directory / f"{name}-{arch.name}.tar"
+    if not _is_made(target, debian, arch):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):  # another build may be making it
+            if not _is_made(target, debian, arch):
+                _make(target, debian, arch, name, say)
+    return target
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_made(target: Path, debian: Debian, arch: Arch) -> bool:
     stamp = target.with_suffix(".sha256")
-    command = _command(debian, arch)
-    made_of = fingerprint(debian, arch)
-    if target.is_file() and stamp.is_file() and stamp.read_text() == made_of:
-        return target
+    made_of = stamp.read_text() if target.is_file() and stamp.is_file() else ""
+    return made_of == fingerprint(debian, arch)
+
+
+def _make(target: Path, debian: Debian, arch: Arch, name: str, say: Say) -> None:
     if shutil.which("mmdebstrap") is None:
         raise user_error("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     say(
         f"{name} root file system for {arch.name}: "
         f"{len(debian.packages)} packages of Debian {debian.suite} and what they need"
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / target.name
         mirror = [os.environ["APT_MIRROR"]] if os.environ.get("APT_MIRROR") else []
         environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
         environment["TMPDIR"] = scratch
         answer = subprocess.run(
-            [*command, debian.suite, str(made), *mirror],
+            [*_command(debian, arch), debian.suite, str(made), *mirror],
             env=environment,
             capture_output=True,
             text=True,
@@ -57,10 +79,10 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) ->
             raise user_error(
                 "mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE
             )
+        stamp = target.with_suffix(".sha256")
         stamp.unlink(missing_ok=True)
         made.rename(target)
-        stamp.write_text(made_of)
-    return target
+        stamp.write_text(fingerprint(debian, arch))
 
 
 def fingerprint(debian: Debian, arch: Arch) -> str:
