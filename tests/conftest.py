@@ -11,9 +11,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
 # `invoke test` gives the files to its workers in this order, then all others. First the build of
-# the images, and beside it what needs none of them; then the cold builds, which keep all CPUs busy,
-# and beside them the tests that mostly wait. Short files at the end leave no worker idle. A worker
-# with few tests left already holds its next file.
+# the images, and beside it what needs none of them; then the rehearsals, which judge answers under
+# deadlines; then the cold builds, which keep all CPUs busy, and beside them the tests that mostly
+# wait. Short files at the end leave no worker idle. A worker with few tests left already holds its
+# next file.
 ORDER = (
     "e2e/images/test_image.py",
     "e2e/images/test_publish.py",
@@ -24,11 +25,11 @@ ORDER = (
     "images/locking/test_lock_real.py",
     "upstream/test_audit_planted.py",
     "entrypoints/inputs/test_random.py",
-    "e2e/images/test_offline.py",
     "e2e/validation/test_rehearse_faults.py",
+    "e2e/validation/test_rehearse.py",
+    "e2e/images/test_offline.py",
     "e2e/images/test_layers.py",
     "e2e/images/test_share_cann.py",
-    "e2e/validation/test_rehearse.py",
     "e2e/test_document_commands.py",
     "e2e/images/test_push.py",
     "e2e/entrypoints/test_proxy.py",

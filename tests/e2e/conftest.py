@@ -41,11 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a lock file, among all workers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, kind)
         yield
 
 
@@ -57,6 +57,23 @@ def building() -> AbstractContextManager[None]:
 def listing() -> AbstractContextManager[None]:
     """Keep others from removing images, which the catalogue of the engine lists and then reads."""
     return locked(WORK / "e2e-images.lock")
+
+
+LOAD = WORK / "e2e-load.lock"
+
+
+@pytest.fixture(scope="module")
+def cold_build() -> Iterator[None]:
+    """For files whose builds keep every CPU busy for minutes: wait for `undisturbed` tests."""
+    with locked(LOAD, fcntl.LOCK_SH):
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Iterator[None]:
+    """For files that judge answers under deadlines: run beside no `cold_build`."""
+    with locked(LOAD):
+        yield
 
 
 def remove(*tags: str) -> None:

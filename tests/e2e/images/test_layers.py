@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.conftest import SITE_PACKAGES, Image, build, docker, image, project
 
+pytestmark = pytest.mark.usefixtures("cold_build")
+
 FOREIGN = "arm64"
 EM_AARCH64 = 183
 # Under another name: the native image keeps its tag.

@@ -13,6 +13,8 @@ from images.build.bake import bake
 from images.build.progress import Progress
 from tests.e2e.conftest import NATIVE, Image, docker, image, invoke, project, remove
 
+pytestmark = pytest.mark.usefixtures("cold_build")
+
 WHAT = ("--platform=a3", "--base=stand-in", f"--arch={NATIVE}")
 NOWHERE = "http://127.0.0.1:9"
 PYTHON = (

@@ -15,6 +15,8 @@ import pytest
 
 from tests.e2e.conftest import NATIVE, Image, build, building, invoke
 
+pytestmark = pytest.mark.usefixtures("cold_build")
+
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 

@@ -20,6 +20,8 @@ from images.matrix import Matrix, load
 from images.mirrors import Mirrors
 from tests.e2e.conftest import NATIVE, Image, building, docker, remove
 
+pytestmark = pytest.mark.usefixtures("cold_build")
+
 HERE = "test.invalid/share-cann"
 OS_IMAGE = f"{HERE}/docker.io/library/ubuntu:22.04"  # as a registry mirror would name it
 

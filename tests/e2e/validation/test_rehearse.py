@@ -7,8 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import ROOT
 from tests.e2e.conftest import Image, docker, invoke
+
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 EXAMPLES = ROOT / "clusters/examples"
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import Image, invoke
 from tests.e2e.validation.test_rehearse import EXAMPLES, left, rehearse
+
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 PAIR = (EXAMPLES / "pd-3node.yaml").read_text()
 RAY = """\
