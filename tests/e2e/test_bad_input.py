@@ -108,7 +108,7 @@ def small_engine(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "engine.log").open("w") as log:
         engine = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(60):
+        for _ in range(240):
             answer = docker("version", check=False, env={**os.environ, "DOCKER_HOST": address})
             if answer.returncode == 0:
                 break

@@ -98,11 +98,12 @@ def endpoint() -> Iterator[str]:
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(150):
+        for _ in range(900):  # it comes within seconds; a busy machine takes its time
             try:
-                urllib.request.urlopen(f"{url}/health", timeout=1)
+                urllib.request.urlopen(f"{url}/health", timeout=5)
                 break
             except OSError:
+                assert server.poll() is None, "the recorded engine ended"
                 time.sleep(0.2)
         yield url
     finally:

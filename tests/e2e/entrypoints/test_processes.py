@@ -71,17 +71,17 @@ def ended(seconds: float) -> int:
 
 
 def record() -> dict[str, object]:
-    until(lambda: '"preload"' in logs(NAME), 20, NAME)
+    until(lambda: '"preload"' in logs(NAME), 120, NAME)
     line = next(line for line in logs(NAME).splitlines() if line.startswith("{"))
     return dict(json.loads(line))
 
 
 def test_health_from_starting_to_broken(run: Run) -> None:
     run(HOW="serve", LATE="3")
-    until(lambda: "start: role single" in logs(NAME), 20, NAME)
+    until(lambda: "start: role single" in logs(NAME), 120, NAME)
     code, text = health()
     assert (code, text.split()[0].strip(":")) == (1, "starting")
-    until(lambda: health()[0] == 0, 20, NAME)
+    until(lambda: health()[0] == 0, 120, NAME)
     assert health()[1].startswith("ready")
     docker("exec", NAME, "touch", "/tmp/dead")
     code, text = health()
@@ -115,7 +115,7 @@ class TestSupervised:
     def test_the_drain_is_bounded(self, run: Run) -> None:
         run(HOW="ignore", SUPERVISE="1", DRAIN_TIMEOUT="2")
         record()
-        until(lambda: health()[0] == 0, 20, NAME)
+        until(lambda: health()[0] == 0, 120, NAME)
         start = time.monotonic()
         docker("stop", "-t", "60", NAME)
         assert time.monotonic() - start < 30
@@ -125,7 +125,7 @@ class TestSupervised:
 
     def test_a_stop_that_works_is_no_failure(self, run: Run) -> None:
         run(HOW="serve", SUPERVISE="1")
-        until(lambda: health()[0] == 0, 20, NAME)
+        until(lambda: health()[0] == 0, 120, NAME)
         docker("stop", "-t", "60", NAME)
         assert state()[1] in (0, 143)
 
@@ -142,6 +142,6 @@ def test_a_follower_waits_and_says_for_whom(run: Run) -> None:
 def test_waiting_ends_at_once_with_sigterm(run: Run) -> None:
     leader = {"LEADER_IP": "192.0.2.1", "NIC": "eth0", "NODE_RANK": "1"}
     run(HOW="serve", ROLE="headless", DP_SIZE="2", NODES="2", **leader)
-    until(lambda: "192.0.2.1:29550" in logs(NAME), 20, NAME)
+    until(lambda: "192.0.2.1:29550" in logs(NAME), 120, NAME)
     docker("stop", "-t", "30", NAME)
     assert state()[1] == 143

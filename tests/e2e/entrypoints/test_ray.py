@@ -64,7 +64,7 @@ def cluster(a3: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     docker("network", "create", NETWORK)
     try:
         run(WORKER, ROLE="ray-worker", LEADER_IP=HEAD)
-        until(lambda: "the Ray head" in logs(WORKER), 20, WORKER)
+        until(lambda: "the Ray head" in logs(WORKER), 120, WORKER)
         run(HEAD, "--port", "8000", ROLE="ray-head")
         yield record
     finally:
@@ -94,6 +94,6 @@ def test_health_of_both(cluster: Path) -> None:
 
 def test_worker_leaves_when_the_head_is_gone(cluster: Path) -> None:
     docker("rm", "-f", HEAD)
-    until(lambda: not running(WORKER), 90, WORKER)
+    until(lambda: not running(WORKER), 180, WORKER)
     code = docker("inspect", "--format", "{{.State.ExitCode}}", WORKER).stdout.strip()
     assert code != "0"

@@ -197,7 +197,7 @@ def test_a_signal_goes_to_the_server_alone_and_its_code_comes_back(
 ) -> None:
     """vLLM ends its engines itself."""
     container = start("sh", "-c", SERVER)
-    until(lambda: "ready" in logs(container), 20, container)
+    until(lambda: "ready" in logs(container), 120, container)
     docker("kill", "--signal=TERM", container)
     assert docker("wait", container).stdout.strip() == "7"
     assert logs(container).splitlines() == ["ready", "server got it"]

@@ -82,7 +82,7 @@ class Registry:
                 stderr=log,
                 env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
             )
-        for _ in range(100):
+        for _ in range(1200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return

@@ -38,7 +38,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path.write_text(json.dumps(config))
     server = subprocess.Popen(["docker-registry", "serve", str(path)], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(50):
+        for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
