@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tests.docs.blocks import PATH, SHIMS, Block
 from tests.e2e.clusters.test_cluster_up import SERVE, tiny
 from tests.e2e.conftest import Image
 from tests.e2e.images.test_publish import Registry
+from tests.ports import free_port
 
 __all__ = ["tiny"]  # a fixture
 
@@ -91,9 +91,7 @@ def test_a_block_for_an_image(block: Block, a3: Image, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The recorded engine on this machine, serving under the recipe's name."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "validation/recorded/vllm", "serve", "qwen3", "--port", str(port)]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

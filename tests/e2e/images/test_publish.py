@@ -34,6 +34,7 @@ from tests.e2e.conftest import NATIVE, docker, invoke, remove
 from tests.e2e.images.artifacts import attach, attached, push_artifact
 from tests.e2e.images.publish_small import Publishing
 from tests.images.publish.publish_fakes import small_release
+from tests.ports import free_port
 
 SIZE = 700_000  # of a layer, in bytes: large enough to be killed in the middle of
 KILLS = 20
@@ -55,9 +56,7 @@ class Registry:
     def __init__(self, root: Path, password: bool = False) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.host = f"localhost:{self.port}"
         config: dict[str, Any] = {
             "version": "0.1",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NATIVE, Image, build, building, invoke
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("cold_build")
 
@@ -25,9 +26,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real registry on loopback, gone with the tests."""
     assert shutil.which("docker-registry"), "./setup.sh --dev installs it"
     root = tmp_path_factory.mktemp("registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = {
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": str(root / "data")}},

@@ -21,7 +21,8 @@ from entrypoints.running.health import Machine
 from entrypoints.running.probes import Answer
 from entrypoints.running.procfs import Process
 from entrypoints.running.server_state import Backend, ServerState
-from tests.entrypoints.servers import closed_port, listening, serving
+from tests.entrypoints.servers import listening, serving
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 OK, DEAD = Answer(200), Answer(503, "HTTP 503")
@@ -285,7 +286,7 @@ def test_a_proxy_that_was_ready() -> None:
 
 def test_proxy_for_real() -> None:
     with serving(404) as own, serving(200) as one:
-        ends = (Backend("prefill", HOST, one.port), Backend("decode", HOST, closed_port()))
+        ends = (Backend("prefill", HOST, one.port), Backend("decode", HOST, free_port()))
         found = health.check(PROXY._replace(port=own.port, backends=ends))
     assert found.state == "broken"
     assert found.text.startswith("no decode server answers: 127.0.0.1:")

@@ -13,7 +13,8 @@ import pytest
 
 from entrypoints.running import probes
 from entrypoints.running.probes import Answer, Target, probe, probe_all
-from tests.entrypoints.servers import closed_port, listening, serving
+from tests.entrypoints.servers import listening, serving
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 
@@ -31,8 +32,8 @@ def test_http(status: int, answer: Any) -> None:
 
 
 def test_closed_port() -> None:
-    assert probe(Target(HOST, closed_port()), 2).error == "connection refused"
-    assert probe(Target(HOST, closed_port(), "/health"), 2).error == "connection refused"
+    assert probe(Target(HOST, free_port()), 2).error == "connection refused"
+    assert probe(Target(HOST, free_port(), "/health"), 2).error == "connection refused"
 
 
 def test_a_server_that_never_answers() -> None:

@@ -20,7 +20,8 @@ from entrypoints.findings import Refused
 from entrypoints.launch.model import Peer
 from entrypoints.running import wait
 from entrypoints.running.probes import Answer, Target
-from tests.entrypoints.servers import closed_port, listening, serving
+from tests.entrypoints.servers import listening, serving
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 LEADER = Peer("the leader", "10.0.0.1", 13389)
@@ -64,7 +65,7 @@ def test_real_servers_that_are_there() -> None:
 
 
 def test_a_server_that_comes_late() -> None:
-    port = closed_port()
+    port = free_port()
     late: list[socket.socket] = []
     timer = threading.Timer(0.1, lambda: late.append(socket.create_server((HOST, port))))
     timer.start()
@@ -168,7 +169,7 @@ wait([Peer("the leader", "127.0.0.1", {port})], 60, lambda line: print(line, flu
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_at_once(number: Any, code: int) -> None:
-    command = [sys.executable, "-c", SCRIPT.format(port=closed_port())]
+    command = [sys.executable, "-c", SCRIPT.format(port=free_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("wait: up to 60 s")
@@ -189,7 +190,7 @@ def test_handlers_are_as_before() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
 def test_as_pid_1() -> None:
     """PID 1 ignores SIGTERM unless there is a handler."""
-    script = SCRIPT.format(port=closed_port())
+    script = SCRIPT.format(port=free_port())
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     inner = "import os; assert os.getpid() == 1\n" + script
     command = [*unshare, sys.executable, "-c", inner]

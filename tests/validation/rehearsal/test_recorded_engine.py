@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests import ROOT
+from tests.ports import free_port
 from validation.endpoint.client import Endpoint
 from validation.endpoint.verify import verify
 
@@ -24,25 +25,9 @@ VLLM = ROOT / "validation/recorded/vllm"
 Start = Callable[..., "Server"]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has, one after the other."""
-    for first in range(20000 + os.getpid() % 20000, 60000, count):
-        sockets = [socket.socket() for _ in range(count)]
-        try:
-            for number, one in enumerate(sockets):
-                one.bind(("127.0.0.1", first + number))
-            return list(range(first, first + count))
-        except OSError:
-            continue
-        finally:
-            for one in sockets:
-                one.close()
-    raise AssertionError("no ports are free")
-
-
 class Server:
     def __init__(self, *flags: str, port: int = 0, **env: str) -> None:
-        self.port = port or free_ports(1)[0]
+        self.port = port or free_port()
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VLLM_HOST_IP": "127.0.0.1"}
         command = [sys.executable, str(VLLM), "serve", "m", "--port", str(self.port), *flags]
         self.process = subprocess.Popen(
@@ -111,7 +96,7 @@ def pair(rpc: int, first: int) -> list[str]:
 
 
 def test_a_leader_serves_when_every_rank_is_there(start: Start) -> None:
-    rpc, api = free_ports(2)
+    rpc, api = free_port(), free_port()
     leader = start(*pair(rpc, 0), port=api)
     time.sleep(1)
     assert not leader.serves()
@@ -135,7 +120,7 @@ def test_a_leader_serves_when_every_rank_is_there(start: Start) -> None:
     ids=["overlapping ranks", "another size"],
 )
 def test_who_does_not_fit_ends_the_leader(start: Start, changes: dict[str, str], why: str) -> None:
-    rpc, api = free_ports(2)
+    rpc, api = free_port(), free_port()
     leader = start(*pair(rpc, 0), port=api)
     flags = pair(rpc, 2)
     if "2" in changes:
@@ -154,7 +139,7 @@ def transfer(role: str, port: int) -> list[str]:
 
 
 def test_a_prompt_is_handed_over_once(start: Start) -> None:
-    prefill_port, decode_port, kv = free_ports(3)
+    prefill_port, decode_port, kv = free_port(), free_port(), free_port()
     prefill = start(*transfer("kv_producer", kv), port=prefill_port).until_serving()
     decode = start(*transfer("kv_consumer", kv), port=decode_port).until_serving()
     asked: dict[str, Any] = {"model": "m", "prompt": "hello there", "max_tokens": 4}
