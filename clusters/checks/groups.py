@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path as FilePath
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from clusters.checks.definitions import AGREE, check
 from clusters.checks.facts import (
     KV_TRANSFER,
     Facts,
@@ -17,35 +15,15 @@ from clusters.checks.facts import (
 )
 from clusters.compile import recipe
 from clusters.deployment import Container
-from entrypoints.findings import ERROR, WARNING, Finding, Message, check
-from entrypoints.inputs import data
+from entrypoints.findings import Finding, Message
 from entrypoints.inputs.arguments import json_of
 from entrypoints.launch.topology import DATA_PARALLEL, EXTERNAL, NODES
 
-_PATH = FilePath(__file__).with_name("agree.yaml")
 # Keys of the KV transfer that each node has for itself.
 _PER_NODE_KEYS = ("kv_port", "engine_id")
 
 
-@cache
-def agree_rules() -> Mapping[str, Any]:
-    """agree.yaml."""
-    read: Mapping[str, Any] = data.read(str(_PATH))
-    return read
-
-
-_REMOVE_RANK = "remove {flag}: it follows from the node's place"
-
-
-@check(
-    "rank-coverage",
-    ERROR,
-    "ranks of a server that no node has, or two nodes have",
-    "vllm v0.13.0: vllm/v1/engine/utils.py",
-    Message("no node has rank {rank}: {one.node.name} starts at {first}", _REMOVE_RANK),
-    Message("{one.node.name} starts at rank {first}, which another node has", _REMOVE_RANK),
-    Message("{one.node.name} has rank {last}, but there are only {total} ranks", _REMOVE_RANK),
-)
+@check("rank-coverage")
 def ranks(facts: Facts, gap: Message, twice: Message, beyond: Message) -> Found:
     for serving in facts.serving:
         flag, total, spans = _ranks(serving)
@@ -121,25 +99,9 @@ def _report(values: Message, transfer: Message, name: str, one: Server, other: S
     return message(flag=name, one=one.node, here=here, other=other.node, there=there)
 
 
-_VALUES = "{flag} is {here} on {one.name}, but {there} on {other.name}"
-_TRANSFERS = "{flag} differs between {one.name} and {other.name}"
-_EQUAL = "give all nodes the same {flag}"
-
-
-@check(
-    "group-mismatch",
-    ERROR,
-    "nodes of one server that differ in what must be equal: clusters/checks/agree.yaml",
-    "vllm v0.13.0: vllm/v1/engine/utils.py",
-    Message(f"{_VALUES}: it must be the same on all nodes of a server", _EQUAL),
-    Message(f"{_TRANSFERS}: it must be the same on all nodes of a server", _EQUAL),
-    Message(
-        "{one.node.name} serves {one.model}, but {other.node.name} serves {other.model}",
-        "give all nodes the same model",
-    ),
-)
+@check("group-mismatch")
 def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -> Found:
-    rules = agree_rules()["group"]
+    rules = AGREE["group"]
     sources = {
         f"--{flag}": rules[kind]["source"]
         for kind in ("unnoticed", "compared")
@@ -156,16 +118,7 @@ def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -
             yield path, model(one=server, other=typical)
 
 
-@check(
-    "leader-address",
-    ERROR,
-    "an address of the first node that belongs to another node",
-    "vllm v0.13.0: vllm/engine/arg_utils.py",
-    Message(
-        "{flag} is {address}, but the first node, {node.name}, has {node.address}",
-        "remove {flag}: it follows from the first node",
-    ),
-)
+@check("leader-address")
 def leader(facts: Facts, message: Message) -> Found:
     """All nodes can agree on a wrong address."""
     for serving in facts.serving:
@@ -177,17 +130,7 @@ def leader(facts: Facts, message: Message) -> Found:
                 yield path, message(flag=flag, address=address, node=first)
 
 
-@check(
-    "uneven-spread",
-    ERROR,
-    "one rank over several nodes that cannot share its workers equally",
-    "vllm v0.13.0: vllm/config/parallel.py, local_world_size",
-    Message(
-        "tp {at.tp} x pp {at.pp} makes {at.world} workers, which {at.nodes} nodes cannot share"
-        " equally",
-        "make tp times pp a multiple of {at.nodes}, or use dp",
-    ),
-)
+@check("uneven-spread")
 def uneven_spread(facts: Facts, message: Message) -> Found:
     for serving in facts.serving:
         place = serving.first.place
@@ -195,16 +138,7 @@ def uneven_spread(facts: Facts, message: Message) -> Found:
             yield facts.path_of("TP_SIZE", serving.first.container), message(at=place)
 
 
-@check(
-    "role-beside-recipe",
-    WARNING,
-    "an instance whose role is not in the recipe",
-    "docs/run.md",
-    Message(
-        "the recipe has no role {group.role}: all settings of {group.name} come from this file",
-        "choose another recipe, or one of its roles: {roles}",
-    ),
-)
+@check("role-beside-recipe")
 def role_not_in_recipe(facts: Facts, message: Message) -> Found:
     """Without the role in the recipe, only the cluster file describes the instance."""
     roles = recipe.groups(facts.cluster) if facts.serving else ()
@@ -215,18 +149,9 @@ def role_not_in_recipe(facts: Facts, message: Message) -> Found:
             yield facts.first_given((*at, "role"), at), found
 
 
-@check(
-    "group-uneven",
-    WARNING,
-    "nodes of one server that differ in another flag",
-    "vllm v0.13.0: vllm/v1/engine/utils.py",
-    Message(f"{_VALUES}: the nodes of a server rarely differ in it", f"{_EQUAL}, unless intended"),
-    Message(
-        f"{_TRANSFERS}: the nodes of a server rarely differ in it", f"{_EQUAL}, unless intended"
-    ),
-)
+@check("group-uneven")
 def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
-    rules = agree_rules()["group"]
+    rules = AGREE["group"]
     known = {
         f"--{flag}"
         for flags in (rules["own"], rules["compared"]["flags"], rules["unnoticed"]["flags"])
@@ -238,18 +163,9 @@ def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
             yield path, _report(values, transfer, name, server, typical)
 
 
-@check(
-    "group-environment",
-    WARNING,
-    "nodes of one server with different HCCL_ or VLLM_ASCEND_ variables",
-    "vllm-ascend#486, #9447, #12461",
-    Message(
-        "{name} is {here} on {one.name}, but {there} on {other.name}",
-        "give all nodes of the server the same value",
-    ),
-)
+@check("group-environment")
 def variables(facts: Facts, message: Message) -> Found:
-    rule = agree_rules()["group"]["env"]
+    rule = AGREE["group"]["env"]
     prefixes, names, own = tuple(rule["prefixes"]), rule["names"], rule["own"]
     for serving in facts.serving:
         typical = _typical(serving.group.containers, facts)
@@ -265,17 +181,7 @@ def variables(facts: Facts, message: Message) -> Found:
                     yield facts.path_of(name, container, typical), found
 
 
-@check(
-    "mixed-platforms",
-    WARNING,
-    "nodes of several platforms in one server",
-    "vllm-ascend docs: tutorials are for nodes of one platform",
-    Message(
-        "server {group.name} mixes platforms: {one.name} is {one.platform}, {other.name} is"
-        " {other.platform}",
-        "give each instance nodes of one platform",
-    ),
-)
+@check("mixed-platforms")
 def platforms(facts: Facts, message: Message) -> Found:
     for group in facts.deployment.groups:
         first = group.containers[0].node

@@ -6,31 +6,22 @@ import re
 from collections import Counter
 from ipaddress import IPv4Address
 
+from clusters.checks.definitions import check
 from clusters.checks.facts import Facts, Found
+from clusters.compile.containers import image_matrix
 from clusters.compile.locate import owner
 from clusters.deployment import Container
 from clusters.model import Cluster, Node, Path
 from clusters.ranges import compact
-from entrypoints.findings import ERROR, WARNING, Message, check
+from entrypoints.findings import Message
 from entrypoints.inputs import data
 from entrypoints.launch.topology import RAY
-from images import matrix
 
 _LOCAL = ("lo", "docker0")
 _RELEASE = re.compile(r"v\d+\.\d+\.\d+(rc\d+|\.post\d+)?")
 
 
-@check(
-    "ray-node-idle",
-    WARNING,
-    "nodes of a Ray cluster that get no worker",
-    "vllm v0.13.0: vllm/v1/executor/ray_utils.py:431",
-    Message(
-        "{at.world} workers fill {used} of {at.nodes} nodes with {each} NPUs each: Ray packs them,"
-        " and the other nodes stay idle",
-        "raise tensor or pipeline parallel, or give the instance {used} of the nodes",
-    ),
-)
+@check("ray-node-idle")
 def idle(facts: Facts, message: Message) -> Found:
     """Ray packs the workers onto as few nodes as can hold them."""
     for serving in facts.serving:
@@ -44,16 +35,7 @@ def idle(facts: Facts, message: Message) -> Found:
             yield facts.first_given((*at, "sizes"), at), found
 
 
-@check(
-    "same-container",
-    ERROR,
-    "two containers with the same name",
-    "Docker and Kubernetes: names are unique",
-    Message(
-        "its container {one.name} has the name of one of {one.instance}",
-        "give one of the two instances another name",
-    ),
-)
+@check("same-container")
 def names(facts: Facts, message: Message) -> Found:
     """Replicas of `a` and an instance `a-0` can have the same name."""
     seen: dict[str, Container] = {}
@@ -63,16 +45,7 @@ def names(facts: Facts, message: Message) -> Found:
             yield owner(container), message(one=other)
 
 
-@check(
-    "devices-taken",
-    ERROR,
-    "containers on one node that need more devices than are left",
-    "vllm-ascend#4725, #405",
-    Message(
-        "{name} needs {needed} devices of {node} and gets {count}: {taken}",
-        "give the instances their own devices, smaller sizes or another node",
-    ),
-)
+@check("devices-taken")
 def devices(facts: Facts, message: Message) -> Found:
     """Containers on one node get devices in turn, until none are left."""
     for node, containers in facts.hosts.items():
@@ -97,16 +70,7 @@ def devices(facts: Facts, message: Message) -> Found:
                 yield facts.first_given((*at, "devices"), (*at, "nodes")), found
 
 
-@check(
-    "unreachable-address",
-    ERROR,
-    "an address at which other nodes cannot reach a node",
-    "vllm#42023",
-    Message(
-        "other nodes cannot reach {node.name} at {node.address}",
-        "give the address that `ip addr` shows for its interface",
-    ),
-)
+@check("unreachable-address")
 def addresses(facts: Facts, message: Message) -> Found:
     for node in _nodes(facts):
         if not _reachable(node, facts):
@@ -128,16 +92,7 @@ def _address_path(facts: Facts, node: Node) -> Path:
     return facts.first_given(("nodes", node.name, "address"), ("nodes", node.name))
 
 
-@check(
-    "local-interface",
-    ERROR,
-    "an interface that does not lead to other nodes",
-    "vllm#42023",
-    Message(
-        "{nic} does not lead to other nodes",
-        "give the interface that has the node's address, or leave out nic:",
-    ),
-)
+@check("local-interface")
 def interfaces(facts: Facts, message: Message) -> Found:
     for node in facts.cluster.nodes.values():
         if len(facts.cluster.nodes) > 1 and node.nic in _LOCAL:
@@ -145,16 +100,7 @@ def interfaces(facts: Facts, message: Message) -> Found:
             yield path, message(nic=node.nic)
 
 
-@check(
-    "other-network",
-    WARNING,
-    "one node whose address is outside of the others' network",
-    "vllm#42023",
-    Message(
-        "{address} is outside of {network}.0.0/16, the network of the other nodes",
-        "give its address in that network, if it has one",
-    ),
-)
+@check("other-network")
 def networks(facts: Facts, message: Message) -> Found:
     """One node outside of the network of all others is usually a typing mistake."""
     nodes = [node for node in _nodes(facts) if _reachable(node, facts)]
@@ -172,16 +118,7 @@ def _network(node: Node) -> str:
     return (node.address or "").rpartition(".")[0].rpartition(".")[0]
 
 
-@check(
-    "missing-nic",
-    WARNING,
-    "nodes of a server without an interface, while others have one",
-    "vllm#42023",
-    Message(
-        "{group} has nodes without nic: ({without}) and nodes with one",
-        "give every node its nic, or none: each is then found by its address",
-    ),
-)
+@check("missing-nic")
 def some_without(facts: Facts, message: Message) -> Found:
     for group in facts.deployment.groups:
         nodes = [container.node for container in group.containers]
@@ -191,16 +128,7 @@ def some_without(facts: Facts, message: Message) -> Found:
             yield ("nodes", without[0]), message(without=shown, group=group.name)
 
 
-@check(
-    "image-release",
-    WARNING,
-    "an image whose tag has another release",
-    "vllm-ascend docs: a tag begins with the release",
-    Message(
-        "the image's tag has release {tagged}, but release: is {release}",
-        "make both the same: commands and checks follow release:",
-    ),
-)
+@check("image-release")
 def image_release(facts: Facts, message: Message) -> Found:
     for container in _first_by_platform(facts):
         path, tag = _tag(facts.cluster, container)
@@ -209,23 +137,14 @@ def image_release(facts: Facts, message: Message) -> Found:
             yield path, message(tagged=release[0], release=facts.cluster.release)
 
 
-@check(
-    "image-platform",
-    WARNING,
-    "an image whose tag is for another platform",
-    "vllm-ascend#5599, #6676, #11160",
-    Message(
-        "the image's tag {tag} is for {meant}, but {node.name} is {node.platform}",
-        "give the image for the node's platform, or a repository without a tag",
-    ),
-)
+@check("image-platform")
 def image_platform(facts: Facts, message: Message) -> Found:
     for container in _first_by_platform(facts):
         path, tag = _tag(facts.cluster, container)
         release = _RELEASE.match(tag)
         if not release:
             continue
-        known = {one.tag_suffix: name for name, one in matrix.load().platforms.items()}
+        known = {one.tag_suffix: name for name, one in image_matrix().platforms.items()}
         words = tag[release.end() :].split("-")[1:]
         meant = next((known[f"-{word}"] for word in words if f"-{word}" in known), known.get(""))
         if meant and meant != container.node.platform:
@@ -248,16 +167,7 @@ def _tag(cluster: Cluster, container: Container) -> tuple[Path, str]:
     return path, tag if colon else ""
 
 
-@check(
-    "small-shm",
-    WARNING,
-    "little shared memory",
-    "vllm-ascend PR #8693, #5087",
-    Message(
-        "with {gib} GiB of shared memory, the workers of one node can hang",
-        "give {advised}g or more",
-    ),
-)
+@check("small-shm")
 def shared_memory(facts: Facts, message: Message) -> Found:
     rule = data.read(data.path_of("preflight.yaml"))["shared_memory"]
     gib = facts.cluster.run.shm_gib
@@ -266,16 +176,7 @@ def shared_memory(facts: Facts, message: Message) -> Found:
         yield ("run", "shm"), found
 
 
-@check(
-    "weights-not-mounted",
-    WARNING,
-    "a model that is a directory outside every volume",
-    "docs/clusters.md",
-    Message(
-        "the model {model} is a directory, but no volume is mounted there",
-        "give weights: with that directory or one above it",
-    ),
-)
+@check("weights-not-mounted")
 def mounted(facts: Facts, message: Message) -> Found:
     cluster = facts.cluster
     if any(word.startswith(("-v", "--volume", "--mount")) for word in cluster.options):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
+from clusters.checks.definitions import check
 from clusters.checks.facts import Facts, Found, Server, listens
 from clusters.deployment import Container
 from clusters.ranges import Span, overlap, span_text
-from entrypoints.findings import ERROR, WARNING, Message, check
+from entrypoints.findings import Message
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.inputs.stack import ReservedPorts
 from entrypoints.launch.facts import number
@@ -22,16 +23,7 @@ _ADXL_BASE = "ASCEND_BASE_PORT"
 _HCCL_BASE = "HCCL_IF_BASE_PORT"
 
 
-@check(
-    "port-taken",
-    ERROR,
-    "a port that two containers on one host use",
-    "Linux: one listener for a port",
-    Message(
-        "{one.name} and {other.name} both listen on {host}:{port} ({ports})",
-        "give one of them another port",
-    ),
-)
+@check("port-taken")
 def taken(facts: Facts, message: Message) -> Found:
     """Ports from the file are not moved apart."""
     for host, containers in facts.hosts.items():
@@ -54,17 +46,7 @@ def _later_end(one: _Listener, other: _Listener) -> _Listener:
     return max(one, other, key=lambda each: each[0][1])
 
 
-@check(
-    "port-in-range",
-    WARNING,
-    "a port in a range from which another container on the host takes ports",
-    "vllm-ascend PR #6455, #8938, #14263; env/stack.yaml",
-    Message(
-        "the {name} port {port} of {one.name} is in {range}, from which {what} of {other.name}"
-        " takes ports on {host}",
-        "give it a port outside of that range",
-    ),
-)
+@check("port-in-range")
 def in_range(facts: Facts, message: Message) -> Found:
     servers = {id(one.container): one for serving in facts.serving for one in serving.servers}
     for host, containers in facts.hosts.items():
@@ -134,20 +116,7 @@ def _shared_hosts(facts: Facts) -> Iterator[tuple[str, list[Server]]]:
     yield from ((host, servers) for host, servers in hosts.items() if len(servers) > 1)
 
 
-_SHARED = Message(
-    "{what} of {one.name} listens in {range} on {host}, as that of {other.name} does: the start"
-    " can fail",
-    "set {variable} to {free} in its env:",
-)
-
-
-@check(
-    "adxl-ports-shared",
-    WARNING,
-    "two servers with Mooncake on one host whose transports use the same ports",
-    "vllm-ascend PR #6455, #8938, #14263",
-    _SHARED,
-)
+@check("adxl-ports-shared")
 def adxl_shared(facts: Facts, message: Message) -> Found:
     """Each container counts its devices from 0, so that all start at the same port."""
     ports = facts.release.adxl_ports
@@ -160,13 +129,7 @@ def adxl_shared(facts: Facts, message: Message) -> Found:
     return _shared(facts, message, "Mooncake's transport", _ADXL_BASE, span, ports.source)
 
 
-@check(
-    "hccl-ports-shared",
-    WARNING,
-    "two servers on one host with the same ports for HCCL",
-    "vllm-ascend#4725, #405",
-    _SHARED,
-)
+@check("hccl-ports-shared")
 def hccl_shared(facts: Facts, message: Message) -> Found:
     ports = next(one for one in facts.release.reserved_ports if one.moved_by == _HCCL_BASE)
 
@@ -206,17 +169,7 @@ def _shared(
             spans.append((span, server))
 
 
-@check(
-    "same-host-transfer",
-    WARNING,
-    f"prefill and decode on one host without {_ROCE}=1",
-    "vllm-ascend#4866, #5635, #3724",
-    Message(
-        f"prefill and decode share {{host}}, but {{server}} has no {_ROCE}=1: the KV transfer can"
-        " fail",
-        f"set {_ROCE} to 1 in env:",
-    ),
-)
+@check("same-host-transfer")
 def same_host(facts: Facts, message: Message) -> Found:
     """A transfer within a host uses another path than one between hosts."""
     for host, servers in _shared_hosts(facts):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from clusters.checks.definitions import check
 from clusters.checks.facts import Facts, Found, Server
 from clusters.compile.locate import owner
-from entrypoints.findings import ERROR, WARNING, Message, check
+from entrypoints.findings import Message
 from entrypoints.inputs import arguments
 from entrypoints.inputs.recipes import SIDES
 from entrypoints.launch.facts import number
@@ -18,23 +19,9 @@ _SERVERS = (
     ("--prefill", "--prefiller-hosts", "--prefiller-ports"),
     ("--decode", "--decoder-hosts", "--decoder-ports"),
 )
-_PD_DOCS = "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md"
 
 
-@check(
-    "needless-proxy",
-    ERROR,
-    "a proxy without prefill and decode, or in front of a server whose port is unknown",
-    _PD_DOCS,
-    Message(
-        "there is no prefill and no decode instance for the proxy",
-        "remove proxy:, or add instances with these roles",
-    ),
-    Message(
-        "the port of {group} is unknown, because the instance has its own command",
-        "give ports: {{api: PORT}}, for the proxy",
-    ),
-)
+@check("needless-proxy")
 def needless_proxy(facts: Facts, needless: Message, unknown_port: Message) -> Found:
     """The entrypoint would report endpoints that are not set."""
     if facts.deployment.proxy is None:
@@ -48,16 +35,7 @@ def needless_proxy(facts: Facts, needless: Message, unknown_port: Message) -> Fo
             yield (*owner(first), "command"), unknown_port(group=group.name)
 
 
-@check(
-    "proxy-misses-server",
-    ERROR,
-    "a prefill or decode server that the proxy does not send to",
-    _PD_DOCS,
-    Message(
-        "the proxy does not send to {endpoint} of {group}",
-        "remove the argument: all servers follow from the file",
-    ),
-)
+@check("proxy-misses-server")
 def uncovered(facts: Facts, message: Message) -> Found:
     """Arguments of the proxy replace the servers that follow from the file."""
     proxy = facts.deployment.proxy
@@ -80,32 +58,14 @@ def _values(flags: arguments.Flags, name: str) -> tuple[str, ...]:
     return flags[name][-1].values if name in flags else ()
 
 
-@check(
-    "no-proxy",
-    WARNING,
-    "prefill and decode without a proxy",
-    _PD_DOCS,
-    Message(
-        "prefill and decode have no proxy in front of them, so that no request reaches both",
-        "add proxy:, or run your own",
-    ),
-)
+@check("no-proxy")
 def no_proxy(facts: Facts, message: Message) -> Found:
     sides = facts.sides()
     if all(sides.values()) and facts.deployment.proxy is None:
         yield owner(sides["prefill"][0].containers[0]), message()
 
 
-@check(
-    "no-balancer",
-    WARNING,
-    "several servers without a load balancer",
-    "docs/clusters.md",
-    Message(
-        "there are {count} servers, but no load balancer",
-        "put your own load balancer in front of them",
-    ),
-)
+@check("no-balancer")
 def unbalanced(facts: Facts, message: Message) -> Found:
     """Kubernetes has a Service for that."""
     endpoints = [end for group in facts.deployment.groups for end in group.endpoints]
@@ -116,17 +76,7 @@ def unbalanced(facts: Facts, message: Message) -> Found:
     yield facts.first_given((*at, "replicas"), at), message(count=len(endpoints))
 
 
-@check(
-    "cluster-concurrency",
-    WARNING,
-    f"{_REQUESTS} of all servers together below the expected concurrency",
-    "vllm-ascend docs Qwen3-235B-A22B",
-    Message(
-        f"{_REQUESTS} on {{ranks}} data parallel rank(s) allows {{have}} concurrent requests,"
-        " fewer than the {wanted} expected: the others wait",
-        f"set {_REQUESTS} to {{each}} or more, or add servers",
-    ),
-)
+@check("cluster-concurrency")
 def concurrency(facts: Facts, message: Message) -> Found:
     """Adds up the servers that answer requests together; prefill hands each request on."""
     decodes = any(serving.group.role == "decode" for serving in facts.serving)
@@ -150,17 +100,7 @@ def concurrency(facts: Facts, message: Message) -> Found:
             yield facts.path_of("CONCURRENCY", servers[0].container), found
 
 
-@check(
-    "connect-timeout-order",
-    WARNING,
-    "the first node gives up before HCCL does",
-    "vllm#35547, vllm-ascend#3977",
-    Message(
-        f"{_CONNECT} {{hccl}} is above the {{ready}} s that the first node waits for vLLM's"
-        " engines: it stops before HCCL reports which node is missing",
-        f"set {_CONNECT} below {{ready}}",
-    ),
-)
+@check("connect-timeout-order")
 def connect_timeout(facts: Facts, message: Message) -> Found:
     """Only if HCCL's timeout is set: its default is below vLLM's."""
     fixed = bool(facts.release.features["engine_ready_timeout"].missing)
@@ -172,16 +112,7 @@ def connect_timeout(facts: Facts, message: Message) -> Found:
             yield facts.path_of(_CONNECT, server.container), message(hccl=hccl, ready=ready)
 
 
-@check(
-    "no-second-try",
-    WARNING,
-    "containers that neither wait for each other nor restart",
-    "vllm-ascend#9447, #12461",
-    Message(
-        "containers neither wait for each other nor restart: one that starts early stays down",
-        "leave out wait_timeout: 0, or restart: no",
-    ),
-)
+@check("no-second-try")
 def alone(facts: Facts, message: Message) -> Found:
     run = facts.cluster.run
     several = any(len(group.containers) > 1 for group in facts.deployment.groups)

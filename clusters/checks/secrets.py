@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clusters.checks.definitions import check
 from clusters.checks.facts import Facts, Found, effective_environment
 from clusters.deployment import Container
 from clusters.model import Cluster, Path
 from entrypoints import printing
-from entrypoints.findings import ERROR, WARNING, Message, check
+from entrypoints.findings import Message
 
 _KEY = "VLLM_API_KEY"
 _PROXY_KEY = "OPENAI_API_KEY"
 
 
-@check(
-    "proxy-key",
-    ERROR,
-    "servers with an API key that the proxy does not have",
-    "vllm-router 0.1.17: it sends OPENAI_API_KEY",
-    Message(
-        "{server} requires an API key, and the proxy has none",
-        f"give {_KEY} under secrets:, which all containers get",
-    ),
-    Message(
-        "{server} requires an API key, and the proxy has another one",
-        f"give {_KEY} under secrets:, which all containers get",
-    ),
-)
+@check("proxy-key")
 def proxy_key(facts: Facts, missing: Message, other: Message) -> Found:
     """The proxy passes on one key, which every server has to accept."""
     proxy = facts.deployment.proxy
@@ -53,13 +41,7 @@ def _key(container: Container, name: str) -> str:
     return effective_environment(container).get(name, "")
 
 
-@check(
-    "open-text-secret",
-    WARNING,
-    "a secret that the file has as plain text",
-    "docs/clusters.md",
-    Message("the file has the value of {name} as plain text", "give it by reference, in secrets:"),
-)
+@check("open-text-secret")
 def plain_text(facts: Facts, message: Message) -> Found:
     for path, name in _secrets(facts.cluster):
         yield path, message(name=name)

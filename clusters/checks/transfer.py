@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clusters.checks.definitions import AGREE, check
 from clusters.checks.facts import KV_TRANSFER, Facts, Found, Serving
-from clusters.checks.groups import agree_rules
 from clusters.compile.locate import owner
-from entrypoints.findings import ERROR, WARNING, Message, check
-from entrypoints.inputs.recipes import EXTRA, SIDES
+from entrypoints.findings import Message
+from entrypoints.inputs.recipes import SIDES
 from entrypoints.launch.topology import Place
 
 _KEYS = ("tp_size", "dp_size", "pp_size")
 
 
-@check(
-    "one-sided",
-    ERROR,
-    "prefill without decode, or decode without prefill",
-    "vllm-ascend docs: pd_disaggregation_mooncake_multi_node.md",
-    Message(
-        "there is no {other} instance, and {side} alone serves no request",
-        "add an instance with the role {other}",
-    ),
-)
+@check("one-sided")
 def one_sided(facts: Facts, message: Message) -> Found:
     sides = facts.sides()
     for side, other in (SIDES, SIDES[::-1]):
@@ -31,17 +22,7 @@ def one_sided(facts: Facts, message: Message) -> Found:
             yield owner(sides[side][0].containers[0]), message(side=side, other=other)
 
 
-@check(
-    "kv-several-sizes",
-    ERROR,
-    "instances of one side with different sizes",
-    "vllm-ascend#8344, #8345, #8442",
-    Message(
-        "{one.group.name} has {here}, but {other.group.name} has {there}: the other side can know"
-        " only one size of {side}",
-        "give all {side} instances the same sizes",
-    ),
-)
+@check("kv-several-sizes")
 def several_sizes(facts: Facts, message: Message) -> Found:
     for side, servings in _sides(facts).items():
         for one in servings[1:]:
@@ -52,16 +33,7 @@ def several_sizes(facts: Facts, message: Message) -> Found:
                 yield path, message(one=one, here=here, other=other, there=there, side=side)
 
 
-@check(
-    "kv-block-other-side",
-    ERROR,
-    "a prefill or decode block that contradicts the sizes of that side",
-    "vllm-ascend#8344, #8345, #8442",
-    Message(
-        "{server} has {key} {given} for {other}, whose {key} is {size}",
-        f"remove the {{other}} block of {EXTRA}: it is made from the sizes",
-    ),
-)
+@check("kv-block-other-side")
 def blocks(facts: Facts, message: Message) -> Found:
     """The block about the other side; the entrypoint compares the one about its own."""
     sides = _sides(facts)
@@ -80,27 +52,7 @@ def blocks(facts: Facts, message: Message) -> Found:
                     yield facts.path_of(KV_TRANSFER, server.container), found
 
 
-_DIFFERS = Message(
-    "{flag} is {here} for {one.name}, but {there} for {other.name}",
-    "give prefill and decode the same {flag}",
-)
-
-
-@check(
-    "sides-disagree",
-    ERROR,
-    "prefill and decode that cannot read each other's KV cache: clusters/checks/agree.yaml",
-    "vllm-ascend v0.13.0rc1: vllm_ascend/distributed/mooncake_connector.py",
-    _DIFFERS,
-    Message(
-        "{one.name} serves {here}, but {other.name} serves {there}",
-        "give prefill and decode the same model",
-    ),
-    Message(
-        "{one.name} uses {here}, but {other.name} uses {there}",
-        "give prefill and decode the same connector",
-    ),
-)
+@check("sides-disagree")
 def disagree(facts: Facts, flag: Message, model: Message, connector: Message) -> Found:
     yield from _differing(facts, flag, "refused")
     for first, second in _pairs(facts):
@@ -119,16 +71,7 @@ def disagree(facts: Facts, flag: Message, model: Message, connector: Message) ->
                 yield path, message(one=first.group, here=here, other=second.group, there=there)
 
 
-@check(
-    "kv-engine-id-taken",
-    ERROR,
-    "one engine_id for two servers, in v0.11.0",
-    "vllm-ascend v0.11.0: vllm_ascend/distributed/mooncake_connector.py:522",
-    Message(
-        "{one.name} has the same engine_id as {other.name}: {id}",
-        "remove engine_id: each server then gets its own",
-    ),
-)
+@check("kv-engine-id-taken")
 def engine_ids(facts: Facts, message: Message) -> Found:
     rule = facts.release.kv_engine_id_suffixed
     if rule["by_release"]:
@@ -145,19 +88,13 @@ def engine_ids(facts: Facts, message: Message) -> Found:
             yield path, message(one=one, other=two, id=identity, source=source)
 
 
-@check(
-    "sides-differ",
-    WARNING,
-    "prefill and decode that accept different requests: clusters/checks/agree.yaml",
-    "vllm-ascend docs: prefill and decode serve the same requests",
-    _DIFFERS,
-)
+@check("sides-differ")
 def differ(facts: Facts, message: Message) -> Found:
     return _differing(facts, message, "risky")
 
 
 def _differing(facts: Facts, message: Message, kind: str) -> Found:
-    rules = agree_rules()["sides"][kind]
+    rules = AGREE["sides"][kind]
     for first, second in _pairs(facts):
         one, two = first.first, second.first
         for name in (f"--{flag}" for flag in rules["flags"]):

@@ -163,12 +163,13 @@ def image(cluster: Cluster, node: Node) -> str:
     repository = cluster.image or REPOSITORY
     if "@" in repository or ":" in repository.rpartition("/")[2]:
         return repository
-    return f"{repository}:{cluster.release}{_tag_suffix(node.platform, cluster.os)}"
+    known = image_matrix()
+    variant = (known.platforms.get(node.platform), known.oses.get(cluster.os))
+    suffix = "".join(one.tag_suffix for one in variant if one)
+    return f"{repository}:{cluster.release}{suffix}"
 
 
 @cache
-def _tag_suffix(platform: str, os: str) -> str:
-    """The suffix of image tags for a platform and an OS."""
-    variables = matrix.load()
-    suffixes = (variables.platforms.get(platform), variables.oses.get(os))
-    return "".join(one.tag_suffix for one in suffixes if one)
+def image_matrix() -> matrix.Matrix:
+    """The matrix of images, read once."""
+    return matrix.load()
