@@ -24,8 +24,6 @@ from entrypoints.inputs.settings import NAMES
 
 RECIPE, CLUSTER = "recipe.yaml", "cluster.yaml"
 _SETTABLE = ("JEMALLOC", "RAY_ARGS")
-
-
 _Pair = tuple[Server, "Container | None"]
 
 
@@ -71,7 +69,8 @@ def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
         deployment, pairs, differences = _attempt(files, layout, known)
         if not any(differences.values()) or not _move_to_overrides(files, layout, differences):
             break
-    broken = {d.server.script.at for those in differences.values() for d in those if not d.variable}
+    lost = [one for those in differences.values() for one in those]
+    broken = {one.server.script.at for one in lost if not one.variable}
     commands = [
         name
         for group in layout.groups
@@ -80,9 +79,10 @@ def compare(files: Files, layout: Layout, known: Catalogue) -> Comparison:
     ]
     if commands:
         deployment, pairs, differences = _attempt(files, layout, known)
+        lost = [one for those in differences.values() for one in those]
     return Comparison(
         findings=deployment.findings,
-        lost=tuple(one for those in differences.values() for one in those),
+        lost=tuple(lost),
         added={server.script.at: a for server, c in pairs if (a := _added(server, c, known))},
         commands=tuple(commands),
         flags=sum(len(server.flags) + bool(server.model) for server, _ in pairs),
@@ -96,10 +96,7 @@ def _attempt(
     """Plan the files. Returns the servers with their containers, and id(server) -> differences."""
     deployment = plan(files)
     pairs = list(_pairs(layout, deployment))
-    differences = {
-        id(server): list(_differences(server, container, known)) for server, container in pairs
-    }
-    return deployment, pairs, differences
+    return deployment, pairs, {id(one): list(_differences(one, its, known)) for one, its in pairs}
 
 
 def plan(files: Files) -> Deployment:
@@ -118,19 +115,16 @@ def _pairs(layout: Layout, deployment: Deployment) -> Iterator[_Pair]:
             if member.server is None:
                 continue
             alone = by_place.get((f"{group.name}-{rank}", 0))
-            found = by_place.get((group.name, rank))
-            yield member.server, found if found or not alone else alone
+            yield member.server, by_place.get((group.name, rank), alone)
 
 
 def _planned(container: Container | None, known: Catalogue) -> tuple[str, Any, dict[str, str]]:
     """Model, flags and variables of a container."""
     if container is None:
         return "", {}, {}
-    env = dict(container.env)
-    argv: Sequence[str] = container.command
-    if container.launch and not container.command:
-        env.update(container.launch.env)
-        argv = container.launch.argv
+    launch = None if container.command else container.launch
+    env = {**container.env, **(launch.env if launch else {})}
+    argv: Sequence[str] = launch.argv if launch else container.command
     if tuple(argv[:2]) != ("vllm", "serve"):
         return "", {}, env
     model, flags = servers.parse_argv(argv, known)
@@ -157,21 +151,17 @@ def _differences(
 def _unfilled(container: Container | None, server: Server, name: str, text: str) -> bool:
     """Whether a container gets a reference unresolved: only those in a recipe are resolved."""
     refers = bool(references.names(text)) and name not in server.script.literal
-    ours = container.launch.env if container and container.launch else {}
-    return refers and name not in ours
+    return refers and not (container and container.launch and name in container.launch.env)
 
 
 def _has_devices(container: Container | None, text: str) -> bool:
     """Whether a container has exactly the devices that a variable names."""
-    return (
-        container is not None and not container.whole and container.devices == device_numbers(text)
-    )
+    given = container.devices if container and not container.whole else None
+    return given == device_numbers(text)
 
 
 def _added(server: Server, container: Container | None, known: Catalogue) -> tuple[str, ...]:
-    _, flags, _ = _planned(container, known)
-    if server.worker:
-        return ()
+    flags = {} if server.worker else _planned(container, known)[1]
     return tuple(
         " ".join((one.name, *one.values))
         for key, those in flags.items()
@@ -256,9 +246,6 @@ def _differing_keys(
 def _run_as_commands(files: Files, group: Group) -> list[str]:
     """Run each server of a group with the command of its script, as a last resort."""
     instances = files.cluster["instances"]
-    place = list(instances).index(group.name)
-    before = dict(list(instances.items())[:place])
-    after = dict(list(instances.items())[place + 1 :])
     result: dict[str, Any] = {}
     role = instances[group.name].get("role") or group.name
     for rank, member in enumerate(group.members):
@@ -270,11 +257,13 @@ def _run_as_commands(files: Files, group: Group) -> list[str]:
             del one["role"]
         if "port" in server.numbers:
             one["ports"] = {"api": server.numbers["port"]}
-        words = ["vllm", "serve", server.model, *arguments.render(dict(server.flags))]
-        one["command"] = words
-        env = {name: text for name, text in server.env.items() if not _not_settable(name)}
-        if env:
+        one["command"] = ["vllm", "serve", server.model, *arguments.render(dict(server.flags))]
+        if env := {name: text for name, text in server.env.items() if not _not_settable(name)}:
             one["overrides"] = {member.machine.name: {"env": env}}
         result[name] = one
-    files.cluster["instances"] = {**before, **result, **after}
+    files.cluster["instances"] = {
+        name: one
+        for old, whole in instances.items()
+        for name, one in (result if old == group.name else {old: whole}).items()
+    }
     return list(result)

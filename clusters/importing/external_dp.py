@@ -11,22 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clusters.importing import TABLES
 from clusters.importing.scripts import LAUNCH, SERVER, Script
 from clusters.importing.shell import Note
+from entrypoints.inputs.arguments import merge, parse, value_of
 
 _RANK_PARAMETERS = ("2", "3", "4", "5", "6", "7")
 _POSITION = re.compile(r"\$(?:\{([1-9])\}|([1-9]))")
-_DEFAULTS = {
-    "--dp-size": "1",
-    "--tp-size": "1",
-    "--dp-size-local": "-1",
-    "--dp-rank-start": "0",
-    "--dp-address": "",
-    "--dp-rpc-port": "12345",
-    "--vllm-start-port": "9000",
-}
-
-
+_DEFAULTS: Mapping[str, str] = TABLES["launcher"]
 _DEVICES_PER_NODE = 16  # of an A3 node
 
 
@@ -89,12 +81,12 @@ def _expand_batch(scripts: Sequence[Script], notes: list[Note]) -> list[Script]:
     launchers = [one for one in scripts if one.kind == LAUNCH]
     templates = [one for one in scripts if is_template(one)]
     pairs: dict[Script, list[Script]] = {}
-    if not launchers:
-        for one in templates:
-            assumed = _assumed_ranks(one)
-            note = f"no launcher is given: {assumed.local} ranks on one node are assumed"
-            notes.append(one.note(note))
-            pairs[one] = list(_expand_ranks(one, one, assumed))
+    for one in () if launchers else templates:
+        assumed = _assumed_ranks(one)
+        notes.append(
+            one.note(f"no launcher is given: {assumed.local} ranks on one node are assumed")
+        )
+        pairs[one] = list(_expand_ranks(one, one, assumed))
     if not templates:
         notes += [one.note("no template is given for this launcher") for one in launchers]
     for template, launcher in _pairs(templates, launchers) if templates and launchers else ():
@@ -122,15 +114,13 @@ def _pairs(
     """Pair them in order, by sizes and addresses. Remaining templates share a launcher."""
     used: Counter[Script] = Counter()
     for launcher in launchers:
-        one = min((-_match_score(one, launcher), used[one], i) for i, one in enumerate(templates))[
-            2
-        ]
-        used[templates[one]] += 1
-        yield templates[one], launcher
+        best = max(templates, key=lambda one: (_match_score(one, launcher), -used[one]))
+        used[best] += 1
+        yield best, launcher
     for template in [one for one in templates if not used[one]]:
-        one = min((-_match_score(template, to), used[to], i) for i, to in enumerate(launchers))[2]
-        used[launchers[one]] += 1
-        yield template, launchers[one]
+        best = max(launchers, key=lambda one: (_match_score(template, one), -used[one]))
+        used[best] += 1
+        yield template, best
 
 
 def _match_score(template: Script, launcher: Script) -> int:
@@ -165,12 +155,8 @@ def _sizes(template: Script) -> tuple[int, int] | None:
 
 
 def _ranks(launcher: Script) -> Ranks | None:
-    given = dict(_DEFAULTS)
-    words = iter(launcher.words[1:])
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name in given:
-            given[name] = value if equals else next(words, "")
+    flags = merge({}, parse(launcher.words[1:], {}, []))
+    given = {name: value_of(flags, name) or default for name, default in _DEFAULTS.items()}
     try:
         dp, local = int(given["--dp-size"]), int(given["--dp-size-local"])
         return Ranks(
@@ -203,10 +189,8 @@ def _expand_ranks(template: Script, launcher: Script, ranks: Ranks) -> Iterator[
 
 def _for_another_node(template: Script) -> Script:
     """A template for another node, where its address is different."""
-    own = template.env.get("HCCL_IF_IP", "")
-    if not own:
-        return template
-    env = {name: "$local_ip" if text == own else text for name, text in template.env.items()}
+    own = template.env.get("HCCL_IF_IP")
+    env = {n: "$local_ip" if own and text == own else text for n, text in template.env.items()}
     return replace(template, env=env)
 
 

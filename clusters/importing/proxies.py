@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from clusters.importing import TABLES
 from clusters.importing.layout import Layout
 from clusters.importing.scripts import Script
-from clusters.importing.settings import SPECIAL_FLAGS
 from entrypoints.inputs.arguments import parse, render, value_of
 from entrypoints.launch.proxy import PORT
 
@@ -17,7 +17,7 @@ _EXAMPLES = (
     "load_balance_proxy_server_example.py",
     "load_balance_proxy_layerwise_server_example.py",
 )
-_DERIVED = frozenset(SPECIAL_FLAGS["derived_by_proxy"])
+_DERIVED = frozenset(TABLES["derived_by_proxy"])
 # Flags that the entrypoint sets itself.
 _ALWAYS = {"--host": ("0.0.0.0",), "--kv-connector": ("nixl",)}
 

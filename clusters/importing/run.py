@@ -105,9 +105,7 @@ def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
     if not paths:
         raise user_error("SCRIPT", "is missing", "give shell scripts, documents or YAML files")
     found = sources.read(paths, options.given or {})
-    result: list[Imported] = []
-    for source in found:
-        result += _import_source(source, options)
+    result = [one for source in found for one in _import_source(source, options)]
     if not result:
         fix = "give scripts that run `vllm serve`"
         raise user_error(", ".join(paths), "starts no server", fix, EX_DATAERR)
@@ -144,11 +142,11 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
         files = write.build_files(
             layout, _name(source, those, options), release, platform, _repository(image), proxy
         )
-        unread = [
+        unread = tuple(
             one.script.note(f"{word}: does not belong to a flag")
             for one in those
             for word in one.stray
-        ]
+        )
         yield Imported(
             name=files.cluster["name"],
             files=files,
@@ -156,12 +154,8 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
             comparison=compare(files, layout, known),
             guesses=(*guesses, why),
             skipped=(*source.skipped, *others),
-            doubts=(
-                *source.doubts,
-                *notes,
-                *(note for one in those for note in one.notes),
-            ),
-            unread=tuple(unread),
+            doubts=(*source.doubts, *notes, *(note for one in those for note in one.notes)),
+            unread=unread,
         )
 
 
@@ -175,15 +169,17 @@ def _ray(scripts: Sequence[Script], those: list[Server]) -> tuple[list[Server], 
     return those, [servers.ray_node(one) for one in starts if one not in heads]
 
 
+def _known(option: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise user_error(option, f"{name!r} is unknown", f"known: {', '.join(names)}")
+    return name
+
+
 def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
     """The release of --release or of an image, and the text that says so."""
     names = data.names("releases")
     if options.release:
-        if options.release not in names:
-            raise user_error(
-                "--release", f"{options.release!r} is unknown", f"known: {', '.join(names)}"
-            )
-        return options.release, f"release {options.release}: --release"
+        return _known("--release", options.release, names), f"release {options.release}: --release"
     for one in scripts:
         match = _IMAGE.fullmatch(one.image)
         if match and match["release"] in names:
@@ -200,9 +196,8 @@ def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]
         result = stack.release(name, [])
         assert result is not None
         known = catalogue.load(result)
-        unknown = {
-            w for one in serving for w in servers.unknown_names(servers.read(one, known), known)
-        }
+        read = [servers.read(one, known) for one in serving]
+        unknown = {word for one in read for word in servers.unknown_names(one, known)}
         if best is None or len(unknown) < best[0]:
             best = (len(unknown), known, name)
         if not unknown:
@@ -214,12 +209,9 @@ def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]
 def _platform(
     source: Source, scripts: Iterable[Script], those: Sequence[Server], options: Options
 ) -> tuple[str, str]:
-    names = data.names("platforms")
     if options.platform:
-        if options.platform not in names:
-            fix = f"known: {', '.join(names)}"
-            raise user_error("--platform", f"{options.platform!r} is unknown", fix)
-        return options.platform, f"platform {options.platform}: --platform"
+        platform = _known("--platform", options.platform, data.names("platforms"))
+        return platform, f"platform {platform}: --platform"
     for one in scripts:
         match = _IMAGE.fullmatch(one.image)
         if match and "-a3" in match["more"]:
@@ -230,16 +222,14 @@ def _platform(
         platform = "a3" if source.devices > 8 else "a2"
         return platform, f"platform {platform}: {source.devices} NPUs on each node"
     for server in those:
-        local = server.numbers.get("dp_local", server.numbers.get("dp", 1))
-        nodes = server.numbers.get("nnodes", 1)
-        local = 1 if server.external else local
-        if server.each * local > 8 * nodes:
-            at = server.script.at
-            return "a3", f"platform a3: {server.each * local} NPUs on a node at {at}"
+        ranks = server.numbers.get("dp_local", server.numbers.get("dp", 1))
+        local = server.each * (1 if server.external else ranks)
+        if local > 8 * server.numbers.get("nnodes", 1):
+            return "a3", f"platform a3: {local} NPUs on a node at {server.script.at}"
     words = " ".join(one.title for one in scripts).lower()
-    if "a3" in words or "a2" in words:
-        platform = "a3" if "a3" in words else "a2"
-        return platform, f"platform {platform}: the document's titles"
+    for platform in ("a3", "a2"):
+        if platform in words:
+            return platform, f"platform {platform}: the document's titles"
     return "a3", "platform a3: not stated, the default"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from clusters.importing import shell
+from clusters.importing import TABLES, shell
 from clusters.importing.shell import ALL, CODE, NAME, TEXT, Command, Note, Part, Word
 
 SERVER = "server"
@@ -68,9 +68,8 @@ _UNFILLED = re.compile(
 _UNFILLED_NAME = re.compile(
     r"ip|addr|host|nic|if_?name|interface|port|path|model|dir|rank|size", re.IGNORECASE
 )
-# Commands that run another command. The settings of the latter have no counterpart in a container.
-_WRAPPERS = ("nohup", "exec", "time", "setsid", "command", "stdbuf", "sudo", "eval")
-_TUNING_WRAPPERS = ("numactl", "taskset", "timeout", "nice", "chrt")
+_WRAPPERS: Mapping[str, Sequence[str]] = TABLES["wrappers"]
+_TUNING_WRAPPERS: Mapping[str, Sequence[str]] = TABLES["tuning_wrappers"]
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 # Options of docker run whose value is the next word.
 _DOCKER_VALUES = re.compile(
@@ -199,7 +198,7 @@ class _Reader:
         line = words[0].line
         while words:
             name = PurePath(words[0].plain).name
-            if name == "env" or name in _WRAPPERS or name in _TUNING_WRAPPERS:
+            if name in {**_WRAPPERS, **_TUNING_WRAPPERS}:
                 if name in _TUNING_WRAPPERS:
                     shown = " ".join(word.plain for word in words[:3])
                     self.skipped.append(Note(words[0].line, f"{shown} … before a server"))
@@ -228,25 +227,25 @@ class _Reader:
             if shown and words[0].plain not in ("set", "wait", "tee", "sleep", "echo"):
                 self.skipped.append(Note(line, shown))
             return
-        inside = self._copy()
+        outside = dict(self.values), dict(self.exported)
         for word in before:
-            inside._assign_word(word, None, True)
+            self._assign_word(word, None, True)
         unknown: dict[str, None] = {}
-        result = tuple(text for word in rest for text in inside._arguments(word, unknown))
-        result = tuple(map(self._filled, result))
-        env = {
-            name: self._filled(inside._value(name))
-            for name in inside.exported
-            if name in inside.values
-        }
+        result = [text for word in rest for text in self._arguments(word, unknown)]
+        known = {name: self.values[name] for name in self.exported if name in self.values}
+        self.values, self.exported = outside
         self.scripts.append(
             Script(
                 file=self.file,
                 line=line,
                 kind=kind,
-                words=result,
-                env=env,
-                literal=frozenset(n for n in env if inside._literal(n)),
+                words=tuple(map(self._filled, result)),
+                env={name: self._filled(_text_of(parts)) for name, parts in known.items()},
+                literal=frozenset(
+                    name
+                    for name, parts in known.items()
+                    if any(p.kind == TEXT and re.search(r"\$[{\w]", p.text) for p in parts)
+                ),
                 unknown=tuple(unknown),
                 title=self.title,
                 block=self.block,
@@ -263,30 +262,20 @@ class _Reader:
                 text = value.join(re.split(rf"(?<![\w.$/-]){re.escape(name)}(?![\w.-])", text))
         return text
 
-    def _copy(self) -> _Reader:
-        other = _Reader(self.file, self.given, self.title, self.block)
-        other.values = dict(self.values)
-        other.lists = dict(self.lists)
-        other.exported = dict(self.exported)
-        return other
-
     def _docker(self, words: list[Word]) -> tuple[list[Word], list[Word]]:
         """The command in a container and its variables; empty if it starts no server."""
         before, i = [], 2
         while i < len(words) and words[i].plain.startswith("-"):
-            word = words[i]
+            word, i = words[i], i + 1
             name, equals, _ = word.plain.partition("=")
-            step = 1
-            if not equals and _DOCKER_VALUES.fullmatch(name) and i + 1 < len(words):
-                word = words[i + 1]
-                step = 2
-            elif equals:
+            if equals:
                 word = Word(_after(word.parts, len(name) + 1), word.line)
+            elif _DOCKER_VALUES.fullmatch(name) and i < len(words):
+                word, i = words[i], i + 1
             if name in ("-e", "--env"):
                 before.append(word)
             if name == "--device" and (match := re.search(r"davinci(\d+)", self._text(word))):
                 self.devices = (*self.devices, int(match[1]))
-            i += step
         if i < len(words):
             self.image = self._text(words[i])
         rest = words[i + 1 :]
@@ -313,12 +302,6 @@ class _Reader:
 
     def _text(self, word: Word) -> str:
         return _text_of(self._known(word.parts))
-
-    def _value(self, name: str) -> str:
-        return _text_of(self.values[name])
-
-    def _literal(self, name: str) -> bool:
-        return any(p.kind == TEXT and re.search(r"\$[{\w]", p.text) for p in self.values[name])
 
     def _fields(self, word: Word) -> list[Word]:
         """The words that one word expands to: of an array, or of an unquoted value."""
@@ -402,15 +385,10 @@ def _after(parts: Sequence[Part], count: int) -> tuple[Part, ...]:
 def _unwrap(words: list[Word]) -> tuple[list[Word], list[Word]]:
     """The command that a wrapper runs, and the variables that the wrapper sets."""
     name, rest, before = PurePath(words[0].plain).name, words[1:], list[Word]()
-    takes = {
-        "env": ("-u", "-C"),
-        "numactl": ("-C", "-N", "-m"),
-        "taskset": ("-c",),
-        "sudo": ("-u",),
-    }
+    takes = {**_WRAPPERS, **_TUNING_WRAPPERS}[name]
     while rest:
         word = rest[0]
-        if word.plain in takes.get(name, ()):
+        if word.plain in takes:
             rest = rest[2:]
         elif word.plain.startswith("-"):
             rest = rest[1:]

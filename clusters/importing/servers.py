@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
+from clusters.importing import TABLES
 from clusters.importing.scripts import RAY as RAY_START
 from clusters.importing.scripts import Script, is_unfilled
 from clusters.importing.shell import Note
@@ -23,21 +25,8 @@ _RAY_DERIVED = ("--head", "--block", "--address", "--port", "--node-ip-address")
 ADDRESSES = ("HCCL_IF_IP", "VLLM_HOST_IP", "LOCAL_IP")
 INTERFACES = ("HCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 LEADERS = ("--data-parallel-address", "--master-addr")
-# Flags with a whole number that describe the place of a server.
-_NUMBERS = {
-    "tp": "--tensor-parallel-size",
-    "pp": "--pipeline-parallel-size",
-    "pcp": "--prefill-context-parallel-size",
-    "dp": "--data-parallel-size",
-    "dp_local": "--data-parallel-size-local",
-    "start_rank": "--data-parallel-start-rank",
-    "dp_rank": "--data-parallel-rank",
-    "rpc_port": "--data-parallel-rpc-port",
-    "port": "--port",
-    "nnodes": "--nnodes",
-    "node_rank": "--node-rank",
-    "master_port": "--master-port",
-}
+_NUMBERS: Mapping[str, str] = TABLES["numbers"]
+_STATED_BY: Mapping[str, str] = TABLES["stated_by"]
 SIZES = ("tp", "pp", "pcp", "dp", "dp_local")
 # Flags that keys of a recipe or the place of a node replace.
 PLACE = frozenset((*_NUMBERS.values(), *LEADERS, "--headless", "--served-model-name")) - {
@@ -133,10 +122,7 @@ class Server:
     @property
     def each(self) -> int:
         """The number of devices of one data parallel rank."""
-        product = 1
-        for size in ("tp", "pp", "pcp"):
-            product *= self.numbers.get(size, 1)
-        return product
+        return prod(self.numbers.get(size, 1) for size in ("tp", "pp", "pcp"))
 
 
 def read(script: Script, known: Catalogue) -> Server:
@@ -144,12 +130,10 @@ def read(script: Script, known: Catalogue) -> Server:
     notes: list[Note] = []
     words = [_normalized(word, script, notes) for word in script.words]
     model = words.pop(0) if words and not arguments.is_flag(words[0]) else ""
-    lead: list[str] = []
-    while words and not arguments.is_flag(words[0]):
-        lead.append(words.pop(0))
-    parsed = [catalogue.resolve(flag, known) for flag in arguments.parse(words, known.aliases, [])]
-    flags, extra = [], lead
-    for flag in parsed:
+    start = next((i for i, word in enumerate(words) if arguments.is_flag(word)), len(words))
+    extra, flags = words[:start], []
+    for parsed in arguments.parse(words[start:], known.aliases, []):
+        flag = catalogue.resolve(parsed, known)
         most = _own_values(flag, known)
         flags.append(Flag(flag.name, flag.values[:most]))
         extra += flag.values[most:]
@@ -162,9 +146,8 @@ def read(script: Script, known: Catalogue) -> Server:
         notes.append(script.note("... stands for more arguments, which are missing"))
     if not model:
         notes.append(script.note("no model is given"))
-    kept = [flag for flag in flags if flag.name != "--model"]
-    merged = arguments.merge({}, kept, known.repeatable)
-    merged, numbers, placeholders = _numbers(merged)
+    others = [flag for flag in flags if flag.name != "--model"]
+    merged, numbers, placeholders = _numbers(arguments.merge({}, others, known.repeatable))
     env = dict(script.env)
     if "port" in numbers and is_unfilled(env.get("PORT", "0")):
         env["PORT"] = str(numbers["port"])
@@ -216,18 +199,14 @@ def _normalized(word: str, script: Script, notes: list[Note]) -> str:
 
 def _own_values(flag: Flag, known: Catalogue) -> int:
     """How many of the words after a flag are its values; all for an unknown flag."""
-    entry = known.options.get(flag.name.partition(".")[0])
-    if flag.name in known.negatives:
-        return _switch_values(flag)
-    if entry is None or entry.get("nargs") in ("+", "*"):
+    entry = known.options.get(flag.name.partition(".")[0], {})
+    switch = flag.name in known.negatives
+    if not switch and (not entry or entry.get("nargs") in ("+", "*")):
         return len(flag.values)
-    switch = entry["type"] in ("flag", "bool") and "." not in flag.name
-    return min(len(flag.values), 1) if not switch else _switch_values(flag)
-
-
-def _switch_values(flag: Flag) -> int:
-    """1 for `--trust-remote-code true`, which vLLM refuses; a model is not a value of a switch."""
-    return 1 if flag.values and flag.values[0].lower() in ("true", "false") else 0
+    if switch or (entry["type"] in ("flag", "bool") and "." not in flag.name):
+        # `--trust-remote-code true`, which vLLM refuses; a model is not a value of a switch
+        return int(bool(flag.values) and flag.values[0].lower() in ("true", "false"))
+    return min(len(flag.values), 1)
 
 
 def _numbers(flags: Flags) -> tuple[Flags, dict[str, int], dict[str, str]]:
@@ -308,21 +287,6 @@ def _replaced(text: str, values: Mapping[str, str], whole: bool) -> str:
             alone = rf"(?<![\w.-]){re.escape(old)}(?![\w.-])"
             text = new.join(re.split(alone, text))
     return text
-
-
-# A variable of the entrypoint that scripts also export -> the number with the same meaning.
-_STATED_BY = {
-    "TP_SIZE": "tp",
-    "PP_SIZE": "pp",
-    "PCP_SIZE": "pcp",
-    "DP_SIZE": "dp",
-    "DP_SIZE_LOCAL": "dp_local",
-    "DP_RANK": "dp_rank",
-    "DP_RPC_PORT": "rpc_port",
-    "NODES": "nnodes",
-    "NODE_RANK": "node_rank",
-    "PORT": "port",
-}
 
 
 def states(server: Server, name: str, text: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
+from clusters.importing import TABLES
 from clusters.importing.layout import Group, Machine
 from clusters.importing.servers import (
     ADDRESSES,
@@ -20,7 +20,6 @@ from clusters.importing.servers import (
     Server,
     same_flags,
 )
-from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, json_of
 from entrypoints.inputs.recipes import EXTRA
 from entrypoints.inputs.roles import ROLES
@@ -32,8 +31,7 @@ VISIBLE_DEVICES = "ASCEND_RT_VISIBLE_DEVICES"
 
 _FLAG = re.compile(r"--(?:no-)?[a-z][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-SPECIAL_FLAGS = data.read(str(Path(__file__).with_name("flags.yaml")))
-FRONTEND_FLAGS = frozenset(SPECIAL_FLAGS["frontend"])
+FRONTEND_FLAGS = frozenset(TABLES["frontend"])
 # Flags that the entrypoint sets for rank 0 only.
 LEADER_FLAGS = ("--api-server-count", "--data-parallel-start-rank")
 

@@ -70,10 +70,6 @@ class Command:
     arrays: dict[int, tuple[Word, ...]]
     blocks: tuple[tuple[str, int], ...]
 
-    @property
-    def line(self) -> int:
-        return self.words[0].line
-
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SPECIAL = "0123456789@*#?$!-"
@@ -139,31 +135,35 @@ class Lexer:
         self.at += count
         return passed
 
+    def _at(self, pattern: str) -> re.Match[str] | None:
+        return re.compile(pattern).match(self.text, self.at)
+
+    def _take(self, pattern: str) -> str:
+        """Move over what matches here; empty if nothing does."""
+        match = self._at(pattern)
+        return self._move(len(match[0])) if match else ""
+
+    def _note(self, text: str, line: int = 0) -> None:
+        self.notes.append(Note(line or self.line, text))
+
     def _blanks(self) -> None:
         """Skip blanks, continued lines and a comment, but not the end of a line."""
-        while self.at < len(self.text):
-            match = re.compile(r"[ \t\u00a0\u3000]+|\\\n").match(self.text, self.at)
-            if match:
-                self._move(len(match[0]))
+        while True:
+            if self._take(r"[ \t\u00a0\u3000]+|\\\n|#[^\n]*"):
                 continue
-            match = re.compile(r"\\[ \t]*(?=#|\Z)|\\[ \t]+\n").match(self.text, self.at)
-            if match:  # an intended continuation, or the end of the text
-                if len(match[0]) > 1:
-                    self.notes.append(Note(self.line, "something follows the backslash"))
-                self._move(len(match[0]))
-                continue
-            if self.text[self.at] == "#":
-                end = self.text.find("\n", self.at)
-                self._move((end if end >= 0 else len(self.text)) - self.at)
-                continue
-            return
+            line = self.line
+            passed = self._take(r"\\[ \t]*(?=#|\Z)|\\[ \t]+\n")
+            if not passed:  # neither an intended continuation, nor the end of the text
+                return
+            if len(passed) > 1:
+                self._note("something follows the backslash", line)
 
     def _continues(self) -> bool:
         """At the end of a line: whether the next line continues the command, with a flag.
 
         Skips everything up to there if so.
         """
-        match = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\\?\n)+[ \t]*").match(self.text, self.at)
+        match = self._at(r"(?:[ \t]*(?:#[^\n]*)?\\?\n)+[ \t]*")
         if not match or self.bodies or not _CONTINUATION.match(self.text, match.end()):
             return False
         between = match[0]
@@ -173,7 +173,7 @@ class Lexer:
             why = "a comment ends the command"
         elif not here or between.count("\n") > 1:
             why = "an empty line ends the command"
-        self.notes.append(Note(self.line, f"{why}; reading goes on"))
+        self._note(f"{why}; reading goes on")
         self._move(len(between))
         return True
 
@@ -190,9 +190,7 @@ class Lexer:
     def _skip_bodies(self) -> None:
         for delimiter, tabs in self.bodies:
             while self.at < len(self.text):
-                end = self.text.find("\n", self.at)
-                end = end + 1 if end >= 0 else len(self.text)
-                row = self._move(end - self.at).rstrip("\n")
+                row = self._take(r"[^\n]*\n?").rstrip("\n")
                 if (row.lstrip("\t") if tabs else row) == delimiter:
                     break
         self.bodies = []
@@ -220,11 +218,10 @@ class Lexer:
             elif char == '"':
                 self._double(parts)
             elif char == "\\":
-                if re.compile(r"\\(?:\n[ \t]|[ \t]+(?:\n|#)|[ \t]*\Z)").match(self.text, self.at):
+                if self._at(r"\\(?:\n[ \t]|[ \t]+(?:\n|#)|[ \t]*\Z)"):
                     break
-                if re.compile(r"\\\n-").match(self.text, self.at):
-                    note = "no blank before or after the backslash: a shell joins both words"
-                    self.notes.append(Note(self.line, note))
+                if self._at(r"\\\n-"):
+                    self._note("no blank before or after the backslash: a shell joins both words")
                     break
                 if self.text.startswith("\\\n", self.at):
                     self._move(2)
@@ -237,7 +234,7 @@ class Lexer:
             elif char in "$`":
                 _add(parts, self._reference(False))
             elif char == "{" and (bare := self._json()):
-                self.notes.append(Note(line, "JSON without quotes: a shell splits it"))
+                self._note("JSON without quotes: a shell splits it", line)
                 _add(parts, Part(TEXT, self._move(len(bare)), True))
             else:
                 _add(parts, Part(TEXT, self._move(1)))
@@ -245,7 +242,7 @@ class Lexer:
 
     def _json(self) -> str:
         """An unquoted JSON object at this place, else empty."""
-        if not re.compile(r'\{\s*"').match(self.text, self.at):
+        if not self._at(r'\{\s*"'):
             return ""
         try:
             result, end = json.JSONDecoder().raw_decode(self.text, self.at)
@@ -260,15 +257,11 @@ class Lexer:
 
     def _single(self, escapes: bool = False) -> str:
         line = self.line
-        self._move(1)
-        start = self.at
-        while self.at < len(self.text) and self.text[self.at] != "'":
-            self._move(2 if escapes and self.text[self.at] == "\\" else 1)
-        if self.at >= len(self.text):
-            self.notes.append(Note(line, "a ' that is never closed"))
-        inside = self.text[start : self.at]
-        self._move(1)
-        return inside
+        raw = self._take(r"'(?:\\[\s\S]|[^'\\])*'?" if escapes else r"'[^']*'?")
+        if len(raw) < 2 or not raw.endswith("'"):
+            self._note("a ' that is never closed", line)
+            return raw[1:]
+        return raw[1:-1]
 
     def _double(self, parts: list[Part]) -> None:
         line = self.line
@@ -286,17 +279,14 @@ class Lexer:
             else:
                 _add(parts, Part(TEXT, self._move(1), True))
         if self.at >= len(self.text):
-            self.notes.append(Note(line, 'a " that is never closed'))
+            self._note('a " that is never closed', line)
         self._move(1)
 
     def _reference(self, quoted: bool) -> Part:
         start = self.at
-        if self._move(1) == "`":
-            while self.at < len(self.text) and self.text[self.at] != "`":
-                self._move(2 if self.text[self.at] == "\\" else 1)
-            self._move(1)
-            raw = self.text[start : self.at]
+        if raw := self._take(r"`(?:\\[\s\S]|[^`\\])*`?"):
             return Part(CODE, raw, quoted, raw)
+        self._move(1)
         rest = self.text[self.at : self.at + 1]
         if rest == "(":
             self._move(1)

@@ -13,8 +13,7 @@ import yaml
 
 from clusters.importing import scripts
 from clusters.importing.external_dp import Ranks
-from clusters.importing.scripts import Reading, Script
-from clusters.importing.shell import Note
+from clusters.importing.scripts import Reading
 from common.errors import EX_DATAERR, Finding, UserError
 
 # The fences of a block, and the languages that are shell or unspecified.
@@ -23,7 +22,7 @@ _SHELL = re.compile(
     r"(?:\{[\w:-]+\}\s*)?(?:|shell|bash|sh|zsh|console|text|txt|\(?python\)?)(?:\s.*)?",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
+_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$")
 _TITLE = re.compile(
     r"^\s*(?:[-*]|\d+\.)?\s*\**([^`|<>]*?(?:node|prefill|decode|proxy)[^`|<>]*?)\**:?\s*$", re.I
 )
@@ -32,20 +31,14 @@ _NIGHTLY = ("deployment", "templates", "test_cases")
 
 
 @dataclass(frozen=True)
-class Source:
-    """Scripts of one input, in order.
-
-    `apart`: they may belong to several deployments, as in a document. `name`: of its file.
-    `devices`: NPUs on each node, 0 if unknown. `sections`: of each script, for a document.
+class Source(Reading):
+    """The reading of one input. `apart`: its scripts may belong to several deployments, as in a
+    document. `name`: of its file. `devices`: NPUs on each node, 0 if unknown.
     """
 
-    name: str
-    scripts: tuple[Script, ...]
-    skipped: tuple[Note, ...] = ()
-    doubts: tuple[Note, ...] = ()
+    name: str = ""
     apart: bool = False
     devices: int = 0
-    sections: Mapping[str, str] | None = None
 
 
 def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
@@ -55,7 +48,7 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
     """
     findings: list[Finding] = []
     found: list[Source] = []
-    plain: list[Source] = []
+    plain: list[tuple[Path, Reading]] = []
     for path in _files(paths, findings):
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -69,11 +62,13 @@ def read(paths: Iterable[str], given: Mapping[str, str]) -> list[Source]:
         elif path.suffix.lower() in (".yaml", ".yml"):
             found += _yaml(text, str(path), own, findings)
         else:
-            plain.append(_source(str(path), [scripts.read(text, str(path), given=own)]))
+            plain.append((path, scripts.read(text, str(path), given=own)))
     if findings:
         raise UserError(findings, EX_DATAERR)
     if plain:
-        found.insert(0, _joined(plain))
+        folders = {path.resolve().parent.name for path, one in plain if one.scripts}
+        name = folders.pop() if len(folders) == 1 and len(plain) > 1 else plain[0][0].stem
+        found.insert(0, _source(name, (one for _, one in plain)))
     return found
 
 
@@ -99,25 +94,17 @@ def _given(given: Mapping[str, str], path: Path) -> dict[str, str]:
     return own
 
 
-def _source(file: str, readings: Iterable[Reading], name: str = "", devices: int = 0) -> Source:
-    readings = tuple(readings)
+def _source(
+    name: str, readings: Iterable[Reading], apart: bool = False, devices: int = 0
+) -> Source:
+    several = tuple(readings)
     return Source(
-        name or Path(file).stem,
-        tuple(one for reading in readings for one in reading.scripts),
-        tuple(note for reading in readings for note in reading.skipped),
-        tuple(note for reading in readings for note in reading.doubts),
-        devices=devices,
-    )
-
-
-def _joined(sources: list[Source]) -> Source:
-    folders = {Path(one.file).resolve().parent.name for s in sources for one in s.scripts}
-    name = folders.pop() if len(folders) == 1 and len(sources) > 1 else sources[0].name
-    return Source(
+        tuple(script for one in several for script in one.scripts),
+        tuple(note for one in several for note in one.skipped),
+        tuple(note for one in several for note in one.doubts),
         name,
-        tuple(one for source in sources for one in source.scripts),
-        tuple(note for source in sources for note in source.skipped),
-        tuple(note for source in sources for note in source.doubts),
+        apart,
+        devices,
     )
 
 
@@ -125,28 +112,20 @@ def _joined(sources: list[Source]) -> Source:
 
 
 def _document(text: str, file: str, given: Mapping[str, str]) -> Source:
-    readings: list[Reading] = []
-    sections: dict[str, str] = {}
-    for block, line, title, section in _blocks(text):
-        result = scripts.read(block, file, line, given, title)
-        if result.scripts:
-            readings.append(result)
-            sections.update((one.at, section) for one in result.scripts)
-    return replace(_source(file, readings), apart=True, sections=sections)
+    blocks = _blocks(text)
+    readings = [scripts.read(block, file, line, given, title) for block, line, title in blocks]
+    return _source(Path(file).stem, [one for one in readings if one.scripts], apart=True)
 
 
-def _blocks(text: str) -> Iterator[tuple[str, int, str, str]]:
-    """(text, first line, title, section) of every fenced block that may be shell."""
+def _blocks(text: str) -> Iterator[tuple[str, int, str]]:
+    """(text, first line, title) of every fenced block that may be shell."""
     lines = text.splitlines()
-    section, title, levels = "", "", dict[int, str]()
-    i = 0
+    title, i = "", 0
     while i < len(lines):
         fence = _FENCE.fullmatch(lines[i])
         heading = _HEADING.match(lines[i])
         if heading:
-            level = len(heading[1])
-            levels = {n: name for n, name in levels.items() if n < level} | {level: heading[2]}
-            section, title = " / ".join(levels.values()), heading[2]
+            title = heading[1]
         elif not fence and (match := _TITLE.match(lines[i])) and len(match[1]) < 80:
             title = match[1].strip(" *:")
         if not fence:
@@ -163,13 +142,10 @@ def _blocks(text: str) -> Iterator[tuple[str, int, str, str]]:
         if _SHELL.fullmatch(info):
             while start < end and re.match(r"\s*:[\w-]+:", lines[start]):
                 start += 1
-            inside = [_prompt(line.removeprefix(fence["indent"])) for line in lines[start:end]]
-            yield "\n".join(inside) + "\n", start + 1, title, section
+            inside = [line.removeprefix(fence["indent"]) for line in lines[start:end]]
+            block = re.sub(r"^[^\S\n]*\$ ", "", "\n".join(inside), flags=re.MULTILINE)
+            yield f"{block}\n", start + 1, title
         i = end + 1
-
-
-def _prompt(line: str) -> str:
-    return re.sub(r"^\s*\$ ", "", line)
 
 
 # ---- YAML ----------------------------------------------------------------------------------------
@@ -292,7 +268,8 @@ class _Tests:
         return Reading(servers, (), result.doubts)
 
     def source(self, readings: Iterable[Reading]) -> Source:
-        return _source(self.file, readings, devices=_number(self.raw.get("npu_per_node")))
+        devices = _number(self.raw.get("npu_per_node"))
+        return _source(Path(self.file).stem, readings, devices=devices)
 
     def deployment(self) -> Source:
         """One node after the other, with common variables."""
@@ -384,8 +361,10 @@ class _Tests:
                 )
                 for path, command in commands
             ]
-            stem, several = Path(self.file).stem, len(self.raw["test_cases"]) > 1
-            yield _source(self.file, readings, f"{stem}-{case.get('name', i)}" if several else stem)
+            name = Path(self.file).stem
+            if len(self.raw["test_cases"]) > 1:
+                name = f"{name}-{case.get('name', i)}"
+            yield _source(name, readings)
 
 
 def _commands(
@@ -396,9 +375,8 @@ def _commands(
     for path, text, env in _serving(raw, (), {}):
         result = scripts.read(text, file, lines.get(path, 1), given, env=env)
         readings.append(Reading(result.scripts, (*result.skipped, *result.doubts), ()))
-    source = _source(file, readings)
-    if source.scripts:
-        yield source
+    if any(one.scripts for one in readings):
+        yield _source(Path(file).stem, readings)
 
 
 def _serving(

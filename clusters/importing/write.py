@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -42,7 +42,6 @@ class Files:
 
     recipe: Data
     cluster: Data
-    lost: list[str] = field(default_factory=list)
 
 
 def build_files(
@@ -91,29 +90,25 @@ def _instance(group: Group, those: Sequence[ServerSettings], both: bool) -> Data
     for key, flag in leader.flags.items():
         if key in (*FRONTEND_FLAGS, *LEADER_FLAGS):
             rest = [one.flags[key] for one in serving[1:] if key in one.flags]
-            if all(same_flags(flag, other) for other in rest) and (
-                key in FRONTEND_FLAGS or not rest
-            ):
+            same = all(same_flags(flag, other) for other in rest)
+            if same and (key in FRONTEND_FLAGS or not rest):
                 flags[key] = flag
     numbers, result = leader.server.numbers, Data()
     if len(group.machines) > 1:
         result["nodes"] = len(group.machines)
     if given := sizes(leader.server, group):
         result["sizes"] = given
-    if "port" in numbers:
-        result["port"] = numbers["port"]
-    if "ray_port" in numbers:
-        result["ray_port"] = numbers["ray_port"]
-    if "rpc_port" in numbers and ROLES[group.role].networked:
-        result["dp_rpc_port"] = numbers["rpc_port"]
+    ports = {"port": "port", "ray_port": "ray_port"}
+    if ROLES[group.role].networked:
+        ports["dp_rpc_port"] = "rpc_port"
+    result |= {key: numbers[name] for key, name in ports.items() if name in numbers}
     result["env"] = env
     ordered = {key: flags[key] for key in leader.flags if key in flags}
     written = {key: recipe_value(flag) for key, flag in ordered.items()}
     result["args"] = dict(pair for pair in written.values() if pair)
     result["kv_transfer"] = kv_transfer(leader.server, both)
-    result["arguments"] = arguments.render(
-        {key: flag for key, flag in ordered.items() if written[key] is None}
-    )
+    unwritten = {key: flag for key, flag in ordered.items() if written[key] is None}
+    result["arguments"] = arguments.render(unwritten)
     return result
 
 
@@ -141,9 +136,8 @@ def _factor_out(those: Sequence[Data]) -> Data:
     """Move the settings that all blocks share out of each block."""
     result: Data = {}
     for key in ("nodes", "sizes", "port", "dp_rpc_port"):
-        values = [one.get(key) for one in those]
-        if values[0] is not None and all(value == values[0] for value in values):
-            result[key] = values[0]
+        if those[0].get(key) is not None and all(one.get(key) == those[0][key] for one in those):
+            result[key] = those[0][key]
             for one in those:
                 del one[key]
     for key in ("env", "args"):
@@ -177,21 +171,18 @@ def _recipe(layout: Layout, platform: str, top: Data, blocks: Mapping[str, Data]
 _KEYS = ("nodes", "sizes", "port", "dp_rpc_port", "env", "args", "kv_transfer")
 
 
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 def _description(layout: Layout, model: str, platform: str) -> str:
     short = model.rstrip("/").rpartition("/")[2]
     parts = []
     for role in dict.fromkeys(group.role for group in layout.groups):
-        those = [group for group in layout.groups if group.role == role]
-        nodes = sum(len(group.machines) for group in those)
-        what = role if role in ("prefill", "decode") else ""
-        parts.append(f"{what} on {_count(nodes, platform)}".strip())
+        nodes = sum(len(group.machines) for group in layout.groups if group.role == role)
+        what = f"{role} on " if role in ("prefill", "decode") else "on "
+        word = _WORDS[nodes] if nodes < len(_WORDS) else str(nodes)
+        parts.append(f"{what}{word} {platform.upper()} node{'' if nodes == 1 else 's'}")
     return f"{short}, {', '.join(parts)}"
-
-
-def _count(number: int, platform: str) -> str:
-    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    word = words[number] if number < len(words) else str(number)
-    return f"{word} {platform.upper()} node{'' if number == 1 else 's'}"
 
 
 def _node(machine: Machine, nic: str) -> Any:
@@ -236,20 +227,17 @@ def _overrides(group: Group, those: Sequence[ServerSettings], instance: Data) ->
     """Add the settings of single nodes."""
     env = common([one.env for one in those], equal)
     flags = common([one.flags for one in those if not one.server.worker], same_flags)
+    leaders = (*FRONTEND_FLAGS, *LEADER_FLAGS)
+    first = those[0]
     for one in those:
         own_env = {**subtract(one.env, env), **one.own_env}
         own_env = {name: text for name, text in own_env.items() if name not in NAMES}
-        own = subtract(one.flags, flags)
-        if one is those[0]:
-            own = subtract(own, (*FRONTEND_FLAGS, *LEADER_FLAGS))  # type: ignore[arg-type]
-        else:
-            own = {
-                key: flag
-                for key, flag in own.items()
-                if key not in those[0].flags
-                or not same_flags(flag, those[0].flags[key])
-                or key not in (*FRONTEND_FLAGS, *LEADER_FLAGS)
-            }
+        own = {
+            key: flag
+            for key, flag in subtract(one.flags, flags).items()
+            if key not in leaders
+            or (one is not first and not same_flags(flag, first.flags.get(key)))
+        }
         add_override(instance, one.machine.name, own_env, arguments.render(own))
 
 
@@ -268,7 +256,9 @@ def add_override(instance: Data, node: str, env: Mapping[str, str], words: Itera
 # ---- text ----------------------------------------------------------------------------------------
 
 
-_STR = "tag:yaml.org,2002:str"
+_STR, _MAP, _SEQUENCE, _NULL = (
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq", "null")
+)
 
 
 class _PlainText(str):
@@ -304,21 +294,14 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> Any:
 
 _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(_PlainText, _represent_plain)
-_Dumper.add_representer(
-    _Flow,
-    lambda dumper, data: dumper.represent_mapping(
-        "tag:yaml.org,2002:map", data.items(), flow_style=True
-    ),
-)
+_Dumper.add_representer(_Flow, lambda dumper, data: dumper.represent_mapping(_MAP, data, True))
 _Dumper.add_representer(
     list,
     lambda dumper, data: dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", data, flow_style=all(not isinstance(x, (dict, list)) for x in data)
+        _SEQUENCE, data, flow_style=not any(isinstance(one, (dict, list)) for one in data)
     ),
 )
-_Dumper.add_representer(
-    type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-)
+_Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(_NULL, "null"))
 
 
 def text(data: Data, notes: Mapping[str, str] | None = None) -> str:
