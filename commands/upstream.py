@@ -21,7 +21,7 @@ from commands.options import (
 @command(checkout=True)
 def bump(
     release: str = argument(
-        "v0.23.0 or 0.23.0; or newest: the index's newest release, no candidate", ("newest",)
+        "v0.18.0 or 0.18.0; or newest: the index's newest release, no candidate", ("newest",)
     ),
     dry_run: bool = DRY_RUN,
     lock: bool = option("skip the locks, which take minutes", default=True),
@@ -35,7 +35,7 @@ def bump(
     changed, where upstream contradicts itself, and what a person must decide. Keeps what already
     exists.
 
-        invoke bump v0.23.0
+        invoke bump v0.18.0
     """
     from common.errors import EX_UNAVAILABLE, Finding, UserError
     from images.locking.index import Wheels

@@ -21,7 +21,9 @@ from common.files import write_atomically
 from entrypoints.inputs import catalogue, data, stack
 from entrypoints.inputs.catalogue import Catalogue
 
-_IMAGE = re.compile(r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+(?:rc\d+)?)(?P<more>[-\w]*)")
+_IMAGE = re.compile(
+    r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+\d(?:rc\d+|\.post\d+)?)(?P<more>[-\w]*)"
+)
 
 
 @dataclass(frozen=True)

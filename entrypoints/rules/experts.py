@@ -14,7 +14,7 @@ _OVER_A2 = "vllm-ascend#5947, #8568, #9872"
 _MC2 = "fused_mc2"
 _FLASH = "flashcomm1"
 _TOKENS = "--max-num-batched-tokens"
-# vllm-ascend v0.11.0-v0.23.0: vllm_ascend/ascend_forward_context.py, sp_enabled.
+# vllm-ascend v0.11.0-v0.23.0.post1: vllm_ascend/ascend_forward_context.py, sp_enabled.
 _DENSE_TOKENS = 1000
 
 
@@ -30,7 +30,7 @@ def _known_dense(facts: Facts) -> bool:
     "fused-mc2-value",
     ERROR,
     "a value of fused_mc2 that the release refuses",
-    "vllm-ascend v0.13.0rc1-v0.23.0: vllm_ascend/ops/fused_moe/moe_comm_method.py",
+    "vllm-ascend v0.13.0rc1-v0.23.0.post1: vllm_ascend/ops/fused_moe/moe_comm_method.py",
     Message("{value} is not one of {known}", "give one of these", "{feature}"),
 )
 def fused_mc2_value(facts: Facts, found: Message) -> Iterator[Finding]:

@@ -110,7 +110,15 @@ def test_wrong_names_are_all_told_with_those_that_were_meant() -> None:
 def test_releases_from_the_oldest_to_the_newest() -> None:
     given = sorted(data.names("releases"), reverse=True)
     assert library.sort_releases(given) == [
-        *("v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0", "cpu-0.32.0")
+        *(
+            "v0.11.0",
+            "v0.13.0rc1",
+            "v0.13.0",
+            "v0.15.0rc1",
+            "v0.18.0",
+            "v0.23.0.post1",
+            "cpu-0.32.0",
+        )
     ]
 
 

@@ -56,7 +56,7 @@ FACTS = {
         ("source", "mooncake-transfer-engine", "0.3.9"),
         "transformers>=4.57.4,<5",
     ),
-    "v0.23.0": (
+    "v0.23.0.post1": (
         ("0.23.0", "9.1.0", "3.12", "2.10.0", "2.10.0.post4", "3.2.2"),
         ("wheel", "mooncake-transfer-engine-npu", "0.3.11.post1"),
         "transformers==5.5.4",
@@ -93,7 +93,7 @@ def test_the_matrix_has_these_releases(matrix: Matrix) -> None:
     assert matrix.default_release == "v0.13.0rc1"
 
 
-@pytest.mark.parametrize("name", [name for name in FACTS if name != "v0.23.0"])
+@pytest.mark.parametrize("name", [name for name in FACTS if name != "v0.23.0.post1"])
 def test_numpy_stays_below_2_until_v0_18_0(matrix: Matrix, name: str) -> None:
     assert "numpy<2.0.0" in matrix.releases[name].requirements
 
@@ -114,8 +114,8 @@ def test_numpy_stays_below_2_until_v0_18_0(matrix: Matrix, name: str) -> None:
 def test_tags_are_those_of_the_published_images(
     matrix: Matrix, platform: str, os: str, tag: str, cann: str, soc_version: str
 ) -> None:
-    variant = matrix.variant("v0.23.0", platform, os)
-    assert variant.tag == f"v0.23.0{tag}"
+    variant = matrix.variant("v0.23.0.post1", platform, os)
+    assert variant.tag == f"v0.23.0.post1{tag}"
     assert matrix.cann_image(variant) == f"quay.io/ascend/cann:9.1.0-{cann}-py3.12"
     assert variant.platform.soc_version == soc_version
     assert variant.platform.mooncake == (platform != "310p")
@@ -195,7 +195,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "unquoted version of Python": (
         [(V23_PYTHON, "python: 3.12")],
-        ["releases/v0.23.0.yaml: python: must be a string, is 3.12 (float) (quote it)"],
+        ["releases/v0.23.0.post1.yaml: python: must be a string, is 3.12 (float) (quote it)"],
     ),
     "unquoted CANN tag": (
         [('cann_tag: "950"', "cann_tag: 950")],
@@ -203,7 +203,7 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "a list where words belong": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: [a2, 3]")],
-        ["releases/v0.23.0.yaml: platforms: must be a list of strings"],
+        ["releases/v0.23.0.post1.yaml: platforms: must be a list of strings"],
     ),
     "a date that is a text": (
         [(RC1_PUBLISHED, "published: in December")],
@@ -215,13 +215,13 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "torch_npu of another torch": (
         [("\ntorch: 2.10.0 ", "\ntorch: 2.9.0 ")],
         [
-            "releases/v0.23.0.yaml: torch_npu: 2.10.0.post4 does not fit torch 2.9.0 "
+            "releases/v0.23.0.post1.yaml: torch_npu: 2.10.0.post4 does not fit torch 2.9.0 "
             "(it is compiled against torch 2.10.0)"
         ],
     ),
     "torch_npu that no pair has": (
         [("\ntorch_npu: 2.10.0.post4", "\ntorch_npu: 2.10.0.post9")],
-        ["releases/v0.23.0.yaml: torch_npu: 2.10.0.post9 has no entry in pairs"],
+        ["releases/v0.23.0.post1.yaml: torch_npu: 2.10.0.post9 has no entry in pairs"],
     ),
     "CANN that does not fit the pair": (
         [(V18_CANN, "cann: 8.3.rc2")],
@@ -262,11 +262,11 @@ BROKEN: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     ),
     "platform that the matrix lacks": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: [a2, a33]")],
-        ["releases/v0.23.0.yaml: platforms: 'a33' is not a platform (did you mean a3?)"],
+        ["releases/v0.23.0.post1.yaml: platforms: 'a33' is not a platform (did you mean a3?)"],
     ),
     "no platform": (
         [("platforms: [a2, a3, 310p, a5]", "platforms: []")],
-        ["releases/v0.23.0.yaml: platforms: is empty"],
+        ["releases/v0.23.0.post1.yaml: platforms: is empty"],
     ),
     "no packages for a packager": (
         [
@@ -375,7 +375,7 @@ def test_all_contradictions_are_told_at_once(
         "platforms.a3.soc_version",
         "oses.openeuler24.03.packager",
         "releases/v0.18.0.yaml: cann",
-        "releases/v0.23.0.yaml: platforms",
+        "releases/v0.23.0.post1.yaml: platforms",
     ):
         assert sum(f"{key}: " in problem for problem in found) == 1, found
 
@@ -458,11 +458,11 @@ UNNOTICED: dict[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "an empty pin": (
         [("triton_ascend: 3.2.2 ", 'triton_ascend: "" ')],
-        "releases/v0.23.0.yaml: triton_ascend: ",
+        "releases/v0.23.0.post1.yaml: triton_ascend: ",
     ),
     "a requirement that is none": (
         [("[transformers==5.5.4,", "[transformers=5.5.4,")],
-        "releases/v0.23.0.yaml: requirements: 'transformers=5.5.4'",
+        "releases/v0.23.0.post1.yaml: requirements: 'transformers=5.5.4'",
     ),
     "a package under a name that no lock has": (
         [("torch: [torch, torch-npu, triton-ascend]", "torch: [torch, torch_npu, triton-ascend]")],

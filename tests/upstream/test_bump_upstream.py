@@ -15,7 +15,7 @@ from upstream.sources import Sources
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("release", ["v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0"])
+@pytest.mark.parametrize("release", ["v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0.post1"])
 def test_a_release_taken_out_and_bumped_back_is_what_it_was(tmp_path: Path, release: str) -> None:
     pins = Path("images") / "releases" / f"{release}.yaml"
     sources = Sources.of(release)

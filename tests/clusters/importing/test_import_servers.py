@@ -251,6 +251,8 @@ def test_the_release_is_that_of_the_image_or_one_that_knows_the_flags(tmp_path: 
     assert made.files.cluster["release"] == "v0.18.0"
     assert made.files.cluster["image"] == "quay.io/ascend/vllm-ascend"
     assert made.files.cluster["platform"] == "a3"
+    made, _ = round_trip(tmp_path / "3", {"a.sh": image.replace("v0.18.0", "v0.23.0.post1")})
+    assert made.files.cluster["release"] == "v0.23.0.post1"
     made, _ = round_trip(tmp_path / "2", {"a.sh": "vllm serve m --rope-scaling '{\"a\": 1}'"})
     assert made.files.cluster["release"] == "v0.11.0"
 

@@ -21,7 +21,9 @@ from tests.entrypoints import known_facts
 CASES = yaml.safe_load((ROOT / "tests" / "cases/recipes.yaml").read_text())
 # Said of nothing that a recipe sets: what it is, and what its cases prove.
 UNSTATED = ("description", "source", "extends", "releases", "served_model_name")
-SOURCE = re.compile(r"vllm-ascend v[\d.]+(rc\d+)?: (docs|tests)/\S+\.(md|yaml):\d+(,\d+)*")
+SOURCE = re.compile(
+    r"vllm-ascend v[\d.]+(rc\d+|\.post\d+)?: (docs|tests)/\S+\.(md|yaml):\d+(,\d+)*"
+)
 # Warnings that say that a recipe does not fit where it claims to.
 UNFIT = {"other-release", "other-platform", "feature-missing", "unread-variable", "variable-gone"}
 OWN = {"VLLM_HOST_IP"}  # beyond what upstream sets

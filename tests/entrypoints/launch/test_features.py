@@ -77,7 +77,7 @@ def test_yarn(release: str) -> None:
 @pytest.mark.parametrize("release", RELEASES)
 def test_flashcomm1_and_fused_mc2(release: str) -> None:
     found, warnings = made_with_warnings(release, {"flashcomm1": True, "fused_mc2": 1})
-    if release == "v0.23.0":
+    if release == "v0.23.0.post1":
         assert [(flag.name, flag.values) for flag in found.flags] == [
             ("--additional-config.enable_flashcomm1", ("true",)),
             ("--additional-config.enable_fused_mc2", ("1",)),
@@ -96,9 +96,9 @@ def test_flashcomm1_and_fused_mc2(release: str) -> None:
 
 def test_the_operators_older_variable_still_speaks() -> None:
     environ = {"VLLM_ASCEND_ENABLE_FUSED_MC2": "0"}
-    (flag,) = made("v0.23.0", {"fused_mc2": 2}, environ).flags
+    (flag,) = made("v0.23.0.post1", {"fused_mc2": 2}, environ).flags
     assert flag.values == ("0",)
-    line = wrong("v0.23.0", {"fused_mc2": 1}, {"VLLM_ASCEND_ENABLE_FUSED_MC2": "7"})
+    line = wrong("v0.23.0.post1", {"fused_mc2": 1}, {"VLLM_ASCEND_ENABLE_FUSED_MC2": "7"})
     assert line.startswith("VLLM_ASCEND_ENABLE_FUSED_MC2: 7 is not a value")
 
 
@@ -141,6 +141,6 @@ class TestAskedForByVariables:
             "{model: m, features: {flashcomm1: true}, args: {additional-config: {x: 1}},"
             " roles: {single: }}"
         )
-        environ = {"ROLE": "single", "RECIPE": str(recipe), "VLLM_ASCEND_RELEASE": "v0.23.0"}
+        environ = {"ROLE": "single", "RECIPE": str(recipe), "VLLM_ASCEND_RELEASE": "v0.23.0.post1"}
         argv = plan(environ, ["--additional-config.enable_flashcomm1", "false"]).argv
         assert json.loads(argv[-1]) == {"x": 1, "enable_flashcomm1": False}

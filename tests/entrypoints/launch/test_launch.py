@@ -244,7 +244,7 @@ class TestWarnings:
             ("v0.13.0", ["kv-port-in-adxl-range", "kv-key-unread"]),
             ("v0.15.0rc1", ["kv-key-unread"]),
             ("v0.18.0", ["kv-key-unread", "other-release"]),
-            ("v0.23.0", ["kv-key-unread", "other-release"]),
+            ("v0.23.0.post1", ["kv-key-unread", "other-release"]),
         ],
     )
     def test_by_release(self, release: str, expected: list[str]) -> None:

@@ -43,7 +43,7 @@ def test_the_commands_are_listed() -> None:
             ("matrix", "--release", "v1"),
             64,
             ["--release: 'v1' is not in the matrix (known: v0.11.0, v0.13.0rc1, v0.13.0, "
-             "v0.15.0rc1, v0.18.0, v0.23.0)"],
+             "v0.15.0rc1, v0.18.0, v0.23.0.post1)"],
         ),
         (
             ("matrix", "--format", "yaml"),
@@ -91,24 +91,24 @@ def test_render_takes_a_captured_environment() -> None:
 
 
 def test_the_matrix_as_data() -> None:
-    answer = _invoke("matrix", "--release", "v0.23.0", "--format", "json")
+    answer = _invoke("matrix", "--release", "v0.23.0.post1", "--format", "json")
     rows = json.loads(answer.stdout)
     assert [row["tag"] for row in rows] == [
-        "v0.23.0",
-        "v0.23.0-openeuler",
-        "v0.23.0-a3",
-        "v0.23.0-a3-openeuler",
-        "v0.23.0-310p",
-        "v0.23.0-310p-openeuler",
-        "v0.23.0-a5",
-        "v0.23.0-a5-openeuler",
+        "v0.23.0.post1",
+        "v0.23.0.post1-openeuler",
+        "v0.23.0.post1-a3",
+        "v0.23.0.post1-a3-openeuler",
+        "v0.23.0.post1-310p",
+        "v0.23.0.post1-310p-openeuler",
+        "v0.23.0.post1-a5",
+        "v0.23.0.post1-a5-openeuler",
     ]
     assert rows[2] == {
-        "release": "v0.23.0",
+        "release": "v0.23.0.post1",
         "platform": "a3",
         "os": "ubuntu22.04",
         "arches": ["arm64", "amd64"],
-        "tag": "v0.23.0-a3",
+        "tag": "v0.23.0.post1-a3",
         "cann_image": "quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12",
         "soc_version": "ascend910_9391",
         "python": "3.12",
@@ -119,7 +119,7 @@ def test_the_matrix_as_data() -> None:
             "triton_ascend": "3.2.2",
             "mooncake": "0.3.11.post1",
             "vllm": "0.23.0",
-            "vllm_ascend": "0.23.0",
+            "vllm_ascend": "0.23.0.post1",
         },
     }
 

@@ -49,7 +49,7 @@ RENDERED: dict[str, Callable[[Matrix, Variants], str]] = {
     "a3": lambda m, v: _published(m, v("a3")),
     "a3-openeuler": lambda m, v: _published(m, v("a3", "openeuler24.03")),
     "a2-stand-in-captured": lambda m, v: _stand_in(m, v("a2"), CAPTURED),
-    "v0.23.0-a3": lambda m, v: _published(m, v("a3", release="v0.23.0")),
+    "v0.23.0.post1-a3": lambda m, v: _published(m, v("a3", release="v0.23.0.post1")),
     "310p": lambda m, v: _published(m, v("310p")),
     "a3-share-cann": lambda m, v: _published(m, v("a3"), share=True),
     "a3-cann-packages": lambda m, v: _packages(m, v("a3")),
@@ -93,7 +93,7 @@ def _all(matrix: Matrix) -> Iterator[tuple[Variant, str]]:
             yield variant, _published(matrix, variant, share=True)
             yield variant, _packages(matrix, variant)
             yield variant, _packages(matrix, variant, "registry.example.com/os:1")
-            if release not in ("v0.23.0",):
+            if release not in ("v0.23.0.post1",):
                 yield variant, _stand_in(matrix, variant)
 
 
@@ -280,7 +280,9 @@ PYTHON_STAGES = (
 )
 
 
-@pytest.mark.parametrize("release", ["v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.18.0", "v0.23.0"])
+@pytest.mark.parametrize(
+    "release", ["v0.11.0", "v0.13.0rc1", "v0.13.0", "v0.18.0", "v0.23.0.post1"]
+)
 def test_a_python_layer_is_the_same_on_every_platform_os_and_base(
     matrix: Matrix, rendered: list[tuple[Variant, str]], release: str
 ) -> None:
@@ -288,7 +290,7 @@ def test_a_python_layer_is_the_same_on_every_platform_os_and_base(
     stages = [graph.parse(text) for text in texts]
     for name in PYTHON_STAGES:
         assert len({(one[name].text, one[name].parents, one[name].files) for one in stages}) == 1
-    if release == "v0.23.0":
+    if release == "v0.23.0.post1":
         wheels = {one["layer-mooncake"].text for one in stages if "layer-mooncake" in one}
         assert len(wheels) == 1
 
@@ -362,7 +364,7 @@ def test_an_image_given_is_the_base(matrix: Matrix, variant: Variants) -> None:
 
 @pytest.mark.parametrize(
     ("release", "words"),
-    [("v0.23.0", "v0.23.0 needs Python 3.12, Debian bookworm has 3.11")],
+    [("v0.23.0.post1", "v0.23.0.post1 needs Python 3.12, Debian bookworm has 3.11")],
 )
 def test_a_stand_in_that_cannot_be_made(
     matrix: Matrix,

@@ -48,7 +48,7 @@ def test_platforms_and_oses_are_combined(matrix: Matrix) -> None:
 
 
 def test_all_is_every_image_of_the_release(matrix: Matrix) -> None:
-    found = select_variants(matrix, "v0.23.0", [], ["ubuntu22.04"], True)
+    found = select_variants(matrix, "v0.23.0.post1", [], ["ubuntu22.04"], True)
     assert len(found) == 8
     assert {variant.platform.name for variant in found} == {"a2", "a3", "310p", "a5"}
 
@@ -192,13 +192,13 @@ def test_debian_has_no_newer_python(
     docker: Any, matrix: Matrix, options: Options, problems_of: Problems
 ) -> None:
     docker.answers("image inspect *", out="sha256:1\n")
-    variant = matrix.variant("v0.23.0", "a3", "ubuntu22.04")
+    variant = matrix.variant("v0.23.0.post1", "a3", "ubuntu22.04")
     (problem,) = problems_of(
         lambda: targets._tools_image(matrix, variant, PUBLISHED, replace(options, tools="debian")),
         64,
     )
     assert problem == (
-        "--tools debian: v0.23.0 needs Python 3.12, Debian bookworm has 3.11 (--tools IMAGE)"
+        "--tools debian: v0.23.0.post1 needs Python 3.12, Debian bookworm has 3.11 (--tools IMAGE)"
     )
 
 

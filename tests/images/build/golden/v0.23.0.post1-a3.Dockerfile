@@ -1,4 +1,4 @@
-# v0.23.0 for Atlas 800 A3 (a3), ubuntu22.04, on quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12.
+# v0.23.0.post1 for Atlas 800 A3 (a3), ubuntu22.04, on quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12.
 # Rendered from images/build/layers; `invoke render` prints it, `invoke build` builds it.
 #
 # A stage on the builder's architecture makes each Python layer, and COPY --link adds it. A layer thus
@@ -18,7 +18,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/torch.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/torch.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
@@ -26,7 +26,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/libraries.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/libraries.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 FROM --platform=$BUILDPLATFORM tools AS layer-dependencies
@@ -34,7 +34,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/dependencies.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/dependencies.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- utilities: the init and the router ---------------------------------------------------------
@@ -43,7 +43,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/utilities.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/utilities.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- Mooncake -----------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/mooncake.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/mooncake.txt,target=/slice.txt \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
 
 # ---- CANN ---------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ FROM python AS build-compiled
 ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/compiled.txt,target=/compiled.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/compiled.txt,target=/compiled.txt \
     sh /stages/mirrors.sh /opt/vllm/bin/python -m pip wheel --no-deps --require-hashes --wheel-dir /wheels -r /compiled.txt
 
 FROM --platform=$BUILDPLATFORM tools AS layer-compiled
@@ -113,7 +113,7 @@ RUN --mount=type=bind,from=stages,source=wheel.py,target=/stages/wheel.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/sources.txt,target=/sources.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/sources.txt,target=/sources.txt \
     VLLM_TARGET_DEVICE=empty sh /stages/mirrors.sh python3 /stages/wheel.py vllm /sources.txt /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm
@@ -121,7 +121,7 @@ ARG TARGETARCH
 RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/vllm.txt,target=/slice.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/vllm.txt,target=/slice.txt \
     --mount=type=bind,from=wheel-vllm,source=/wheels,target=/wheels \
     sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12 --wheels /wheels
 
@@ -134,7 +134,7 @@ RUN --mount=type=bind,from=stages,source=source.py,target=/stages/source.py \
     --mount=type=bind,from=stages,source=no_device,target=/stages/no_device \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
-    --mount=type=bind,from=locks,source=v0.23.0/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/vllm-ascend.txt,target=/sources.txt \
     SOC_VERSION=ascend910b1 sh /stages/mirrors.sh python3 /stages/source.py /sources.txt \
         "examples/disaggregated_prefill_v1/load_balance_proxy*_server_example.py" /tree/opt/ascend/proxy \
     && python3 /stages/layer.py tree /tree
@@ -144,7 +144,7 @@ FROM python AS build-vllm-ascend
 COPY --link --from=layer-vllm /out/ /
 RUN --mount=type=bind,from=stages,source=compile_vllm_ascend.sh,target=/stages/compile_vllm_ascend.sh \
     --mount=type=bind,from=vllm-ascend-source,target=/src,rw \
-    SOC_VERSION=ascend910_9391 bash /stages/compile_vllm_ascend.sh 0.23.0
+    SOC_VERSION=ascend910_9391 bash /stages/compile_vllm_ascend.sh 0.23.0.post1
 
 FROM --platform=$BUILDPLATFORM tools AS layer-vllm-ascend
 ARG TARGETARCH
@@ -179,10 +179,10 @@ COPY --link --from=layer-entrypoint /out/ /
 ENV ASCEND_PLATFORM="a3" \
     SOC_VERSION="ascend910_9391" \
     VIRTUAL_ENV="/opt/vllm" \
-    VLLM_ASCEND_RELEASE="v0.23.0"
+    VLLM_ASCEND_RELEASE="v0.23.0.post1"
 LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
-      org.opencontainers.image.version="v0.23.0" \
-      org.opencontainers.image.created="2026-08-18T00:00:00Z" \
+      org.opencontainers.image.version="v0.23.0.post1" \
+      org.opencontainers.image.created="2026-09-23T00:00:00Z" \
       org.opencontainers.image.base.name="quay.io/ascend/cann:9.1.0-a3-ubuntu22.04-py3.12" \
       ascend.platform="a3" \
       ascend.soc-version="ascend910_9391" \
@@ -195,7 +195,7 @@ LABEL org.opencontainers.image.title="vLLM for Atlas 800 A3" \
       ascend.pin.triton-ascend="3.2.2" \
       ascend.pin.mooncake="0.3.11.post1" \
       ascend.pin.vllm="0.23.0" \
-      ascend.pin.vllm-ascend="0.23.0"
+      ascend.pin.vllm-ascend="0.23.0.post1"
 STOPSIGNAL SIGTERM
 # A large model takes long to load: failures count only after half an hour, readiness at once.
 HEALTHCHECK --interval=30s --start-interval=5s --timeout=10s --start-period=30m --retries=3 CMD ["/opt/vllm/bin/entrypoint", "health"]
