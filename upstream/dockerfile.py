@@ -1,29 +1,61 @@
-"""Parse upstream's Dockerfiles: base image, arguments, and what the commands install."""
+"""Parse upstream's Dockerfiles: base image, arguments, environment, and what commands install."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from upstream import shell
+from upstream.shell import Command
 from upstream.sources import Tree
 
 # Dockerfile, Dockerfile.a3, Dockerfile.310p.openEuler: the platform (a2 has no suffix), the OS.
 NAME = re.compile(r"Dockerfile(?:\.(?!openEuler$)(?P<platform>[^.]+))?(?P<openeuler>\.openEuler)?")
 FIRST_PLATFORM = "a2"
 PACKAGERS = {"apt": "apt", "apt-get": "apt", "yum": "dnf", "dnf": "dnf"}
-OPTIONS_WITH_VALUE = {"--index-url", "-i", "--extra-index-url", "--extra-index", "-r", "-c", "-f"}
-REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command of a RUN instruction. `line`: its first line, from 1."""
+class Instruction:
+    """`lines`: (number, text) of each of its lines, the first one without the name."""
 
+    name: str
+    lines: tuple[tuple[int, str], ...]
+
+    @property
+    def line(self) -> int:
+        return self.lines[0][0]
+
+    @property
+    def text(self) -> str:
+        """Its lines joined, without comments."""
+        parts = (text.rstrip() for _, text in self.lines if not text.lstrip().startswith("#"))
+        return " ".join(part.removesuffix("\\") for part in parts).strip()
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of ENV, or of a build command."""
+
+    name: str
+    value: str
     line: int
-    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script that a Dockerfile runs. `path`: in the release's tree. `line`: of the Dockerfile.
+
+    `commands` have the values of the Dockerfile's arguments.
+    """
+
+    path: str
+    line: int
+    commands: tuple[Command, ...]
 
 
 @dataclass(frozen=True)
@@ -44,60 +76,101 @@ class Dockerfile:
         return self.tree.cite(self.path, line)
 
     @cached_property
-    def lines(self) -> list[str]:
-        return self.tree.text(self.path).splitlines()
+    def instructions(self) -> tuple[Instruction, ...]:
+        found: list[Instruction] = []
+        lines: list[tuple[int, str]] = []
+        name = ""
+        for number, line in enumerate(self.tree.text(self.path).splitlines(), 1):
+            if not lines:
+                match = INSTRUCTION.fullmatch(line)
+                if not match or line.startswith("#"):
+                    continue
+                name, line = match[1].upper(), match[2]
+            lines.append((number, line))
+            if not line.rstrip().endswith("\\") and not line.lstrip().startswith("#"):
+                found.append(Instruction(name, tuple(lines)))
+                lines = []
+        return tuple(found)
 
     @cached_property
     def arguments(self) -> dict[str, tuple[str, int]]:
-        """ARG name → (default, line); the first definition counts."""
+        """ARG name → (default, line); the first definition counts. Without a default: absent."""
         found: dict[str, tuple[str, int]] = {}
-        for number, line in enumerate(self.lines, 1):
-            match = re.fullmatch(r"ARG (\w+)=(.*?)\s*", line)
-            if match:
-                found.setdefault(match[1], (match[2].strip("\"'"), number))
+        for one in self._named("ARG"):
+            for word in shlex.split(one.text):
+                name, equals, value = word.partition("=")
+                if equals:
+                    found.setdefault(name, (value, one.line))
         return found
+
+    @cached_property
+    def environment(self) -> tuple[Variable, ...]:
+        """The variables of ENV with their arguments expanded, in order."""
+        found: list[Variable] = []
+        for one in self._named("ENV"):
+            words = shlex.split(one.text)
+            pairs = [word.partition("=") for word in words]
+            if pairs and not pairs[0][1]:  # the old form: ENV NAME value
+                pairs = [(words[0], "=", " ".join(words[1:]))]
+            found += [
+                Variable(name, self.expand(value), self._line_of(one, name))
+                for name, _, value in pairs
+            ]
+        return tuple(found)
+
+    @cached_property
+    def build_variables(self) -> tuple[Variable, ...]:
+        """The variables of ENV's kind that commands export or set for one command, in order."""
+        return tuple(
+            Variable(name, value, command.line)
+            for command in self.commands
+            for name, value in shell.environment(command)
+        )
 
     @property
     def base(self) -> tuple[str, int] | None:
-        """The image of the last FROM with its arguments expanded, and its line."""
+        """The image that the last stage starts from, with arguments expanded, and its line."""
+        stages: dict[str, tuple[str, int]] = {}
         found = None
-        for number, line in enumerate(self.lines, 1):
-            if line.startswith("FROM "):
-                found = self.expand(line.split()[1]), number
+        for one in self._named("FROM"):
+            words = [word for word in one.text.split() if not word.startswith("--")]
+            image = self.expand(words[0])
+            found = stages.get(image.lower(), (image, one.line))
+            if len(words) == 3:  # FROM image AS name
+                stages[words[2].lower()] = found
         return found
 
     def expand(self, text: str) -> str:
         """Replace arguments with their defaults; other variables stay."""
-
-        def default(match: re.Match[str]) -> str:
-            name = match[1] or match[2]
-            return self.arguments[name][0] if name in self.arguments else match[0]
-
-        return REFERENCE.sub(default, text)
+        return shell.expand(text, self._defaults)
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
-        return tuple(self._commands())
+        """The commands of every RUN, with arguments and assignments expanded."""
+        return tuple(
+            command
+            for one in self._named("RUN")
+            for command in shell.with_values(shell.commands(one.lines), self._defaults)
+        )
 
-    def _commands(self) -> Iterator[Command]:
-        in_run = False
-        first_line, text = 0, ""
-        for number, line in enumerate(self.lines, 1):
-            if not in_run and not line.startswith("RUN "):
+    @cached_property
+    def scripts(self) -> tuple[Script, ...]:
+        """The scripts of the release that commands run; those of other projects are left out."""
+        copied = [
+            source.removeprefix("./") for one in self._named("COPY") for source in one.text.split()
+        ]
+        found = []
+        for command, path in shell.scripts(self.commands):
+            name = path.rpartition("/")[2]
+            own = [one for one in copied if one.rpartition("/")[2] == name]
+            source = next((one for one in own if one in self.tree.files), None)
+            if source is None:
                 continue
-            body = line.removeprefix("RUN ") if not in_run else line
-            if body.lstrip().startswith("#"):  # a comment between continued lines
-                continue
-            in_run = body.rstrip().endswith("\\")
-            text += body.rstrip().removesuffix("\\") + " "
-            first_line = first_line or number
-            # A command ends at an operator, or with the instruction.
-            if not in_run or re.search(r"(&&|;|\|\|)\s*$", text):
-                for part in re.split(r"&&|;|\|\|", text):
-                    words = _words(self.expand(part))
-                    if words:
-                        yield Command(first_line, words)
-                first_line, text = 0, ""
+            lines = enumerate(self.tree.text(source).splitlines(), 1)
+            values = {**self._defaults, **dict(shell.assignments(command))}
+            inner = tuple(shell.with_values(shell.commands(lines), values))
+            found.append(Script(source, command.line, inner))
+        return tuple(found)
 
     def installed(self, packager: str) -> Iterator[tuple[str, int]]:
         """(OS package, line) of every installation, in order."""
@@ -108,47 +181,27 @@ class Dockerfile:
                 yield from ((word, command.line) for word in rest if not word.startswith("-"))
 
     def required(self) -> Iterator[tuple[str, int]]:
-        """(requirement or URL, line) of every pip installation, in order."""
-        for command in self.commands:
-            words = list(command.words)
-            if "pip" not in words or "install" not in words[words.index("pip") :]:
-                continue
-            if "-e" in words or "--editable" in words:  # vllm-ascend itself, or its vLLM
-                continue
-            rest = words[words.index("install") + 1 :]
-            skip = False
-            for word in rest:
-                if not skip and not word.startswith("-"):
-                    yield word, command.line
-                skip = word in OPTIONS_WITH_VALUE
+        """(requirement, URL or path, line) of every pip installation, in order."""
+        return shell.required(self.commands)
 
     def downloads(self) -> Iterator[tuple[str, int]]:
-        """(URL, line) of every download with wget or curl."""
-        variables: dict[str, str] = {}
-        for command in self.commands:
-            for word in command.words:
-                match = re.fullmatch(r"(\w+)=(\S+)", word)
-                if match:
-                    variables[match[1]] = match[2]
-            if {"wget", "curl"} & {command.words[0]}:
-                for word in command.words[1:]:
-                    named = REFERENCE.fullmatch(word)
-                    value = variables.get(named[1] or named[2], word) if named else word
-                    if "://" in value:
-                        yield value, command.line
+        """(address, line) of every download with wget or curl."""
+        return shell.downloads(self.commands)
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, str]:
+        return {name: value for name, (value, _) in self.arguments.items()}
+
+    def _named(self, name: str) -> Iterator[Instruction]:
+        return (one for one in self.instructions if one.name == name)
+
+    def _line_of(self, instruction: Instruction, name: str) -> int:
+        """The line of an instruction that sets this variable."""
+        pattern = re.compile(rf"(^|\s){re.escape(name)}[=\s]")
+        return next((n for n, text in instruction.lines if pattern.search(text)), instruction.line)
 
 
 def dockerfiles(tree: Tree) -> tuple[Dockerfile, ...]:
     """The Dockerfiles of a release; those of the first platform come first."""
     found = [Dockerfile(tree, path) for path in tree.files if NAME.fullmatch(path)]
     return tuple(sorted(found, key=lambda one: (one.platform != FIRST_PLATFORM, one.path)))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    try:
-        words = shlex.split(text)
-    except ValueError:  # an operator inside quotes
-        words = text.split()
-    while words and (words[0] in {"if", "then", "else", "elif", "fi", "do", "{", "}", "("}):
-        words.pop(0)
-    return tuple(words)

@@ -11,9 +11,9 @@ from packaging.specifiers import SpecifierSet
 
 from images.locking.lock import compatible
 from tests.upstream.sample_releases import LATER, REQUIREMENTS, WHEELS, sources, vllm_ascend
-from upstream.bump import fact_collector, pins
+from upstream.bump import pins
 from upstream.dockerfile import Dockerfile, dockerfiles
-from upstream.facts import Derived
+from upstream.facts import Derived, join_citations
 from upstream.sources import Tree
 
 
@@ -205,7 +205,6 @@ def test_any_lines_are_read(lines: list[str]) -> None:
 
 def test_citations_in_one() -> None:
     places = ["vllm-ascend v1: a:1", "vllm-ascend v1: b:2", "vllm v2: c:3", "vllm-ascend v1: a:4"]
-    assert fact_collector.join_citations(places) == "vllm-ascend v1: a:1, 4, b:2; vllm v2: c:3"
-    assert fact_collector.join_citations(
-        [fact_collector.join_citations(places)]
-    ) == fact_collector.join_citations(places)
+    joined = join_citations(places)
+    assert joined == "vllm-ascend v1: a:1, 4, b:2; vllm v2: c:3"
+    assert join_citations([joined]) == joined

@@ -62,22 +62,3 @@ def merge(parts: Iterable[Derived]) -> Derived:
         tuple(one for part in every for one in part.contradictions),
         tuple(one for part in every for one in part.decisions),
     )
-
-
-def join_citations(sources: Iterable[str]) -> str:
-    """Join citations: `vllm-ascend v0.18.0: Dockerfile:36, 89, requirements.txt:5; vllm …`."""
-    trees: dict[str, dict[str, list[str]]] = {}
-    for source in (one for cited in sources for one in cited.split("; ")):
-        tree, _, place = source.partition(": ")
-        file, colon, line = place.rpartition(":")
-        numbers = trees.setdefault(tree, {}).setdefault(file if colon else place, [])
-        if colon and line not in numbers:
-            numbers.append(line)
-    return "; ".join(_citation(tree, files) for tree, files in trees.items())
-
-
-def _citation(tree: str, files: dict[str, list[str]]) -> str:
-    places = [
-        f"{file}:{', '.join(numbers)}" if numbers else file for file, numbers in files.items()
-    ]
-    return ": ".join(filter(None, (tree, ", ".join(places))))

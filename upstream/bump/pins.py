@@ -15,9 +15,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images.locking.lock import compatible
-from upstream.bump.fact_collector import Claim, FactCollector, join_citations
+from upstream.bump.fact_collector import Claim, FactCollector
 from upstream.dockerfile import Dockerfile, dockerfiles
-from upstream.facts import Derived, Fact
+from upstream.facts import Derived, Fact, join_citations
 from upstream.sources import Sources
 
 # Requirements that determine the libraries layer; the lock gets the others from vllm-ascend's
@@ -37,9 +37,10 @@ COMMON = ("modelscope", "ray", "protobuf")
 PINNED = ("torch", "torch-npu", "triton-ascend")
 MOONCAKE = ("mooncake-transfer-engine", "mooncake-transfer-engine-npu")
 
-# quay.io/ascend/cann:8.5.1-a3-ubuntu22.04-py3.11
+# quay.io/ascend/cann:8.5.1-a3-ubuntu22.04-py3.11; the version may be 9.1.0-beta.1 or have a date.
 CANN_TAG = re.compile(
-    r"(?:.*[:/])?(?P<cann>\d[\w.]*)-(?P<part>\w+)-(?P<os>[a-z]+[\d.]+)-py(?P<python>[\d.]+)"
+    r"(?:(?P<image>.*):)?(?P<cann>\d[\w.]*(?:-[\w.]+)*)-(?P<part>\w+)-(?P<os>[a-z]+[\d.]+)"
+    r"-py(?P<python>[\d.]+)(?:@sha256:\w+)?"
 )
 # A wheel in a Dockerfile, complete or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
 WHEEL = r"\b{}-(\d[\w.]*?)(?:(?:%2B|\+)[\w.]+)?-(?=cp\d|\$)"

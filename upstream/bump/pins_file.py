@@ -15,8 +15,7 @@ from typing import Any
 import yaml
 
 from common.yaml import document
-from upstream.bump import fact_collector
-from upstream.facts import Fact
+from upstream.facts import Fact, join_citations
 
 ORDER = (
     "published",
@@ -90,7 +89,7 @@ def from_facts(facts: Iterable[Fact]) -> dict[str, Pin]:
         if child and parent not in NESTED:
             key, value = parent, {**(lines[parent].value if parent in lines else {}), child: value}
         sources.setdefault(key, []).append(fact.source)
-        lines[key] = Pin(key, value, short_citation(fact_collector.join_citations(sources[key])))
+        lines[key] = Pin(key, value, short_citation(join_citations(sources[key])))
     return lines
 
 
