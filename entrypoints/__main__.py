@@ -54,10 +54,17 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Exec any other command; 127 when it is not found, 126 when it cannot be run."""
+    """Exec any other command; 127 when it is not found, 126 when it cannot be run.
+
+    It gets what upstream's image sets, unless the container has it.
+    """
+    from entrypoints.inputs import stack
     from entrypoints.running.process import execute
 
-    execute(argv, environ, COMMANDS)
+    release = stack.release(environ.get("VLLM_ASCEND_RELEASE"), [])
+    platform = stack.platform(environ.get("ASCEND_PLATFORM"), [])
+    own = stack.upstream_env(release, platform) if release else {}
+    execute(argv, {**own, **environ}, COMMANDS)
 
 
 def _plan(args: Sequence[str], environ: Mapping[str, str]) -> Answer:

@@ -63,7 +63,10 @@ def plan_json(launch: Launch) -> str:
 
 
 def plan_data(launch: Launch) -> dict[str, Any]:
-    """The plan as data, with secrets masked. `before`: only when something runs first."""
+    """The plan as data, with secrets masked. `before`: only when something runs first.
+
+    `sources`: of the variables that upstream's image sets, if there are any.
+    """
     document: dict[str, Any] = {
         "role": launch.role,
         "env": masked_env(launch.env),
@@ -74,6 +77,8 @@ def plan_data(launch: Launch) -> dict[str, Any]:
             for warning in launch.warnings
         ],
     }
+    if launch.sources:
+        document["sources"] = dict(launch.sources)
     if launch.before:
         document["before"] = [list(command) for command in launch.before]
     return document
@@ -89,7 +94,10 @@ def plan_text(launch: Launch) -> str:
             text = f'"${{{name}:?is a secret and not shown; set it first}}"'
         else:
             text = _expanding(value) if name in launch.expands else quote(value)
-        lines.append(f"export {name}={text}")
+        source = launch.sources.get(name)
+        lines.append(
+            f"export {name}={text}" + (f"  # upstream's image: {source}" if source else "")
+        )
     lines += [_command(command) for command in launch.before]
     if launch.npus:
         lines.append(f"# waits until `ray status` shows {launch.npus} NPUs")

@@ -29,6 +29,7 @@ FACTS = {
     "fused_mc2_largest_ep": "largest expert parallel size for fused_mc2",
     "dense_external_dp": "whether external data parallel is refused for a model without experts",
     "kv_engine_id_suffixed": "whether a suffix makes engine_ids unique",
+    "image_env": "variables that upstream's image sets",
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from entrypoints.findings import Finding, Message, did_you_mean
 from entrypoints.inputs import data
+from entrypoints.inputs.arguments import scalar
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Release(NamedTuple):
     `kv_extra_config_unread`: key -> source. `connectors`: name -> source.
     `connectors_gone`, `flags_gone`: name -> {instead, source}.
     `variables_gone`: name -> {since, fix, source}. The other mappings have a `source` too.
+    `image_env`: what upstream's image sets for every process; {} for a vLLM without vllm-ascend.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Release(NamedTuple):
     reserved_ports: tuple[ReservedPorts, ...]
     timeouts: Mapping[str, Any]
     a2_expert_parallel: Mapping[str, Any]
+    image_env: Mapping[str, Any] = {}
 
 
 def platform(name: str | None, findings: list[Finding]) -> Platform | None:
@@ -128,6 +131,13 @@ def release(name: str | None, findings: list[Finding]) -> Release | None:
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
     own = _load("releases", _NO_RELEASE, name, findings)
     return data.cached(("release", name), lambda: _release(name, own)) if own else None
+
+
+def upstream_env(release: Release, platform: Platform | None) -> dict[str, str]:
+    """What upstream's image sets for every process; its images are for NPUs."""
+    if platform and not platform.devices:
+        return {}
+    return {n: scalar(value) for n, value in release.image_env.items() if n != "source"}
 
 
 def _release(name: str, own: Mapping[str, Any]) -> Release:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrypoints.findings import Finding
-from entrypoints.inputs import data, references
+from entrypoints.inputs import data, references, stack
 from entrypoints.launch import topology
 from entrypoints.launch.context import Context
 from entrypoints.launch.topology import Place
+from entrypoints.record import NamedTuple
 
 References = Mapping[str, "str | None"]
 
 _ADDRESS = ("HCCL_IF_IP", "VLLM_HOST_IP")
 _INTERFACE = ("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "HCCL_SOCKET_IFNAME")
+
+
+class Environment(NamedTuple):
+    """`expands`: names whose values refer to other variables. `sources`: name -> who sets it."""
+
+    env: dict[str, str]
+    expands: frozenset[str]
+    sources: Mapping[str, str]
 
 
 def references_here(node: Context, place: Place, port: int) -> References:
@@ -35,12 +44,13 @@ def environment(
     wanted: Mapping[str, str],
     known: References,
     findings: list[Finding],
-) -> tuple[dict[str, str], frozenset[str]]:
-    """The variables to set, and the names of those that refer to other variables.
+) -> Environment:
+    """The variables to set.
 
-    From lowest to highest: the platform's, `wanted` (of features), the recipe's, the node's
-    addresses. A variable that the container already has keeps its value, unless ours extends it.
-    VLLM_HOST_IP is set because vLLM takes the address of the default route (vllm#42023).
+    From lowest to highest: those of upstream's image, the platform's, `wanted` (of features), the
+    recipe's, the node's addresses. A variable that the container already has keeps its value,
+    unless ours extends it. VLLM_HOST_IP is set because vLLM takes the address of the default route
+    (vllm#42023).
     """
     ours: dict[str, str | None] = {
         **(node.platform.env if node.platform else {}),
@@ -48,12 +58,16 @@ def environment(
         **wanted,
         **place.block.env,
     }
+    upstream = stack.upstream_env(node.release, node.platform)
+    upstream = {name: value for name, value in upstream.items() if name not in ours}
+    ours.update(upstream)
     for name in _ADDRESS:
         ours[name] = node.address.local_ip or ours.get(name)
     for name in _INTERFACE:
         ours[name] = node.address.nic or ours.get(name)
     if node.settings.jemalloc is not False:
         ours.update(_jemalloc(_preloads(ours.get("LD_PRELOAD"), node.environ)))
+    sources = {n: node.release.image_env["source"] for n in upstream if n not in node.environ}
     env, expands = {}, set()
     for name, value in ours.items():
         if value is None:
@@ -66,7 +80,7 @@ def environment(
             env[name] = value
             if refers:
                 expands.add(name)
-    return env, frozenset(expands)
+    return Environment(env, frozenset(expands), sources)
 
 
 def _devices(node: Context, place: Place) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Launch(NamedTuple):
     """What will run. `env` holds only what is set on top of the container's environment.
 
     `expands`: names whose values refer to other variables (`$NAME`), as in a shell.
+    `sources`: variables that upstream's image sets, with the place that says so.
     `before`: commands that run to their end before `argv`. `peers`: waited for before either.
     `leader`: the API of a headless node's leader, without which the node must end.
     `npus`: how many the Ray cluster must have before `argv`. `multi_node`: the node's NPUs
@@ -51,6 +52,7 @@ class Launch(NamedTuple):
     multi_node: bool = False
     facts: Facts | None = None
     warnings: Sequence[Finding] = ()
+    sources: Mapping[str, str] = {}
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The complete environment for exec; a reference sees the variables set before it."""

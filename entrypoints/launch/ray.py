@@ -35,7 +35,8 @@ def worker(node: Context, place: Place, findings: list[Finding]) -> Launch:
     """
     if node.appended:
         findings.append(_NOT_OF_RAY(node.appended[0].name))
-    env, expands = environment(node, place, {}, references_here(node, place, 0), findings)
+    known = references_here(node, place, 0)
+    env, expands, sources = environment(node, place, {}, known, findings)
     head, own = node.settings.leader_ip or "", node.address.local_ip or ""
     return Launch(
         role=node.role.name,
@@ -51,6 +52,7 @@ def worker(node: Context, place: Place, findings: list[Finding]) -> Launch:
         place=place,
         peers=(Peer("the Ray head", head, port(node)),),
         multi_node=True,
+        sources=sources,
     )
 
 

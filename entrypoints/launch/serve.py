@@ -63,7 +63,7 @@ def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
     flags = arguments.merge(flags, node.appended, node.catalogue.repeatable)
     transfer = _transfer(place, flags, findings)
 
-    env, expands = environment(node, place, wanted.env, named, findings)
+    env, expands, sources = environment(node, place, wanted.env, named, findings)
     whole = {**node.environ, **env}
     ports = _ports(node, place, flags, transfer, whole.get("ASCEND_BASE_PORT", ""))
     _check_ports(ports, findings)
@@ -96,6 +96,7 @@ def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
         context=node,
         place=place,
         facts=seen,
+        sources=sources,
     )
 
 

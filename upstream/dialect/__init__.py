@@ -35,6 +35,7 @@ DERIVATIONS: dict[str, tuple[Derivation, bool]] = {
     "dense_external_dp": (limits.dense_external_dp, True),
     "kv_engine_id_suffixed": (limits.kv_engine_id_suffixed, False),
     "gpu_memory_utilization": (limits.gpu_memory_utilization, True),
+    "image_env": (limits.image_env, False),
 }
 
 

@@ -11,9 +11,10 @@ from packaging.version import InvalidVersion, Version
 
 from common.paths import ENV
 from common.yaml import document
+from upstream import shipped
 from upstream.dialect import python_source
 from upstream.dialect.upstream_names import ARGS, ENVS, package_trees, upstream_names
-from upstream.facts import Contradiction, Decision, Fact
+from upstream.facts import Contradiction, Decision, Fact, join_citations
 from upstream.sources import Sources, Tree, vllm_version
 
 Found = Iterator[Fact | Decision | Contradiction]
@@ -209,6 +210,23 @@ def kv_engine_id_suffixed(sources: Sources, previous: Mapping[str, Any]) -> Foun
     pattern = r"kv_transfer_config\.engine_id = f\".*engine_id\}-\{uuid4"
     place = sources.vllm_ascend.locate(OURS, pattern)
     yield _presence("kv_engine_id_suffixed.by_release", sources, place, OURS)
+
+
+def image_env(sources: Sources, previous: Mapping[str, Any]) -> Found:
+    """Derive what upstream's image sets for every process; its Dockerfiles may disagree."""
+    claims = shipped.environment(sources.vllm_ascend)
+    taken = shipped.taken(sources.vllm_ascend, claims)
+    source = join_citations(one.source for one in taken.values())
+    for name, one in taken.items():
+        yield Fact(f"image_env.{name}", _number(one.value), source)
+    for name, given in claims.items():
+        if name not in taken or len({one.value for one in given}) > 1:
+            said = tuple((_number(one.value), one.source) for one in given)
+            yield Contradiction(f"image_env.{name}", said, said[0][0] if name in taken else None)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
 
 
 def _presence(key: str, sources: Sources, place: str | None, path: str) -> Fact:

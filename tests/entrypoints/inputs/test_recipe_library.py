@@ -99,7 +99,8 @@ def test_what_is_stated_is_planned(case: dict[str, Any], stated: dict[str, Any])
         put(part, key, one["planned"])
     assert list(launch.argv[:3]) == ["vllm", "serve", whole["model"]]
     assert flags_of(list(launch.argv[3:])) == whole["flags"]
-    assert {k: v for k, v in launch.env.items() if k not in OWN} == whole["env"]
+    own = OWN | launch.sources.keys()
+    assert {k: v for k, v in launch.env.items() if k not in own} == whole["env"]
 
 
 def test_cases_name_what_they_are_of() -> None:

@@ -25,6 +25,8 @@ from entrypoints.plan import plan
 
 MULTI = {"RECIPE": "qwen3-235b-a22b/multi-node"}
 PD = {"RECIPE": "qwen3-235b-a22b-w8a8/pd-3node-a3"}
+# What the image of the default release sets.
+IMAGE = {"TASK_QUEUE_ENABLE": "1", "OMP_NUM_THREADS": "1"}
 SINGLE = {"ROLE": "single", "RECIPE": "qwen3-235b-a22b-w8a8/single-128k"}
 HERE = {"LOCAL_IP": "10.0.0.1", "NIC": "eth0"}
 LEADER = {"ROLE": "leader", **MULTI, **HERE}
@@ -70,7 +72,7 @@ class TestPrecedence:
             "    args: {block-size: null, no-enforce-eager: true}\n"
         )
         launch = plan({"ROLE": "single", "RECIPE": str(recipe)})
-        assert launch.env == {"A": "1", "B": "2"}
+        assert launch.env == {"A": "1", "B": "2", **IMAGE}
         assert list(launch.argv) == ["vllm", "serve", "m", "--seed", "1", "--no-enforce-eager"]
 
     def test_jemalloc_is_put_before_the_recipes_own_preloads(
@@ -111,7 +113,27 @@ class TestPrecedence:
         recipe.write_text("{model: m, env: {Q: no}, roles: {single: }}")
         monkeypatch.setattr(data, "ENV_DIR", str(tmp_path))
         launch = plan({"ROLE": "single", "RECIPE": str(recipe), "ASCEND_PLATFORM": "a9"})
-        assert launch.env == {"P": "010", "Q": "no"}
+        assert launch.env == {"P": "010", "Q": "no", **IMAGE}
+
+    def test_what_upstreams_image_sets_is_below_all_others(self, tmp_path: Path) -> None:
+        recipe = tmp_path / "r.yaml"
+        recipe.write_text("{model: m, env: {OMP_NUM_THREADS: 10}, roles: {single: }}")
+        place = "vllm-ascend v0.13.0rc1: Dockerfile:27, 28"
+        none = plan({"ROLE": "single", "MODEL": "m"})
+        assert (none.env, none.sources) == (IMAGE, dict.fromkeys(IMAGE, place))
+        own = plan({"ROLE": "single", "MODEL": "m", "TASK_QUEUE_ENABLE": "2"})
+        assert own.env == {**IMAGE, "TASK_QUEUE_ENABLE": "2"}
+        assert own.sources == {"OMP_NUM_THREADS": place}
+        of_recipe = plan({"ROLE": "single", "RECIPE": str(recipe)})
+        assert of_recipe.env == {**IMAGE, "OMP_NUM_THREADS": "10"}
+        assert of_recipe.sources == {"TASK_QUEUE_ENABLE": place}
+
+    @pytest.mark.parametrize(
+        "given", [{"VLLM_ASCEND_RELEASE": "v0.11.0"}, {"ASCEND_PLATFORM": "cpu"}]
+    )
+    def test_an_image_that_sets_nothing(self, given: dict[str, str]) -> None:
+        launch = plan({"ROLE": "single", "MODEL": "m", **given})
+        assert (launch.env, launch.sources) == ({}, {})
 
     def test_the_containers_variable_wins(self) -> None:
         launch = plan({**SINGLE, "HCCL_BUFFSIZE": "7", "OMP_NUM_THREADS": ""})
@@ -140,7 +162,7 @@ class TestPrecedence:
         assert " ".join(launch.argv) == (
             "vllm serve /weights/m --tensor-parallel-size 2 --max-model-len 1"
         )
-        assert launch.env == {}
+        assert launch.env == IMAGE
 
 
 class TestDerived:
