@@ -12,7 +12,7 @@ from types import ModuleType
 import entrypoints
 from clusters import checks as cluster_checks
 from docs.render.markdown import Page, page
-from entrypoints import preflight, rules
+from entrypoints import findings, preflight, rules
 from entrypoints.findings import ERROR, WARNING, Message
 from entrypoints.inputs import data
 from entrypoints.preflight.inspection import source_of
@@ -51,27 +51,16 @@ def render() -> Page:
         "checks.md",
         "checks.md.j2",
         inputs=inputs(),
-        launch=launch(),
+        launch=listed(rules.CHECKS),
         machine=machine(),
         broken=_line(preflight.BROKEN),
-        cluster=cluster(),
+        cluster=listed(cluster_checks.CHECKS),
     )
 
 
-def launch() -> list[Check]:
-    """The checks of a plan: entrypoints/rules."""
-    return [
-        Check(one.code, one.severity, one.what, one.source, _lines(one.messages))
-        for one in rules.CHECKS
-    ]
-
-
-def cluster() -> list[Check]:
-    """The checks of all containers together: clusters/checks."""
-    return [
-        Check(one.code, one.severity, one.what, one.source, _lines(one.messages))
-        for one in cluster_checks.CHECKS
-    ]
+def listed(those: Iterable[findings.Check]) -> list[Check]:
+    """The checks of a plan (entrypoints/rules), or of all containers (clusters/checks)."""
+    return [Check(*one[:4], _lines(one.messages)) for one in those]
 
 
 def machine() -> list[Check]:
@@ -82,10 +71,8 @@ def machine() -> list[Check]:
     for one in preflight.CHECKS:
         for message in one.messages:
             if message.severity in (ERROR, WARNING):
-                code, source = (
-                    message.code or one.code,
-                    source_of(message.source or one.source, facts),
-                )
+                code = message.code or one.code
+                source = source_of(message.source or one.source, facts)
                 whats.setdefault(code, message.where or one.what)
                 found.setdefault(code, []).append(message._replace(where="", source=source))
     return [_entry(code, whats[code], messages) for code, messages in found.items()]
@@ -96,7 +83,7 @@ def inputs() -> list[Check]:
 
     Those of the checks have their own section.
     """
-    others = {one.code for one in (*launch(), *machine())}
+    others = {one.code for one in (*listed(rules.CHECKS), *machine())}
     found: dict[str, list[Message]] = {}
     for message in messages(entrypoints):
         if message.code and message.code not in others:
@@ -106,12 +93,10 @@ def inputs() -> list[Check]:
 
 def messages(package: ModuleType) -> Iterator[Message]:
     """The messages that the modules of a package define, each once."""
-    seen: set[int] = set()
-    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        for value in vars(importlib.import_module(info.name)).values():
-            if isinstance(value, Message) and id(value) not in seen:
-                seen.add(id(value))
-                yield value
+    modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    names = (vars(importlib.import_module(one.name)) for one in modules)
+    values = (value for each in names for value in each.values())
+    return iter({id(one): one for one in values if isinstance(one, Message)}.values())
 
 
 def _entry(code: str, what: str, messages: Iterable[Message]) -> Check:

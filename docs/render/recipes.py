@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from common.paths import ROOT
 from common.yaml import document
 from docs.render.compatibility import in_order
 from docs.render.markdown import Page, page
-from entrypoints.inputs import data, model, recipes, stack
+from docs.render.releases import release_facts
+from entrypoints.inputs import data, model, recipes
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.launch.model import Launch
 from entrypoints.rules.memory import Need, need
@@ -100,12 +101,23 @@ class RecipeEntry:
     @property
     def refused(self) -> dict[str, str]:
         """Error → where it occurs."""
-        return _by_line((one, one.problems) for one in self.fits)
+        return self._by_line(lambda fit: fit.problems)
 
     @property
     def warned(self) -> dict[str, str]:
         """Warning → where it occurs."""
-        return _by_line((one, one.warnings) for one in self.fits)
+        return self._by_line(lambda fit: fit.warnings)
+
+    def _by_line(self, lines: Callable[[Fit], tuple[str, ...]]) -> dict[str, str]:
+        """Line → the releases and platforms that report it."""
+        places: dict[str, list[str]] = {}
+        for fit in self.fits:
+            for line in lines(fit):
+                places.setdefault(line, []).append(f"{fit.release} on {fit.platform}")
+        return {
+            line: "everywhere" if len(where) == len(self.fits) else ", ".join(where)
+            for line, where in places.items()
+        }
 
 
 def render(matrix: Matrix) -> list[Page]:
@@ -202,8 +214,7 @@ def _warnings(found: Deployment) -> tuple[str, ...]:
 
 
 def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:
-    release = stack.release(variant.facts, [])
-    assert release is not None
+    release = release_facts(variant.facts)
     wanted = {
         (name, yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("\n...")): None
         for block in recipe.groups.values()
@@ -219,16 +230,3 @@ def _examples(name: str) -> Iterator[str]:
     for path in sorted(EXAMPLES.glob("*.yaml")):
         if document(path).get("recipe") == name:
             yield path.name
-
-
-def _by_line(found: Iterable[tuple[Fit, tuple[str, ...]]]) -> dict[str, str]:
-    """Line → the releases and platforms that report it."""
-    places: dict[str, list[str]] = {}
-    every = list(found)
-    for fit, lines in every:
-        for line in lines:
-            places.setdefault(line, []).append(f"{fit.release} on {fit.platform}")
-    return {
-        line: "everywhere" if len(where) == len(every) else ", ".join(where)
-        for line, where in places.items()
-    }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 
+from common.yaml import document
 from docs.render.compatibility import in_order
 from docs.render.markdown import Page, page
 from entrypoints.inputs import data, stack
@@ -16,21 +18,7 @@ from entrypoints.inputs.stack import Feature
 from images.matrix import Matrix, Release
 
 # Fields of stack.Release → their descriptions, without names, features and connectors.
-FACTS = {
-    "kv_port": "default KV port",
-    "adxl_ports": "ports of Mooncake's ascend transport",
-    "gpu_memory_utilization": "vLLM's default of --gpu-memory-utilization",
-    "kv_extra_config_unread": "keys of kv_connector_extra_config that nothing reads",
-    "headless_api_servers": "largest --api-server-count of a headless node",
-    "async_scheduling_refused": "where --async-scheduling is refused",
-    "kv_blocks_checked": "whether prefill and decode blocks are compared with the real sizes",
-    "prefill_over_nodes": "whether a prefill rank may span several nodes",
-    "flashcomm1_asserted": "whether flashcomm1 asserts its requirements",
-    "fused_mc2_largest_ep": "largest expert parallel size for fused_mc2",
-    "dense_external_dp": "whether external data parallel is refused for a model without experts",
-    "kv_engine_id_suffixed": "whether a suffix makes engine_ids unique",
-    "image_env": "variables that upstream's image sets",
-}
+FACTS = document(Path(__file__).with_name("releases.yaml"))
 
 
 @dataclass(frozen=True)
@@ -55,22 +43,6 @@ class Changes:
         return bool(self.new or self.gone or self.other)
 
 
-@dataclass(frozen=True)
-class ReleaseNotes:
-    """The differences between a release and the previous one."""
-
-    name: str
-    before: str
-    pins: tuple[Change, ...]
-    packages: Mapping[str, Changes]
-    facts: tuple[Change, ...]
-    features: Changes
-    connectors: Changes
-    flags: Changes
-    variables: Mapping[str, Changes]
-    vllm: tuple[str, str]
-
-
 def render(matrix: Matrix) -> list[Page]:
     """A page for each release but the first, and a list of them."""
     releases = in_order(matrix)
@@ -82,7 +54,7 @@ def render(matrix: Matrix) -> list[Page]:
     notes += [_release_notes(releases[-1].name, name) for name in others]
     listed = page("releases.md", "releases.md.j2", notes=notes, releases=matrix.releases)
     pages = [
-        page(f"releases/{one.name}.md", "release.md.j2", note=one, releases=matrix.releases)
+        page(f"releases/{one['name']}.md", "release.md.j2", note=one, releases=matrix.releases)
         for one in notes
     ]
     return [listed, *pages]
@@ -90,25 +62,31 @@ def render(matrix: Matrix) -> list[Page]:
 
 def _release_notes(
     before: str, after: str, old: Release | None = None, new: Release | None = None
-) -> ReleaseNotes:
-    facts, were = _facts(after), _facts(before)
-    gone = {f"--{name}": f"instead: {how['instead']}" for name, how in facts.flags_gone.items()}
-    return ReleaseNotes(
-        name=after,
-        before=before,
-        pins=_pins(old, new) if old and new else (),
-        packages=_packages(old, new) if old and new else {},
-        facts=tuple(_changed_facts(were._asdict(), facts._asdict())),
-        features=changes(_forms(were.features), _forms(facts.features)),
-        connectors=changes(
+) -> dict[str, Any]:
+    """The differences between a release and the previous one, by their names in the template."""
+    facts, were = release_facts(after), release_facts(before)
+
+    def instead(gone: Mapping[str, Mapping[str, str]], dashes: str = "") -> dict[str, str]:
+        return {f"{dashes}{name}": f"instead: {how['instead']}" for name, how in gone.items()}
+
+    return {
+        "name": after,
+        "before": before,
+        "pins": _pins(old, new) if old and new else (),
+        "packages": _packages(old, new) if old and new else {},
+        "facts": tuple(_changed_facts(were._asdict(), facts._asdict())),
+        "features": changes(_forms(were.features), _forms(facts.features)),
+        "connectors": changes(
             dict.fromkeys(were.connectors, ""),
             dict.fromkeys(facts.connectors, ""),
-            {name: f"instead: {how['instead']}" for name, how in facts.connectors_gone.items()},
+            instead(facts.connectors_gone),
         ),
-        flags=changes(_defaults(were.vllm), _defaults(facts.vllm), gone),
-        variables=_variables(before, after, facts.variables_gone),
-        vllm=(were.vllm, facts.vllm),
-    )
+        "flags": changes(
+            _defaults(were.vllm), _defaults(facts.vllm), instead(facts.flags_gone, "--")
+        ),
+        "variables": _variables(before, after, facts.variables_gone),
+        "vllm": (were.vllm, facts.vllm),
+    }
 
 
 def changes(
@@ -139,23 +117,19 @@ def _packages(before: Release, after: Release) -> dict[str, Changes]:
 
 
 def _pins(before: Release, after: Release) -> tuple[Change, ...]:
+    drivers = data.read(data.path_of("preflight.yaml"))["driver"]["releases"]
+
     def of(release: Release) -> dict[str, str]:
-        mooncake = f"{release.mooncake.version} ({release.mooncake.origin})"
-        platforms = ", ".join(release.platforms)
-        driver = _driver(release.name)
         return {
-            **{"platforms": platforms, "python": release.python, "driver (HDK) from": driver},
+            "platforms": ", ".join(release.platforms),
+            "python": release.python,
+            "driver (HDK) from": str(drivers.get(release.name, {}).get("version", "not named")),
             **release.pins,
-            "mooncake": mooncake,
+            "mooncake": f"{release.mooncake.version} ({release.mooncake.origin})",
         }
 
     old, new = of(before), of(after)
     return tuple(Change(name, old[name], new[name]) for name in new if old[name] != new[name])
-
-
-def _driver(release: str) -> str:
-    known = data.read(data.path_of("preflight.yaml"))["driver"]["releases"]
-    return str(known[release]["version"]) if release in known else "not named"
 
 
 def _named(requirements: Iterable[str]) -> dict[str, str]:
@@ -167,9 +141,9 @@ def _changed_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[C
     for name, words in FACTS.items():
         before, after = _plain(old[name]), _plain(new[name])
         if before != after:
-            source = getattr(new[name], "source", "")
-            if isinstance(new[name], Mapping):
-                source = new[name].get("source", "")
+            fact = new[name]
+            own = isinstance(fact, Mapping)
+            source = fact.get("source", "") if own else getattr(fact, "source", "")
             yield Change(words, before, after, source)
 
 
@@ -181,10 +155,9 @@ def _plain(value: Any) -> str:
         rest = {key: one for key, one in value.items() if key != "source"}
         value = next(iter(rest.values())) if len(rest) == 1 else rest
     if isinstance(value, Mapping):
-        inner = all(isinstance(one, str) and " " in one for one in value.values())
-        return (
-            ", ".join(value) if inner else ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-        )
+        if all(isinstance(one, str) and " " in one for one in value.values()):
+            return ", ".join(value)
+        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
@@ -194,12 +167,12 @@ def _plain(value: Any) -> str:
 
 def _forms(features: Mapping[str, Feature]) -> dict[str, str]:
     """Feature → its form and default; missing features are left out."""
-    found = {}
-    for name, form in features.items():
-        if not form.missing:
-            default = "" if form.default is None else f", default {form.default}"
-            found[name] = f"{form.env or '--' + form.arg}{default}"
-    return found
+    return {
+        name: (form.env or f"--{form.arg}")
+        + ("" if form.default is None else f", default {form.default}")
+        for name, form in features.items()
+        if not form.missing
+    }
 
 
 def _default(entry: Mapping[str, Any]) -> str:
@@ -234,7 +207,8 @@ def _defaults(vllm: str) -> dict[str, str]:
     return {name: _default(entry) for name, entry in options.items()}
 
 
-def _facts(name: str) -> stack.Release:
+def release_facts(name: str | None) -> stack.Release:
+    """The facts of a release, or of the default one."""
     found = stack.release(name, [])
     assert found is not None
     return found

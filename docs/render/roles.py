@@ -11,6 +11,7 @@ from typing import Any
 from clusters.live.failure import exit_codes
 from common.yaml import document
 from docs.render.markdown import Page, page
+from docs.render.releases import release_facts
 from entrypoints import printing
 from entrypoints.findings import Refused
 from entrypoints.inputs import data, stack
@@ -22,12 +23,6 @@ from entrypoints.rules.ports import SET_BY
 
 # SET_BY with the ports that no check needs.
 PORT_SETTINGS = {**SET_BY, "metrics": "--prometheus-port", "adxl": "ASCEND_BASE_PORT"}
-WHENS = {
-    "always": "NPUs are used",
-    "mooncake": "a Mooncake connector",
-    "store": "a KV store",
-    "ray": "Ray",
-}
 PROBES = Path(__file__).with_name("roles.yaml")
 
 
@@ -61,9 +56,9 @@ def render() -> Page:
             for name in dict.fromkeys(name for names in listens.values() for name in names)
         },
         set_by=PORT_SETTINGS,
-        reserved=_release(None).reserved_ports,
-        whens=WHENS,
-        adxl={name: _release(name).adxl_ports for name in data.names("releases")},
+        reserved=release_facts(None).reserved_ports,
+        whens=document(PROBES)["whens"],
+        adxl={name: release_facts(name).adxl_ports for name in data.names("releases")},
         platforms=[one for one in map(_platform, data.names("platforms")) if one.devices],
         exit_codes=exit_codes(),
         usage=printing.USAGE_TEXT.partition("\n\n")[0],
@@ -86,10 +81,9 @@ def ports() -> dict[str, tuple[str, ...]]:
 
 def _roles_of(variable: str) -> Iterator[str]:
     """The roles whose plan the variable changes."""
+    probes = document(PROBES)["variables"][variable]
     for name, role in ROLES.items():
-        if any(
-            _changes(role, variable, given) for given in document(PROBES)["variables"][variable]
-        ):
+        if any(_changes(role, variable, given) for given in probes):
             yield name
 
 
@@ -112,18 +106,8 @@ def _plan_summary(launch: Launch) -> object:
 
 def _planned(role: str, given: Mapping[str, Any]) -> Launch:
     environ = {**document(PROBES)["roles"][role], **given, "ROLE": role}
-    return plan(
-        {
-            name: json.dumps(value) if isinstance(value, dict) else str(value)
-            for name, value in environ.items()
-        }
-    )
-
-
-def _release(name: str | None) -> stack.Release:
-    found = stack.release(name, [])
-    assert found is not None
-    return found
+    texts = {k: json.dumps(v) if isinstance(v, dict) else str(v) for k, v in environ.items()}
+    return plan(texts)
 
 
 def _platform(name: str) -> stack.Platform:
