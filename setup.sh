@@ -205,7 +205,7 @@ apt_install() {
 # ---- Python ------------------------------------------------------------------------------------
 
 stamp() { cat pyproject.toml "$1" | sha256sum; }
-venv_has() { [ -x .venv/bin/invoke ] && [ "$(cat ".venv/$2" 2>/dev/null)" = "$(stamp "$1")" ]; }
+venv_has() { [ .venv/bin/invoke -ef .venv/bin/ascend-images ] && [ "$(cat ".venv/$2" 2>/dev/null)" = "$(stamp "$1")" ]; }
 venv_ready() { venv_has requirements.txt .stamp; }
 dev_venv_ready() { venv_has "$DEV_LOCK" .stamp-dev; }
 
@@ -223,6 +223,7 @@ venv_make() {
             --no-deps --require-hashes "${locked[@]}" ||
         "${pip[@]}" install --no-deps --require-hashes "${locked[@]}" || return
     "${pip[@]}" install --no-deps --no-build-isolation -e . || return
+    ln -sf ascend-images .venv/bin/invoke # Invoke's own script has its own --help
     stamp requirements.txt >.venv/.stamp
     ! $dev || stamp "$DEV_LOCK" >.venv/.stamp-dev
 }

@@ -25,14 +25,10 @@ def check(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
         invoke cluster.check FILE
     """
     from clusters.show import check
-    from clusters.show.output import print_lines
     from common.errors import EX_DATAERR
 
     found = check.check(file)
-    if format == "text":
-        print_lines(found.lines())
-    else:
-        output(format, found.data(), str)
+    output(format, found.data(), found.lines)
     if found.failed:
         raise Exit(code=EX_DATAERR)
 
@@ -79,7 +75,6 @@ def diff(
     """
     from clusters.checks.load import load_deployment
     from clusters.show import diff as diffs
-    from clusters.show.output import print_lines
     from common.errors import ERROR
 
     after = load_deployment(new)
@@ -87,10 +82,7 @@ def diff(
     for finding in after.findings:
         if finding.severity == ERROR:
             say(str(finding))
-    if format == "text":
-        print_lines(diffs.text(found))
-    else:
-        output(format, diffs.data(found), str)
+    output(format, diffs.data(found), lambda: diffs.text(found))
     if exit_code and not found.same:
         raise Exit(code=1)
 

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from invoke import Argument, Context, Exit, Task
 
 from common.paths import CHECKOUT
+
+if TYPE_CHECKING:
+    from clusters.show.output import Line
 
 EX_PIPE = 128 + signal.SIGPIPE
 
@@ -252,10 +255,19 @@ def say(text: str) -> None:
 
 
 def output(
-    format: str, data: Any, text: Callable[[], str], jobs: Callable[[], Any] | None = None
+    format: str,
+    data: Any,
+    text: Callable[[], str | Iterable[Line]],
+    jobs: Callable[[], Any] | None = None,
 ) -> None:
     """Print `data` as JSON, `text`, or `jobs` as the matrix of a GitHub workflow."""
     if format == "github" and jobs:
         print(json.dumps({"include": jobs()}))
+    elif format == "json":
+        print(json.dumps(data, indent=1))
+    elif isinstance(shown := text(), str):
+        print(shown)
     else:
-        print(json.dumps(data, indent=1) if format == "json" else text())
+        from clusters.show.output import print_lines
+
+        print_lines(shown)

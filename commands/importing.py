@@ -36,16 +36,12 @@ def import_(
         invoke import SCRIPT...
     """
     from clusters.importing import run, summary
-    from clusters.show.output import print_lines
     from common.errors import EX_DATAERR, user_error
 
     given = dict(one.partition("=")[::2] for one in set)
     if wrong := [one for one in set if "=" not in one]:
         raise user_error("--set", f"{wrong[0]!r} has no value", "write --set NAME=VALUE")
     made = run.run(scripts, run.Options(out, release, platform, name, given, force))
-    if format == "text":
-        print_lines(summary.lines(made))
-    else:
-        output(format, summary.data(made), str)
+    output(format, summary.data(made), lambda: summary.lines(made))
     if any(one.lost for one in made):
         raise Exit(code=EX_DATAERR)

@@ -146,9 +146,12 @@ class BuildOptions:
 
     def options(self, matrix: Matrix, bundle: Bundle | None = None) -> build_options.Options:
         """How to build. Raises UserError."""
+        from common.errors import user_error
         from images.build import options as build_options
         from images.mirrors import Mirrors
 
+        if self.push and not self.registry:
+            raise user_error("--push", "needs a registry", "--registry registry.example.com/team")
         own = {"certificates": self.certificates, "netrc": self.netrc}
         return build_options.Options(
             arches=build_options.parse_arches(matrix, words(self.arch)),

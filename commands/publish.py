@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from commands.build import INPUTS
 from commands.command import argument, command, option, output, say
@@ -16,6 +17,9 @@ from commands.options import (
     trusted,
     words,
 )
+
+if TYPE_CHECKING:
+    from images.registry.client import HttpRepository, Reference
 
 TRANSPARENCY_LOG = option("omit the transparency log; only with --key", default=True)
 
@@ -96,6 +100,14 @@ def publish(
     output(format, publish_output.published_data(done), lambda: publish_output.published_text(done))
 
 
+def _repository(text: str, where: str, certificates: str) -> tuple[HttpRepository, Reference]:
+    """The repository of an image, and the image's reference. Raises UserError at `where`."""
+    from images.registry.client import HttpRepository, Reference
+
+    at = Reference.parse(text, where)
+    return HttpRepository(at.repository, certificates=trusted(certificates)), at
+
+
 @command
 def promote(
     source: str = argument("registry.example.com/staging/vllm-ascend:TAG, or @DIGEST"),
@@ -111,12 +123,12 @@ def promote(
     """
     from images.publish import promote as promotion
     from images.publish import publish_output
-    from images.registry.client import HttpRepository, Reference
 
-    bundle = trusted(certificates)
-    ends = Reference.parse(source, "SOURCE"), Reference.parse(target, "TARGET")
-    here, there = (HttpRepository(one.repository, certificates=bundle) for one in ends)
-    done = promotion.promote(here, ends[0], there, ends[1], say)
+    ends = (
+        *_repository(source, "SOURCE", certificates),
+        *_repository(target, "TARGET", certificates),
+    )
+    done = promotion.promote(*ends, say)
     output(format, vars(done), lambda: publish_output.promoted_text(done))
 
 
@@ -134,10 +146,8 @@ def prune(
     """
     from images.publish import prune as pruning
     from images.publish import publish_output
-    from images.registry.client import HttpRepository, Reference
 
-    name = Reference.parse(registry, "--registry").repository
-    repository = HttpRepository(name, certificates=trusted(certificates))
+    repository, _ = _repository(registry, "--registry", certificates)
     found = pruning.plan(repository, pruning.age(older))
     if not dry_run:
         pruning.prune(repository, found, say)
@@ -164,12 +174,9 @@ def sign(
     """
     from images.attestations import sign as signing
     from images.matrix import load
-    from images.registry.client import HttpRepository, Reference
 
-    bundle = trusted(certificates)
-    signer = signing.Signer(key, not transparency_log, bundle)
-    at = Reference.parse(image, "IMAGE")
-    repository = HttpRepository(at.repository, certificates=bundle)
+    signer = signing.Signer(key, not transparency_log, trusted(certificates))
+    repository, at = _repository(image, "IMAGE", certificates)
     print(signing.image(load(), repository, at, signer, say))
 
 
@@ -198,14 +205,11 @@ def conformance(
     from images.conformance import outcomes_output
     from images.conformance.check import Requirements, check_image
     from images.matrix import load
-    from images.registry.client import HttpRepository, Reference
 
     matrix = load()
-    bundle = trusted(certificates)
-    trust = Trust(key, identity, issuer, not transparency_log, bundle)
+    trust = Trust(key, identity, issuer, not transparency_log, trusted(certificates))
     arches = [matrix.arch(name).name for name in words(arch) or matrix.arches]
-    at = Reference.parse(image, "IMAGE")
-    repository = HttpRepository(at.repository, certificates=bundle)
+    repository, at = _repository(image, "IMAGE", certificates)
     wanted = Requirements(arches, trust, provenance, unsigned)
     report = check_image(matrix, repository, at, wanted, say)
     output(format, outcomes_output.report_data(report), lambda: outcomes_output.report_text(report))

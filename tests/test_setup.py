@@ -52,7 +52,8 @@ class Machine:
         shutil.copy(ROOT / "setup.sh", self.project)
         for name in ("pyproject.toml", "requirements.txt", ".ci/requirements-dev.txt"):
             (self.project / name).write_text("")
-        (environment / "bin/invoke").touch(0o755)
+        (environment / "bin/ascend-images").touch(0o755)
+        (environment / "bin/invoke").symlink_to("ascend-images")
         empty = subprocess.run(["sha256sum"], stdin=subprocess.DEVNULL, capture_output=True)
         for name in (".stamp", ".stamp-dev"):
             (environment / name).write_bytes(empty.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -176,6 +177,21 @@ def test_invoke_lists_the_same() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "\nPublish:\n  publish " in done.stdout
     assert done.stdout.endswith("\ninvoke COMMAND --help explains a command.\n")
+
+
+@pytest.mark.parametrize("name", ["invoke", "ascend-images"])
+def test_help_alone_lists_the_commands(name: str, tmp_path: Path) -> None:
+    """The programs of .venv: setup.sh makes `invoke` a link to `ascend-images`."""
+    program = tmp_path / name
+    program.symlink_to(Path(sys.executable).with_name("ascend-images"))
+    done = subprocess.run([program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: {name} COMMAND ")
+    assert "\nPublish:\n  publish " in done.stdout
+    assert done.stdout.endswith(f"\n{name} COMMAND --help explains a command.\n")
+    command = f"{program} --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout in ("0\n", "141\n"), done.stderr) == (True, "")
 
 
 @pytest.mark.parametrize("words", ["--list", "build --help", "recipes", "matrix"])

@@ -56,6 +56,11 @@ def test_the_commands_are_listed() -> None:
             ["--platform: is missing (--platform a2 or a3 or 310p, or --all)"],
         ),
         (
+            ("build", "--platform", "a3", "--push"),
+            64,
+            ["--push: needs a registry (--registry registry.example.com/team)"],
+        ),
+        (
             ("build", "--platform", "a3", "--certificates", "/none", "--netrc", "/none/too"),
             64,
             ["--certificates: no such file: /none", "--netrc: no such file: /none/too"],
