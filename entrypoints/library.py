@@ -93,7 +93,7 @@ def _entry(recipe: Recipe, platform: str, release: str) -> Entry:
     platform = platform or next(iter(recipe.platforms), "")
     where = {"VLLM_ASCEND_RELEASE": release, "ASCEND_PLATFORM": platform, "RECIPE": recipe.name}
     parts = {group: _part({**_NODE, **where, "ROLE": group}) for group in recipe.groups}
-    return Entry(recipe, release, platform, parts)
+    return Entry(recipe.on(release), release, platform, parts)
 
 
 def _part(environ: Mapping[str, str]) -> Part:

@@ -217,7 +217,7 @@ def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:
     release = release_facts(variant.facts)
     wanted = {
         (name, yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("\n...")): None
-        for block in recipe.groups.values()
+        for block in recipe.on(variant.facts).groups.values()
         for name, value in block.features.items()
     }
     for name, value in wanted:

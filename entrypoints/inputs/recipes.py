@@ -3,7 +3,8 @@
 A recipe has a head (model, names, platforms) and settings. Under `roles:` each group (single,
 leader, prefill, decode, ray-head) adds to the settings or replaces them; null removes a value.
 `extends` lays it over another recipe, given by name or inline. `releases`: those for which its
-facts are stated. `source`: where, as one text or one for each part by its dotted key.
+facts are stated. `by_release`: what other releases state differently, laid over the recipe there.
+`source`: where, as one text or one for each part by its dotted key.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _HEAD = (
-    *("extends", "description", "source", "releases"),
+    *("extends", "description", "source", "releases", "by_release"),
     *("model", "served_model_name", "platforms", "roles"),
 )
+# Sizes are the same in every release: a cluster file places its containers by them.
+_BY_RELEASE = ("source", "model", "served_model_name", "roles")
+_SAME_EVERYWHERE = ("nodes", "sizes")
 # vllm 0.13: vllm/config/kv_transfer.py
 _KV_TRANSFER = (
     *("kv_connector", "kv_role", "kv_port", "engine_id", "kv_ip", "kv_rank", "kv_parallel_size"),
@@ -160,7 +164,9 @@ class Recipe(NamedTuple):
 
     `name`: RECIPE when the variable contains the recipe itself. `extends`: what it is laid over.
     `releases`: those for which it is stated; empty when it states none. `sources`: dotted key of a
-    part -> where its facts are stated; the empty key covers all other parts.
+    part -> where its facts are stated; the empty key covers all other parts. `by_release`: the
+    recipe as a release has it, where it differs. `common`: the settings of every group, for one
+    that is added.
     """
 
     name: str
@@ -172,6 +178,12 @@ class Recipe(NamedTuple):
     extends: str = ""
     releases: tuple[str, ...] = ()
     sources: Mapping[str, str] = {}
+    by_release: Mapping[str, Recipe] = {}
+    common: Block = Block()
+
+    def on(self, release: str) -> Recipe:
+        """The recipe as it is stated for a release."""
+        return self.by_release.get(release, self)
 
     @property
     def title(self) -> str:
@@ -268,30 +280,60 @@ class _Reader:
                 self.add(key, _MISSING, key=key)
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
-        base = self.block("", {k: v for k, v in raw.items() if k in Block._fields})
-        groups = {
-            k: self.block(f"roles.{k}", roles.get(k)).over(base).over(under.groups.get(k, Block()))
-            for k in every
-        }
-        recipe = Recipe(
-            name=name,
-            description=self.get("", raw, "description", self.text) or under.description,
-            model=self.get("", raw, "model", self.text) or under.model,
-            served_model_name=self.get("", raw, "served_model_name", self.texts)
-            or under.served_model_name,
-            platforms=self.get("", raw, "platforms", self.texts) or under.platforms,
-            groups={k: block.settled() for k, block in groups.items()},
-            extends=under.title,
-            releases=self.get("", raw, "releases", self.texts) or under.releases,
-            sources={**under.sources, **(self.get("", raw, "source", self.sources) or {})},
-        )
-        for kind, given in (("platforms", recipe.platforms), ("releases", recipe.releases)):
+        recipe = self.laid_over(under, "", raw)._replace(name=name, extends=under.title)
+        own = self.mapping("by_release", raw.get("by_release"), data.names("releases"))
+        by_release, sources = {}, dict(recipe.sources)
+        for release in {**under.by_release, **own}:
+            below = recipe
+            if release in under.by_release:
+                below = self.laid_over(under.by_release[release], "", raw)
+            at = f"by_release.{release}"
+            differs = self.differences(at, own.get(release))
+            by_release[release] = self.laid_over(below, at, differs)
+            for key, source in (self.get(at, differs, "source", self.sources) or {}).items():
+                sources[f"{at}.{key}" if key else at] = source
+        stated = self.get("", raw, "releases", self.texts) or (() if own else under.releases)
+        releases = tuple(dict.fromkeys((*stated, *own)))
+        for kind, given in (("platforms", recipe.platforms), ("releases", releases)):
             for one in given:
                 if one not in (known := data.names(kind)):
                     self.add(kind, _UNKNOWN_NAME, name=one, known=did_you_mean(one, known))
         if self.findings:
-            raise Refused(self.findings)
-        return recipe
+            raise Refused(list(dict.fromkeys(self.findings)))
+        recipe = recipe._replace(releases=releases, sources=sources)
+        for release, there in by_release.items():
+            by_release[release] = there._replace(releases=releases, sources=sources)
+        return recipe._replace(by_release=by_release)
+
+    def differences(self, at: str, raw: Any) -> dict[str, Any]:
+        """What one release states differently."""
+        known = [key for key in Block._fields if key not in _SAME_EVERYWHERE]
+        good = self.mapping(at, raw, (*_BY_RELEASE, *known))
+        for role, block in self.mapping(f"{at}.roles", good.get("roles"), GROUPS).items():
+            self.mapping(f"{at}.roles.{role}", block, known)
+        return good
+
+    def laid_over(self, under: Recipe, at: str, raw: Mapping[str, Any]) -> Recipe:
+        """A document, or a part of it, over what it changes."""
+        inside = f"{at}." if at else ""
+        roles = self.mapping(f"{inside}roles", raw.get("roles"), GROUPS)
+        base = self.block(at, {k: v for k, v in raw.items() if k in Block._fields})
+        groups = {
+            k: self.block(f"{inside}roles.{k}", roles.get(k))
+            .over(base)
+            .over(under.groups.get(k, under.common))
+            for k in {**under.groups, **roles}
+        }
+        return under._replace(
+            description=self.get(at, raw, "description", self.text) or under.description,
+            model=self.get(at, raw, "model", self.text) or under.model,
+            served_model_name=self.get(at, raw, "served_model_name", self.texts)
+            or under.served_model_name,
+            platforms=self.get(at, raw, "platforms", self.texts) or under.platforms,
+            groups={k: block.settled() for k, block in groups.items()},
+            common=base.over(under.common),
+            sources={**under.sources, **(self.get(at, raw, "source", self.sources) or {})},
+        )
 
     def extended(self, raw: Any) -> Recipe:
         """The recipe that this one extends; errors in it are errors here."""

@@ -81,7 +81,7 @@ def gather(
     recipe = None
     if given.recipe:
         try:
-            recipe = recipes.load(given.recipe)
+            recipe = recipes.load(given.recipe).on(release.name if release else "")
         except Refused as refused:
             findings += refused.findings
     elif not given.model and (role is None or role.program == "vllm"):

@@ -134,6 +134,7 @@ def _derived(node: Context, place: Place) -> Flags:
     nodes = layout == topology.NODES
     leader = given.leader_ip if follows or (external and place.dp_rank) else node.address.local_ip
     stated = given.port or place.block.port or external
+    meets = external or _has_coordinator(node, place)
     rows: tuple[tuple[str, object, bool], ...] = (
         ("--port", api_port(node, place), bool(stated)),
         ("--headless", True, follows),
@@ -144,12 +145,12 @@ def _derived(node: Context, place: Place) -> Flags:
         (
             "--data-parallel-size-local",
             place.dp_local,
-            local or (place.sizes.dp_local is not None and not external),
+            (local and meets) or (place.sizes.dp_local is not None and not external),
         ),
         ("--data-parallel-start-rank", place.start_rank, follows and local),
         ("--data-parallel-rank", place.dp_rank, external),
-        ("--data-parallel-address", leader, local or external),
-        ("--data-parallel-rpc-port", _rpc_port(node, place), local or external),
+        ("--data-parallel-address", leader, meets),
+        ("--data-parallel-rpc-port", _rpc_port(node, place), meets),
         ("--nnodes", place.nodes, nodes),
         ("--node-rank", place.rank, nodes),
         ("--master-addr", leader, nodes),
@@ -204,6 +205,12 @@ def _rpc_port(node: Context, place: Place) -> int:
     return node.settings.dp_rpc_port or place.block.dp_rpc_port or DP_RPC_PORT
 
 
+def _has_coordinator(node: Context, place: Place) -> bool:
+    """Whether the data parallel ranks meet at a port: those of one node do if it is stated."""
+    stated = node.settings.dp_rpc_port or place.block.dp_rpc_port
+    return place.layout == topology.DATA_PARALLEL and (place.nodes > 1 or bool(stated))
+
+
 def _master_port(flags: Flags) -> int:
     text = arguments.value_of(flags, "--master-port") or ""
     return int(text) if text.isascii() and text.isdigit() else MASTER_PORT
@@ -220,7 +227,7 @@ def _ports(
     if not place.role.headless:
         ports["api"] = api_port(node, place)
     if place.leads:
-        if place.layout in (topology.DATA_PARALLEL, topology.EXTERNAL):
+        if place.layout == topology.EXTERNAL or _has_coordinator(node, place):
             ports["dp_rpc"] = _rpc_port(node, place)
         elif place.layout == topology.NODES:
             ports["master"] = _master_port(flags)

@@ -177,7 +177,7 @@ def find_place(
     sizes = own.over(block.sizes)
     dp = sizes.dp or 1
     nodes = settings.nodes or block.nodes or (dp // sizes.dp_local if sizes.dp_local else 1) or 1
-    layout = _layout(settings, group, dp, nodes, findings)
+    layout = _layout(settings, group, dp, nodes, bool(sizes.dp_local), findings)
     if layout in (NODES, RAY):
         dp_local = dp
     else:
@@ -243,7 +243,9 @@ def _group(
     return ROLES[name]
 
 
-def _layout(settings: Settings, group: Role, dp: int, nodes: int, findings: list[Finding]) -> str:
+def _layout(
+    settings: Settings, group: Role, dp: int, nodes: int, local: bool, findings: list[Finding]
+) -> str:
     rank = settings.dp_rank
     if rank is not None:
         if group.ray or not group.networked:
@@ -257,7 +259,7 @@ def _layout(settings: Settings, group: Role, dp: int, nodes: int, findings: list
         return RAY
     if dp == 1 and nodes > 1 and group.networked:
         return NODES
-    return DATA_PARALLEL if dp > 1 and group.networked else ONE
+    return DATA_PARALLEL if (dp > 1 or local) and group.networked else ONE
 
 
 def _check_ranks(dp: int, dp_local: int, nodes: int, findings: list[Finding]) -> None:

@@ -80,11 +80,12 @@ def _deployment(image: Image, name: str, text: str) -> tuple[Deployment, tuple[s
         path = Path(scratch) / "recipe.yaml"
         path.write_text(text, encoding="utf-8")
         try:
-            recipe = recipes.load(str(path))._replace(name=name)
+            recipe = recipes.load(str(path))
         except Refused as refused:
             lines = tuple(one.line().replace(str(path), name) for one in refused.findings)
             return Deployment(name, "", problems=lines), ()
-        nodes = tuple(_Planner(image, recipe, path).nodes())
+        stated = recipe.on(image.environment.get("VLLM_ASCEND_RELEASE", ""))
+        nodes = tuple(_Planner(image, stated._replace(name=name), path).nodes())
     return Deployment(name, recipe.description, nodes), recipe.platforms
 
 

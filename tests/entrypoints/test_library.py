@@ -33,7 +33,8 @@ def test_every_word_is_searched_in_names_descriptions_models_and_features() -> N
         "deepseek-v3.1-w8a8/pd-mtp1-a3",
         "deepseek-v3.2-w8a8/pd-a3",
     }
-    assert names(search="yarn") == {"qwen3-235b-a22b-w8a8/single-128k"}
+    assert names(search="yarn 133k") == set()
+    assert names(search="yarn one node, 128k") == {"qwen3-235b-a22b-w8a8/single-128k"}
     assert names(search="moonshotai") == names(search="kimi")
     assert not names(search="kimi yarn")
 
@@ -61,7 +62,7 @@ def test_data() -> None:
     # Bytes: 227.1e9 of experts over 32 devices and 7.9e9 of all else over 4; for each of 40960
     # tokens a key and a value of one head of 128 in 94 layers, two bytes each; 0.9 of 64 GiB.
     assert decode["memory"] == {"weights": 8.5, "cache": 1.8, "of": 57.6}
-    assert one["releases"] == ["v0.13.0rc1", "v0.13.0", "v0.15.0rc1"]
+    assert one["releases"][:4] == ["v0.13.0rc1", "v0.13.0", "v0.15.0rc1", "v0.18.0"]
     assert all("docs/" in source for source in one["sources"].values())
     assert json.loads(library.as_json(library.find([PD]))) == [one]
 
@@ -73,7 +74,7 @@ def test_the_table_is_aligned() -> None:
     (row,) = (row for row in rows if row.startswith(PD))
     assert row.split() == [
         *(PD, "a3", "1+2", "16+32", "16", "40960", "prefill+decode"),
-        *("v0.13.0rc1", "to", "v0.15.0rc1"),
+        *("v0.13.0rc1", "to", sorted(recipes.load(PD).releases)[-1]),
     ]
     assert library.table([]) == ""
 

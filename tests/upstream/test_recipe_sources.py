@@ -1,4 +1,4 @@
-"""What tests/cases/recipes.yaml says that upstream states, in the sources of each release.
+"""What the cases of recipes say that upstream states, in the sources of each release.
 
 The documents are read by the importer, so this needs the package index and no engine.
 """
@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from clusters.importing import external_dp, servers, sources
 from clusters.importing.servers import Server
 from entrypoints.inputs import catalogue, data, recipes, stack
-from tests import ROOT
+from tests.entrypoints.inputs.test_recipe_library import CASES
 from upstream.sources import tree
 
 pytestmark = pytest.mark.index
 
-CASES = yaml.safe_load((ROOT / "tests/cases/recipes.yaml").read_text())
 RELEASES = sorted({stated["release"] for case in CASES for stated in case["stated"]})
 # Placeholders of a document, where a case has an address or an interface.
 FILLED = {"--data-parallel-address", "HCCL_IF_IP", *servers.INTERFACES}

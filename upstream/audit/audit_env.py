@@ -97,11 +97,14 @@ def recipes(root: Path, library: Library) -> Iterator[AuditResult]:
     for path in sorted((root / "env" / "recipes").rglob("*.yaml")):
         file = str(path.relative_to(root))
         document = _load(path) or {}
-        source = document.get("source") or {}
-        if not source:
-            yield unsourced(file, "source", None)
-        for part, one in source.items() if isinstance(source, Mapping) else ((None, source),):
-            yield audit_citation(file, f"source.{part}" if part else "source", str(one), library)
+        differs = document.get("by_release") or {}
+        stated = {f"by_release.{release}.source": part for release, part in differs.items()}
+        for key, part in {"source": document, **stated}.items():
+            source = part.get("source") or {}
+            if not source:
+                yield unsourced(file, key, None)
+            for of, one in source.items() if isinstance(source, Mapping) else ((None, source),):
+                yield audit_citation(file, f"{key}.{of}" if of else key, str(one), library)
 
 
 def _each(file: str, key: str, entries: Any) -> Iterator[AuditResult]:

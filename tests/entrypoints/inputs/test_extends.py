@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,80 @@ def test_the_recipe_below_may_be_written_there() -> None:
 def test_what_is_extended_must_be_a_name_or_a_recipe() -> None:
     with pytest.raises(Refused, match="is not a name"):
         recipes.load('{"extends": 7}')
+
+
+# ---- what a release states differently ----------------------------------------------------------
+
+DIFFERS = """\
+model: m
+platforms: [a3]
+releases: [v0.13.0]
+source: of all
+args: {seed: 1, max-num-seqs: 8}
+roles:
+  single: {features: {weight_nz: 1}}
+by_release:
+  v0.18.0:
+    source: {args: of v0.18.0}
+    args: {seed: null}
+    roles:
+      single: {args: {max-num-seqs: 9}}
+      leader: {port: 9000}
+"""
+
+
+def test_a_release_has_its_own_values() -> None:
+    recipe = recipes.load(DIFFERS)
+    assert recipe.releases == ("v0.13.0", "v0.18.0")
+    assert recipe.sources == {"": "of all", "by_release.v0.18.0.args": "of v0.18.0"}
+    assert recipe.on("v0.13.0") is recipe.on("v0.15.0rc1") is recipe
+    assert values_of(recipe.groups["single"], "--max-num-seqs") == ("8",)
+    there = recipe.on("v0.18.0")
+    assert (there.releases, there.sources) == (recipe.releases, recipe.sources)
+    assert values_of(there.groups["single"], "--max-num-seqs") == ("9",)
+    assert there.groups["single"].args["--seed"] is None
+    assert there.groups["single"].features == {"weight_nz": 1}
+    assert list(there.groups) == ["single", "leader"]
+    assert values_of(there.groups["leader"], "--max-num-seqs") == ("8",)
+    assert list(recipe.groups) == ["single"]
+
+
+def test_a_plan_takes_the_values_of_its_release() -> None:
+    for release, flag in (
+        ("v0.13.0", "--seed 1 --max-num-seqs 8"),
+        ("v0.18.0", "--max-num-seqs 9"),
+    ):
+        launch = plan({"ROLE": "single", "RECIPE": DIFFERS, "VLLM_ASCEND_RELEASE": release})
+        assert " ".join(launch.argv).endswith(flag)
+
+
+def test_changes_are_laid_over_every_release(tmp_path: Path) -> None:
+    (tmp_path / "under.yaml").write_text(DIFFERS)
+    under = {"extends": str(tmp_path / "under.yaml"), "args": {"seed": 2}}
+    changed = recipes.load(json.dumps(under))
+    assert changed.releases == ("v0.13.0", "v0.18.0")
+    for release in changed.releases:
+        assert values_of(changed.on(release).groups["single"], "--seed") == ("2",)
+    own = {**under, "by_release": {"v0.18.0": {"args": {"seed": 3}}}}
+    changed = recipes.load(json.dumps(own))
+    assert changed.releases == ("v0.18.0",)
+    assert values_of(changed.on("v0.13.0").groups["single"], "--seed") == ("2",)
+    assert values_of(changed.on("v0.18.0").groups["single"], "--seed") == ("3",)
+    assert values_of(changed.on("v0.18.0").groups["single"], "--max-num-seqs") == ("9",)
+
+
+@pytest.mark.parametrize(
+    ("differs", "where"),
+    [
+        ({"v9.9.9": {}}, "by_release.v9.9.9"),
+        ({"v0.18.0": {"sizes": {"tp": 2}}}, "by_release.v0.18.0.sizes"),
+        ({"v0.18.0": {"platforms": ["a2"]}}, "by_release.v0.18.0.platforms"),
+        ({"v0.18.0": {"roles": {"single": {"nodes": 2}}}}, "by_release.v0.18.0.roles.single.nodes"),
+        ({"v0.18.0": {"roles": {"cook": {}}}}, "by_release.v0.18.0.roles.cook"),
+        ({"v0.18.0": {"args": {"seed": {1: 2}}}}, "by_release.v0.18.0.args.seed.1"),
+    ],
+)
+def test_only_settings_differ_by_release(differs: dict[str, Any], where: str) -> None:
+    with pytest.raises(Refused) as caught:
+        recipes.load(f"{DIFFERS.partition('by_release')[0]}by_release: {differs}")
+    assert [one.where for one in caught.value.findings] == [f"RECIPE: {where}"]

@@ -18,7 +18,11 @@ from entrypoints.rules.memory import need
 from tests import ROOT
 from tests.entrypoints import known_facts
 
-CASES = yaml.safe_load((ROOT / "tests" / "cases/recipes.yaml").read_text())
+CASES = [
+    case
+    for path in sorted((ROOT / "tests" / "cases").glob("recipes*.yaml"))
+    for case in yaml.safe_load(path.read_text())
+]
 # Said of nothing that a recipe sets: what it is, and what its cases prove.
 UNSTATED = ("description", "source", "extends", "releases", "served_model_name")
 SOURCE = re.compile(
@@ -114,8 +118,8 @@ def test_cases_name_what_they_are_of() -> None:
 def test_every_claim_has_a_case(name: str) -> None:
     recipe = recipes.load(name)
     assert recipe.releases
-    for group in recipe.groups:
-        for release in recipe.releases:
+    for release in recipe.releases:
+        for group in recipe.on(release).groups:
             assert any(
                 case["recipe"] == name
                 and group in (case["inputs"]["ROLE"], case["inputs"].get("GROUP"))
@@ -123,6 +127,15 @@ def test_every_claim_has_a_case(name: str) -> None:
                 and any(stated["release"] == release for stated in case["stated"])
                 for case in CASES
             ), f"{group} on {release} has no case"
+
+
+def parts(raw: Any) -> Iterator[tuple[Any, Any]]:
+    """The recipe without what differs by release, and each of these; with what they cite."""
+    differs = raw.get("by_release", {})
+    yield {key: raw[key] for key in raw if key != "by_release"}, raw.get("source", {})
+    for release, part in differs.items():
+        assert release in str(part.get("source", {}))
+        yield part, part.get("source", {})
 
 
 def leaves(raw: Any, path: str = "") -> Iterator[str]:
@@ -135,16 +148,15 @@ def leaves(raw: Any, path: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_fact_has_a_source(name: str) -> None:
-    raw = data.read(data.path_of("recipes", f"{name}.yaml"))
-    given = raw.get("source", {})
-    sources = given if isinstance(given, dict) else {"": given}
-    assert sources, "has no source"
-    for key, source in sources.items():
-        assert SOURCE.fullmatch(source), f"{key}: {source}"
-        assert not key or key in {*leaves(raw), *prefixes(raw)}, f"{key} is not in the recipe"
-    for leaf in leaves({key: raw[key] for key in raw if key not in UNSTATED}):
-        covered = any(not key or f"{leaf}.".startswith(f"{key}.") for key in sources)
-        assert covered, f"{leaf} has no source"
+    for raw, given in parts(data.read(data.path_of("recipes", f"{name}.yaml"))):
+        sources = given if isinstance(given, dict) else {"": given}
+        assert sources, "has no source"
+        for key, source in sources.items():
+            assert SOURCE.fullmatch(source), f"{key}: {source}"
+            assert not key or key in {*leaves(raw), *prefixes(raw)}, f"{key} is not in the recipe"
+        for leaf in leaves({key: raw[key] for key in raw if key not in UNSTATED}):
+            covered = any(not key or f"{leaf}.".startswith(f"{key}.") for key in sources)
+            assert covered, f"{leaf} has no source"
 
 
 def prefixes(raw: Any) -> set[str]:
@@ -152,15 +164,15 @@ def prefixes(raw: Any) -> set[str]:
     return {".".join(one[:n]) for one in parts for n in range(1, len(one))}
 
 
-def nodes(name: str) -> Iterator[tuple[str, dict[str, str]]]:
+def nodes(recipe: recipes.Recipe) -> Iterator[tuple[str, dict[str, str]]]:
     """Every node of a recipe: rank 0 of a group, a further one, and a rank that is a server."""
     own = {"LOCAL_IP": "10.0.0.1", "NIC": "eth0"}
-    for group, block in recipes.load(name).groups.items():
+    for group, block in recipe.groups.items():
         yield group, {"ROLE": group, **own}
         if (block.nodes or 1) > 1 and group != "ray-head":
             further = {"GROUP": group, "NODE_RANK": "1", "LEADER_IP": "10.0.0.9"}
             yield f"{group} 1", {"ROLE": "headless", **further, **own}
-        if group in recipes.SIDES:
+        if group in recipes.SIDES and (block.sizes.dp or 1) > 1:
             yield f"{group} rank 1", {"ROLE": group, "DP_RANK": "1", "LEADER_IP": "10.0.0.9", **own}
 
 
@@ -170,7 +182,7 @@ def test_a_recipe_holds_wherever_it_claims(name: str) -> None:
     for release in recipe.releases:
         known = catalogue.load(known_facts.release(release))
         for platform in recipe.platforms:
-            for _, inputs in nodes(name):
+            for _, inputs in nodes(recipe.on(release)):
                 launch = launched(name, platform, release, inputs)
                 assert not {warning.code for warning in launch.warnings} & UNFIT
                 for flag in flags_of(list(launch.argv[3:])):

@@ -265,8 +265,8 @@ class TestWarnings:
             ("v0.11.0", ["feature-missing", "kv-port-in-adxl-range", "other-release"]),
             ("v0.13.0", ["kv-port-in-adxl-range", "kv-key-unread"]),
             ("v0.15.0rc1", ["kv-key-unread"]),
-            ("v0.18.0", ["kv-key-unread", "other-release"]),
-            ("v0.23.0.post1", ["kv-key-unread", "other-release"]),
+            ("v0.18.0", []),
+            ("v0.23.0.post1", ["kv-key-unread"]),
         ],
     )
     def test_by_release(self, release: str, expected: list[str]) -> None:

@@ -48,7 +48,7 @@ def commands(release: str) -> list[Command]:
     """Every node that every recipe describes, on every platform it is for."""
     found = []
     for name in recipes.names():
-        recipe = recipes.load(name)
+        recipe = recipes.load(name).on(release)
         for group, block in recipe.groups.items():
             for platform in recipe.platforms or data.names("platforms"):
                 for environ in nodes(group, block):
