@@ -7,24 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from entrypoints.findings import MACHINE, Message, Refused, did_you_mean
+from entrypoints.findings import MACHINE, Refused, did_you_mean
+from entrypoints.messages import refused
 
 # What a command prints, and its exit code.
 Answer = tuple[str, int]
-
-_NOT_A_NAME = Message(
-    "{argument!r} is not known",
-    "give names of recipes, and --format text or json",
-    "arguments",
-    "bad-argument",
-)
-_NOT_A_FORMAT = Message("{form!r} is not a format", "{known}", "--format", "bad-argument")
-_ONLY_FORMAT = Message(
-    "{argument!r} is not known",
-    "give --format text or --format json, nothing else",
-    "arguments",
-    "bad-argument",
-)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -39,10 +26,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if not command.startswith("-") and argv:
             return _exec(argv, environ)
         return _start(argv, environ)
-    except Refused as refused:
-        for finding in refused.findings:
-            _say(f"error: {finding.line()}")
-        return refused.exit_code
+    except Refused as error:
+        for one in error.findings:
+            _say(f"error: {one.line()}")
+        return error.exit_code
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -112,7 +99,7 @@ def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form, names = _format(args, ("text", "json"))
     for name in names:
         if name.startswith("-"):
-            raise Refused([_NOT_A_NAME(argument=name)])
+            raise refused("bad-argument.not-a-name", argument=name)
     from entrypoints import library
 
     found = library.find(names)
@@ -158,14 +145,14 @@ def _format(args: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
         else:
             rest.append(word)
         if form not in known:
-            raise Refused([_NOT_A_FORMAT(form=form, known=did_you_mean(form, known))])
+            raise refused("bad-argument.not-a-format", form=form, known=did_you_mean(form, known))
     return form, rest
 
 
 def _only_format(args: Sequence[str]) -> str:
     form, rest = _format(args, ("text", "json"))
     if rest:
-        raise Refused([_ONLY_FORMAT(argument=rest[0])])
+        raise refused("bad-argument.only-format", argument=rest[0])
     return form
 
 

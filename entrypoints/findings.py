@@ -1,6 +1,5 @@
-"""Findings of the run side: their type, their exception, and their message templates.
+"""Findings of the run side: their type, their exception, and the templates that they are made from.
 
-A message is a template, so that docs/reference/checks.md lists what can be printed from data.
 Exit codes follow sysexits(3).
 """
 
@@ -45,10 +44,7 @@ class Finding(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A template for findings, with placeholders as in str.format.
-
-    `code`, `severity` and `source` may be left to the check that the message belongs to.
-    """
+    """A template for findings, with placeholders as in str.format."""
 
     text: str
     fix: str = ""

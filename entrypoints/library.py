@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from entrypoints.findings import Finding, Message, Refused, did_you_mean
+from entrypoints.findings import Finding, Refused, did_you_mean
 from entrypoints.inputs import data, recipes
 from entrypoints.inputs.recipes import Recipe
+from entrypoints.messages import finding
 from entrypoints.plan import plan
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 from entrypoints.rules import memory
@@ -24,8 +25,6 @@ _LENGTH = "--max-model-len"
 _COLUMNS = ("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "releases")
 _RIGHT = ("nodes", "NPUs", "GiB/NPU", "context")
 _UNKNOWN = "-"
-_NOT_A_PLATFORM = Message("{name!r} is not a platform", "{known}", "--platform", "unknown-platform")
-_NOT_A_RELEASE = Message("{name!r} is not a release", "{known}", "--release", "unknown-release")
 
 
 class Part(NamedTuple):
@@ -59,8 +58,8 @@ def find(
     Raises Refused (64) for an unknown name, platform or release.
     """
     findings = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
-    findings += _unknown(platform, "platforms", _NOT_A_PLATFORM)
-    findings += _unknown(release, "releases", _NOT_A_RELEASE)
+    findings += _unknown(platform, "platforms", "unknown-platform.not-a-platform")
+    findings += _unknown(release, "releases", "unknown-release.not-a-release")
     if findings:
         raise Refused(findings)
     with data.CachedReads():
@@ -74,10 +73,10 @@ def find(
         ]
 
 
-def _unknown(name: str, kind: str, message: Message) -> Iterator[Finding]:
+def _unknown(name: str, kind: str, message: str) -> Iterator[Finding]:
     known = data.names(kind)
     if name and name not in known:
-        yield message(name=name, known=did_you_mean(name, known))
+        yield finding(message, name=name, known=did_you_mean(name, known))
 
 
 def _words(recipe: Recipe) -> str:

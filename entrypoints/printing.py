@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from entrypoints.findings import Message, Refused, one_line
+from entrypoints.findings import one_line
 from entrypoints.inputs.arguments import is_flag
 from entrypoints.inputs.references import REFERENCE
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
 from entrypoints.launch.model import Launch
+from entrypoints.messages import refused
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ _SECRET = re.compile(r"(?:^|_)(?:TOKEN|KEY)$|PASSWORD|SECRET", re.IGNORECASE)
 _SECRET_FLAGS = ("--api-key", "--hf-token")
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
-_LINE_BREAK = Message(
-    "has a line break, which an env file cannot hold",
-    "use --format json or text",
-    "{variable}",
-    "bad-env-file",
-)
 
 USAGE_TEXT = """\
 usage: [FLAGS ...]                     run the server of ROLE; these flags replace its own
@@ -133,7 +128,7 @@ def plan_env(launch: Launch) -> str:
         if is_secret(name):
             lines.append(name)
         elif "\n" in value or "\r" in value:
-            raise Refused([_LINE_BREAK(variable=name)])
+            raise refused("bad-env-file", variable=name)
         elif name in launch.expands:
             lines.append(f"# set by the entrypoint in the container: {name}={value}")
         else:

@@ -15,7 +15,7 @@ import yaml
 
 from clusters.model import Path, nearest_line
 from common.errors import ERROR, Finding
-from entrypoints.inputs import yaml12
+from entrypoints import yaml12
 
 # The limits of a document; nested aliases make a short file huge.
 MAX_VALUES = 500_000

@@ -28,8 +28,9 @@ from clusters.importing.settings import (
     subtract,
     subtract_nested,
 )
+from entrypoints import yaml12
 from entrypoints.findings import Refused, one_line
-from entrypoints.inputs import arguments, recipes, yaml12
+from entrypoints.inputs import arguments, recipes
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import NAMES
 

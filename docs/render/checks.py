@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import ModuleType
 
-import entrypoints
 from clusters import checks as cluster_checks
 from docs.render.markdown import Page, page
-from entrypoints import findings, preflight, rules
+from entrypoints import messages
 from entrypoints.findings import ERROR, WARNING, Message
 from entrypoints.inputs import data
 from entrypoints.preflight.inspection import source_of
@@ -51,52 +47,55 @@ def render() -> Page:
         "checks.md",
         "checks.md.j2",
         inputs=inputs(),
-        launch=listed(rules.CHECKS),
+        launch=launch(),
         machine=machine(),
-        broken=_line(preflight.BROKEN),
-        cluster=listed(cluster_checks.CHECKS),
+        broken=_line(messages.message("any.broken")),
+        cluster=cluster(),
     )
 
 
-def listed(those: Iterable[findings.Check]) -> list[Check]:
-    """The checks of a plan (entrypoints/rules), or of all containers (clusters/checks)."""
-    return [Check(*one[:4], _lines(one.messages)) for one in those]
+def launch() -> list[Check]:
+    """The checks of a plan: entrypoints/rules."""
+    return [
+        Check(code, one["severity"], one["what"], one["source"], _lines(_messages("launch")[code]))
+        for code, one in messages.read("launch").items()
+    ]
+
+
+def cluster() -> list[Check]:
+    """The checks of all containers together: clusters/checks."""
+    return [
+        Check(one.code, one.severity, one.what, one.source, _lines(one.messages))
+        for one in cluster_checks.CHECKS
+    ]
 
 
 def machine() -> list[Check]:
-    """The checks of a machine: entrypoints/preflight. One may report under several codes."""
+    """The checks of a machine: entrypoints/preflight."""
     facts = data.read(data.path_of("preflight.yaml"))
-    whats: dict[str, str] = {}
-    found: dict[str, list[Message]] = {}
-    for one in preflight.CHECKS:
-        for message in one.messages:
-            if message.severity in (ERROR, WARNING):
-                code = message.code or one.code
-                source = source_of(message.source or one.source, facts)
-                whats.setdefault(code, message.where or one.what)
-                found.setdefault(code, []).append(message._replace(where="", source=source))
-    return [_entry(code, whats[code], messages) for code, messages in found.items()]
+    found = []
+    for code, those in _messages("machine").items():
+        bad = [
+            one._replace(where="", source=source_of(one.source, facts))
+            for one in those
+            if one.severity in (ERROR, WARNING)
+        ]
+        if code != "any":
+            found.append(_entry(code, those[0].where, bad))
+    return found
 
 
 def inputs() -> list[Check]:
-    """Other errors in variables, arguments and recipes: the messages of all modules.
+    """Other errors, in variables, arguments and recipes, and of the start."""
+    return [_entry(code, "", those) for code, those in _messages("inputs").items()]
 
-    Those of the checks have their own section.
-    """
-    others = {one.code for one in (*listed(rules.CHECKS), *machine())}
+
+def _messages(kind: str) -> dict[str, list[Message]]:
+    """The messages of a kind by their code."""
     found: dict[str, list[Message]] = {}
-    for message in messages(entrypoints):
-        if message.code and message.code not in others:
-            found.setdefault(message.code, []).append(message)
-    return [_entry(code, "", found[code]) for code in sorted(found)]
-
-
-def messages(package: ModuleType) -> Iterator[Message]:
-    """The messages that the modules of a package define, each once."""
-    modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    names = (vars(importlib.import_module(one.name)) for one in modules)
-    values = (value for each in names for value in each.values())
-    return iter({id(one): one for one in values if isinstance(one, Message)}.values())
+    for one in messages.messages(kind).values():
+        found.setdefault(one.code, []).append(one)
+    return found
 
 
 def _entry(code: str, what: str, messages: Iterable[Message]) -> Check:

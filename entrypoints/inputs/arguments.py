@@ -11,7 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoints.findings import Finding, Message
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,18 +20,6 @@ if TYPE_CHECKING:
 
 _FLAG = re.compile(r"(--?[A-Za-z][\w.+-]*)(?:=(.*))?", re.DOTALL)
 _DEPTH = 32
-_STRAY = Message(
-    "{token!r} is not a flag",
-    "name the model with MODEL or RECIPE, and give flags only",
-    "arguments",
-    "stray-argument",
-)
-_NOT_ONE_KEY = Message(
-    "is not one key of a JSON flag with one value",
-    "write --flag.key value, one value for one key",
-    "{flag}",
-    "bad-argument",
-)
 
 
 class Flag(NamedTuple):
@@ -71,13 +60,13 @@ def parse(tokens: Sequence[str], aliases: Mapping[str, str], findings: list[Find
         elif found:
             found[-1][1].append(token)
         else:
-            findings.append(_STRAY(token=token))
+            findings.append(finding("stray-argument", token=token))
     flags = []
     for name, values in found:
         flags.append(Flag(name, tuple(values)))
         keys = name.split(".")[1:] if name.startswith("--") else []
         if keys and (len(values) != 1 or len(keys) > _DEPTH or not all(keys)):
-            findings.append(_NOT_ONE_KEY(flag=flags.pop().name))
+            findings.append(finding("bad-argument.not-one-key", flag=flags.pop().name))
     return flags
 
 

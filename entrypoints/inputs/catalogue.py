@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from entrypoints.findings import USAGE, WARNING, Finding, Message
+from entrypoints.findings import USAGE, Finding
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, canonical
 from entrypoints.inputs.settings import NAMES
 from entrypoints.inputs.stack import Release
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,36 +30,6 @@ _OF_A_SERVICE = (
 _SIZE = r"\s*(\d+(\.\d+)?[kmgt]|\d+[KMGT])\s*"
 _LEVEL = "--optimization-level"
 _COMPILATION = "--compilation-config"
-
-_SWITCH = Message("is a switch and takes no value", "give {forms} alone", code="bad-argument")
-_NO_KEYS = Message("has no keys inside", "give {flag} one value", code="bad-argument")
-_NO_VALUE = Message("has no value", "give it {wanted}", code="bad-argument")
-_ONE_VALUE = Message(
-    "takes one value, not {count}", "quote a value that contains blanks", code="bad-argument"
-)
-_BAD_VALUE = Message("{value} would be refused", "give {wanted}", code="bad-argument")
-_BAD_CHOICE = _BAD_VALUE._replace(code="bad-choice")
-_UNKNOWN_FLAG = Message(
-    "vLLM {vllm} (release {release}) does not know this flag{also}",
-    "see the flags in env/flags/{vllm}.json",
-    code="unknown-flag",
-)
-_SHORTENED_FLAG = _UNKNOWN_FLAG._replace(fix="give one of {known}")
-_DASHED_VARIABLE = Message(
-    "contains a dash, so nothing reads it", "write it {proper}", code="unknown-variable"
-)
-_UNKNOWN_VARIABLE = Message(
-    "neither vLLM {vllm} nor vllm-ascend {release} knows it{also}",
-    "remove it",
-    code="unknown-variable",
-)
-_UNREAD = Message(
-    "{name} has no effect in {release}",
-    "remove it",
-    code="unread-variable",
-    source="vllm-ascend {release}: no source reads it",
-    severity=WARNING,
-)
 
 
 class Catalogue(NamedTuple):
@@ -183,21 +154,23 @@ def _refusal(flag: Flag, catalogue: Catalogue) -> Finding | None:
     if kind in ("flag", "bool"):
         if values or dot:
             negative = entry.get("negative")
-            return _SWITCH(forms=f"{base} or {negative}" if negative else base)
+            return finding(
+                "bad-argument.switch", forms=f"{base} or {negative}" if negative else base
+            )
         return None
     if dot:
         # What vLLM makes of a dotted flag.
-        return None if _fits('{"key": 1}', entry) else _NO_KEYS(flag=base)
+        return None if _fits('{"key": 1}', entry) else finding("bad-argument.no-keys", flag=base)
     nargs = entry.get("nargs")
     if not values and nargs != "?":
-        return _NO_VALUE(wanted=_wanted(entry))
+        return finding("bad-argument.no-value", wanted=_wanted(entry))
     if len(values) > 1 and nargs != "+":
-        return _ONE_VALUE(count=len(values))
+        return finding("bad-argument.several-values", count=len(values))
     for value in values:
         if not _fits(value, entry):
-            message = _BAD_CHOICE if "choices" in entry else _BAD_VALUE
+            message = "bad-choice" if "choices" in entry else "bad-argument.bad-value"
             shown = "its value" if "json" in kind else repr(value)
-            return message(value=shown, wanted=_wanted(entry))
+            return finding(message, value=shown, wanted=_wanted(entry))
     return None
 
 
@@ -267,8 +240,8 @@ def _unknown_flag(name: str, catalogue: Catalogue) -> Finding:
     also += f"; known to vLLM {', '.join(others)}" if others else ""
     named = {"vllm": catalogue.vllm, "release": catalogue.release, "also": also}
     if begun:
-        return _SHORTENED_FLAG(known=", ".join(begun), **named)
-    return _UNKNOWN_FLAG(fix=_near(name, names), **named)
+        return finding("unknown-flag.shortened", known=", ".join(begun), **named)
+    return finding("unknown-flag.unknown", fix=_near(name, names), **named)
 
 
 # ---- variables -----------------------------------------------------------------------------------
@@ -302,19 +275,21 @@ def check_variables(
 def unread(names: Iterable[str], catalogue: Catalogue) -> list[Finding]:
     """A warning for each variable that published configurations set although nothing reads it."""
     return [
-        _UNREAD(name=name, release=catalogue.release) for name in names if name in catalogue.unread
+        finding("unread-variable", name=name, release=catalogue.release)
+        for name in names
+        if name in catalogue.unread
     ]
 
 
 def _unknown_variable(name: str, catalogue: Catalogue) -> Finding:
     proper = name.replace("-", "_")
     if proper != name and proper in catalogue.variables:
-        return _DASHED_VARIABLE(proper=proper)
+        return finding("unknown-variable.dashed", proper=proper)
     others = _others("variables", catalogue.release, lambda known: _knows(known, proper))
     also = f"; known to {', '.join(others)}" if others else ""
     near = _near(proper, (*catalogue.variables, *(one for one in NAMES if "VLLM" in one)))
     named = {"vllm": catalogue.vllm, "release": catalogue.release}
-    return _UNKNOWN_VARIABLE(fix=near, also=also, **named)
+    return finding("unknown-variable.unknown", fix=near, also=also, **named)
 
 
 def _knows(names: Mapping[str, Any], name: str) -> bool:

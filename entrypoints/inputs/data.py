@@ -1,8 +1,6 @@
-"""Reads the files under env/ and recipes that the operator mounts: YAML, and generated JSON.
+"""Reads the files under env/ and recipes that the operator mounts.
 
-Importing PyYAML takes as long as everything else before the start. So a document under env/ is
-cached as JSON in `__pycache__` beside its file, like Python's byte code, and valid while the file
-has the same size and time. `python -m entrypoints.inputs.data` writes all caches.
+`python -m entrypoints.inputs.data` caches every document under env/ (entrypoints/documents.py).
 """
 
 from __future__ import annotations
@@ -12,24 +10,15 @@ import os
 import sys
 from collections.abc import Callable
 
-from entrypoints import files
-from entrypoints.findings import DATA, Message, Refused
+from entrypoints import documents
+from entrypoints.documents import path_of as path_of
+from entrypoints.messages import refused
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
-
-_UNREADABLE = Message(
-    "{why}", "give a readable YAML file in UTF-8", code="unreadable-file", exit_code=DATA
-)
-_NOT_A_DOCUMENT = Message(
-    "{why}", "give one document of JSON or YAML", code="unreadable-text", exit_code=DATA
-)
-_HERE = os.path.abspath(__file__)
-ENV_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))), "env")
-
 
 # What `cached` made, within CachedReads; None outside of it, because a start makes one plan.
 _cache: dict[tuple[str, ...], Any] | None = None
@@ -68,17 +57,14 @@ def read(path: str) -> Any:
 
 def _read(path: str) -> Any:
     try:
-        if path.endswith(".json"):
-            return json.loads(_text(path))
-        document = _read_json_cache(path) if path.startswith(ENV_DIR) else None
-        return _parse(path) if document is None else document
+        return documents.load(path)
     except OSError as error:
         why = error.strerror or str(error)
     except UnicodeDecodeError as error:
         why = f"not UTF-8 at byte {error.start}"
     except (ValueError, RecursionError) as error:
         why = str(error)
-    raise Refused([_UNREADABLE(path, why=why)])
+    raise refused("unreadable-file", path, why=why)
 
 
 def parse(text: str, where: str) -> Any:
@@ -92,60 +78,11 @@ def parse(text: str, where: str) -> Any:
                 return json.loads(text)
             except ValueError:
                 pass  # YAML uses braces, too
-        from entrypoints.inputs import yaml12
+        from entrypoints import yaml12
 
         return yaml12.parse(text)
     except (ValueError, RecursionError) as error:
-        raise Refused([_NOT_A_DOCUMENT(where, why=error)]) from None
-
-
-def _text(path: str) -> str:
-    with open(path, "rb") as file:
-        return file.read().decode("utf-8-sig")
-
-
-def _parse(path: str) -> Any:
-    from entrypoints.inputs.yaml12 import parse
-
-    document = parse(_text(path))
-    if path.startswith(ENV_DIR) and not sys.dont_write_bytecode:
-        _write_json_cache(path, document)
-    return document
-
-
-def _cache_path(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, "__pycache__", f"{name}.json")
-
-
-def _size_and_time(path: str) -> list[int]:
-    stat = os.stat(path)
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def _read_json_cache(path: str) -> Any:
-    """The cached document; None when there is none for the file as it is now."""
-    try:
-        with open(_cache_path(path), "rb") as file:
-            cache = json.loads(file.read())
-        return cache["document"] if cache["state"] == _size_and_time(path) else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _write_json_cache(path: str, document: Any) -> None:
-    """Cache a document that JSON can hold exactly. Failing to write is no error."""
-    try:
-        text = json.dumps({"state": _size_and_time(path), "document": document})
-        if json.loads(text)["document"] == document:
-            files.write(_cache_path(path), text)
-    except (OSError, TypeError, ValueError):
-        pass
-
-
-def path_of(*parts: str) -> str:
-    """The path of a file under env/."""
-    return os.path.join(ENV_DIR, *parts)
+        raise refused("unreadable-text", where, why=error) from None
 
 
 def names(kind: str) -> list[str]:
@@ -173,7 +110,7 @@ def main() -> None:
     """Cache every document under env/, for a quick start."""
     sys.dont_write_bytecode = False
     for name in names(""):
-        _parse(path_of(f"{name}.yaml"))
+        documents.parse_file(path_of(f"{name}.yaml"))
 
 
 if __name__ == "__main__":

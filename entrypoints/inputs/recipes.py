@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from entrypoints.findings import DATA, Finding, Message, Refused, did_you_mean
+from entrypoints.findings import DATA, Finding, Refused, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, from_value, is_flag, key_of, scalar
 from entrypoints.inputs.roles import GROUPS
 from entrypoints.inputs.settings import NAMES
+from entrypoints.messages import finding, refused
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -62,46 +63,6 @@ _DERIVED = (
     "--master-addr",
     "--node-rank",
 )
-
-_UNKNOWN = Message(
-    "{name!r} is not a recipe", "{meant}`recipes` lists all", "RECIPE", "unknown-recipe"
-)
-_NO_FILE = Message(
-    "{name!r} is not a file",
-    "mount the file, or give a name that `recipes` lists",
-    "RECIPE",
-    "unknown-recipe",
-)
-
-
-def _bad(text: str, fix: str, code: str = "bad-recipe") -> Message:
-    return Message(text, fix, code=code, exit_code=DATA)
-
-
-_EXTENDS_ITSELF = _bad("{name} extends itself", "remove one `extends`")
-_NO_ROLES = _bad("names no role", "give at least one of {known}")
-_MISSING = _bad("is missing", "add {key}:", "missing-key")
-_UNKNOWN_NAME = _bad("{name!r} is unknown", "{known}")
-_NOT_A_MAPPING = _bad("is not a mapping", "write `key: value` lines")
-_UNKNOWN_KEY = _bad("unknown key", "{known}", "unknown-key")
-_NOT_A_NAME = _bad("{value!r} is not a name", "give text that does not start with a dash")
-_NOT_A_NUMBER = _bad("{value!r} is not a whole number", "give one from 1 to 65535")
-_NOT_A_VARIABLE = _bad(
-    "is not a variable's name", "use letters, digits and underscores; other names are ignored"
-)
-_OWN_VARIABLE = _bad(
-    "is a variable of the entrypoint, set by the operator",
-    "use the recipe's own keys (model, port, sizes, ...)",
-)
-_NOT_TEXT = _bad("is not text", "give one line of text")
-_NOT_A_FLAG = _bad("is not a flag", "write its long name without the dashes")
-_HAS_A_KEY = _bad("has its own key", "write it as {key}")
-_OF_ONE_NODE = _bad("belongs to one node", "remove it; it follows from the node's role and rank")
-_SAME_FLAG = _bad("is the same flag as an earlier key", "keep one of them")
-_LIKE_A_FLAG = _bad("has a value that looks like a flag", "give it as one text")
-_BLOCK = _bad("is written by hand", "remove it; it is made from the sizes of roles.{side}")
-_TOO_DEEP = _bad("is nested too deeply", "flatten it")
-_NOT_JSON = _bad("{value!r} cannot be written as JSON", "give text, numbers, lists or mappings")
 
 
 class Sizes(NamedTuple):
@@ -215,7 +176,7 @@ def unknown(name: str, where: str = "") -> Finding:
     parts = [one for one in names() if len(name) > 2 and name.lower() in one]
     near = parts[:3] or difflib.get_close_matches(name, names(), n=1)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return _UNKNOWN(where, name=name, meant=meant)
+    return finding("unknown-recipe.not-a-recipe", where, name=name, meant=meant)
 
 
 def is_text(name: str) -> bool:
@@ -227,12 +188,12 @@ def _load(name: str, under: tuple[str, ...]) -> Recipe:
     if is_text(name):
         return _Reader("RECIPE", under).recipe("RECIPE", data.parse(name, "RECIPE"))
     if name in under:
-        raise Refused([_EXTENDS_ITSELF(under[-1], name=name)])
+        raise refused("bad-recipe.extends-itself", under[-1], name=name)
     by_path = name.endswith((".yaml", ".yml"))
     path = name if by_path else data.path_of("recipes", f"{name}.yaml")
     if by_path and "\0" not in path:
         if not data.is_file(path):
-            raise Refused([_NO_FILE(name=name)])
+            raise refused("unknown-recipe.not-a-file", name=name)
     elif name not in names():
         raise Refused([unknown(name)])
     return _Reader(path, (*under, name)).recipe(name, data.read(path))
@@ -264,20 +225,20 @@ class _Reader:
         self.findings: list[Finding] = []
         self.sides_given = False
 
-    def add(self, at: str, message: Message, /, **values: Any) -> None:
+    def add(self, at: str, message: str, /, **values: Any) -> None:
         where = f"{self.path}: {at}" if at else self.path
-        self.findings.append(message(where, **values))
+        self.findings.append(finding(message, where, **values))
 
     def recipe(self, name: str, raw: Any) -> Recipe:
         raw = self.mapping("", raw, (*_HEAD, *Block._fields))
         roles = self.mapping("roles", raw.get("roles"), GROUPS)
         if "roles" in raw and not raw["roles"]:
-            self.add("roles", _NO_ROLES, known=", ".join(GROUPS))
+            self.add("roles", "bad-recipe.no-roles", known=", ".join(GROUPS))
         extends = raw.get("extends")
         under = self.extended(extends) if extends is not None else _NOTHING
         for key in ("model", "roles"):
             if key not in raw and extends is None:
-                self.add(key, _MISSING, key=key)
+                self.add(key, "missing-key", key=key)
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
         recipe = self.laid_over(under, "", raw)._replace(name=name, extends=under.title)
@@ -297,7 +258,9 @@ class _Reader:
         for kind, given in (("platforms", recipe.platforms), ("releases", releases)):
             for one in given:
                 if one not in (known := data.names(kind)):
-                    self.add(kind, _UNKNOWN_NAME, name=one, known=did_you_mean(one, known))
+                    self.add(
+                        kind, "bad-recipe.unknown-name", name=one, known=did_you_mean(one, known)
+                    )
         if self.findings:
             raise Refused(list(dict.fromkeys(self.findings)))
         recipe = recipe._replace(releases=releases, sources=sources)
@@ -371,14 +334,14 @@ class _Reader:
         if raw is None and at:
             return {}
         if not isinstance(raw, dict):
-            self.add(at, _NOT_A_MAPPING)
+            self.add(at, "bad-recipe.not-a-mapping")
             return {}
         known = list(allowed)
         good = {}
         for key, value in raw.items():
             if not isinstance(key, str) or (known and key not in known):
                 where = f"{at}.{key}" if at else str(key)
-                self.add(where, _UNKNOWN_KEY, known=did_you_mean(str(key), known))
+                self.add(where, "unknown-key", known=did_you_mean(str(key), known))
             else:
                 good[key] = value
         return good
@@ -386,7 +349,7 @@ class _Reader:
     def text(self, at: str, raw: Any) -> str:
         if isinstance(raw, str) and raw and "\0" not in raw and not raw.startswith("-"):
             return raw
-        self.add(at, _NOT_A_NAME, value=raw)
+        self.add(at, "bad-recipe.not-a-name", value=raw)
         return ""
 
     def texts(self, at: str, raw: Any) -> tuple[str, ...]:
@@ -399,7 +362,7 @@ class _Reader:
     def count(self, at: str, raw: Any) -> int | None:
         if type(raw) is int and 1 <= raw <= 65535:
             return raw
-        self.add(at, _NOT_A_NUMBER, value=raw)
+        self.add(at, "bad-recipe.not-a-number", value=raw)
         return None
 
     def sizes(self, at: str, raw: Any) -> Sizes:
@@ -416,11 +379,11 @@ class _Reader:
         for name, value in self.mapping(at, raw).items():
             where = f"{at}.{name}"
             if not _ENV_NAME.fullmatch(name):
-                self.add(where, _NOT_A_VARIABLE)
+                self.add(where, "bad-recipe.not-a-variable")
             elif name in NAMES:
-                self.add(where, _OWN_VARIABLE)
+                self.add(where, "bad-recipe.own-variable")
             elif isinstance(value, (dict, list)) or "\0" in str(value):
-                self.add(where, _NOT_TEXT)
+                self.add(where, "bad-recipe.not-text")
             else:
                 good[name] = None if value is None else scalar(value)
         return good
@@ -430,20 +393,20 @@ class _Reader:
         for key, value in self.mapping(at, raw).items():
             where, name = f"{at}.{key}", key.replace("_", "-")
             if not _FLAG_NAME.fullmatch(name):
-                self.add(where, _NOT_A_FLAG)
+                self.add(where, "bad-recipe.not-a-flag")
                 continue
             if not self.json(where, value):
                 continue
             flag = from_value(name, True if value is None else value)
             same = key_of(flag)
             if same in _OWN_KEY:
-                self.add(where, _HAS_A_KEY, key=_OWN_KEY[same])
+                self.add(where, "bad-recipe.has-a-key", key=_OWN_KEY[same])
             elif same in _DERIVED or (same == "--data-parallel-start-rank" and value != 0):
-                self.add(where, _OF_ONE_NODE)
+                self.add(where, "bad-recipe.of-one-node")
             elif same in good:
-                self.add(where, _SAME_FLAG)
+                self.add(where, "bad-recipe.same-flag")
             elif isinstance(value, list) and any(is_flag(v) for v in flag.values):
-                self.add(where, _LIKE_A_FLAG)
+                self.add(where, "bad-recipe.like-a-flag")
             else:
                 good[same] = None if value is None else flag
         return good
@@ -468,12 +431,12 @@ class _Reader:
     def blocks(self, at: str, extra: Mapping[str, Any]) -> None:
         for side in SIDES:
             if side in extra and self.sides_given:
-                self.add(f"{at}.{side}", _BLOCK, side=side)
+                self.add(f"{at}.{side}", "bad-recipe.own-block", side=side)
 
     def json(self, at: str, raw: Any, depth: int = 0) -> bool:
         """Whether the value can be written as JSON; reports it when not."""
         if depth > 32:
-            self.add(at, _TOO_DEEP)
+            self.add(at, "bad-recipe.too-deep")
             return False
         if isinstance(raw, dict):
             raw = self.mapping(at, raw)
@@ -484,5 +447,5 @@ class _Reader:
             return True
         if isinstance(raw, str) and "\0" not in raw:
             return True
-        self.add(at, _NOT_JSON, value=raw)
+        self.add(at, "bad-recipe.not-json", value=raw)
         return False

@@ -9,20 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from entrypoints.findings import DATA, Finding, Message
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
 
 REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
-
-_UNKNOWN = Message(
-    "refers to ${name}, which is not known here",
-    "set {name} on this node",
-    code="unknown-reference",
-    exit_code=DATA,
-)
 
 
 def names(text: str) -> set[str]:
@@ -56,7 +50,7 @@ def _fill(text: str, facts: Mapping[str, str | None], where: str, findings: list
             return match[0]
         fact = facts[name]
         if fact is None:
-            findings.append(_UNKNOWN(where, name=name))
+            findings.append(finding("unknown-reference", where, name=name))
             return ""
         return fact
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from entrypoints.findings import Finding, Message, Refused
+from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import data
+from entrypoints.messages import refused
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,30 +16,6 @@ if TYPE_CHECKING:
 _OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
-_DASH = Message("{value!r} starts with a dash", "give a model name or a path", code="bad-value")
-_NUMBER = Message(
-    "{value!r} is not a whole number", "give one from {low} to {high}", code="bad-value"
-)
-_SERVICE_PORT = Message(
-    "{value!r} is not a port but what Kubernetes sets for a Service of that name",
-    "set enableServiceLinks: false in the pod, or rename the Service",
-    code="bad-value",
-)
-_ADDRESS = Message(
-    "{value!r} is not an IPv4 address", "give one such as 10.0.0.1", code="bad-value"
-)
-_NOT_A_HOST = Message(
-    "{value!r} is not an IPv4 address or host name", "give the leader's address", code="bad-value"
-)
-_INTERFACE = Message(
-    "{value!r} is not an interface name", "give one such as eth0", code="bad-value"
-)
-_CHOICE = Message("{value!r} is not known", "give {known}", code="bad-value")
-_SWITCH = Message("{value!r} is not a switch", "give 1 or 0", code="bad-value")
-_ENDPOINTS = Message(
-    "{value!r} is not a list of endpoints", "give host:port,host:port", code="bad-value"
-)
-
 
 def _text(value: str) -> str:
     return value
@@ -46,19 +23,19 @@ def _text(value: str) -> str:
 
 def _model(value: str) -> str:
     if value.startswith("-"):
-        raise Refused([_DASH(value=value)])
+        raise refused("bad-value.starts-with-dash", value=value)
     return value
 
 
 def _number(value: str, low: int, high: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
-        raise Refused([_NUMBER(value=value, low=low, high=high)])
+        raise refused("bad-value.not-a-number", value=value, low=low, high=high)
     return int(value)
 
 
 def _port(value: str) -> int:
     if value.startswith("tcp://"):
-        raise Refused([_SERVICE_PORT(value=value)])
+        raise refused("bad-value.service-port", value=value)
     return _number(value, 1, 65535)
 
 
@@ -74,25 +51,25 @@ def _address(value: str) -> str:
     """HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103)."""
     parts = value.split(".")
     if len(parts) != 4 or any(not _OCTET.fullmatch(p) or int(p) > 255 for p in parts):
-        raise Refused([_ADDRESS(value=value)])
+        raise refused("bad-value.not-an-address", value=value)
     return value
 
 
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
-        raise Refused([_NOT_A_HOST(value=value)])
+        raise refused("bad-value.not-a-host", value=value)
     return value
 
 
 def _interface(value: str) -> str:
     if not re.fullmatch(r"[^\s/]{1,15}", value):
-        raise Refused([_INTERFACE(value=value)])
+        raise refused("bad-value.not-an-interface", value=value)
     return value
 
 
 def _switch(value: str) -> bool:
     if value.lower() not in ("0", "1", "true", "false", "on", "off"):
-        raise Refused([_SWITCH(value=value)])
+        raise refused("bad-value.not-a-switch", value=value)
     return value.lower() in ("1", "true", "on")
 
 
@@ -108,7 +85,7 @@ def _endpoints(value: str) -> tuple[Endpoint, ...]:
         try:
             found.append(Endpoint(_host(host), _number(port, 1, 65535)))
         except Refused:
-            raise Refused([_ENDPOINTS(value=value)]) from None
+            raise refused("bad-value.not-endpoints", value=value) from None
     return tuple(found)
 
 
@@ -153,7 +130,7 @@ class Variable(NamedTuple):
         if isinstance(self.kind, str):
             return _KINDS[self.kind](value)
         if value not in self.kind:
-            raise Refused([_CHOICE(value=value, known=" or ".join(self.kind))])
+            raise refused("bad-value.not-a-choice", value=value, known=" or ".join(self.kind))
         return value
 
 
@@ -220,6 +197,6 @@ def checked(variable: Variable, value: str | None, where: str, findings: list[Fi
         return None
     try:
         return variable.check(value)
-    except Refused as refused:
-        findings += [finding._replace(where=where) for finding in refused.findings]
+    except Refused as error:
+        findings += [one._replace(where=where) for one in error.findings]
         return None

@@ -8,18 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from entrypoints.findings import Finding, Message, did_you_mean
+from entrypoints.findings import Finding, did_you_mean
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import scalar
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
-
-_NO_PLATFORM = Message("no facts about {name!r}", "{known}", "ASCEND_PLATFORM", "unknown-platform")
-_NO_RELEASE = Message(
-    "no facts about {name!r}", "{known}", "VLLM_ASCEND_RELEASE", "unknown-release"
-)
 
 
 class Platform(NamedTuple):
@@ -122,14 +118,14 @@ class Release(NamedTuple):
 
 def platform(name: str | None, findings: list[Finding]) -> Platform | None:
     """The platform by name; None when no name is given. An unknown one is an error."""
-    raw = _load("platforms", _NO_PLATFORM, name, findings) if name else None
+    raw = _load("platforms", "unknown-platform", name, findings) if name else None
     return Platform(name=name, **raw) if name and raw else None
 
 
 def release(name: str | None, findings: list[Finding]) -> Release | None:
     """The release by name, else the default of env/defaults.yaml. An unknown one is an error."""
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
-    own = _load("releases", _NO_RELEASE, name, findings)
+    own = _load("releases", "unknown-release", name, findings)
     return data.cached(("release", name), lambda: _release(name, own)) if own else None
 
 
@@ -159,9 +155,10 @@ def _feature(form: Mapping[str, Any]) -> Feature:
     return Feature(**{**form, **lists})
 
 
-def _load(kind: str, unknown: Message, name: str, findings: list[Finding]) -> Any:
+def _load(kind: str, unknown: str, name: str, findings: list[Finding]) -> Any:
     path = data.path_of(kind, f"{name}.yaml")
     if name.startswith(".") or "/" in name or "\0" in name or not data.is_file(path):
-        findings.append(unknown(name=name, known=did_you_mean(name, data.names(kind))))
+        known = did_you_mean(name, data.names(kind))
+        findings.append(finding(f"{unknown}.no-facts", name=name, known=known))
         return None
     return data.read(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from entrypoints.findings import Finding, Message, Refused
+from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import arguments, catalogue, recipes, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.catalogue import Catalogue
@@ -13,24 +13,8 @@ from entrypoints.inputs.roles import Role
 from entrypoints.inputs.settings import Settings
 from entrypoints.inputs.stack import Platform, Release
 from entrypoints.launch import network, topology
+from entrypoints.messages import finding
 from entrypoints.record import NamedTuple
-
-_NO_MODEL = Message(
-    "neither RECIPE nor MODEL is set",
-    "set RECIPE to a name from `recipes`, or MODEL",
-    "RECIPE",
-    "missing-model",
-)
-_ONE_VALUE = Message("needs one value", "write {flag} VALUE", "{flag}", "bad-argument")
-_NO_LEADER = Message(
-    "is not set", "set it to the LOCAL_IP of the group's rank 0", "LEADER_IP", "missing-leader"
-)
-_OTHER_LEADER = Message(
-    "{address} is not LOCAL_IP {local_ip}, but ROLE={role} leads",
-    "leave LEADER_IP out here, and set LEADER_IP={local_ip} on the other nodes",
-    "LEADER_IP",
-    "bad-leader",
-)
 
 
 class Context(NamedTuple):
@@ -85,7 +69,7 @@ def gather(
         except Refused as refused:
             findings += refused.findings
     elif not given.model and (role is None or role.program == "vllm"):
-        findings.append(_NO_MODEL())
+        findings.append(finding("missing-model"))
 
     name = given.ascend_platform
     if not name and recipe and len(recipe.platforms) == 1:
@@ -119,7 +103,7 @@ def _arguments_win(
         variable = by_flag.get(flag.name)
         if variable:
             if len(flag.values) != 1 or not flag.values[0]:
-                findings.append(_ONE_VALUE(flag=flag.name))
+                findings.append(finding("bad-argument.not-one-value", flag=flag.name))
                 continue
             value = settings.checked(variable, flag.values[0], flag.name, findings)
             given = given._replace(**{variable.name.lower(): value})
@@ -133,7 +117,7 @@ def _check_leader(given: Settings, role: Role, findings: list[Finding]) -> None:
     if given.leader_ip or reported:
         follows = role.follows or bool(given.dp_rank)
     elif role.follows or given.dp_rank:
-        findings.append(_NO_LEADER())
+        findings.append(finding("missing-leader"))
         return
     else:
         return
@@ -141,4 +125,6 @@ def _check_leader(given: Settings, role: Role, findings: list[Finding]) -> None:
     numeric = address.replace(".", "").isdigit()
     leads = role.networked and not follows
     if leads and numeric and given.local_ip and address != given.local_ip:
-        findings.append(_OTHER_LEADER(address=address, local_ip=given.local_ip, role=role.name))
+        findings.append(
+            finding("bad-leader", address=address, local_ip=given.local_ip, role=role.name)
+        )

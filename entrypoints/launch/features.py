@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from entrypoints.findings import DATA, WARNING, Finding, Message, did_you_mean
+from entrypoints.findings import Finding, did_you_mean
 from entrypoints.inputs.arguments import Flag, compact, from_value, scalar
 from entrypoints.inputs.stack import Feature, Release
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
-
-
-_UNKNOWN = Message("is not a feature", "{known}", code="unknown-feature", exit_code=DATA)
-_MISSING = Message(
-    "{name} is not in {release} and is left out: {missing}",
-    "choose a release that has it, or remove it from the recipe",
-    code="feature-missing",
-    severity=WARNING,
-)
-_VALUE = Message(
-    "{value!r} is not a value that {release} accepts",
-    "give one of {known}",
-    code="bad-feature",
-    exit_code=DATA,
-)
 
 
 class Forms(NamedTuple):
@@ -53,18 +39,20 @@ def forms(
         where = f"{at}.{name}"
         feature = release.features.get(name)
         if feature is None:
-            findings.append(_UNKNOWN(where, known=did_you_mean(name, release.features)))
+            findings.append(
+                finding("unknown-feature", where, known=did_you_mean(name, release.features))
+            )
             continue
         if feature.missing:
             named = {"name": name, "release": release.name, "missing": feature.missing}
-            findings.append(_MISSING(source=feature.source, **named))
+            findings.append(finding("feature-missing", source=feature.source, **named))
             continue
         if feature.was and environ.get(feature.was):
             where, value = feature.was, _number(environ[feature.was])
         if feature.values and not (isinstance(value, int) and int(value) in feature.values):
             known = ", ".join(map(str, feature.values))
             values = {"value": value, "release": release.name, "known": known}
-            findings.append(_VALUE(where, source=feature.source, **values))
+            findings.append(finding("bad-feature", where, source=feature.source, **values))
             continue
         if feature.env:
             env[feature.env] = str(int(value)) if isinstance(value, bool) else scalar(value)

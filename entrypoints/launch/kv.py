@@ -9,21 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from entrypoints.findings import Finding, Message
+from entrypoints.findings import Finding
 from entrypoints.inputs.recipes import EXTRA, SIDES, Block, Recipe
 from entrypoints.inputs.settings import Settings
 from entrypoints.launch.topology import Place
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any
 
 PARTS = "connectors"
-_FLAG = "--kv-transfer-config"
-_NOT_AN_OBJECT = Message("is not a JSON object", "give a JSON object", _FLAG, "bad-argument")
-_NOT_A_PORT = Message(
-    "kv_port {port!r} is not a port", "give a port from 1 to 65535", _FLAG, "bad-argument"
-)
 
 
 def config(
@@ -127,7 +123,7 @@ class Transfer(NamedTuple):
 def read(raw: Any, findings: list[Finding]) -> Transfer | None:
     """Read the complete flag's JSON. A value other than an object with a port is an error."""
     if not isinstance(raw, dict):
-        findings.append(_NOT_AN_OBJECT())
+        findings.append(finding("bad-argument.not-an-object"))
         return None
     outer = raw.get(EXTRA)
     parts = outer.get(PARTS) if isinstance(outer, dict) else None
@@ -140,7 +136,7 @@ def read(raw: Any, findings: list[Finding]) -> Transfer | None:
     port = raw.get("kv_port")
     number = int(str(port)) if re.fullmatch("[0-9]{1,5}", str(port)) else None
     if port is not None and not (number and number <= 65535):
-        findings.append(_NOT_A_PORT(port=port))
+        findings.append(finding("bad-argument.not-a-port", port=port))
     extra = raw.get(EXTRA)
     role = raw.get("kv_role") or whole.get("kv_role")
     return Transfer(

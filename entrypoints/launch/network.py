@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from entrypoints.findings import Finding, Message
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 _SIOCGIFCONF = 0x8912
 _IFREQ = 40
 _MOST = 128
-_NO_ADDRESS = Message(
-    "is not set and cannot be found (interfaces here: {interfaces})",
-    "set LOCAL_IP and NIC to the ones by which the nodes reach each other",
-    "{variable}",
-    "no-address",
-)
 
 
 class Address(NamedTuple):
@@ -98,5 +93,5 @@ def find_address(settings: Settings, needed: bool, host: Host, findings: list[Fi
     for variable, value in (("LOCAL_IP", local_ip), ("NIC", nic)):
         if needed and not value and variable not in reported:
             have = ", ".join(f"{name} {ip}" for name, ip in addresses if name != "lo") or "none"
-            findings.append(_NO_ADDRESS(variable=variable, interfaces=have))
+            findings.append(finding("no-address", variable=variable, interfaces=have))
     return Address(local_ip, nic)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from entrypoints.findings import Finding, Message
+from entrypoints.findings import Finding
 from entrypoints.inputs import arguments, data, settings
 from entrypoints.inputs.arguments import Flag
 from entrypoints.inputs.settings import Endpoint
 from entrypoints.launch import kv
 from entrypoints.launch.context import Context
 from entrypoints.launch.model import Launch, Peer
+from entrypoints.messages import finding
 
 # The port of the reference deployment.
 PORT = 12347
@@ -26,50 +27,16 @@ _Known = Mapping[str, Mapping[str, str]]
 
 _SIDES = (("PREFILL_ENDPOINTS", "a prefill server"), ("DECODE_ENDPOINTS", "a decode server"))
 
-_NO_ENDPOINTS = Message(
-    "is not set", "set it to the servers' host:port,host:port", "{variable}", "missing-endpoints"
-)
-_ON_BOTH_SIDES = Message(
-    "{endpoint} is also a prefill server",
-    "list each server on one side",
-    "DECODE_ENDPOINTS",
-    "bad-endpoints",
-)
-_NO_PROTOCOL = Message(
-    "vllm-router does not speak the protocol of {connector}",
-    "set PROXY=example",
-    "PROXY",
-    "bad-proxy",
-)
-_OTHER_PROTOCOL = Message(
-    "{chosen!r} is not the protocol of {connector}",
-    "leave it out: the protocol is {protocol}",
-    "--kv-connector",
-    "bad-proxy",
-)
-_NO_EXAMPLE = Message(
-    "no example proxy speaks the protocol of {connector}",
-    "choose a recipe with one of {known}",
-    "PROXY",
-    "bad-proxy",
-)
-_OWN_PORT = Message(
-    "{port} is the proxy's own port",
-    "give the metrics another port",
-    settings.METRICS.flag,
-    "bad-ports",
-)
-
 
 def launch(node: Context, findings: list[Finding]) -> Launch:
     """The launch of a proxy. Errors go to `findings`."""
     prefill, decode = _servers(node)
     for (name, _), endpoints in zip(_SIDES, (prefill, decode), strict=True):
         if not endpoints and name not in {one.where for one in findings}:
-            findings.append(_NO_ENDPOINTS(variable=name))
+            findings.append(finding("missing-endpoints", variable=name))
     both = sorted(set(prefill) & set(decode))
     if both:
-        findings.append(_ON_BOTH_SIDES(endpoint=both[0]))
+        findings.append(finding("bad-endpoints", endpoint=both[0]))
     connector = _connector(node)
     kind = node.settings.proxy or "vllm-router"
     known = data.read(data.path_of("proxies.yaml"))[kind]
@@ -111,7 +78,7 @@ def _router(
 ) -> list[str]:
     protocol, source = known["protocols"].get(connector), known["source"]["protocols"]
     if protocol is None:
-        findings.append(_NO_PROTOCOL(source=source, connector=connector))
+        findings.append(finding("bad-proxy.no-protocol", source=source, connector=connector))
         protocol = ""
     urls = [
         Flag(flag, (f"http://{endpoint}",))
@@ -131,11 +98,11 @@ def _router(
     metrics = arguments.value_of(flags, "--prometheus-port") or str(METRICS_PORT)
     ports["metrics"] = settings.checked(settings.METRICS, metrics, settings.METRICS.flag, findings)
     if ports["metrics"] == ports["api"]:
-        findings.append(_OWN_PORT(port=ports["api"]))
+        findings.append(finding("bad-ports.own-port", port=ports["api"]))
     chosen = arguments.value_of(flags, "--kv-connector")
     if protocol and chosen != protocol:
         named = {"chosen": chosen, "connector": connector, "protocol": protocol}
-        findings.append(_OTHER_PROTOCOL(source=source, **named))
+        findings.append(finding("bad-proxy.other-protocol", source=source, **named))
     return ["vllm-router", *arguments.render(flags)]
 
 
@@ -144,7 +111,9 @@ def _example(
 ) -> list[str]:
     script = known["scripts"].get(connector, "")
     if not script:
-        findings.append(_NO_EXAMPLE(connector=connector, known=", ".join(known["scripts"])))
+        findings.append(
+            finding("bad-proxy.no-example", connector=connector, known=", ".join(known["scripts"]))
+        )
     base = [Flag("--host", ("0.0.0.0",)), Flag("--port", (str(ports["api"]),))]
     for side, servers in zip(("prefiller", "decoder"), _servers(node), strict=True):
         base.append(Flag(f"--{side}-hosts", tuple(one.host for one in servers)))

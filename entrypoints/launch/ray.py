@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from entrypoints.findings import Finding, Message, Refused
+from entrypoints.findings import Finding
 from entrypoints.launch.context import Context
 from entrypoints.launch.environment import environment, references_here
 from entrypoints.launch.model import Launch, Peer
 from entrypoints.launch.topology import Place
+from entrypoints.messages import finding, refused
 
 HEAD_PORT = 6379
-_NOT_OF_RAY = Message(
-    "a Ray worker takes no argument of `vllm serve`",
-    "give arguments of `ray start` in RAY_ARGS, those of `vllm serve` to the head",
-    code="bad-argument",
-)
-_BAD_QUOTES = Message("{error}", "quote it as for a shell", "RAY_ARGS", "bad-value")
 
 
 def port(node: Context) -> int:
@@ -34,7 +29,7 @@ def worker(node: Context, place: Place, findings: list[Finding]) -> Launch:
     Errors go to `findings`.
     """
     if node.appended:
-        findings.append(_NOT_OF_RAY(node.appended[0].name))
+        findings.append(finding("bad-argument.not-of-ray", node.appended[0].name))
     known = references_here(node, place, 0)
     env, expands, sources = environment(node, place, {}, known, findings)
     head, own = node.settings.leader_ip or "", node.address.local_ip or ""
@@ -64,4 +59,4 @@ def _further(node: Context) -> list[str]:
     try:
         return shlex.split(node.settings.ray_args)
     except ValueError as error:
-        raise Refused([_BAD_QUOTES(error=error)]) from error
+        raise refused("bad-value.bad-quotes", error=error) from error

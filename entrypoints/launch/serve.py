@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoints.findings import DATA, WARNING, Finding, Message
+from entrypoints.findings import DATA, Finding
 from entrypoints.inputs import arguments, catalogue, model, references
 from entrypoints.inputs.arguments import Flag, Flags
 from entrypoints.launch import features, kv, ray, topology
@@ -11,6 +11,7 @@ from entrypoints.launch.environment import References, environment, references_h
 from entrypoints.launch.facts import Facts
 from entrypoints.launch.model import Launch, Peer, Ports
 from entrypoints.launch.topology import Place
+from entrypoints.messages import finding
 
 # vllm: defaults of --port, --data-parallel-rpc-port and --master-port.
 API_PORT = 8000
@@ -22,28 +23,6 @@ MASTER_PORT = 29501
 _NOT_HEADLESS = ("--api-server-count", "--data-parallel-start-rank")
 # Under external data parallel, --data-parallel-rank replaces it.
 _NOT_EXTERNAL = ("--data-parallel-start-rank",)
-
-_NO_DRAIN = Message(
-    "DRAIN_TIMEOUT has no effect: {missing}",
-    "set SUPERVISE=1 as well",
-    code="no-drain",
-    severity=WARNING,
-)
-_NO_TRANSFER = Message(
-    "ROLE {role} needs a KV transfer",
-    "choose a recipe with kv_transfer, or append --kv-transfer-config",
-    "RECIPE",
-    "missing-kv-transfer",
-)
-_BEYOND = Message(
-    "the {name} ports {first}-{last} exceed 65535", "set a smaller one", "KV_PORT", "bad-ports"
-)
-_OVERLAP = Message(
-    "the ports for {other} ({low}) and {name} ({first}) overlap",
-    "set PORT, DP_RPC_PORT and KV_PORT further apart",
-    "PORT",
-    "bad-ports",
-)
 
 
 def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
@@ -110,7 +89,7 @@ def _features(node: Context, place: Place, findings: list[Finding]) -> features.
         wanted["shutdown_timeout"] = drain
     elif drain is not None and not node.settings.supervise:
         lacks = forms["shutdown_timeout"]
-        findings.append(_NO_DRAIN(source=lacks.source, missing=lacks.missing))
+        findings.append(finding("no-drain", source=lacks.source, missing=lacks.missing))
     return features.forms(wanted, at, node.release, node.environ, findings)
 
 
@@ -197,7 +176,7 @@ def _transfer(place: Place, flags: Flags, findings: list[Finding]) -> kv.Transfe
     if name in flags:
         return kv.read(arguments.json_of(flags, name), findings)
     if place.group.kv_role:
-        findings.append(_NO_TRANSFER(role=place.group.name))
+        findings.append(finding("missing-kv-transfer", role=place.group.name))
     return None
 
 
@@ -254,10 +233,12 @@ def _check_ports(ports: Ports, findings: list[Finding]) -> None:
     ]
     for i, (name, first, last) in enumerate(taken):
         if last > 65535:
-            findings.append(_BEYOND(name=name, first=first, last=last))
+            findings.append(finding("bad-ports.beyond-65535", name=name, first=first, last=last))
         for other, low, high in taken[:i]:
             if first <= high and last >= low:
-                findings.append(_OVERLAP(other=other, low=low, name=name, first=first))
+                findings.append(
+                    finding("bad-ports.overlap", other=other, low=low, name=name, first=first)
+                )
 
 
 def _peers(node: Context, place: Place, flags: Flags) -> tuple[Peer, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from entrypoints.findings import Finding, Message, did_you_mean
+from entrypoints.findings import Finding, did_you_mean
 from entrypoints.inputs.recipes import Block, Recipe, Sizes
 from entrypoints.inputs.roles import GROUPS, ROLES, Role
 from entrypoints.inputs.settings import Settings
 from entrypoints.inputs.stack import Platform
+from entrypoints.messages import finding
 from entrypoints.record import NamedTuple
 
 # How a group's ranks are distributed over its nodes.
@@ -15,80 +16,6 @@ DATA_PARALLEL = "data parallel"  # each node holds some of the data parallel ran
 EXTERNAL = "external"  # each rank is a server in its own container
 NODES = "nodes"  # the workers of one rank are spread over the nodes (--nnodes)
 RAY = "ray"  # Ray places the workers
-
-_NO_ROLE = Message("is not set", "set it to one of {roles}", "ROLE", "missing-role")
-_UNKNOWN_ROLE = Message("{role!r} is not a role of this version", "{known}", "ROLE", "unknown-role")
-_OTHER_GROUP = Message(
-    "{group!r} contradicts ROLE={role}",
-    "leave GROUP out, or set ROLE=headless for a further node of {group}",
-    "GROUP",
-    "bad-group",
-)
-_NOT_HEADLESS = Message("{group!r} has no headless nodes", "{known}", "GROUP", "bad-group")
-_NO_GROUP = Message(
-    "is not set for a headless node", "set it to one of {groups}", "GROUP", "missing-group"
-)
-_SEVERAL_GROUPS = _NO_GROUP._replace(
-    text="is not set: this headless node can belong to several groups of the recipe"
-)
-_NOT_IN_RECIPE = Message(
-    "the recipe {recipe} has no {group}",
-    "choose another recipe, or one of its groups: {groups}",
-    "{variable}",
-    "role-not-in-recipe",
-)
-_NOT_EXTERNAL = Message(
-    "external data parallel is an option of leader, prefill and decode",
-    "leave it out, or set ROLE to leader, prefill or decode",
-    "DP_RANK",
-    "bad-dp-rank",
-)
-_NOT_A_SERVER = Message(
-    "contradicts ROLE=headless",
-    "set ROLE={role}: each rank is a server, and none is headless",
-    "DP_RANK",
-    "bad-dp-rank",
-)
-_BEYOND_DP = Message(
-    "{rank} is not below DP_SIZE {dp}",
-    "give 0 to {last}, or a larger DP_SIZE",
-    "DP_RANK",
-    "bad-dp-rank",
-)
-_RANKS = Message(
-    "{nodes} nodes with {local} ranks each do not make DP_SIZE {dp}",
-    "make NODES times DP_SIZE_LOCAL equal DP_SIZE",
-    "DP_SIZE",
-    "ranks-mismatch",
-)
-_NO_RANK = Message("is not set", "set it from 1 to {last}", "NODE_RANK", "missing-rank")
-_RANK_OF_LEADER = Message(
-    "0 is the leader's", "set ROLE={role} on this node, or 1 or higher", "NODE_RANK", "bad-rank"
-)
-_BEYOND_NODES = Message(
-    "{rank} is not below the group's number of nodes, {nodes}",
-    "number the nodes from 0, or set NODES and DP_SIZE for more nodes",
-    "NODE_RANK",
-    "bad-rank",
-)
-_NOT_RANK_0 = Message(
-    "is {rank}, but ROLE={role} is rank 0",
-    "set ROLE=headless and GROUP={group} on every further node",
-    "NODE_RANK",
-    "bad-rank",
-)
-_NODES_OF_SINGLE = Message(
-    "is {nodes}, ROLE=single is one node",
-    "set ROLE=leader here and ROLE=headless on the others, or NODES=1",
-    "NODES",
-    "bad-nodes",
-)
-_TOO_FEW = Message(
-    "{sizes} need {need} devices on a node, {owner} has {have}",
-    "make TP_SIZE, PP_SIZE or DP_SIZE_LOCAL smaller, or use more nodes",
-    "TP_SIZE",
-    "too-few-devices",
-)
 
 
 class Place(NamedTuple):
@@ -207,10 +134,10 @@ def role_of(settings: Settings, findings: list[Finding]) -> Role | None:
     """The role that ROLE names. An absent or unknown one is an error."""
     role = ROLES.get(settings.role or "")
     if settings.role is None:
-        findings.append(_NO_ROLE(roles=", ".join(ROLES)))
+        findings.append(finding("missing-role", roles=", ".join(ROLES)))
     elif role is None:
         known = did_you_mean(settings.role, ROLES)
-        findings.append(_UNKNOWN_ROLE(role=settings.role, known=known))
+        findings.append(finding("unknown-role", role=settings.role, known=known))
     return role
 
 
@@ -223,22 +150,24 @@ def _group(
     here = [g for g in recipe.groups if g in multi] if recipe else multi
     if role.group:
         if name not in (None, role.group):
-            findings.append(_OTHER_GROUP(group=name, role=role.name))
+            findings.append(finding("bad-group.other-group", group=name, role=role.name))
             return None
         name = role.group
     elif name is not None and name not in multi:
-        findings.append(_NOT_HEADLESS(group=name, known=did_you_mean(name, multi)))
+        findings.append(
+            finding("bad-group.not-headless", group=name, known=did_you_mean(name, multi))
+        )
         return None
     elif name is None and recipe and here and here != ["leader"]:
-        message = _NO_GROUP if len(here) == 1 else _SEVERAL_GROUPS
-        findings.append(message(groups=", ".join(here)))
+        message = "missing-group.required" if len(here) == 1 else "missing-group.several"
+        findings.append(finding(message, groups=", ".join(here)))
         return None
     name = name or "leader"
     if recipe and name not in recipe.groups:
         variable = "GROUP" if settings.group and role.headless else "ROLE"
         lacks, groups = "headless nodes" if role.headless else name, ", ".join(recipe.groups)
         named = {"variable": variable, "recipe": recipe.name, "group": lacks, "groups": groups}
-        findings.append(_NOT_IN_RECIPE(**named))
+        findings.append(finding("role-not-in-recipe", **named))
         return None
     return ROLES[name]
 
@@ -249,11 +178,11 @@ def _layout(
     rank = settings.dp_rank
     if rank is not None:
         if group.ray or not group.networked:
-            findings.append(_NOT_EXTERNAL())
+            findings.append(finding("bad-dp-rank.not-external"))
         elif settings.role == "headless":
-            findings.append(_NOT_A_SERVER(role=group.name))
+            findings.append(finding("bad-dp-rank.not-a-server", role=group.name))
         elif rank >= dp:
-            findings.append(_BEYOND_DP(rank=rank, dp=dp, last=dp - 1))
+            findings.append(finding("bad-dp-rank.beyond-dp", rank=rank, dp=dp, last=dp - 1))
         return EXTERNAL
     if group.ray:
         return RAY
@@ -264,7 +193,7 @@ def _layout(
 
 def _check_ranks(dp: int, dp_local: int, nodes: int, findings: list[Finding]) -> None:
     if dp_local * nodes != dp:
-        findings.append(_RANKS(nodes=nodes, local=dp_local, dp=dp))
+        findings.append(finding("ranks-mismatch", nodes=nodes, local=dp_local, dp=dp))
 
 
 def _rank(
@@ -276,16 +205,16 @@ def _rank(
     if role.headless:
         if rank is None:
             if not any(one.where in ("NODE_RANK", "LWS_WORKER_INDEX") for one in findings):
-                findings.append(_NO_RANK(last=max(nodes - 1, 1)))
+                findings.append(finding("missing-rank", last=max(nodes - 1, 1)))
         elif rank == 0:
-            findings.append(_RANK_OF_LEADER(role=group.name))
+            findings.append(finding("bad-rank.rank-of-leader", role=group.name))
         elif rank >= nodes:
-            findings.append(_BEYOND_NODES(rank=rank, nodes=nodes))
+            findings.append(finding("bad-rank.beyond-nodes", rank=rank, nodes=nodes))
         return rank or 0
     if nodes > 1 and not role.networked:
-        findings.append(_NODES_OF_SINGLE(nodes=nodes))
+        findings.append(finding("bad-nodes", nodes=nodes))
     elif rank:
-        findings.append(_NOT_RANK_0(rank=rank, role=role.name, group=group.name))
+        findings.append(finding("bad-rank.not-rank-0", rank=rank, role=role.name, group=group.name))
     return 0
 
 
@@ -308,4 +237,4 @@ def _check_devices(place: Place, platform: Platform | None, findings: list[Findi
             ranks = f"{' x dp ' + str(place.dp) if place.dp > 1 else ''} over {place.nodes} nodes"
         pcp = f" x pcp {place.pcp}" if place.pcp > 1 else ""
         sizes = f"tp {place.tp} x pp {place.pp}{pcp}{ranks}"
-        findings.append(_TOO_FEW(sizes=sizes, need=need, owner=owner, have=have))
+        findings.append(finding("too-few-devices", sizes=sizes, need=need, owner=owner, have=have))

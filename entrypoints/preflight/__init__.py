@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from entrypoints.findings import Finding, Message
+from entrypoints import messages
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.preflight import chips, devices, driver, fabric, host, weights
-from entrypoints.preflight.inspection import Check, Inspection, Needs, failed, inspect, skipped
+from entrypoints.preflight.inspection import Check, Inspection, Needs, complete, inspect
 from entrypoints.preflight.machine import MACHINE, Machine
 from entrypoints.record import TYPE_CHECKING
 
@@ -32,11 +34,6 @@ CHECKS: tuple[Check, ...] = (
     host.clock,
     host.name,
 )
-
-# What any check can report.
-BROKEN = failed("cannot be checked: {error}", "set PREFLIGHT=warn to start anyway")
-NO_NPU_NEEDED = skipped("this role uses no NPU")
-NO_NPU = skipped("no NPU is here")
 
 
 def needs(launch: Launch, env: Mapping[str, str]) -> Needs:
@@ -65,20 +62,22 @@ def run(needs: Needs, machine: Machine = MACHINE) -> list[Finding]:
 def examine(here: Inspection, checks: Sequence[Check]) -> Iterator[Finding]:
     """What the checks find. Without NPUs, those that need some are skipped with the reason."""
     for check in checks:
-        reason = _reason_to_skip(check, here)
-        if reason:
-            yield check.complete(reason(), here.facts)
-            continue
         try:
-            yield from check.findings(here)
+            skipped = _reason_to_skip(check, here)
+            for found in [_of_any(check, skipped)] if skipped else check.findings(here):
+                yield complete(found, here.facts)
         except Exception as error:
             words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            yield BROKEN(check.what, error=words)._replace(code=check.code)
+            yield complete(_of_any(check, "any.broken", error=words), here.facts)
 
 
-def _reason_to_skip(check: Check, here: Inspection) -> Message | None:
+def _reason_to_skip(check: Check, here: Inspection) -> str:
     if check.npu and not here.needs.devices:
-        return NO_NPU_NEEDED
-    if check.npu and not here.nodes and check.code != devices.count.code:
-        return NO_NPU
-    return None
+        return "any.no-npu-needed"
+    return "any.no-npu" if check.npu and not here.nodes and check.code != "devices" else ""
+
+
+def _of_any(check: Check, message: str, **values: str) -> Finding:
+    """A finding that every check can have, with the check's code and name."""
+    where = messages.read("machine")[check.code]["where"]
+    return finding(message, where, **values)._replace(code=check.code)

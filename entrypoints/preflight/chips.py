@@ -6,8 +6,9 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 
 from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.preflight import parse
-from entrypoints.preflight.inspection import Inspection, check, failed, ok, ranges, skipped, warning
+from entrypoints.preflight.inspection import Inspection, check, ranges
 from entrypoints.record import NamedTuple
 
 
@@ -20,45 +21,7 @@ class Chips(NamedTuple):
     platform: str | None
 
 
-_NOT_ASKED = skipped("npu-smi is not here: give docker run -v for it and for /usr/local/dcmi")
-_SMI_FAILS = warning(
-    "npu-smi info fails: {output}",
-    "mount /usr/local/dcmi and the driver's lib64, and make sure that no other container holds"
-    " the device alone",
-    "smi_source",
-)
-_UNKNOWN_CHIP = warning(
-    "{soc} is not a chip of a known platform", "compare the chip with the list of supported ones"
-)
-_OTHER_PLATFORM = failed(
-    "the image is for {image} ({image_soc}), the chips are {soc}", "use the image tagged {tag}"
-)
-_FITS = ok("{soc} is {platform}")
-_UNHEALTHY = warning(
-    "device {device} is {health}",
-    "see npu-smi info -t health -i {npu}",
-    "npu-smi info",
-    code="npu-health",
-    where="health of devices",
-)
-_HEALTHY = ok("{devices} are OK", code="npu-health", where="health of devices")
-_IN_USE = warning(
-    "process {pid} ({name}) is on device {device}",
-    "end it, or use other devices: one job on one NPU",
-    "in_use_source",
-    code="npu-in-use",
-    where="devices in use",
-)
-
-
-@check(
-    "platform",
-    "platform",
-    "platform_source",
-    *(_NOT_ASKED, _SMI_FAILS, _UNKNOWN_CHIP, _OTHER_PLATFORM, _FITS),
-    *(_UNHEALTHY, _HEALTHY, _IN_USE),
-    npu=True,
-)
+@check("platform", npu=True)
 def platform(here: Inspection) -> Iterator[Finding]:
     found = find(here)
     if isinstance(found, Finding):
@@ -73,11 +36,13 @@ def find(here: Inspection) -> Chips | Finding:
     """The chips that npu-smi lists, or why it cannot."""
     tool = here.tool("npu-smi")
     if tool is None:
-        return _NOT_ASKED()
+        return finding("platform.not-asked")
     info = here.ask(tool, "info")
     chips = parse.smi_chips(info.text)
     if info.code != 0 or not chips:
-        return _SMI_FAILS(output=" ".join(info.text.split())[-200:] or "it prints nothing")
+        return finding(
+            "platform.smi-fails", output=" ".join(info.text.split())[-200:] or "it prints nothing"
+        )
     board = here.ask(tool, "info", "-t", "board", "-i", str(chips[0].npu), "-c", "0")
     soc = (parse.smi_board(board.text) if board.code == 0 else None) or chips[0].name.lower()
     return Chips(chips, parse.smi_processes(info.text), soc, _platform_of(here, soc))
@@ -94,11 +59,13 @@ def _platform_of(here: Inspection, soc: str) -> str | None:
 def _fits(here: Inspection, found: Chips) -> Finding:
     image = here.needs.platform
     if found.platform is None:
-        return _UNKNOWN_CHIP(soc=found.soc)
+        return finding("platform.unknown-chip", soc=found.soc)
     if image and image.name != found.platform:
         tag = image_tag(here, found.platform)
-        return _OTHER_PLATFORM(image=image.name, image_soc=image.soc, soc=found.soc, tag=tag)
-    return _FITS(soc=found.soc, platform=found.platform)
+        return finding(
+            "platform.other-platform", image=image.name, image_soc=image.soc, soc=found.soc, tag=tag
+        )
+    return finding("platform.fits", soc=found.soc, platform=found.platform)
 
 
 def image_tag(here: Inspection, platform: str) -> str:
@@ -114,9 +81,9 @@ def _health(here: Inspection, found: Chips) -> Iterator[Finding]:
     ours = [chip for chip in found.chips if chip.device in here.used]
     unhealthy = [chip for chip in ours if chip.health != "OK"]
     for chip in unhealthy:
-        yield _UNHEALTHY(device=chip.device, health=chip.health, npu=chip.npu)
+        yield finding("npu-health.unhealthy", device=chip.device, health=chip.health, npu=chip.npu)
     if ours and not unhealthy:
-        yield _HEALTHY(devices=ranges(chip.device for chip in ours))
+        yield finding("npu-health.healthy", devices=ranges(chip.device for chip in ours))
 
 
 def _others(here: Inspection, found: Chips) -> Iterator[Finding]:
@@ -125,4 +92,4 @@ def _others(here: Inspection, found: Chips) -> Iterator[Finding]:
     for process in found.processes:
         number = device.get((process.npu, process.chip))
         if number in here.used:
-            yield _IN_USE(pid=process.pid, name=process.name, device=number)
+            yield finding("npu-in-use", pid=process.pid, name=process.name, device=number)

@@ -7,19 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from entrypoints.findings import ERROR, WARNING, Finding, Refused
 from entrypoints.inputs import data, stack
-from entrypoints.preflight import chips, devices, driver, examine, fabric, host, report, weights
+from entrypoints.messages import finding
+from entrypoints.preflight import chips, devices, driver, examine, fabric, host, report
 from entrypoints.preflight.docker import options
-from entrypoints.preflight.inspection import (
-    Inspection,
-    Needs,
-    check,
-    failed,
-    inspect,
-    ok,
-    ranges,
-    skipped,
-    warning,
-)
+from entrypoints.preflight.inspection import Inspection, Needs, check, complete, inspect, ranges
 from entrypoints.preflight.machine import MACHINE, Machine
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
@@ -70,7 +61,7 @@ def run(
     if known is None and here.nodes:
         here = _inspect(_detected(here), wanted, env, machine)
     findings = [_graded(found) for found in examine(here, _CHECKS)]
-    findings += [one.complete(message(), here.facts) for one, message in _IN_A_CONTAINER]
+    findings += [complete(finding(message), here.facts) for message in _IN_A_CONTAINER]
     return Report(findings, _options(here) if here.nodes else [])
 
 
@@ -105,57 +96,30 @@ def _graded(found: Finding) -> Finding:
     return found._replace(severity=WARNING) if failed else found
 
 
-_NONE = failed(
-    "no /dev/davinci* is here", "install the driver and load it; `dmesg` says why it does not load"
-)
-_FEWER = warning(
-    "{have} are here ({numbers}), but {platform} has {all}",
-    "see npu-smi info for the others, or plan with fewer",
-)
-_ALL = ok("{have} are here ({numbers})")
-
-
-@check(
-    devices.count.code, devices.count.what, devices.count.source, *(_NONE, _FEWER, _ALL), npu=True
-)
+@check("devices", npu=True)
 def _count(here: Inspection) -> Iterator[Finding]:
     platform, have, numbers = here.needs.platform, len(here.nodes), ranges(here.nodes)
     if not have:
-        yield _NONE()
+        yield finding("devices.none-on-host")
     elif platform and have != platform.devices:
         expected = {"platform": platform.description, "all": platform.devices}
-        yield _FEWER(have=have, numbers=numbers, **expected)
+        yield finding("devices.fewer", have=have, numbers=numbers, **expected)
     else:
-        yield _ALL(have=have, numbers=numbers)
+        yield finding("devices.all", have=have, numbers=numbers)
 
 
-_CHOOSE = ok("choose NIC and LOCAL_IP from: {interfaces}")
-_NO_ADDRESS = warning(
-    "none has an IPv4 address",
-    "give an IPv4 address to the interface by which the nodes reach each other",
-    "vllm-ascend#4103",
-)
-
-
-@check(host.nic.code, host.nic.what, "", _CHOOSE, _NO_ADDRESS)
+@check("nic")
 def _interfaces(here: Inspection) -> Iterator[Finding]:
     found = [f"{name} {ip}" for name, ip in here.machine.addresses() if not ip.startswith("127.")]
-    yield _CHOOSE(interfaces=", ".join(found)) if found else _NO_ADDRESS()
+    message = "nic.choose" if found else "nic.none-has-address"
+    yield finding(message, interfaces=", ".join(found))
 
 
-_VERSION = ok("{answer}")
-_SILENT = warning(
-    "does not answer: {answer}",
-    "install and start it, or give this user access to its socket",
-    "docker version",
-)
-
-
-@check("docker", "Docker engine", "", _VERSION, _SILENT)
+@check("docker")
 def _docker(here: Inspection) -> Iterator[Finding]:
     answer = here.ask("docker", "version", "--format", "{{.Server.Version}}")
     words = " ".join(answer.text.split())[-200:]
-    yield (_VERSION if answer.code == 0 else _SILENT)(answer=words)
+    yield finding("docker.version" if answer.code == 0 else "docker.silent", answer=words)
 
 
 def _options(here: Inspection) -> list[str]:
@@ -166,8 +130,8 @@ def _options(here: Inspection) -> list[str]:
 
 
 _SEVERAL_NODES = {
-    *(fabric.addresses.code, fabric.network.code),
-    *(message.code for message in fabric.network.messages),
+    *("hccn-conf", "hccn-address"),
+    *("fabric", "fabric-link", "fabric-health", "fabric-tls"),
 }
 _CHECKS = (
     _count,
@@ -183,8 +147,4 @@ _CHECKS = (
     host.clock,
 )
 # What only a container has.
-_IN_A_CONTAINER = (
-    (host.shared_memory, skipped("a container has its own: give docker run --shm-size=16g")),
-    (host.ports, skipped("they follow from the role: `preflight` in the container checks them")),
-    (weights.weights, skipped("they follow from MODEL: `preflight` in the container checks them")),
-)
+_IN_A_CONTAINER = ("shared-memory.of-a-container", "ports.of-a-role", "weights.of-a-model")

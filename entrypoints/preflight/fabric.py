@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from entrypoints.findings import WARNING, Finding, Message
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
 from entrypoints.preflight import parse
-from entrypoints.preflight.inspection import Inspection, check, failed, ok, ranges, skipped, warning
+from entrypoints.preflight.inspection import Inspection, check, ranges
 from entrypoints.record import NamedTuple
 
 
@@ -28,96 +29,36 @@ def _roce(here: Inspection) -> bool:
     return here.platform.get("fabric") != "hccs"
 
 
-def _graded(here: Inspection, message: Message) -> Message:
+def _graded(here: Inspection, message: str) -> str:
     """Over HCCS within a SuperPoD the RoCE ports are useful but not needed: only a warning."""
-    return message if _roce(here) else message._replace(severity=WARNING)
+    return message if _roce(here) else f"{message}-hccs"
 
 
-_ALONE = skipped("this node's NPUs communicate with no other node's")
-_NO_FILE = failed(
-    "{path} is not here, so HCCL knows no device's address", "give docker run -v {path}:{path}:ro"
-)
-_NO_ADDRESS = failed(
-    "{path} has no address of device {devices}",
-    "set them on the host: hccn_tool -i N -ip -s address A netmask M",
-)
-_ADDRESSES = ok("addresses of {devices}")
-
-
-@check(
-    "hccn-conf",
-    "addresses of devices",
-    "fabric.address_source",
-    *(_ALONE, _NO_FILE, _NO_ADDRESS, _NO_ADDRESS._replace(severity=WARNING), _ADDRESSES),
-    npu=True,
-)
+@check("hccn-conf", npu=True)
 def addresses(here: Inspection) -> Iterator[Finding]:
     path = here.facts["fabric"]["file"]
     if not here.needs.multi_node:
-        yield _ALONE()
+        yield finding("hccn-conf.alone")
     elif not here.machine.exists(path):
-        yield _NO_FILE(path=path)
+        yield finding("hccn-conf.no-file", path=path)
     else:
         have = parse.device_addresses(here.machine.text(path))
         missing = [n for n in here.used if n not in have]
         if missing:
-            yield _graded(here, _NO_ADDRESS)(path=path, devices=ranges(missing))
+            message = _graded(here, "hccn-conf.no-address")
+            yield finding(message, path=path, devices=ranges(missing))
         else:
-            yield _ADDRESSES(devices=ranges(here.used))
+            yield finding("hccn-conf.addresses", devices=ranges(here.used))
 
 
-_TLS = {"code": "fabric-tls", "where": "TLS switch of devices"}
-_STALE = {"code": "hccn-address", "where": "addresses in hccn.conf"}
-
-_NO_TOOL = skipped("hccn_tool is not here: give docker run -v {path}:{path}")
-_SILENT = warning(
-    "hccn_tool of device {device}: {reason}",
-    "run it by hand on the host; a driver that hangs needs a reset of the device",
-)
-_BAD = failed("{devices}", "check cables, switch and address of those ports")
-_GOOD = ok("{good} on {devices}")
-_NO_ANSWER = skipped("hccn_tool reports nothing about it")
-_BAD_LINK, _GOOD_LINK, _NO_LINK = (
-    one._replace(code="fabric-link", where="links of devices") for one in (_BAD, _GOOD, _NO_ANSWER)
-)
-_BAD_HEALTH, _GOOD_HEALTH, _NO_HEALTH = (
-    one._replace(code="fabric-health", where="network health of devices")
-    for one in (_BAD, _GOOD, _NO_ANSWER)
-)
-_TLS_DIFFERS = failed(
-    "it differs: {devices}",
-    "set one value on all NPUs of all nodes: hccn_tool -i N -tls -s enable 0",
-    "fabric.tls_source",
-    **_TLS,
-)
-_TLS_EQUAL = ok("{value} on {devices}; it must be {value} on every node", **_TLS)
-_NO_TLS = skipped("hccn_tool reports nothing about it", **_TLS)
-_OTHER_ADDRESS = failed(
-    "{path} states {stated} for device {device}, which has {real}",
-    "mount the host's current file, or set the address again on the host",
-    "fabric.address_source",
-    **_STALE,
-)
-_SAME_ADDRESSES = ok("{path} and hccn_tool agree", **_STALE)
-
-
-@check(
-    "fabric",
-    "network of devices",
-    "fabric.source",
-    *(_ALONE, _NO_TOOL, _SILENT),
-    *(_BAD_LINK, _BAD_LINK._replace(severity=WARNING), _GOOD_LINK, _NO_LINK),
-    *(_BAD_HEALTH, _BAD_HEALTH._replace(severity=WARNING), _GOOD_HEALTH, _NO_HEALTH),
-    *(_TLS_DIFFERS, _TLS_EQUAL, _NO_TLS, _OTHER_ADDRESS, _SAME_ADDRESSES),
-    npu=True,
-)
+@check("fabric", npu=True)
 def network(here: Inspection) -> Iterator[Finding]:
     tool = here.tool("hccn_tool")
     if not here.needs.multi_node:
-        yield _ALONE()
+        yield finding("fabric.alone")
         return
     if tool is None:
-        yield _NO_TOOL(path=here.facts["tools"]["hccn_tool"][0])
+        yield finding("fabric.no-tool", path=here.facts["tools"]["hccn_tool"][0])
         return
     from concurrent.futures import ThreadPoolExecutor
 
@@ -125,11 +66,11 @@ def network(here: Inspection) -> Iterator[Finding]:
         ports = list(pool.map(lambda device: _ask(here, tool, device), here.used))
     for port in ports:
         if port.silent:
-            yield _SILENT(device=port.device, reason=port.silent)
+            yield finding("fabric.silent", device=port.device, reason=port.silent)
     links = _by_value((port.device, port.link) for port in ports)
-    yield _all(here, links, "UP", _BAD_LINK, _GOOD_LINK, _NO_LINK)
+    yield _all(here, links, "UP", "fabric-link")
     health = _by_value((port.device, port.health) for port in ports)
-    yield _all(here, health, "Success", _BAD_HEALTH, _GOOD_HEALTH, _NO_HEALTH)
+    yield _all(here, health, "Success", "fabric-health")
     yield _tls(_by_value((port.device, port.tls) for port in ports))
     yield from _written_addresses(here, ports)
 
@@ -162,32 +103,25 @@ def _by_value(values: Iterator[tuple[int, str | None]]) -> dict[str, list[int]]:
     return by
 
 
-def _all(
-    here: Inspection,
-    by: dict[str, list[int]],
-    good: str,
-    bad_message: Message,
-    good_message: Message,
-    none_message: Message,
-) -> Finding:
+def _all(here: Inspection, by: dict[str, list[int]], good: str, code: str) -> Finding:
     """One finding for all devices that do not report `good`, grouped by what they report."""
     bad = {value: those for value, those in by.items() if value.lower() != good.lower()}
     if bad:
         words = "; ".join(f"device {ranges(those)} {value}" for value, those in bad.items())
-        return _graded(here, bad_message)(devices=words)
+        return finding(_graded(here, f"{code}.bad"), devices=words)
     if not by:
-        return none_message()
-    return good_message(good=good, devices=ranges(by[next(iter(by))]))
+        return finding(f"{code}.no-answer")
+    return finding(f"{code}.good", good=good, devices=ranges(by[next(iter(by))]))
 
 
 def _tls(by: dict[str, list[int]]) -> Finding:
     if len(by) > 1:
         words = "; ".join(f"{value} on device {ranges(those)}" for value, those in by.items())
-        return _TLS_DIFFERS(devices=words)
+        return finding("fabric-tls.differs", devices=words)
     if not by:
-        return _NO_TLS()
+        return finding("fabric-tls.no-answer")
     (value,) = by
-    return _TLS_EQUAL(value=value, devices=ranges(by[value]))
+    return finding("fabric-tls.equal", value=value, devices=ranges(by[value]))
 
 
 def _written_addresses(here: Inspection, ports: Sequence[Port]) -> Iterator[Finding]:
@@ -198,6 +132,7 @@ def _written_addresses(here: Inspection, ports: Sequence[Port]) -> Iterator[Find
     written = parse.device_addresses(here.machine.text(path))
     stale = [d for d, address in real.items() if written.get(d, address) != address]
     for device in stale:
-        yield _OTHER_ADDRESS(path=path, stated=written[device], device=device, real=real[device])
+        values = {"stated": written[device], "device": device, "real": real[device]}
+        yield finding("hccn-address.other-address", path=path, **values)
     if not stale:
-        yield _SAME_ADDRESSES(path=path)
+        yield finding("hccn-address.same-addresses", path=path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from entrypoints.findings import ERROR, MACHINE, OK, SKIPPED, WARNING, Finding, Message
+from entrypoints.findings import ERROR, MACHINE, WARNING, Finding
 from entrypoints.inputs import data
 from entrypoints.inputs.stack import Platform, Release
 from entrypoints.preflight.machine import Machine, Output
@@ -81,38 +81,27 @@ def inspect(needs: Needs, machine: Machine) -> Inspection:
 
 
 class Check(NamedTuple):
-    """One check of the machine. `what`: what it examines. `npu`: without an NPU it is skipped.
+    """One check of the machine. `npu`: without an NPU it is skipped.
 
-    `source` is the default of its messages; both may name a key of env/preflight.yaml. The
-    messages that belong to another code have their own.
+    `code` is that of its own messages; some report under others as well.
     """
 
     code: str
-    what: str
-    source: str
-    messages: tuple[Message, ...]
-    run: Callable[[Inspection], Iterator[Finding]]
-    npu: bool = False
-
-    def findings(self, here: Inspection) -> Iterator[Finding]:
-        """What it finds, complete with code, name and source."""
-        for found in self.run(here):
-            yield self.complete(found, here.facts)
-
-    def complete(self, found: Finding, facts: Mapping[str, Any]) -> Finding:
-        """Fill in this check's code, name and source where the finding has none."""
-        source = ""
-        if found.severity in (ERROR, WARNING):
-            source = source_of(found.source or self.source, facts)
-        code, what = found.code or self.code, found.where or self.what
-        return found._replace(code=code, where=what, source=source)
+    findings: Callable[[Inspection], Iterator[Finding]]
+    npu: bool
 
 
 def check(
-    code: str, what: str, source: str, *messages: Message, npu: bool = False
+    code: str, npu: bool = False
 ) -> Callable[[Callable[[Inspection], Iterator[Finding]]], Check]:
-    """Make a check of the decorated function, which reports these messages."""
-    return lambda run: Check(code, what, source, messages, run, npu)
+    """Make a check of the decorated function."""
+    return lambda findings: Check(code, findings, npu)
+
+
+def complete(found: Finding, facts: Mapping[str, Any]) -> Finding:
+    """A finding of a check, with the source under its dotted key of env/preflight.yaml."""
+    source = source_of(found.source, facts) if found.severity in (ERROR, WARNING) else ""
+    return found._replace(source=source, exit_code=MACHINE)
 
 
 def source_of(key: str, facts: Mapping[str, Any]) -> str:
@@ -121,26 +110,6 @@ def source_of(key: str, facts: Mapping[str, Any]) -> str:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found if isinstance(found, str) else key
-
-
-def failed(text: str, fix: str, source: str = "", code: str = "", where: str = "") -> Message:
-    """The message of a check that fails."""
-    return Message(text, fix, where, code, source, ERROR, MACHINE)
-
-
-def warning(text: str, fix: str, source: str = "", code: str = "", where: str = "") -> Message:
-    """The message of a check that warns."""
-    return Message(text, fix, where, code, source, WARNING, MACHINE)
-
-
-def ok(text: str, code: str = "", where: str = "") -> Message:
-    """The message of a check that passes."""
-    return Message(text, "", where, code, "", OK, MACHINE)
-
-
-def skipped(text: str, code: str = "", where: str = "") -> Message:
-    """The message of a check that is skipped."""
-    return Message(text, "", where, code, "", SKIPPED, MACHINE)
 
 
 def visible(value: str | None) -> list[int] | None:

@@ -7,8 +7,9 @@ import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from entrypoints.findings import Finding, Message
-from entrypoints.preflight.inspection import Inspection, check, failed, ok, skipped, warning
+from entrypoints.findings import Finding
+from entrypoints.messages import finding
+from entrypoints.preflight.inspection import Inspection, check
 from entrypoints.preflight.machine import Machine
 
 _GIB = 1 << 30
@@ -18,54 +19,29 @@ _POINTER = b"version https://git-lfs"
 _HEADER_LIMIT = 100_000_000  # bytes, the format's own limit for a header
 _SHOWN = 3
 _TRUE = ("1", "true", "yes", "on")
-_SOURCE = "vllm #35547, vllm-ascend #3977"
-
-_NO_MODEL = skipped("no model is loaded from here")
-_REMOTE = skipped("{model} is remote")
-_OFFLINE = failed(
-    "{model} is not in {cache}; {variable} forbids a download",
-    "mount the cache, or set MODEL to a mounted folder",
-)
-_DOWNLOAD = warning(
-    "{model} is not in the cache and will be downloaded; {free:.0f} GiB are free in {cache}",
-    "mount the weights, and set MODEL to their folder",
-)
-_NO_FOLDER = failed("there is no {folder}", "give docker run -v {folder}:{folder}:ro")
-_FILE = ok("{folder} is a file")
-_INCOMPLETE = failed(
-    "{folder}: {problems}", "download the model again, or mount the folder that holds all of it"
-)
-_INCOMPLETE_COPY = failed("{folder}: {problems}", "remove this copy and download the model again")
-_COMPLETE = ok("{folder}: complete, {count} files")
 
 
-@check(
-    "weights",
-    "weights",
-    _SOURCE,
-    *(_NO_MODEL, _REMOTE, _OFFLINE, _DOWNLOAD),
-    *(_NO_FOLDER, _FILE, _INCOMPLETE, _INCOMPLETE_COPY, _COMPLETE),
-)
+@check("weights")
 def weights(here: Inspection) -> Iterator[Finding]:
     model, machine, env = here.needs.model, here.machine, here.needs.env
     if not model or "://" in model:
-        yield _REMOTE(model=model) if model else _NO_MODEL()
+        yield finding("weights.remote", model=model) if model else finding("weights.no-model")
         return
     if machine.exists(model) or model.startswith(("/", ".", "~")):
-        yield _folder(machine, model, _INCOMPLETE)
+        yield _folder(machine, model, "weights.incomplete")
         return
     folders = _caches(env, model)
     cached = next((found for folder in folders if (found := _snapshot(machine, folder))), None)
     if cached:
-        yield _folder(machine, cached, _INCOMPLETE_COPY)
+        yield _folder(machine, cached, "weights.incomplete-copy")
         return
     cache = os.path.dirname(folders[0])
     offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _on(env, name)]
     if offline and not _on(env, "VLLM_USE_MODELSCOPE"):
-        yield _OFFLINE(model=model, cache=cache, variable=offline[0])
+        yield finding("weights.offline", model=model, cache=cache, variable=offline[0])
     else:
         free = machine.size_of(folders[0]).free / _GIB
-        yield _DOWNLOAD(model=model, free=free, cache=cache)
+        yield finding("weights.download", model=model, free=free, cache=cache)
 
 
 def _on(env: Mapping[str, str], name: str) -> bool:
@@ -97,16 +73,16 @@ def _snapshot(machine: Machine, folder: str) -> str | None:
     return os.path.join(folder, "snapshots", chosen) if chosen else None
 
 
-def _folder(machine: Machine, folder: str, incomplete: Message) -> Finding:
+def _folder(machine: Machine, folder: str, incomplete: str) -> Finding:
     if not machine.exists(folder):
-        return _NO_FOLDER(folder=folder)
+        return finding("weights.no-folder", folder=folder)
     if not machine.is_folder(folder):
-        return _FILE(folder=folder)
+        return finding("weights.file", folder=folder)
     problems = _problems(machine, folder)
     if problems:
-        return incomplete(folder=folder, problems="; ".join(problems))
+        return finding(incomplete, folder=folder, problems="; ".join(problems))
     shards = [name for name in machine.names(folder) if name.endswith(_WEIGHTS)]
-    return _COMPLETE(folder=folder, count=len(shards))
+    return finding("weights.complete", folder=folder, count=len(shards))
 
 
 def _problems(machine: Machine, folder: str) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from entrypoints.findings import WARNING, Finding, Message, check
+from entrypoints.findings import Finding
 from entrypoints.inputs.arguments import value_of
 from entrypoints.launch.facts import Facts
+from entrypoints.messages import finding
 from entrypoints.record import NamedTuple
 
 _GIB = 1 << 30
@@ -46,25 +47,15 @@ def need(facts: Facts) -> Need | None:
     return Need(weights / _GIB, None if cache is None else cache / _GIB, tokens, have)
 
 
-@check(
-    "memory-estimate",
-    WARNING,
-    "weights and the KV cache of one request beyond the device's memory",
-    "vllm-ascend#11295, #3357, #9372",
-    Message(
-        "an estimate: {weights:.1f} GiB of weights and {cache:.1f} GiB of KV cache for one request"
-        " of {tokens} tokens make {total:.1f} GiB on each device, of {have:.1f} GiB ({share:g} of"
-        " {hbm})",
-        "use more devices, quantized weights or a smaller --max-model-len",
-    ),
-)
-def estimate(facts: Facts, found: Message) -> Iterator[Finding]:
+def estimate(facts: Facts) -> Iterator[Finding]:
     needed, platform = need(facts), facts.platform
     if needed is None or needed.cache is None or platform is None:
         return
     if needed.have and needed.total > needed.have:
         share, hbm = _share(facts), platform.hbm_gib
-        yield found(**needed._asdict(), total=needed.total, share=share, hbm=hbm)
+        yield finding(
+            "memory-estimate", **needed._asdict(), total=needed.total, share=share, hbm=hbm
+        )
 
 
 def _share(facts: Facts) -> float:
@@ -74,4 +65,4 @@ def _share(facts: Facts) -> float:
         return facts.release.gpu_memory_utilization
 
 
-CHECKS = (estimate,)
+RULES = (estimate,)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from entrypoints.findings import WARNING, Check, Finding, Message, check
+from entrypoints.findings import Finding
 from entrypoints.launch.facts import Facts, number
+from entrypoints.messages import finding
 
 # A port of ours -> what sets it.
 SET_BY: Mapping[str, str] = {
@@ -26,45 +27,21 @@ def _overlap(facts: Facts, name: str, first: int, last: int) -> int | None:
     return low if low <= last and high >= first else None
 
 
-def _adxl(name: str) -> Check:
-    variable = SET_BY[name]
-
-    @check(
-        f"{name.replace('_', '-')}-port-in-adxl-range",
-        WARNING,
-        f"{variable} where Mooncake's ascend transport listens",
-        "vllm-ascend PR #6455, #8938, #14263",
-        Message(
-            f"{variable} {{port}} lies in {{first}}-{{last}}, which Mooncake {{mooncake}} uses for"
-            " its devices: the start can fail with 'Address already in use'",
-            f"set {variable} to {{above}} or higher",
-        ),
-    )
-    def rule(facts: Facts, found: Message) -> Iterator[Finding]:
-        adxl = facts.ports.get("adxl")
-        if not isinstance(adxl, list):
-            return
-        first, last = adxl
+def in_adxl_range(facts: Facts) -> Iterator[Finding]:
+    adxl = facts.ports.get("adxl")
+    if not isinstance(adxl, list):
+        return
+    first, last = adxl
+    source, mooncake = facts.release.adxl_ports.source, facts.release.mooncake
+    for name in SET_BY:
         port = _overlap(facts, name, first, last)
         if port is not None:
-            release = facts.release
             span = {"port": port, "first": first, "last": last, "above": last + 1}
-            yield found(source=release.adxl_ports.source, mooncake=release.mooncake, **span)
+            code = f"{name.replace('_', '-')}-port-in-adxl-range"
+            yield finding(code, source=source, mooncake=mooncake, **span)
 
-    return rule
 
-
-@check(
-    "port-reserved",
-    WARNING,
-    "a port that HCCL, Mooncake or Ray may take",
-    "vllm-ascend#4725, #405; env/stack.yaml",
-    Message(
-        "{variable} {port} lies in {first}-{last}, where {name} takes ports",
-        "set {variable} to a port outside that range",
-    ),
-)
-def reserved(facts: Facts, found: Message) -> Iterator[Finding]:
+def reserved(facts: Facts) -> Iterator[Finding]:
     for taken in facts.release.reserved_ports:
         if not _in_use(taken.when, facts) or taken.unless in facts.env:
             continue
@@ -75,7 +52,7 @@ def reserved(facts: Facts, found: Message) -> Iterator[Finding]:
             port = _overlap(facts, name, **span)
             if port is not None:
                 named = {"variable": variable, "name": taken.name}
-                yield found(source=taken.source, port=port, **span, **named)
+                yield finding("port-reserved", source=taken.source, port=port, **span, **named)
 
 
 def _in_use(when: str, facts: Facts) -> bool:
@@ -89,4 +66,4 @@ def _in_use(when: str, facts: Facts) -> bool:
     }[when]
 
 
-CHECKS = (*map(_adxl, SET_BY), reserved)
+RULES = (in_adxl_range, reserved)

@@ -6,17 +6,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoints.findings import MACHINE, Message, Refused, did_you_mean
+from entrypoints.findings import Refused, did_you_mean
+from entrypoints.messages import finding
 from entrypoints.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NoReturn
-
-_NOT_FOUND = Message("is not found in PATH", "{known}", "{command}", "cannot-run", exit_code=127)
-_NOT_RUN = Message("cannot be run: {reason}", "{known}", "{command}", "cannot-run", exit_code=126)
-_IMAGE = "use an image that contains {command}"
-_NOT_IN_IMAGE = _NOT_FOUND._replace(fix=_IMAGE, exit_code=MACHINE)
-_BROKEN_IN_IMAGE = _NOT_RUN._replace(fix=_IMAGE, exit_code=MACHINE)
 
 
 def execute(
@@ -33,9 +28,9 @@ def execute(
     try:
         os.execvpe(argv[0], list(argv), dict(environ))
     except (FileNotFoundError, NotADirectoryError):
-        message = _NOT_IN_IMAGE if known is None else _NOT_FOUND
+        message = "cannot-run.not-in-image" if known is None else "cannot-run.not-found"
     except (OSError, ValueError) as error:
-        message = _BROKEN_IN_IMAGE if known is None else _NOT_RUN
+        message = "cannot-run.broken-in-image" if known is None else "cannot-run.not-run"
         reason = getattr(error, "strerror", None) or str(error)
     suggestion = did_you_mean(argv[0], known or ())
-    raise Refused([message(command=argv[0], reason=reason, known=suggestion)])
+    raise Refused([finding(message, command=argv[0], reason=reason, known=suggestion)])

@@ -6,16 +6,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
-from entrypoints.findings import PEER, Message, Refused
+from entrypoints.messages import refused
 
 _NPUS = re.compile(r"^\s*[\d.]+/([\d.]+) NPU\s*$", re.MULTILINE)
-_INCOMPLETE = Message(
-    "the cluster has {have} of {needed} NPUs after {timeout:.0f} s",
-    "start ROLE=ray-worker on the other nodes, or raise WAIT_TIMEOUT",
-    "NODES",
-    "ray-incomplete",
-    exit_code=PEER,
-)
 
 
 def npus(status: str) -> int:
@@ -47,7 +40,7 @@ def wait(
             say(f"ray: {have} NPUs are available")
             return
         if now >= timeout:
-            raise Refused([_INCOMPLETE(have=have, needed=needed, timeout=timeout)])
+            raise refused("ray-incomplete", have=have, needed=needed, timeout=timeout)
         if have != before or now - reported >= 30:
             say(f"ray: {have} of {needed} NPUs, {timeout - now:.0f} s left")
             reported = now

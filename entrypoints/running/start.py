@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from entrypoints.findings import ERROR, MACHINE, WARNING, Message, Refused
+from entrypoints.findings import ERROR, WARNING, Refused
 from entrypoints.launch.model import Launch
+from entrypoints.messages import refused
 from entrypoints.running import process
 
 # Seconds. Longer than vLLM waits for its engines, so that a late leader is not a failure here.
 WAIT_TIMEOUT = 1800
 
 Say = Callable[[str], None]
-
-_STAND_IN = Message(
-    "this image holds a stand-in for CANN, so no server can start from it",
-    "use an image built on CANN; the proxy, `plan` and other commands do work here",
-    "image",
-    "stand-in",
-    exit_code=MACHINE,
-)
-_NOT_RUN = Message(
-    "{reason}", "use an image that contains {command}", "{command}", "cannot-run", exit_code=MACHINE
-)
-_FAILED = Message(
-    "ended with code {code}", "see its output above", "{command}", "failed", exit_code=MACHINE
-)
 
 
 def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
@@ -34,7 +21,7 @@ def start(launch: Launch, environ: Mapping[str, str], say: Say) -> int:
     Raises Refused: 78 when the machine does not fit, 69 when a peer is not there in time.
     """
     if environ.get("CANN_STANDIN") == "1" and launch.place is not None:
-        raise Refused([_STAND_IN()])
+        raise refused("stand-in")
     for warning in launch.warnings:
         say(f"warning: {warning.line()}")
     settings = launch.context.settings
@@ -80,10 +67,10 @@ def _preflight(launch: Launch, env: Mapping[str, str], mode: str, say: Say) -> N
 
     findings = preflight.run(preflight.needs(launch, env))
     warned = (WARNING,) if mode == "enforce" else (WARNING, ERROR)
-    for finding in findings:
-        if finding.severity in warned:
-            say(f"warning: {finding.line()}")
-    if mode == "enforce" and any(finding.severity == ERROR for finding in findings):
+    for one in findings:
+        if one.severity in warned:
+            say(f"warning: {one.line()}")
+    if mode == "enforce" and any(one.severity == ERROR for one in findings):
         raise Refused(findings)
 
 
@@ -95,6 +82,6 @@ def _run(command: Sequence[str], env: Mapping[str, str], say: Say) -> None:
         code = subprocess.run(list(command), env=dict(env), check=False).returncode
     except OSError as error:
         reason = error.strerror or str(error)
-        raise Refused([_NOT_RUN(command=command[0], reason=reason)]) from error
+        raise refused("cannot-run.not-started", command=command[0], reason=reason) from error
     if code:
-        raise Refused([_FAILED(command=" ".join(command[:2]), code=code)])
+        raise refused("failed", command=" ".join(command[:2]), code=code)

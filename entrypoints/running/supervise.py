@@ -216,10 +216,10 @@ def _execute(
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         process.execute(argv, env)
-    except Refused as refused:
-        code = refused.exit_code
-        for finding in refused.findings:
-            say(f"error: {finding.line()}")
+    except Refused as error:
+        code = error.exit_code
+        for one in error.findings:
+            say(f"error: {one.line()}")
     finally:
         os._exit(code)
 

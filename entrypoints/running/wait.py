@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
-from entrypoints.findings import PEER, Finding, Message, Refused
+from entrypoints.findings import Finding, Refused
 from entrypoints.launch.model import Peer
+from entrypoints.messages import finding
 from entrypoints.running import probes, signals
 from entrypoints.running.probes import Answer, Target
 
@@ -16,36 +17,11 @@ TIMEOUT = 2.0
 PAUSE = 1.0
 _GAPS = (5, 10, 20, 30)
 _LAST_GAP = 60
-
-
-def _unreachable(fix: str) -> Message:
-    return Message(
-        "not reachable after {timeout:.0f} s and {attempts} attempts: {error}",
-        f"{fix}; a larger WAIT_TIMEOUT waits longer",
-        "{peer}",
-        "peer-unreachable",
-        exit_code=PEER,
-    )
-
-
-_NOT_LISTENING = "the host is up, nothing listens there: start the server or correct the port"
-_REFUSED = _unreachable(_NOT_LISTENING)
-# Measured: the coordinator's port closes once the group is complete.
-_COORDINATOR_REFUSED = _unreachable(
-    f"{_NOT_LISTENING}; if the leader already serves, restart the whole group: it takes no node"
-    " back"
-)
-_NO_ANSWER = _unreachable("start that node, or check its address and the firewall between")
-_NO_ROUTE = _unreachable("check the address and this node's interface")
-_UNKNOWN_NAME = _unreachable(
-    "check the name; in Kubernetes the headless Service needs publishNotReadyAddresses: true"
-)
-_OTHER_ERROR = _unreachable("see that server's log")
 _MESSAGES = {
-    probes.REFUSED: _REFUSED,
-    probes.NO_ANSWER: _NO_ANSWER,
-    probes.NO_ROUTE: _NO_ROUTE,
-    probes.UNKNOWN_NAME: _UNKNOWN_NAME,
+    probes.REFUSED: "peer-unreachable.refused",
+    probes.NO_ANSWER: "peer-unreachable.no-answer",
+    probes.NO_ROUTE: "peer-unreachable.no-route",
+    probes.UNKNOWN_NAME: "peer-unreachable.unknown-name",
 }
 
 
@@ -133,8 +109,9 @@ def _named(peer: Peer) -> str:
 
 
 def _finding(peer: Peer, state: _State, timeout: float) -> Finding:
-    message = _MESSAGES.get(state.error, _OTHER_ERROR)
+    message = _MESSAGES.get(state.error, "peer-unreachable.other-error")
     if state.error == probes.REFUSED and not peer.path:
-        message = _COORDINATOR_REFUSED
+        # Measured: the coordinator's port closes once the group is complete.
+        message = "peer-unreachable.coordinator-refused"
     values = {"timeout": timeout, "attempts": state.attempts, "error": state.error}
-    return message(peer=_named(peer), **values)
+    return finding(message, peer=_named(peer), **values)

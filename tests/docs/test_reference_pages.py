@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from clusters.checks import CHECKS as CLUSTER_CHECKS
 from common.errors import UserError
 from docs.render import checks, markdown, reference, releases, roles
 from docs.render.markdown import MARK, Page
-from entrypoints import rules
 from entrypoints.inputs.recipes import names as recipe_names
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
@@ -73,8 +71,7 @@ def test_drift_is_named_page_by_page(tmp_path: Path) -> None:
 
 
 def test_every_check_has_messages_and_a_heading() -> None:
-    launch, cluster = checks.listed(rules.CHECKS), checks.listed(CLUSTER_CHECKS)
-    every = [*checks.inputs(), *launch, *checks.machine(), *cluster]
+    every = [*checks.inputs(), *checks.launch(), *checks.machine(), *checks.cluster()]
     codes = [one.code for one in every]
     assert sorted(codes) == sorted(set(codes))
     assert [one.code for one in every if not one.lines] == []

@@ -27,6 +27,7 @@ from upstream.audit.audit_result import (
     VERDICTS,
     AuditResult,
 )
+from upstream.audit.audit_rules import Rule
 from upstream.audit.citations import Library, Place
 from upstream.bump import pins, pins_file
 from upstream.dialect import derive, dialect_file, python_source
@@ -80,13 +81,6 @@ DOCUMENTS: dict[str, Any] = {
     "env/recipes/small/one.yaml": {"source": "vllm-ascend v1.0.0: docs/source/guide.md:1,2"},
     "images/matrix.yaml": MATRIX,
 }
-
-
-@dataclass(frozen=True)
-class Rule:
-    code: str
-    what: str
-    source: str
 
 
 GOOD = Rule("good", "--nnodes", "vllm v1.0.0: vllm/engine/arg_utils.py:10")

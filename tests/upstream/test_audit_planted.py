@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,12 @@ from tests import ROOT
 from upstream import audit
 from upstream.audit import audit_rules
 from upstream.audit.audit_result import CONFIRMED, FAILING, UNSOURCED, AuditResult
+from upstream.audit.audit_rules import Rule
 
 AUDITED = ("env", "images/releases", "images/matrix.yaml", "clusters/checks", "validation", "docs")
 pytestmark = pytest.mark.index
 
 PLANTED = yaml.safe_load((Path(__file__).parent / "planted.yaml").read_text())
-
-
-@dataclass(frozen=True)
-class Rule:
-    code: str
-    what: str
-    source: str
 
 
 # A rule without a source, one whose file is not there, one whose line is about something else.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from dataclasses import dataclass
 
 from upstream.audit.audit_env import audit_citation
 from upstream.audit.audit_result import AuditResult, unsourced
@@ -13,15 +13,13 @@ from upstream.audit.citations import Library
 NAMED = re.compile(r"--[a-z][a-z-]+|\b(?:VLLM|HCCL|ASCEND)_[A-Z0-9_]+")
 
 
-class Rule(Protocol):
+@dataclass(frozen=True)
+class Rule:
     """A check of either kind."""
 
-    @property
-    def code(self) -> str: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def source(self) -> str: ...
+    code: str
+    what: str
+    source: str
 
 
 def audit(file: str, rules: Iterable[Rule], library: Library) -> Iterator[AuditResult]:
@@ -35,8 +33,12 @@ def audit(file: str, rules: Iterable[Rule], library: Library) -> Iterator[AuditR
 
 
 def every() -> dict[str, tuple[Rule, ...]]:
-    """The checks, by the package that defines them."""
-    from clusters.checks import CHECKS as OF_CLUSTERS
-    from entrypoints.rules import CHECKS as OF_SERVERS
+    """The checks of a launch and of a cluster, by where they are declared."""
+    from clusters.checks import CHECKS
+    from entrypoints import messages
 
-    return {"entrypoints/rules": OF_SERVERS, "clusters/checks": OF_CLUSTERS}
+    launch = messages.read("launch").items()
+    return {
+        "env/messages/launch.yaml": tuple(Rule(k, v["what"], v["source"]) for k, v in launch),
+        "clusters/checks": tuple(Rule(one.code, one.what, one.source) for one in CHECKS),
+    }

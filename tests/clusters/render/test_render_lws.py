@@ -14,7 +14,8 @@ from clusters.render.kubernetes import env, lws, pod, yaml_text
 from clusters.render.kubernetes.labels import FACTS
 from clusters.runtime.spec import on_node
 from common.errors import UserError
-from entrypoints.inputs import data, yaml12
+from entrypoints import yaml12
+from entrypoints.inputs import data
 from tests import ROOT
 from tests.clusters.render import manifests
 from tests.clusters.render.manifests import (

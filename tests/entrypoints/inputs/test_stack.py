@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from entrypoints import documents
 from entrypoints.findings import Finding
 from entrypoints.inputs import catalogue, data, stack
 from tests.entrypoints import known_facts
 
 RELEASES = data.names("releases")
-ENV = Path(data.ENV_DIR)
+ENV = Path(documents.ENV_DIR)
 
 
 @pytest.fixture(params=RELEASES)
@@ -92,6 +93,6 @@ def test_unknown_names_are_findings() -> None:
 
 @pytest.mark.parametrize("path", sorted(ENV.rglob("*.yaml")), ids=lambda p: str(p.relative_to(ENV)))
 def test_every_document_can_be_kept_as_json(path: Path) -> None:
-    """Otherwise each start would parse YAML (entrypoints/inputs/data.py)."""
+    """Otherwise each start would parse YAML (entrypoints/documents.py)."""
     document = data.read(str(path))
     assert json.loads(json.dumps(document)) == document

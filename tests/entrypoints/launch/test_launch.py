@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import printing
+from entrypoints import documents, printing
 from entrypoints.findings import Refused
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import is_flag
@@ -105,13 +105,13 @@ class TestPrecedence:
     def test_platform_env_is_below_the_recipe(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        shutil.copytree(data.ENV_DIR, tmp_path, dirs_exist_ok=True)
+        shutil.copytree(documents.ENV_DIR, tmp_path, dirs_exist_ok=True)
         (tmp_path / "platforms/a9.yaml").write_text(
             "{description: A9, soc: s, devices: 1, hbm_gib: 1, env: {P: 010, Q: True}}"
         )
         recipe = tmp_path / "r.yaml"
         recipe.write_text("{model: m, env: {Q: no}, roles: {single: }}")
-        monkeypatch.setattr(data, "ENV_DIR", str(tmp_path))
+        monkeypatch.setattr(documents, "ENV_DIR", str(tmp_path))
         launch = plan({"ROLE": "single", "RECIPE": str(recipe), "ASCEND_PLATFORM": "a9"})
         assert launch.env == {"P": "010", "Q": "no", **IMAGE}
 

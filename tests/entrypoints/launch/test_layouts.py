@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from entrypoints import documents
 from entrypoints.findings import Refused
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import is_flag
@@ -220,7 +221,7 @@ args:
 def test_cached_documents_follow_their_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "ENV_DIR", str(tmp_path))
+    monkeypatch.setattr(documents, "ENV_DIR", str(tmp_path))
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     file = tmp_path / "x.yaml"
     file.write_text("a: 1")

@@ -12,7 +12,8 @@ import pytest
 
 from entrypoints.findings import Finding
 from entrypoints.inputs import stack
-from entrypoints.preflight import BROKEN, CHECKS, NO_NPU, NO_NPU_NEEDED, examine
+from entrypoints.messages import messages
+from entrypoints.preflight import CHECKS, examine
 from entrypoints.preflight.inspection import Needs, inspect
 from entrypoints.preflight.machine import Machine, Output, Space, User
 from tests.entrypoints import known_facts
@@ -20,6 +21,7 @@ from tests.entrypoints.templates import is_made_by
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GIB = 1 << 30
+MESSAGES = messages("machine").values()
 NOW = calendar.timegm((2026, 3, 1, 12, 0, 0))
 LIB64 = "/usr/local/Ascend/driver/lib64/driver"
 HCCN_TOOL = "/usr/local/Ascend/driver/tools/hccn_tool"
@@ -154,15 +156,15 @@ def needs_of(fake: FakeMachine, **changes: Any) -> Needs:
 
 @pytest.fixture
 def check() -> Check:
-    """`check(fake, "code")`: the findings of one check, made by messages that it declares."""
+    """`check(fake, "code")`: the findings of one check, each made by a message of its code."""
 
     def run_one(fake: FakeMachine, code: str, **changes: Any) -> list[Finding]:
         here = inspect(needs_of(fake, **changes), fake.machine())
         (one,) = [check for check in CHECKS if check.code == code]
         found = list(examine(here, [one]))
-        declared = (*one.messages, BROKEN, NO_NPU, NO_NPU_NEEDED)
         for each in found:
-            assert any(is_made_by(each, message) for message in declared), each
+            declared = [one for one in MESSAGES if one.code in (each.code, "any")]
+            assert any(is_made_by(each, one._replace(code="")) for one in declared), each
         return found
 
     return run_one

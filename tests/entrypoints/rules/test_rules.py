@@ -19,12 +19,13 @@ from entrypoints.inputs import arguments, data, model, settings, stack
 from entrypoints.inputs.arguments import Flag
 from entrypoints.launch import kv, topology
 from entrypoints.launch.facts import Facts, number
+from entrypoints.messages import messages
 from entrypoints.plan import plan
 from tests import ROOT
 from tests.entrypoints.rules.conftest import Setup
 from tests.entrypoints.templates import is_made_by
 
-CHECKS = {one.code: one for one in rules.CHECKS}
+MESSAGES = messages("launch")
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 KEY = st.sampled_from(
     (
@@ -58,7 +59,7 @@ def test_fires(code: str, setup: Setup, facts: Callable[[Setup], Facts]) -> None
         assert each.fix
         assert each.source
         assert each.where or each.severity == WARNING
-        assert any(is_made_by(each, message) for message in CHECKS[code].messages)
+        assert any(is_made_by(each, one) for one in MESSAGES.values() if one.code == code)
 
 
 @pytest.mark.parametrize(("code", "setup"), setups("silent"))
@@ -66,21 +67,17 @@ def test_silent(code: str, setup: Setup, facts: Callable[[Setup], Facts]) -> Non
     assert found(code, facts(setup)) == []
 
 
-def test_every_check_has_messages() -> None:
-    for one in rules.CHECKS:
-        assert one.messages
-        for message in one.messages:
-            assert all((message.text, message.fix, message.source))
-            assert (message.code, message.severity) == (one.code, one.severity)
-            assert message.where or one.severity == WARNING
+def test_every_message_is_complete() -> None:
+    for one in MESSAGES.values():
+        assert all((one.text, one.fix, one.source))
+        assert one.where or one.severity == WARNING
 
 
 def test_every_check_has_cases() -> None:
-    codes = [one.code for one in rules.CHECKS]
-    assert sorted(codes) == sorted(CASES)
-    assert len(set(codes)) == len(codes)
+    codes = {one.code for one in MESSAGES.values()}
+    assert codes == set(CASES)
     assert all(CASES[code]["fires"] and CASES[code]["silent"] for code in codes)
-    assert {one.severity for one in rules.CHECKS} == {ERROR, WARNING}
+    assert {one.severity for one in MESSAGES.values()} == {ERROR, WARNING}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""The messages of findings: env/messages/*.yaml, read when the first finding is made.
+
+The id of a message is its code or, where a code has several, `code.name`.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from functools import cache
+
+from entrypoints import documents
+from entrypoints.findings import Finding, Message, Refused
+from entrypoints.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+# Messages of variables, arguments and recipes; of rules about the launch; of checks of the machine.
+KINDS = ("inputs", "launch", "machine")
+
+
+@cache
+def read(kind: str) -> dict[str, dict[str, Any]]:
+    """The entries of a kind, by code."""
+    path = documents.path_of("messages", f"{kind}.yaml")
+    made: dict[str, dict[str, Any]] = documents.load(path)
+    return made
+
+
+def message(id: str) -> Message:
+    """The message with this id. Raises LookupError."""
+    code, _, name = id.partition(".")
+    entry = ChainMap(*map(read, KINDS))[code]
+    return _message(code, entry, entry["messages"][name] if name else {})
+
+
+def messages(kind: str) -> dict[str, Message]:
+    """All messages of a kind, by id."""
+    return {
+        f"{code}.{name}" if name else code: _message(code, entry, own)
+        for code, entry in read(kind).items()
+        for name, own in entry.get("messages", {"": {}}).items()
+    }
+
+
+def _message(code: str, entry: dict[str, Any], own: dict[str, Any]) -> Message:
+    fields = {key: value for key, value in entry.items() if key in Message._fields}
+    return Message(code=code, **{**fields, **own})
+
+
+def finding(id: str, where: str = "", /, **values: Any) -> Finding:
+    """The finding of a message with these values; `fix` and `source` replace the message's."""
+    return message(id)(where, **values)
+
+
+def refused(id: str, where: str = "", /, **values: Any) -> Refused:
+    """The exception with one finding."""
+    return Refused([finding(id, where, **values)])
