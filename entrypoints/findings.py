@@ -5,7 +5,7 @@ Exit codes follow sysexits(3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 from entrypoints.record import TYPE_CHECKING, NamedTuple
 
@@ -67,34 +67,6 @@ class Message(NamedTuple):
             self.severity,
             exit_code or self.exit_code,
         )
-
-
-class Check(NamedTuple):
-    """A rule with a code. `what`: when it reports something. `messages`: all that it can report.
-
-    `rule` takes the facts and the messages, and yields findings.
-    """
-
-    code: str
-    severity: str
-    what: str
-    source: str
-    messages: tuple[Message, ...]
-    rule: Callable[..., Iterator[Any]]
-
-    def __call__(self, facts: Any) -> Iterator[Any]:
-        """What the rule yields for these facts."""
-        return self.rule(facts, *self.messages)
-
-
-def check(
-    code: str, severity: str, what: str, source: str, *messages: Message
-) -> Callable[[Callable[..., Iterator[Any]]], Check]:
-    """Make a check of the decorated rule, which takes the facts and each of the messages."""
-    bound = tuple(
-        one._replace(code=code, severity=severity, source=one.source or source) for one in messages
-    )
-    return lambda rule: Check(code, severity, what, source, bound, rule)
 
 
 class Refused(Exception):

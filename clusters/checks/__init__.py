@@ -8,12 +8,12 @@ entrypoint (entrypoints/rules).
 from __future__ import annotations
 
 from clusters.checks import groups, nodes, ports, requests, secrets, transfer
+from clusters.checks.definitions import Check
 from clusters.checks.facts import gather_facts
 from clusters.compile.addresses import PlacedNames
 from clusters.compile.locate import at_path
 from clusters.deployment import Deployment
 from common.errors import Finding
-from entrypoints.findings import Check
 
 __all__ = ["CHECKS", "Check", "check", "findings"]
 
