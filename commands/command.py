@@ -250,8 +250,10 @@ def _flush() -> None:
 
 
 def say(text: str) -> None:
-    """Print progress or a warning, to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print progress or a warning, to stderr. Escape what is not printable."""
+    from common.errors import one_line
+
+    print("\n".join(map(one_line, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def output(

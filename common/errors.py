@@ -37,7 +37,8 @@ class Finding:
         """`file:line: severity: where: message; fix [code, source]`, without empty parts."""
         place = f"{self.file}:{self.line}: {self.severity}: " if self.file else ""
         if not self.code:
-            return f"{place}{self.where}: {self.message}" + (f" ({self.fix})" if self.fix else "")
+            tail = f" ({self.fix})" if self.fix else ""
+            return one_line(f"{place}{self.where}: {self.message}{tail}")
         tail = f"{self.code}, {self.source}" if self.source else self.code
         return one_line(f"{place}{self.where}: {self.message}; {self.fix} [{tail}]")
 
