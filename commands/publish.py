@@ -84,7 +84,7 @@ def publish(
         matrix.release(options.release),
         targets.resolve(matrix, options.variants(matrix), how, say),
         how,
-        HttpRepository(name.repository, certificates=how.mirrors.certificates),
+        HttpRepository(name.repository, certificates=how.mirrors.certificates, say=say),
         types,
         sign.Signer(key, not transparency_log, how.mirrors.certificates)
         if key or keyless or not transparency_log
@@ -105,7 +105,7 @@ def _repository(text: str, where: str, certificates: str) -> tuple[HttpRepositor
     from images.registry.client import HttpRepository, Reference
 
     at = Reference.parse(text, where)
-    return HttpRepository(at.repository, certificates=trusted(certificates)), at
+    return HttpRepository(at.repository, certificates=trusted(certificates), say=say), at
 
 
 @command

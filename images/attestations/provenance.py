@@ -5,6 +5,8 @@ BuildKit adds a statement about each architecture to the index of the image.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from urllib.parse import unquote
 
 from common.errors import EX_DATAERR, user_error
 from images.contents.layers import Blobs
-from images.registry import limits
+from images.registry import documents, limits
 from images.registry.oci import Manifest
 
 SLSA = "https://slsa.dev/provenance/"
@@ -31,12 +33,22 @@ class Statement:
     @classmethod
     def parse(cls, where: str, content: bytes) -> Statement:
         """Raises UserError (65)."""
+        raw = documents.parse(content, "statement", where)
+        subjects = [f"sha256:{one['digest']['sha256']}" for one in raw.get("subject") or []]
+        return cls(raw["predicateType"], tuple(subjects), raw["predicate"])
+
+    @classmethod
+    def signed(cls, where: str, content: bytes | str) -> Statement:
+        """Read a DSSE envelope, which newer versions of cosign put in a bundle.
+
+        No signature is verified. Raises UserError (65).
+        """
+        document = documents.parse(content, "attestation", where)
+        payload = document.get("dsseEnvelope", document)["payload"]
         try:
-            raw = limits.parse(content)
-            subjects = [f"sha256:{one['digest']['sha256']}" for one in raw.get("subject") or []]
-            return cls(str(raw["predicateType"]), tuple(subjects), dict(raw["predicate"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"is not an in-toto statement: {error!r}"
+            return cls.parse(where, base64.b64decode(payload))
+        except binascii.Error as error:
+            what = f"is not an attestation: payload: {error}"
             raise user_error(where, what, exit_code=EX_DATAERR) from None
 
     @property
@@ -72,9 +84,9 @@ def buildkit(store: Blobs, index: Manifest) -> dict[str, list[Statement]]:
         manifest = store.manifest(entry["digest"])
         if manifest is None:
             raise user_error("provenance", f"{entry['digest']} is missing", exit_code=EX_DATAERR)
-        for layer in manifest.document.get("layers") or []:
-            with store.open_blob(layer["digest"]) as blob:
-                statement = Statement.parse(layer["digest"], together.read(blob, layer["digest"]))
+        for layer in manifest.layers:
+            with store.open_blob(layer.digest) as blob:
+                statement = Statement.parse(layer.digest, together.read(blob, layer.digest))
             if statement.kind.startswith(SLSA):
                 found.setdefault(notes.get(OF, ""), []).append(statement)
     return found

@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, user_error
 from common.files import write_atomically
+from common.terminal import Say
 from images.attestations.provenance import base_digest, buildkit
 from images.contents import image as contents
 from images.contents.image import Image
@@ -44,7 +45,6 @@ from images.locking.lock import LOCKS, Pinned
 from images.matrix import CPU, STAND_IN, Matrix, Release
 from images.names import REPOSITORY
 from images.registry.oci import Manifest
-from images.registry.transfer import Say
 
 NAMESPACE = uuid.UUID("6c2f8a52-2f1e-5b0e-9d55-6a0f6e8f4f5c")  # of the serial numbers, for ever
 SITE_PACKAGES = re.compile(r"opt/vllm/lib/python3\.\d+/site-packages")

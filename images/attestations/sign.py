@@ -6,7 +6,6 @@ and its provenance if BuildKit wrote one, as signed attestations.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -17,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.terminal import Say
 from images.attestations import sbom as sboms
 from images.attestations.provenance import SLSA, Statement, buildkit
 from images.matrix import Matrix
 from images.registry.client import Reference, Repository
 from images.registry.oci import Manifest
-from images.registry.transfer import Say
 
 SBOM = "cyclonedx"
 PROVENANCE = (f"{SLSA}v0.2", f"{SLSA}v1")
@@ -175,8 +174,7 @@ def attestations(reference: str, kind: str, trust: Trust) -> tuple[list[Statemen
         lines = _cosign(command, trust.certificates).splitlines()
     except UserError as error:
         return [], _unless_unreachable(error)
-    payloads = [base64.b64decode(json.loads(line)["payload"]) for line in lines if line]
-    return [Statement.parse(reference, payload) for payload in payloads], ""
+    return [Statement.signed(reference, line) for line in lines if line], ""
 
 
 def _unless_unreachable(error: UserError) -> str:

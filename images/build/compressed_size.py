@@ -23,7 +23,7 @@ class CompressedSize:
     @classmethod
     def of(cls, arch: str, manifest: Manifest, own: Sequence[str]) -> CompressedSize:
         """`own` names our layers, which are on top of the base's."""
-        layers = [Descriptor.of(raw) for raw in manifest.document["layers"]]
+        layers = manifest.layers
         names = layer_names(own, len(layers))
         sizes = {name: layer.size for name, layer in zip(names, layers, strict=True)}
         return cls(arch, main_compression(layers), sizes)

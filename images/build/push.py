@@ -14,8 +14,8 @@ from common.paths import WORK
 from images.registry.oci import Layout
 
 if TYPE_CHECKING:
+    from common.terminal import Say
     from images.registry.client import Reference, Repository
-    from images.registry.transfer import Say
 
 LAYOUT = WORK / "oci"
 
@@ -39,26 +39,26 @@ def push(digest: str, tag: str, certificates: str, say: Say) -> None:
     """
     from images.registry.transfer import push_image
 
-    repository, at = _repository(tag, certificates)
+    repository, at = _repository(tag, certificates, say)
     push_image(Layout(LAYOUT), digest, repository, at.tag, say)
 
 
 def resolve(tag: str, certificates: str) -> str:
     """The digest of a tag in its registry; empty if it has none or does not answer."""
     try:
-        repository, at = _repository(tag, certificates)
+        repository, at = _repository(tag, certificates, lambda line: None)
         return repository.digest(at.tag) or ""
     except UserError:
         return ""
 
 
-def _repository(tag: str, certificates: str) -> tuple[Repository, Reference]:
+def _repository(tag: str, certificates: str, say: Say) -> tuple[Repository, Reference]:
     """Raises UserError (64) for a tag without a registry."""
     # Here: a build that pushes nothing should not wait for the import.
     from images.registry.client import HttpRepository, Reference
 
     at = Reference.parse(tag, "--registry")
-    return HttpRepository(at.repository, certificates=certificates), at
+    return HttpRepository(at.repository, certificates=certificates, say=say), at
 
 
 def prune_layout(digests: list[str], directory: Path | None = None) -> None:

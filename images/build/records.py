@@ -16,7 +16,7 @@ from images.build.compressed_size import CompressedSize
 from images.build.options import Options
 from images.build.targets import BuildTarget
 from images.labels import layer_names
-from images.registry.oci import Descriptor, Manifest
+from images.registry.oci import Manifest
 
 BUILT = WORK / "built"
 
@@ -85,7 +85,7 @@ def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
 def _packed_layers(manifests: Mapping[str, Manifest]) -> tuple[list[str], list[int]]:
     """Digests and sizes of the compressed layers."""
     first = next(iter(manifests.values()))
-    layers = [Descriptor.of(raw) for raw in first.document["layers"]]
+    layers = first.layers
     return [layer.digest for layer in layers], [layer.size for layer in layers]
 
 

@@ -40,7 +40,7 @@ def images(
     for place, references in (
         (
             stores.REGISTRY,
-            [one for name in repositories for one in _in_repository(name, certificates)],
+            [one for name in repositories for one in _in_repository(name, certificates, say)],
         ),
         (stores.LAYOUT, [one for name in layouts for one in _in_layout(Path(name))]),
         (stores.ENGINE, _in_engine() if engine else []),
@@ -58,10 +58,9 @@ def images(
     return shared(ours)
 
 
-def _in_repository(name: str, certificates: str) -> Iterator[str]:
-    repository = HttpRepository(
-        Reference.parse(name, "--registry").repository, certificates=certificates
-    )
+def _in_repository(name: str, certificates: str, say: Say) -> Iterator[str]:
+    at = Reference.parse(name, "--registry").repository
+    repository = HttpRepository(at, certificates=certificates, say=say)
     for tag in repository.tags():
         if not TEMPORARY.fullmatch(tag) and _is_image(repository.manifest(tag)):
             yield f"{repository.name}:{tag}"
@@ -81,9 +80,8 @@ def _is_image(manifest: Manifest | None) -> bool:
         return False
     if manifest.media_type in INDEXES:
         return bool(manifest.arches)
-    kinds = [raw["mediaType"] for raw in manifest.document.get("layers") or []]
     config = (manifest.document.get("config") or {}).get("mediaType")
-    return config in CONFIGS and all("tar" in kind for kind in kinds)
+    return config in CONFIGS and all("tar" in one.media_type for one in manifest.layers)
 
 
 def _in_engine() -> list[str]:

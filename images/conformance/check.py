@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.errors import EX_UNAVAILABLE, Finding, UserError, user_error
+from common.terminal import Say
 from images.attestations import sign
 from images.attestations.provenance import Statement, buildkit
 from images.attestations.sign import Trust
@@ -17,7 +18,6 @@ from images.contents.image import Image
 from images.matrix import Matrix
 from images.registry.client import Reference, Repository
 from images.registry.oci import Manifest
-from images.registry.transfer import Say
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Check:
             yield Finding("signature", f"no signature by {whose}: {wrong}", self._at(root))
 
     def _platforms(self, root: Manifest) -> Iterator[Finding]:
-        named = _named(root)
+        named = root.arches if root.is_index else {"": root.digest}
         for arch, digest in named.items():
             try:
                 manifest = self.repository.manifest(digest) if root.is_index else root
@@ -186,14 +186,6 @@ class _Check:
             elif size not in (blob.size, -1):
                 what = f"has {size} bytes, the manifest says {blob.size}"
                 yield Finding(f"layers {arch}: {blob.digest}", what)
-
-
-def _named(root: Manifest) -> dict[str, str]:
-    """Architecture → digest of an index; "" → digest of a single image."""
-    try:
-        return root.arches if root.is_index else {"": root.digest}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise user_error("index", f"is not an index: {error!r}", exit_code=EX_DATAERR) from None
 
 
 def _prefixed(name: str, problems: Iterable[Finding]) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import Any
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.contents.layers import Blobs, Contents, read
 from images.contents.packages import wanted
-from images.registry import limits
-from images.registry.oci import Descriptor, Manifest
+from images.registry import documents, limits
+from images.registry.oci import Manifest
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,11 @@ def manifests(blobs: Blobs, root: Manifest, arches: Sequence[str] = ()) -> dict[
 
 def config_digest(manifest: Manifest) -> str:
     """Raises UserError (65) if it is not the manifest of an image."""
-    try:
-        layers = manifest.document.get("layers") or []
-        config, *_ = [Descriptor.of(raw) for raw in (manifest.document["config"], *layers)]
-        return config.digest
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"is not an image manifest: {error!r}"
-        raise user_error(manifest.digest, what, exit_code=EX_DATAERR) from None
+    config = manifest.document.get("config")
+    if not config:
+        what = "is not the manifest of an image: it has no configuration"
+        raise user_error(manifest.digest, what, exit_code=EX_DATAERR)
+    return str(config["digest"])
 
 
 def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
@@ -71,11 +69,8 @@ def config(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
         content = limits.read(blob, "configuration", f"config {digest[:19]}")
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
         raise user_error(f"config {digest[:19]}", "the content has another digest", "", EX_DATAERR)
-    try:
-        return dict(limits.parse(content))
-    except (ValueError, TypeError) as error:
-        what = f"is not an image configuration: {error}"
-        raise user_error(f"config {digest[:19]}", what, exit_code=EX_DATAERR) from None
+    found: dict[str, Any] = documents.parse(content, "configuration", f"config {digest[:19]}")
+    return found
 
 
 def image(blobs: Blobs, manifest: Manifest) -> Image:

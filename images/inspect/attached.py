@@ -5,16 +5,14 @@ No signature is verified here: `invoke conformance` does that.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 
-from common.errors import EX_DATAERR, user_error
 from images.attestations.provenance import Statement
 from images.inspect.model import Sbom
 from images.inspect.stores import Store
 from images.registry import limits
-from images.registry.oci import Manifest
+from images.registry.oci import Descriptor, Manifest
 
 KINDS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the type's name
 ATTESTATIONS = ("dsse.envelope", "sigstore.bundle")
@@ -27,8 +25,8 @@ def sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
     lists, statements = limits.Together("list of contents"), limits.Together("statement")
     for subject in dict.fromkeys(subjects):
         for manifest in _attached(store, subject.digest):
-            for raw in manifest.document.get("layers") or []:
-                sbom = _sbom(store, raw["digest"], raw["mediaType"], lists, statements)
+            for layer in manifest.layers:
+                sbom = _sbom(store, layer, lists, statements)
                 if sbom:
                     found.setdefault(sbom.digest, sbom)
     yield from found.values()
@@ -45,17 +43,16 @@ def _attached(store: Store, digest: str) -> list[Manifest]:
 
 
 def _sbom(
-    store: Store, digest: str, media_type: str, lists: limits.Together, statements: limits.Together
+    store: Store, layer: Descriptor, lists: limits.Together, statements: limits.Together
 ) -> Sbom | None:
-    kind = _kind(media_type)
-    signed = any(name in media_type for name in ATTESTATIONS)
-    if not (kind or signed):
+    digest, kind = layer.digest, _kind(layer.media_type)
+    if not (kind or any(name in layer.media_type for name in ATTESTATIONS)):
         return None
     with store.open_blob(digest) as file:
         content = (lists if kind else statements).read(file, digest)
     if kind:
         return Sbom(kind, digest, content)
-    statement = _statement(digest, content)
+    statement = Statement.signed(digest, content)
     kind = _kind(statement.kind)
     text = json.dumps(statement.predicate, indent=1, sort_keys=True) + "\n"
     return Sbom(f"{kind}, signed", digest, text.encode()) if kind else None
@@ -63,15 +60,3 @@ def _sbom(
 
 def _kind(name: str) -> str:
     return next((kind for part, kind in KINDS.items() if part in name.lower()), "")
-
-
-def _statement(digest: str, content: bytes) -> Statement:
-    """What an attestation says: in an envelope, which newer versions of cosign put in a bundle."""
-    try:
-        document = limits.parse(content)
-        payload = base64.b64decode(document.get("dsseEnvelope", document)["payload"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise user_error(
-            digest, f"is not an attestation: {error!r}", exit_code=EX_DATAERR
-        ) from None
-    return Statement.parse(digest, payload)

@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.terminal import Say
 from images.contents import cache, packages, project_files
 from images.contents.image import config as read_config
 from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
 from images.inspect import attached
 from images.inspect.model import Health, Image, Layer, Package, shared
-from images.inspect.stores import LocatedImage, Say, open_images
+from images.inspect.stores import LocatedImage, open_images
 from images.labels import LAYERS, layer_names
 from images.registry.oci import Descriptor, Manifest
 
@@ -74,19 +75,19 @@ def _images(found: LocatedImage, *, arches: Sequence[str], brief: bool, say: Say
         # The engine lists architectures that it has not pulled.
         there = [found.store.manifest(digest) for digest in top.arches.values()]
         manifests = [one for one in there if one is not None]
+    if not manifests:
+        raise user_error(found.reference, "is an index without images", "", EX_DATAERR)
     configs = [read_config(found.store, one) for one in manifests]
-    platforms = tuple(f"{one.get('os')}/{one.get('architecture')}" for one in configs)
-    have = [platform.partition("/")[2] for platform in platforms]
+    platforms = tuple(f"{one['os']}/{one['architecture']}" for one in configs)
+    have = [one["architecture"] for one in configs]
     missing = [arch for arch in arches if arch not in have]
     if missing:
         fix = f"it has {', '.join(have)}"
         raise UserError([Finding(found.reference, f"has no {arch} image", fix) for arch in missing])
     return [
-        _image(found, top, manifest, config, platform, platforms, brief, say)
-        for manifest, config, platform, arch in zip(
-            manifests, configs, platforms, have, strict=True
-        )
-        if arch in (arches or have)
+        _image(found, top, manifest, config, platforms, brief, say)
+        for manifest, config in zip(manifests, configs, strict=True)
+        if config["architecture"] in (arches or have)
     ]
 
 
@@ -95,15 +96,14 @@ def _image(
     top: Manifest,
     manifest: Manifest,
     config: Mapping[str, Any],
-    platform: str,
     platforms: tuple[str, ...],
     brief: bool,
     say: Say,
 ) -> Image:
     settings = config.get("config") or {}
     labels = settings.get("Labels") or {}
-    descriptors = [Descriptor.of(raw) for raw in manifest.document["layers"]]
-    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
+    descriptors = manifest.layers
+    diff_ids = config.get("rootfs", {}).get("diff_ids") or []
     if len(diff_ids) != len(descriptors):
         what = f"has {len(descriptors)} layers, its configuration names {len(diff_ids)}"
         raise user_error(found.reference, what, "build it again", EX_DATAERR)
@@ -117,7 +117,7 @@ def _image(
         place=found.place,
         digest=top.digest,
         manifest=manifest.digest,
-        platform=platform,
+        platform=f"{config['os']}/{config['architecture']}",
         platforms=platforms,
         labels=dict(sorted(labels.items())),
         layers=tuple(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from common.errors import EX_DATAERR, Finding, UserError
+from common.errors import EX_DATAERR, Finding, UserError, one_line
+from common.terminal import Say
 from images.attestations import sign
 from images.build import build as builds
 from images.build import push
@@ -18,7 +19,7 @@ from images.publish import built, publish
 from images.publish.publish import Image, Part, Step
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes
-from images.registry.transfer import Say, run_all
+from images.registry.transfer import run_all
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _complete_plan(job: Job, allow_missing: bool, say: Say) -> list[Step]:
 
 def _report(steps: Iterable[Step], say: Say) -> None:
     for step in steps:
-        say(f"{step.action:5} {step.image.tag}: {step.why}")
+        say(one_line(f"{step.action:5} {step.image.tag}: {step.why}"))
 
 
 def _prune_layout(steps: Iterable[Step]) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
+from common.terminal import Say
 from images.registry.client import Reference, Repository
 from images.registry.oci import MEDIA_TYPES, Manifest
-from images.registry.transfer import BlobUploads, Say, require_complete, run_all
+from images.registry.transfer import BlobUploads, require_complete, run_all
 
 COSIGN = (".sig", ".att", ".sbom")
 

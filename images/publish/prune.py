@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from common.errors import EX_SOFTWARE, user_error
+from common.terminal import Say
 from images.publish.publish import TEMPORARY, TIME
 from images.registry.client import Repository, bytes_source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
-from images.registry.transfer import Say, run_all
+from images.registry.transfer import run_all
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

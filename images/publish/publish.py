@@ -16,10 +16,11 @@ from datetime import datetime, timezone
 from functools import partial
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
+from common.terminal import Say
 from images.build.inputs import LABEL, Inputs
 from images.registry.client import Repository
 from images.registry.oci import Layout, Manifest, MediaTypes, index, published
-from images.registry.transfer import BlobUploads, Say, collect_all, require_complete, run_all
+from images.registry.transfer import BlobUploads, collect_all, require_complete, run_all
 
 BUILD, PUSH, MOVE, SKIP, MISSING = "build", "push", "move", "skip", "missing"
 TIME = "%Y%m%dT%H%M%SZ"

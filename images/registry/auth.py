@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import urlencode
 
-from docker import auth
-from docker import errors as docker_errors
-
 from common.errors import EX_UNAVAILABLE, one_line, user_error
 from images.registry.transport import READING, Transport, is_loopback
 
@@ -78,10 +75,11 @@ class Login:
     @cached_property
     def _account(self) -> dict[str, str]:
         """The credentials of `docker login`, from the file or a credential helper."""
+        from docker import auth, errors  # loads paramiko, which few commands need
+
         try:
-            known = auth.load_config()
-            return dict(known.resolve_authconfig(self.host) or {})
-        except docker_errors.DockerException as error:
+            return dict(auth.load_config().resolve_authconfig(self.host) or {})
+        except errors.DockerException as error:
             raise user_error(
                 self.host, f"no credentials: {error}", f"docker login {self.host}", EX_UNAVAILABLE
             ) from None

@@ -18,18 +18,22 @@ from functools import partial
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 import requests
-from docker import auth
+from urllib3.exceptions import HTTPError
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, one_line, user_error
+from common.terminal import Say
+from images.registry import documents, limits
 from images.registry.auth import Login
 from images.registry.oci import DIGEST, MANIFESTS, Descriptor, Manifest
 from images.registry.transport import Answer, Transport, is_loopback, resolved, same_origin
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new attempt
+LONG = 3.0  # seconds; a longer pause is reported
 FULL = re.compile(r'no space left|ENOSPC|"Err":\s*28\b|insufficient storage', re.IGNORECASE)
 HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|[\w.-]+:\d+|\[[0-9a-f:]+\](:\d+)?", re.ASCII)
 NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+HUB = "docker.io"
 NO_DIGEST = f"sha256:{'0' * 64}"
 
 CONNECTION = re.compile(
@@ -112,12 +116,18 @@ class HttpRepository:
     """A repository of a real registry, with the credentials of the Docker configuration."""
 
     def __init__(
-        self, name: str, *, certificates: str = "", pauses: Sequence[float] = PAUSES
+        self,
+        name: str,
+        *,
+        certificates: str = "",
+        pauses: Sequence[float] = PAUSES,
+        say: Say = lambda line: None,
     ) -> None:
         self.name = name
+        self.say = say
         self.pauses = pauses
         self.host, _, self.path = name.partition("/")
-        hub = self.host == auth.INDEX_NAME
+        hub = self.host == HUB
         local = is_loopback(f"http://{self.host}")
         self._root = (
             f"{'http' if local else 'https'}://{'registry-1.docker.io' if hub else self.host}/v2/"
@@ -133,9 +143,9 @@ class HttpRepository:
         answer = self._request("HEAD", f"manifests/{reference}", accept=MANIFESTS)
         if answer.status == 404:
             return None
-        return answer.headers.get("Docker-Content-Digest") or self._digest_of(reference)
-
-    def _digest_of(self, reference: str) -> str | None:
+        named = answer.headers.get("Docker-Content-Digest", "")
+        if DIGEST.fullmatch(named):
+            return named
         found = self.manifest(reference)
         return found.digest if found else None
 
@@ -160,13 +170,20 @@ class HttpRepository:
 
     @contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        answer = self._request("GET", f"blobs/{digest}", stream=True)
-        if answer.stream is None:
-            raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
-        with answer.stream as response:
-            response.raw.decode_content = False
+        """Where the connection is cut, a new request continues."""
+
+        def begin(offset: int) -> requests.Response:
+            headers = {"Range": f"bytes={offset}-"} if offset else {}
+            answer = self._send("GET", f"blobs/{digest}", stream=True, headers=headers)
+            if answer.status == 404:
+                raise user_error(self._at(digest), "is not in the registry", "", EX_UNAVAILABLE)
+            if answer.stream is None:
+                self._refuse(answer, digest)
+            return answer.stream
+
+        with closing(_Download(begin, partial(self._retry, path=digest))) as body:
             damaged = partial(self._damaged_in_registry, digest, wanted=digest)
-            yield cast(BinaryIO, _DigestReader(response.raw, digest, damaged))
+            yield cast(BinaryIO, _DigestReader(cast(BinaryIO, body), digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
         """Upload in one piece: registries keep nothing of an interrupted upload."""
@@ -206,11 +223,12 @@ class HttpRepository:
         read: set[str] = set()
         place = "tags/list?n=1000"
         while place and (answer := self._request("GET", place, kind="list of tags")).status != 404:
-            tags = answer.json.get("tags") or [] if isinstance(answer.json, dict) else None
-            if not (isinstance(tags, list) and all(isinstance(one, str) for one in tags)):
-                what = "does not answer with a list of tags"
-                raise user_error(self.name, what, "is it a registry?", EX_UNAVAILABLE)
-            found.update(tags)
+            try:
+                listed = documents.parse(answer.body, "list of tags", self.name)
+            except UserError as error:
+                what = f"its answer {error.findings[0].message}"
+                raise user_error(self.name, what, "is it a registry?", EX_UNAVAILABLE) from None
+            found.update(listed.get("tags") or [])
             read.add(answer.address)
             place = resolved(answer.address, answer.next) if answer.next else ""
             if place in read:
@@ -232,7 +250,10 @@ class HttpRepository:
 
     def referrers(self, digest: str) -> list[Descriptor] | None:
         answer = self._request("GET", f"referrers/{digest}", kind="list of referrers")
-        return None if answer.status == 404 else Manifest("", answer.body).children
+        if answer.status == 404:
+            return None
+        listed = documents.parse(answer.body, "list of referrers", self._at(digest))["manifests"]
+        return [Descriptor.of(raw) for raw in listed or []]
 
     # ---- one request, and another attempt ----
 
@@ -270,7 +291,10 @@ class HttpRepository:
                         "run the same command again: it continues from here",
                         EX_UNAVAILABLE,
                     ) from None
-                self.stop.wait(max(pause * random.uniform(0.75, 1.25), error.pause))
+                pause = max(pause * random.uniform(0.75, 1.25), error.pause)
+                if pause >= LONG:
+                    self.say(f"{self._at(path)}: {error}; next attempt in {pause:.0f} s")
+                self.stop.wait(pause)
             if self.stop.is_set():
                 break
         raise Stopped
@@ -317,7 +341,8 @@ class HttpRepository:
         """A broken connection is worth a retry; a host that never answered is not."""
         match = CONNECTION.search(str(error))
         words = match[0].lower() if match else type(error).__name__
-        if self._answered or isinstance(error, requests.exceptions.ReadTimeout):
+        within = (requests.exceptions.ReadTimeout, requests.exceptions.ChunkedEncodingError)
+        if self._answered or isinstance(error, within):
             return Retryable(f"the connection was cut: {words}")
         return user_error(self.name, f"does not answer: {words}", "--registry", EX_UNAVAILABLE)
 
@@ -351,6 +376,48 @@ class HttpRepository:
 
 class Stopped(Exception):
     """Another thread failed or the user interrupted; the work is no longer needed."""
+
+
+class _Download:
+    """The body of an answer; `begin` requests it anew from an offset if the connection is cut."""
+
+    def __init__(
+        self,
+        begin: Callable[[int], requests.Response],
+        retry: Callable[[Callable[[], Any]], Any],
+    ) -> None:
+        self._begin = begin
+        self._retry = retry
+        self._offset = 0
+        self._response: requests.Response | None = None
+
+    def _stream(self) -> requests.Response:
+        if self._response is None:
+            found = self._response = self._begin(self._offset)
+            if self._offset and found.status_code != requests.codes.partial_content:
+                skipped = self._offset  # the registry does not know Range
+                while skipped and (piece := found.raw.read(min(skipped, limits.PIECE))):
+                    skipped -= len(piece)
+        return self._response
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(limits.PIECE), b""))
+        piece: bytes = self._retry(lambda: self._attempt(size))
+        self._offset += len(piece)
+        return piece
+
+    def _attempt(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream().raw.read(size, decode_content=False))
+        except HTTPError as error:
+            self.close()
+            raise Retryable(f"the connection was cut: {type(error).__name__}") from None
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
 
 class _DigestReader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -38,7 +37,8 @@ def of_file(path: str) -> int:
 
 
 def of_layers(kind: str) -> int:
-    return int(table()["layers"][kind]["bytes"])
+    rule = table()["layers"][kind]
+    return int(rule.get("bytes") or rule["count"])
 
 
 def unpacked(size: int) -> int:
@@ -63,14 +63,6 @@ def joined(pieces: Iterable[bytes], kind: str, where: str) -> bytes:
     return b"".join(kept)
 
 
-def parse(content: bytes | str) -> Any:
-    """Parse JSON. Raises ValueError, also if it is nested too deeply."""
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 class Together:
     """Documents of one kind that share its limit, such as an image's attestations."""
 
@@ -87,7 +79,10 @@ class Together:
         return content
 
 
+def with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def too_large(where: str, kind: str, limit: int) -> UserError:
-    article = "an" if kind.startswith("index") else "a"
-    what = f"has more than {limit:,} bytes, the limit for {article} {kind}"
+    what = f"has more than {limit:,} bytes, the limit for {with_article(kind)}"
     return user_error(where, what, "images/registry/limits.yaml says why", EX_DATAERR)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from common.errors import EX_DATAERR, one_line, user_error
-from images.registry import limits
+from images.registry import documents, limits
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
@@ -100,7 +100,9 @@ class Manifest:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        return dict(limits.parse(self.body))
+        """Raises UserError (65) if it is not a manifest."""
+        found: dict[str, Any] = documents.parse(self.body, "manifest", self.digest)
+        return found
 
     @property
     def descriptor(self) -> Descriptor:
@@ -120,6 +122,10 @@ class Manifest:
         return [Descriptor.of(raw) for raw in self.document.get("manifests") or []]
 
     @property
+    def layers(self) -> list[Descriptor]:
+        return [Descriptor.of(raw) for raw in self.document.get("layers") or []]
+
+    @property
     def blobs(self) -> list[Descriptor]:
         """Configuration and layers, without foreign layers."""
         parts = [self.document.get("config"), *(self.document.get("layers") or [])]
@@ -131,7 +137,7 @@ class Manifest:
         return {
             raw["platform"]["architecture"]: raw["digest"]
             for raw in self.document.get("manifests") or []
-            if raw.get("platform", {}).get("architecture", "unknown") != "unknown"
+            if (raw.get("platform") or {}).get("architecture", "unknown") != "unknown"
         }
 
 
@@ -185,14 +191,10 @@ class Layout:
 
     def manifest(self, digest: str) -> Manifest:
         """Raises UserError (65) if it is missing or not a manifest."""
-        path = self.path(digest)
-        try:
-            with path.open("rb") as file:
-                body = limits.read(file, "manifest", str(path))
-            return Manifest(limits.parse(body)["mediaType"], body)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            what = f"is not a manifest: {error!r}"
-            raise user_error(str(path), what, "build again", EX_DATAERR) from None
+        with self.open(digest) as file:
+            body = limits.read(file, "manifest", file.name)
+        document = documents.parse(body, "manifest", file.name)
+        return Manifest(document.get("mediaType", ""), body)
 
     def whole(self, digest: str) -> bool:
         """Whether the layout has a manifest and all its blobs."""

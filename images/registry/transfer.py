@@ -11,12 +11,12 @@ from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from common.errors import EX_DATAERR, EX_SOFTWARE, Finding, UserError
+from common.terminal import Say
 from common.text import megabytes
 from images.registry.client import Repository, Source, Stopped
 from images.registry.oci import Descriptor, Layout, Manifest
 from images.registry.transport import CONNECTIONS
 
-Say = Callable[[str], None]
 T = TypeVar("T")
 R = TypeVar("R")
 

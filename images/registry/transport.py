@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from common.errors import EX_UNAVAILABLE, one_line, user_error
-from images.registry import limits
+from images.registry import documents, limits
 
 TIMEOUT = (10, 300)  # to connect, and for each piece of an answer
 CONNECTIONS = 8
@@ -43,7 +43,7 @@ class Answer:
     def json(self) -> Any:
         """None if the body is not JSON."""
         try:
-            return limits.parse(self.body)
+            return documents.load(self.body)
         except ValueError:
             return None
 

@@ -160,7 +160,7 @@ def test_attestations_come_before_the_signature(cosign: FakeCosign, key: str) ->
 
 
 def test_a_statement_that_is_none() -> None:
-    with pytest.raises(UserError, match="is not an in-toto statement"):
+    with pytest.raises(UserError, match="is not a statement"):
         Statement.parse("x", b"[]")
 
 

@@ -21,7 +21,7 @@ TAG = "registry.example.com/team/vllm-ascend:v1"
 def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     made = FakeRegistry()
 
-    def repository(name: str, *, certificates: str) -> FakeRegistry:
+    def repository(name: str, *, certificates: str, say: Any) -> FakeRegistry:
         assert (name, certificates) == (made.name, "ca.pem")
         return made
 

@@ -69,10 +69,12 @@ class Server:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
+                if "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)
+                self.close_connection = "Content-Length" in headers  # cut in the middle
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any
 
@@ -183,6 +185,60 @@ def test_the_registry_says_how_long_to_wait(
     server.script["GET /v2/team/x/tags/list"] = [(429, {"Retry-After": "7"}, b"")] * 2
     repository.tags()
     assert waited == [7.0, 7.0]
+
+
+def test_a_long_wait_is_said(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    said: list[str] = []
+    repository = HttpRepository(f"{server.host}/team/x", pauses=(0.01, 0.01), say=said.append)
+    monkeypatch.setattr(repository.stop, "wait", lambda seconds: False)
+    error = json.dumps({"errors": [{"code": "TOOMANYREQUESTS"}]}).encode()
+    server.script["GET /v2/team/x/tags/list"] = [
+        (429, {"Retry-After": "90"}, error),
+        (503, {}, b""),
+    ]
+    repository.tags()
+    assert said == [f"{server.host}/team/x:list: answers 429 TOOMANYREQUESTS; next attempt in 90 s"]
+
+
+def test_a_document_that_is_cut_is_read_again(server: Server, repository: HttpRepository) -> None:
+    body = json.dumps({"tags": ["v1"]}).encode()
+    cut: Answer = (200, {"Content-Length": str(len(body))}, body[:-3])
+    server.script["GET /v2/team/x/tags/list"] = [cut, cut, (200, {}, body)]
+    assert repository.tags() == ["v1"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("piece", [-1, 1000])
+def test_a_blob_that_is_cut_is_continued(
+    server: Server, repository: HttpRepository, ranges: bool, piece: int
+) -> None:
+    content = bytes(range(250)) * 2000
+    cuts = [150_000, 350_000]
+
+    def answer(line: str, headers: dict[str, str]) -> Answer:
+        begin = int(headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
+        end = cuts.pop(0) if cuts else len(content)
+        length = str(len(content) - begin)
+        return 206 if begin else 200, {"Content-Length": length}, content[begin:end]
+
+    server.check = answer
+    with repository.open_blob(sha256(content)) as blob:
+        read = b"".join(iter(lambda: blob.read(piece), b"")) if piece > 0 else blob.read()
+    assert read == content
+    assert len(server.requests) == 3
+
+
+def test_a_blob_that_is_always_cut(server: Server, repository: HttpRepository) -> None:
+    digest = sha256(CONTENT)
+    cut: Answer = (200, {"Content-Length": "100"}, b"")
+    server.script[f"GET /v2/team/x/blobs/{digest}"] = [cut] * 4
+    with repository.open_blob(digest) as blob:
+        problem = _problem(blob.read)
+    assert "the connection was cut" in problem
+    assert "4 times" in problem
 
 
 def test_each_pause_is_longer(

@@ -1,0 +1,60 @@
+"""Documents made by others: JSON that must fit the schema of its kind, in documents.yaml."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+from jsonschema_rs import Draft202012Validator
+
+from common.errors import EX_DATAERR, one_line, user_error
+from images.registry import limits
+
+PATH = Path(__file__).with_suffix(".yaml")
+
+
+def read(file: BinaryIO, kind: str, where: str) -> Any:
+    """Read a document. Raises UserError (65) as `parse`, and if it is too large."""
+    return parse(limits.read(file, kind, where), kind, where)
+
+
+def parse(content: bytes | str, kind: str, where: str) -> Any:
+    """Raises UserError (65) for what is not JSON, or not a document of this kind."""
+    schema = _schema(kind)
+    try:
+        document = load(content)
+        wrong = next(schema.iter_errors(document), None)
+    except ValueError as error:  # jsonschema_rs: nested too deeply
+        what = one_line(str(error))
+    else:
+        if wrong is None:
+            return document
+        place = "/".join(map(str, wrong.instance_path))
+        what = one_line(f"{place}: {wrong.message}" if place else wrong.message)
+    raise user_error(where, f"is not {limits.with_article(kind)}: {what}", exit_code=EX_DATAERR)
+
+
+def load(content: bytes | str) -> Any:
+    """Parse JSON. Raises ValueError, also for deep nesting and text that is not Unicode."""
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\ud" in text.lower():  # perhaps half of a pair, which cannot be printed
+        json.dumps(document, ensure_ascii=False).encode()
+    return document
+
+
+@cache
+def _schema(kind: str) -> Draft202012Validator:
+    schemas = _schemas()
+    return Draft202012Validator({"$defs": schemas["$defs"], **schemas[kind]}, mask="the value")
+
+
+@cache
+def _schemas() -> dict[str, Any]:
+    return dict(yaml.safe_load(PATH.read_text(encoding="utf-8")))
