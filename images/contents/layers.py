@@ -22,9 +22,8 @@ from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 import zstandard
-from urllib3.exceptions import HTTPError
 
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, user_error
+from common.errors import EX_DATAERR, UserError, user_error
 from images.registry import limits
 from images.registry.oci import Descriptor, Manifest
 from images.registry.transfer import collect_all
@@ -35,6 +34,8 @@ BUFFER = 1 << 16  # tarfile copies what is left of it at each read
 AT_ONCE = 2
 WINDOW = 1 << 27  # bytes that zstd looks back, at most
 ENTRY, LINE = 450, 200  # bytes that an entry, and a line of a kept file, take in memory
+KINDS = dict.fromkeys(tarfile.REGULAR_TYPES, "file")
+KINDS |= {tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hardlink"}
 
 Visit = Callable[["File", bytes | None], None]
 Keep = Callable[[str], bool]
@@ -97,9 +98,8 @@ def read(
     `visit` gets every file of every layer, with the content of those up to `small` bytes.
     Raises UserError: 65 with every layer that is damaged or too large, 69 if the registry fails.
     """
-    descriptors = [Descriptor.of(raw) for raw in manifest.document.get("layers") or []]
     action = partial(layer, blobs, keep=keep, visit=visit, small=small, memory=Memory())
-    return merged(layers(descriptors, action))
+    return merged(layers(manifest.layers, action))
 
 
 def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Layer]) -> list[Layer]:
@@ -113,20 +113,27 @@ def layers(descriptors: Sequence[Descriptor], action: Callable[[Descriptor], Lay
 
 
 class Memory:
-    """An estimate of the memory that the files of an image take."""
+    """The entries of an image, and an estimate of the memory that they take."""
 
     def __init__(self) -> None:
-        self._left = limits.of_layers("memory")
+        self._left = {"entries": limits.of_layers("entries"), "memory": limits.of_layers("memory")}
         self._lock = threading.Lock()
+
+    def count(self, descriptor: Descriptor) -> None:
+        """Raises UserError (65) if the image has too many entries."""
+        self._take(descriptor, "entries", 1, "has more than {:,} entries")
 
     def take(self, descriptor: Descriptor, file: File, kept: bytes) -> None:
         """Raises UserError (65) if the limit is exceeded."""
-        size = ENTRY + len(file.path) + len(file.target) + len(kept) + LINE * kept.count(b"\n")
+        size = ENTRY + 2 * len(file.path) + len(file.target) + len(kept) + LINE * kept.count(b"\n")
+        what = "needs more than {:,} bytes of memory at " + file.path
+        self._take(descriptor, "memory", size, what)
+
+    def _take(self, descriptor: Descriptor, kind: str, size: int, what: str) -> None:
         with self._lock:
-            self._left -= size
-        if self._left < 0:
-            limit = limits.of_layers("memory")
-            raise _damaged(descriptor, f"needs more than {limit:,} bytes of memory at {file.path}")
+            self._left[kind] -= size
+        if self._left[kind] < 0:
+            raise _damaged(descriptor, what.format(limits.of_layers(kind)))
 
 
 def layer(
@@ -154,34 +161,34 @@ def layer(
                 with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=BUFFER) as tar:
                     for member in iter(tar.next, None):
                         tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all
-                        path = _path(member.name)
-                        if member.isfile() and keep(path):
+                        memory.count(descriptor)
+                        path = _path(member.name, descriptor)
+                        chosen = member.isfile() and keep(path)
+                        if chosen:
                             _check_size(descriptor, path, member.size)
                         plain.expect(member.size, path)
-                        directory, name = posixpath.split(path)
+                        directory, _, name = path.rpartition("/")
                         if name == OPAQUE:
                             emptied.add(directory)
                         elif name.startswith(WHITEOUT):
                             removed.add(posixpath.join(directory, name.removeprefix(WHITEOUT)))
                         elif name:
-                            file, content = _entry(tar, member, descriptor.digest, keep, small)
+                            whole = chosen or member.size <= small
+                            file, content = _entry(tar, member, path, descriptor, whole)
                             if file.kind == "hardlink" and file.target in files:
                                 same = files[file.target]
                                 file = replace(file, size=same.size, sha256=same.sha256)
-                            files[file.path] = file
-                            if content is not None and keep(file.path):
-                                kept[file.path] = content
-                            memory.take(descriptor, file, kept.get(file.path, b""))
+                            files[path] = file
+                            kept.pop(path, None)  # of an earlier entry under this path
+                            if chosen and content is not None:
+                                kept[path] = content
+                            memory.take(descriptor, file, kept.get(path, b""))
                             if visit:
-                                within = content is not None and file.size <= small
-                                visit(file, content if within else None)
+                                visit(file, content if file.size <= small else None)
                 plain.drain()
             packed.drain()
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, OSError, EOFError) as error:
         raise _damaged(descriptor, f"is not a layer: {error}") from None
-    except HTTPError as error:  # urllib3's: the registry's answer was cut
-        words = f"the connection was cut: {error}"
-        raise user_error(f"layer {descriptor.digest[:19]}", words, "", EX_UNAVAILABLE) from None
     if packed.digest != descriptor.digest:
         raise _damaged(descriptor, f"the content has another digest, {packed.digest}")
     return Layer(
@@ -200,37 +207,32 @@ def _check_size(layer: Descriptor, path: str, size: int) -> None:
         raise _damaged(layer, what)
 
 
-def _path(name: str) -> str:
+def _path(name: str, layer: Descriptor) -> str:
+    """Raises UserError (65) for a path that no system could open."""
     path = posixpath.normpath(name).lstrip("/")
+    if len(path) > (limit := limits.of_layers("path")):
+        raise _damaged(layer, f"has a path of {len(path):,} characters, the limit is {limit:,}")
     return "" if path == "." else path
 
 
 def _entry(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, layer: str, keep: Keep, small: int
+    tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, layer: Descriptor, whole: bool
 ) -> tuple[File, bytes | None]:
-    """An entry, with its content if that is small or to be kept."""
-    path = _path(member.name)
-    kinds = (
-        (member.isfile(), "file"),
-        (member.isdir(), "directory"),
-        (member.issym(), "link"),
-        (member.islnk(), "hardlink"),
-    )
-    kind = next((name for fits, name in kinds if fits), "other")
-    target = _path(member.linkname) if kind == "hardlink" else member.linkname
+    """An entry, with its content if `whole`."""
+    kind = KINDS.get(member.type, "other")
     if kind != "file":
-        return File(path, kind, 0, member.mode, layer, target), None
+        target = _path(member.linkname, layer) if kind == "hardlink" else member.linkname
+        return File(path, kind, 0, member.mode, layer.digest, target), None
     source = tar.extractfile(member)
     assert source is not None
-    digest = hashlib.sha256()
-    if member.size <= small or keep(path):
+    digest, content = hashlib.sha256(), None
+    if whole:
         content = source.read()
         digest.update(content)
     else:
-        content = None
         while piece := source.read(PIECE):
             digest.update(piece)
-    return File(path, kind, member.size, member.mode, layer, "", digest.hexdigest()), content
+    return File(path, kind, member.size, member.mode, layer.digest, "", digest.hexdigest()), content
 
 
 class _Hashed:
@@ -320,27 +322,25 @@ def _unpacked(packed: _Hashed) -> Iterator[BinaryIO]:
 
 def merged(layers: Sequence[Layer]) -> Contents:
     """The files that a container sees: each layer over those before it, whiteouts applied."""
+    newest: dict[str, int] = {}  # path → the last layer that has it
+    removed: dict[str, int] = {}  # path → the last layer that removes it
+    hides: dict[str, int] = {}  # path → the last layer that hides what earlier ones have below it
+    for number, one in enumerate(layers):
+        newest |= dict.fromkeys(one.files, number)
+        removed |= dict.fromkeys(one.removed, number)
+        over = (path for path, file in one.files.items() if file.kind != "directory")
+        hides |= dict.fromkeys((*one.removed, *one.emptied, *over), number)
     files: dict[str, File] = {}
     kept: dict[str, bytes] = {}
-    for one in layers:
-        over = {path for path, file in one.files.items() if file.kind != "directory"}
-        gone = one.removed | over
-        if gone or one.emptied:
-            files = {
-                path: file
-                for path, file in files.items()
-                if not (path in one.removed or _under(path, gone, one.emptied))
-            }
-        files.update(one.files)
-        kept.update(one.kept)
-    visible = {p: content for p, content in kept.items() if p in files and files[p].kind == "file"}
-    return Contents(tuple(layers), files, visible)
-
-
-def _under(path: str, gone: set[str] | frozenset[str], emptied: frozenset[str]) -> bool:
-    above = posixpath.dirname(path)
-    while above:
-        if above in gone or above in emptied:
-            return True
-        above = posixpath.dirname(above)
-    return "" in emptied
+    above = [("", -1)]  # the directories on the way to a path that hide something
+    for path in sorted({**newest, **hides}, key=lambda path: path.replace("/", "\0")):
+        while not path.startswith(above[-1][0]):
+            above.pop()
+        number, hidden = newest.get(path, -1), above[-1][1]
+        if path in newest and number >= max(hidden, removed.get(path, -1)):
+            files[path] = layers[number].files[path]
+            if path in layers[number].kept:
+                kept[path] = layers[number].kept[path]
+        if path in hides:
+            above.append((f"{path}/" if path else "", max(hides[path], hidden)))
+    return Contents(tuple(layers), files, kept)

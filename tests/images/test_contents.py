@@ -7,10 +7,12 @@ import json
 import sqlite3
 import struct
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import UserError
 from images.contents import layers, packages
@@ -58,6 +60,45 @@ def test_what_a_later_layer_takes_away(
 ) -> None:
     found = read(tmp_path, {"d/one": "1", "d/two": "2", "e": "3"}, upper)
     assert sorted(path for path, file in found.files.items() if file.kind == "file") == left
+
+
+PATHS = st.sampled_from(["a", "a/b", "a/b/c", "a-b", "a.b/c", "d", "d/e", "d/e/f"])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(PATHS, st.sampled_from(["file", "directory"]), max_size=5),
+            st.sets(PATHS, max_size=2),
+            st.sets(st.one_of(PATHS, st.just("")), max_size=1),
+        ),
+        max_size=4,
+    )
+)
+def test_what_a_container_sees_follows_from_the_layers_above_each_file(
+    made: list[tuple[dict[str, str], set[str], set[str]]],
+) -> None:
+    several = [
+        layers.Layer(
+            *(str(number), "", 0, 0),
+            {path: layers.File(path, kind, 0, 0, str(number)) for path, kind in files.items()},
+            {path: str(number).encode() for path, kind in files.items() if kind == "file"},
+            frozenset(removed),
+            frozenset(emptied),
+        )
+        for number, (files, removed, emptied) in enumerate(made)
+    ]
+    wanted: dict[str, layers.File] = {}
+    for one in several:
+        gone = one.removed | {path for path, file in one.files.items() if file.kind == "file"}
+        for path in list(wanted):
+            parents = {str(parent) for parent in PurePosixPath(path).parents} - {"."} | {""}
+            if path in one.removed or parents & (gone | one.emptied):
+                del wanted[path]
+        wanted |= one.files
+    seen = layers.merged(several)
+    assert seen.files == wanted
+    assert seen.kept == {p: f.layer.encode() for p, f in wanted.items() if f.kind == "file"}
 
 
 def test_a_package_that_a_later_layer_replaces_or_removes(tmp_path: Path) -> None:
