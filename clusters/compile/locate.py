@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 
 from clusters.compile.ports import VARIABLES as PORTS
 from clusters.deployment import Container
-from clusters.model import Cluster, Path
+from clusters.model import Cluster, Override, Path
 from common.errors import Finding
 from entrypoints.findings import Finding as LaunchFinding
+from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, canonical, is_flag, key_of
 from entrypoints.inputs.settings import VARIABLES
 
 _WORD = re.compile(r"--[a-z][a-z0-9.-]*|[A-Z][A-Z0-9_]{2,}")
 # A variable -> the flag that wins over it.
 _FLAGS = {v.name: v.flag for v in VARIABLES if v.flag}
-_VARIABLE_KEYS: Mapping[str, Path] = {
-    "TP_SIZE": ("sizes", "tp"),
-    "PP_SIZE": ("sizes", "pp"),
-    "PCP_SIZE": ("sizes", "pcp"),
-    "DP_SIZE": ("sizes", "dp"),
-    "DP_SIZE_LOCAL": ("sizes", "dp_local"),
-    "NODES": ("nodes",),
-    "CONCURRENCY": ("concurrency",),
-    **{variable: ("ports", name) for name, variable in PORTS.items()},
-}
+_TABLES = data.read(str(FilePath(__file__).with_name("locate.yaml")))
 # What a finding is about, when its message names something else or nothing.
-_SUBJECTS: Mapping[str, tuple[str, ...]] = {
-    "other-platform": ("ASCEND_PLATFORM",),
-    "fused-mc2-platform": ("ASCEND_PLATFORM",),
-    "ranks-mismatch": ("DP_SIZE_LOCAL",),
-    "kv-tp-shape": ("TP_SIZE",),
-    "kv-sizes-changed": ("TP_SIZE", "DP_SIZE"),
-    "kv-key-unread": ("--kv-transfer-config",),
-    "kv-module-path": ("--kv-transfer-config",),
-}
+_SUBJECTS: Mapping[str, Sequence[str]] = _TABLES["subjects"]
 # Variable or flag -> the key of the file that sets it.
-_KEYS: Mapping[str, Path] = {
-    **_VARIABLE_KEYS,
-    **{_FLAGS[name]: key for name, key in _VARIABLE_KEYS.items() if name in _FLAGS},
-    "--master-port": ("ports", "master"),
-    "--prometheus-port": ("ports", "metrics"),
-    "--kv-transfer-config": ("kv_transfer",),
-    "ASCEND_PLATFORM": ("platform",),
-    "--served-model-name": ("served_model_name",),
-    "--model": ("model",),
-}
+_KEYS: dict[str, Path] = {name: tuple(key.split(".")) for name, key in _TABLES["keys"].items()}
+_KEYS |= {variable: ("ports", name) for name, variable in PORTS.items()}
+_KEYS |= {flag: _KEYS[name] for name, flag in _FLAGS.items() if name in _KEYS}
 
 
 def in_file(cluster: Cluster, container: Container | None, finding: LaunchFinding) -> Finding:
@@ -142,18 +120,14 @@ def _flag_paths(
     cluster: Cluster, container: Container, word: str, scopes: tuple[Path, ...]
 ) -> Iterator[Path]:
     """The paths of a flag: `arguments`, which take precedence, before `args`."""
-    instance = cluster.instances.get(container.instance)
+    given: dict[Path, Sequence[str]] = {}
     if container.role == "proxy" and cluster.proxy:
-        given: dict[Path, Sequence[str]] = {("proxy", "arguments"): cluster.proxy.arguments}
-    elif instance is None:
-        given = {}
-    else:
+        given = {("proxy", "arguments"): cluster.proxy.arguments}
+    elif instance := cluster.instances.get(container.instance):
         at: Path = ("instances", instance.name)
-        override = instance.overrides.get(container.node.name)
+        override = instance.overrides.get(container.node.name, Override())
         given = {
-            (*at, "overrides", container.node.name, "arguments"): override.arguments
-            if override
-            else (),
+            (*at, "overrides", container.node.name, "arguments"): override.arguments,
             (*at, "arguments"): instance.arguments,
         }
     aliases = container.launch.context.catalogue.aliases if container.launch else {}

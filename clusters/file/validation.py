@@ -62,10 +62,12 @@ class _Validator:
     def wrong(self, path: Path, code: str, message: str, fix: str, severity: str = ERROR) -> None:
         self.findings.append(self.document.finding(path, code, message, fix, severity))
 
-    def known(self, path: Path, name: str | None, known: Iterable[str]) -> None:
+    def known(self, path: Path, name: str | None, known: Iterable[str], kind: str = "") -> None:
+        """Check a name of a `kind`, by default the last part of its path."""
         if name is not None and name not in (names := list(known)):
-            code = f"unknown-{path[-1]}"
-            self.wrong(path, code, f"{name!r} is unknown", did_you_mean(name, names))
+            kind = kind or str(path[-1])
+            what = "is not a node" if kind == "node" else "is unknown"
+            self.wrong(path, f"unknown-{kind}", f"{name!r} {what}", did_you_mean(name, names))
 
     def settings(self, path: Path, raw: Mapping[str, Any]) -> None:
         self.findings += check_settings(self.document, path, raw, self.groups)
@@ -152,9 +154,7 @@ class _Validator:
             self.wrong(path, "mixed-nodes", message, fix)
             return
         for index, name in enumerate(names):
-            if name not in self.names:
-                message = f"{name!r} is not a node"
-                self.wrong((*path, index), "unknown-node", message, did_you_mean(name, self.names))
+            self.known((*path, index), name, self.names, "node")
         if len(names) % replicas:
             message = f"{len(names)} nodes cannot be divided into {replicas} replicas"
             self.wrong(path, "uneven-nodes", message, "give each replica the same number of nodes")
@@ -206,9 +206,8 @@ class _Validator:
         if self.placed and node:
             message = "is named, but the file has no nodes:"
             self.wrong((*path, "node"), "mixed-nodes", message, "add nodes:, or remove it")
-        elif node and node not in self.names:
-            message = f"{node!r} is not a node"
-            self.wrong((*path, "node"), "unknown-node", message, did_you_mean(node, self.names))
+        elif node:
+            self.known((*path, "node"), node, self.names)
         elif not self.placed and "node" not in self.at(*path):
             self.wrong((*path, "node"), "missing-key", "is missing", "add node: with a node's name")
         if not self.placed and raw.get("replicas", 1) > 1:
@@ -225,9 +224,7 @@ class _Validator:
         if not isinstance(by_platform, dict):
             return
         for name in by_platform:
-            if name not in self.platforms:
-                fix = did_you_mean(name, self.platforms)
-                self.wrong(("image", name), "unknown-platform", f"{name!r} is unknown", fix)
+            self.known(("image", name), name, self.platforms, "platform")
         nodes = self.raw.get("nodes", {}).values()
         own = [node["platform"] for node in nodes if isinstance(node, dict) and "platform" in node]
         used = dict.fromkeys([*own, *filter(None, [self.raw.get("platform")])])

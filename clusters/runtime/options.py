@@ -108,14 +108,9 @@ def _switch(text: str) -> bool:
     return {"true": True, "false": False}[text]
 
 
-def _pair(text: str) -> dict[str, str]:
-    key, _, value = text.partition("=")
+def _pair(text: str, separator: str = "=") -> dict[str, str]:
+    key, _, value = text.partition(separator)
     return {key: value}
-
-
-def _tmpfs(text: str) -> dict[str, str]:
-    path, _, options = text.partition(":")
-    return {path: options}
 
 
 def _ulimit(text: str) -> tuple[str, int, int]:
@@ -130,8 +125,7 @@ def _ulimit_of_compose(text: str) -> dict[str, dict[str, int]]:
 
 
 def _ulimit_of_engine(text: str) -> list[dict[str, Any]]:
-    name, soft, hard = _ulimit(text)
-    return [{"Name": name, "Soft": soft, "Hard": hard}]
+    return [dict(zip(("Name", "Soft", "Hard"), _ulimit(text), strict=True))]
 
 
 def _validated(check: Callable[[str], object]) -> Callable[[str], str]:
@@ -157,6 +151,6 @@ CONVERSIONS = {
     "list": Conversion(_as_list, _as_list),
     "pair": Conversion(_pair, _pair),
     "device": Conversion(_as_list, lambda text: list(parse_devices([text]))),
-    "tmpfs": Conversion(_as_list, _tmpfs),
+    "tmpfs": Conversion(_as_list, lambda text: _pair(text, ":")),
     "ulimit": Conversion(_ulimit_of_compose, _ulimit_of_engine),
 }

@@ -4,47 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from clusters.compile.addresses import PlacedNames
-from clusters.deployment import Container, Deployment
+from clusters.deployment import Container
 from clusters.model import Node
 from clusters.ranges import compact
 from entrypoints import printing
 from entrypoints.launch.topology import EXTERNAL, NODES, RAY, Place
-
-
-@dataclass(frozen=True)
-class View:
-    """A container for people. `command`: the commands in order, each flag in its own row.
-
-    `launched`: false when its entrypoint refuses; environment and command are empty then.
-    """
-
-    container: Container
-    variables: Mapping[str, str]
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    command: tuple[str, ...]
-    launched: bool
-
-
-def views(deployment: Deployment, containers: Iterable[Container]) -> list[View]:
-    """The view of each container."""
-    placed = PlacedNames(deployment.cluster)
-    return [_view(one, placed) for one in containers]
-
-
-def _view(container: Container, placed: PlacedNames) -> View:
-    return View(
-        container=container,
-        variables=placed.data(variables(container)),
-        arguments=tuple(map(placed.text, _rows(container.arguments))),
-        environment=placed.data(printing.masked_env(environment(container))),
-        command=tuple(placed.text(row) for argv in commands(container) for row in _command(argv)),
-        launched=bool(commands(container)),
-    )
 
 
 def environment(container: Container) -> Mapping[str, str]:
@@ -89,12 +55,8 @@ def mask_document(value: Any) -> Any:
     return [mask_document(item) for item in value] if isinstance(value, list) else value
 
 
-def _command(argv: Sequence[str]) -> list[str]:
-    first, *further = _rows(argv)
-    return [first, *(f"  {row}" for row in further)]
-
-
-def _rows(argv: Iterable[str]) -> list[str]:
+def command_rows(argv: Iterable[str]) -> list[str]:
+    """A command, each flag in its own row, with secrets masked."""
     return printing.command_lines(printing.masked(argv))
 
 

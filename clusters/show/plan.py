@@ -13,13 +13,22 @@ from clusters.compile.addresses import PlacedNames
 from clusters.deployment import Container, Deployment
 from clusters.ranges import compact, span_text
 from clusters.show import output, picture
-from clusters.show.containers import View, address, identity, ranks, variables, views
+from clusters.show.containers import (
+    address,
+    command_rows,
+    commands,
+    environment,
+    identity,
+    ranks,
+    variables,
+)
 from clusters.show.output import HEAD, LABEL, Line, count
 from clusters.show.topology import topology
 from common.errors import did_you_mean, user_error
 from common.files import write_output
 from entrypoints import printing
 
+Sections = Mapping[str, Sequence[str]]  # heading -> rows
 FORMATS = ("text", "json", "diff", "svg")
 
 
@@ -81,42 +90,41 @@ def text(deployment: Deployment, node: str = "") -> Iterator[Line]:
         yield Line("@node: the address of a node that Kubernetes chooses", style=LABEL)
 
 
-def _instances(deployment: Deployment, containers: Sequence[Container]) -> dict[str, list[View]]:
-    found: dict[str, list[View]] = {}
-    for one in views(deployment, containers):
-        name = "proxy" if one.container is deployment.proxy else one.container.instance
-        found.setdefault(name, []).append(one)
+def _instances(
+    deployment: Deployment, containers: Sequence[Container]
+) -> dict[str, list[tuple[Container, Sections]]]:
+    placed = PlacedNames(deployment.cluster)
+    found: dict[str, list[tuple[Container, Sections]]] = {}
+    for one in containers:
+        name = "proxy" if one is deployment.proxy else one.instance
+        found.setdefault(name, []).append((one, _sections(one, placed)))
     return found
 
 
-def _instance(name: str, several: Sequence[View]) -> Iterator[Line]:
-    sections = [_sections(one) for one in several]
+def _instance(name: str, several: Sequence[tuple[Container, Sections]]) -> Iterator[Line]:
+    sections = [own for _, own in several]
     common = {
         part: set(rows).intersection(*(one[part] for one in sections[1:]))
         for part, rows in sections[0].items()
     }
-    if len({_programs(one) for one in several}) > 1:
+    programs = {tuple(r for r in one["command"] if not r.startswith(" ")) for one in sections}
+    if len(programs) > 1:
         common["command"] = set()  # flags of different programs have nothing in common
-    shared = {
-        part: [row for row in rows if row in common[part]] for part, rows in sections[0].items()
-    }
+
+    def lines(own: Sections, shared: bool, level: int) -> Iterator[Line]:
+        parts = own.items()
+        kept = {part: [r for r in rows if (r in common[part]) == shared] for part, rows in parts}
+        return _lines(kept, level)
+
     if len(several) == 1:
-        yield Line(f"{name}: {_title(several[0].container)}", style=HEAD)
-        yield from _lines(shared, 1)
-        return
-    yield Line(f"{name}: {len(several)} containers, which share", style=HEAD)
-    yield from _lines(shared, 1)
-    for one, own in zip(several, sections, strict=True):
+        yield Line(f"{name}: {_title(several[0][0])}", style=HEAD)
+    else:
+        yield Line(f"{name}: {len(several)} containers, which share", style=HEAD)
+    yield from lines(sections[0], True, 1)
+    for container, own in several if len(several) > 1 else ():
         yield Line("")
-        yield Line(_title(one.container), 1, HEAD)
-        yield from _lines(
-            {part: [row for row in rows if row not in common[part]] for part, rows in own.items()},
-            2,
-        )
-
-
-def _programs(view: View) -> tuple[str, ...]:
-    return tuple(row for row in view.command if not row.startswith(" "))
+        yield Line(_title(container), 1, HEAD)
+        yield from lines(own, False, 2)
 
 
 def _title(container: Container) -> str:
@@ -126,27 +134,30 @@ def _title(container: Container) -> str:
     return f"{at or 'anywhere'}: {container.name}, {container.role}"
 
 
-def _sections(view: View) -> dict[str, list[str]]:
-    """Heading -> rows; the facts have an empty heading."""
+def _sections(container: Container, placed: PlacedNames) -> Sections:
+    """The rows of a container by heading; its facts have an empty heading."""
+    argvs = (command_rows(argv) for argv in commands(container))
     return {
-        "": _facts(view),
-        "variables": _assigned(view.variables),
-        "arguments": list(view.arguments),
-        "environment": _assigned(view.environment),
-        "command": list(view.command),
+        "": _facts(container),
+        "variables": _assigned(placed.data(variables(container))),
+        "arguments": [placed.text(row) for row in command_rows(container.arguments)],
+        "environment": _assigned(placed.data(printing.masked_env(environment(container)))),
+        "command": [
+            placed.text(f"  {row}" if i else row) for rows in argvs for i, row in enumerate(rows)
+        ],
     }
 
 
-def _facts(view: View) -> list[str]:
-    container = view.container
+def _facts(container: Container) -> list[str]:
     listens = ", ".join(f"{name} {span_text(port)}" for name, port in container.ports.items())
+    refused = "" if commands(container) else "see the findings about the cluster"
     facts = (
         ("image", container.image),
         ("ranks", ranks(container.launch.place if container.launch else None)),
         ("NPUs", compact(container.devices)),
         ("ports", listens),
         ("after", ", ".join(container.after)),
-        ("refused", "" if view.launched else "see the findings about the cluster"),
+        ("refused", refused),
     )
     return [f"{name}: {value}" for name, value in facts if value]
 
@@ -155,7 +166,7 @@ def _assigned(variables: Mapping[str, str]) -> list[str]:
     return [f"{name}={printing.quote(value)}" for name, value in variables.items()]
 
 
-def _lines(sections: Mapping[str, Sequence[str]], level: int) -> Iterator[Line]:
+def _lines(sections: Sections, level: int) -> Iterator[Line]:
     for heading, rows in sections.items():
         if heading and rows:
             yield Line(heading, level, LABEL)
@@ -168,19 +179,11 @@ def _lines(sections: Mapping[str, Sequence[str]], level: int) -> Iterator[Line]:
 def diff(deployment: Deployment, node: str = "") -> Iterator[str]:
     """Unified diffs from the first container of an instance to each other one."""
     for several in _instances(deployment, select(deployment, node)).values():
-        first = several[0]
-        for other in several[1:]:
-            yield from difflib.unified_diff(
-                _document(first), _document(other), _file(first), _file(other), lineterm=""
-            )
-
-
-def _document(view: View) -> list[str]:
-    return [str(line) for line in _lines(_sections(view), 0)]
-
-
-def _file(view: View) -> str:
-    return f"{view.container.node.name}/{view.container.name}"
+        first, *others = (
+            (list(map(str, _lines(own, 0))), f"{one.node.name}/{one.name}") for one, own in several
+        )
+        for other in others:
+            yield from difflib.unified_diff(first[0], other[0], first[1], other[1], lineterm="")
 
 
 # ---- data ----------------------------------------------------------------------------------------
