@@ -171,7 +171,7 @@ def down(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
         invoke cluster.down FILE
     """
     from clusters.file.read import load
-    from clusters.live.down import down as stop
+    from clusters.live.stop import down as stop
     from common.errors import EX_UNAVAILABLE, UserError
 
     cluster = load(file)

@@ -6,7 +6,7 @@ both sides of a KV transfer, the proxy's endpoints. Only the entrypoint makes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from clusters.compile import recipe
@@ -18,7 +18,6 @@ from clusters.compile.planning import Planned, plan
 from clusters.compile.ports import PortAllocator
 from clusters.deployment import Container, Deployment, Group
 from clusters.model import Cluster
-from common.errors import Finding
 from entrypoints.findings import Finding as LaunchFinding
 from entrypoints.inputs import data
 
@@ -26,77 +25,65 @@ from entrypoints.inputs import data
 def deployment(cluster: Cluster) -> Deployment:
     """The compiled cluster. All errors and warnings are in its findings; nothing is raised."""
     with data.CachedReads():
-        return _deployment(cluster)
+        return _Compiler(replace(cluster, nodes=addressed(cluster.nodes))).deployment()
 
 
-def _deployment(cluster: Cluster) -> Deployment:
-    cluster = replace(cluster, nodes=addressed(cluster.nodes))
-    refused: list[LaunchFinding] = []
-    roles = recipe.roles(cluster, refused)
-    texts = {name: recipe.text(cluster, one, roles) for name, one in cluster.instances.items()}
-    findings = [in_file(cluster, None, finding) for finding in refused]
-    allocator = PortAllocator()
-    groups = [
-        _group(cluster, members, texts[members[0].instance.name], allocator, findings)
-        for members in placements(cluster, roles, texts)
-    ]
-    proxy = _proxy(cluster, groups, texts, allocator, findings) if cluster.proxy else None
-    return Deployment(cluster, tuple(groups), proxy, tuple(sorted(set(findings))))
+class _Compiler:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.allocator = PortAllocator()
+        refused: list[LaunchFinding] = []
+        self.roles = recipe.roles(cluster, refused)
+        self.findings = [in_file(cluster, None, finding) for finding in refused]
+        instances = cluster.instances.items()
+        self.texts = {name: recipe.text(cluster, one, self.roles) for name, one in instances}
 
+    def deployment(self) -> Deployment:
+        members = placements(self.cluster, self.roles, self.texts)
+        groups = tuple(self.group(each) for each in members)
+        proxy = self.proxy(groups) if self.cluster.proxy else None
+        return Deployment(self.cluster, groups, proxy, tuple(sorted(set(self.findings))))
 
-def _group(
-    cluster: Cluster,
-    members: Sequence[Placement],
-    text: str,
-    allocator: PortAllocator,
-    findings: list[Finding],
-) -> Group:
-    """One replica, with ports that earlier replicas on the same hosts do not use."""
-    instance = members[0].instance
+    def group(self, members: Sequence[Placement]) -> Group:
+        """One replica."""
+        instance = members[0].instance
+        text = self.texts[instance.name]
 
-    def plan_all(ports: Mapping[str, int] | None = None) -> list[Planned]:
-        return [plan(cluster, serving_container(cluster, one, text, ports)) for one in members]
+        def make(ports: Mapping[str, int] | None) -> list[Container]:
+            return [serving_container(self.cluster, one, text, ports) for one in members]
 
-    planned = plan_all()
-    if moves := allocator.reassign(planned, instance.ports):
-        planned = plan_all(moves)
-    allocator.add(planned)
-    findings += _found(cluster, planned)
-    first = planned[0].container
-    served = planned if instance.external else planned[:1]
-    return Group(
-        name=first.name.rpartition("-")[0],
-        instance=first.instance,
-        replica=first.replica,
-        role=members[0].role,
-        containers=tuple(one.container for one in planned),
-        endpoints=tuple((one.address, one.ports["api"][0]) for one in served if "api" in one.ports),
-    )
-
-
-def _proxy(
-    cluster: Cluster,
-    groups: Sequence[Group],
-    texts: Mapping[str, str],
-    allocator: PortAllocator,
-    findings: list[Finding],
-) -> Container:
-    """The proxy of all prefill and decode groups."""
-    planned = plan(cluster, proxy_container(cluster, groups, texts))
-    fixed = ("api",) if cluster.proxy and cluster.proxy.port else ()
-    if moves := allocator.reassign([planned], fixed):
-        planned = plan(cluster, proxy_container(cluster, groups, texts, moves))
-    allocator.add([planned])
-    findings += _found(cluster, [planned])
-    return planned.container
-
-
-def _found(cluster: Cluster, planned: Sequence[Planned]) -> list[Finding]:
-    return [
-        in_file(cluster, one.container, finding)
-        for one in planned
-        for finding in (
-            *one.findings,
-            *(one.container.launch.warnings if one.container.launch else ()),
+        planned = self.plan(make, instance.ports)
+        first = planned[0].container
+        served = planned if instance.external else planned[:1]
+        ports = ((one.address, one.ports["api"][0]) for one in served if "api" in one.ports)
+        return Group(
+            name=first.name.rpartition("-")[0],
+            instance=first.instance,
+            replica=first.replica,
+            role=members[0].role,
+            containers=tuple(one.container for one in planned),
+            endpoints=tuple(ports),
         )
-    ]
+
+    def proxy(self, groups: Sequence[Group]) -> Container:
+        """The proxy of all prefill and decode groups."""
+
+        def make(ports: Mapping[str, int] | None) -> list[Container]:
+            return [proxy_container(self.cluster, groups, self.texts, ports)]
+
+        fixed = ("api",) if self.cluster.proxy and self.cluster.proxy.port else ()
+        return self.plan(make, fixed)[0].container
+
+    def plan(
+        self, make: Callable[[Mapping[str, int] | None], list[Container]], fixed: Collection[str]
+    ) -> list[Planned]:
+        """Plan containers, with ports that earlier ones on the same hosts do not use."""
+        planned = [plan(self.cluster, one) for one in make(None)]
+        if moves := self.allocator.reassign(planned, fixed):
+            planned = [plan(self.cluster, one) for one in make(moves)]
+        self.allocator.add(planned)
+        for one in planned:
+            warnings = one.container.launch.warnings if one.container.launch else ()
+            found = (*one.findings, *warnings)
+            self.findings += [in_file(self.cluster, one.container, each) for each in found]
+        return planned

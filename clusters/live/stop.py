@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from clusters.live.engine import ContainerInfo, Engine, EngineError
+from clusters.live.engine import (
+    Connect,
+    ContainerInfo,
+    Engine,
+    EngineError,
+    connect,
+    connect_all,
+    named_nodes,
+)
 from clusters.live.parallel import each
-from clusters.runtime.spec import ROLE
+from clusters.model import Cluster
+from clusters.runtime.spec import CLUSTER, NODE, ROLE
 from common.errors import Finding
 
 
@@ -60,3 +69,28 @@ def stop_all(targets: Sequence[Target], report: Report) -> list[Finding]:
 
 def _is_server(one: Target) -> bool:
     return one.info.labels.get(ROLE) != "proxy"
+
+
+def down(
+    cluster: Cluster, say: Callable[[str], None], connect: Connect = connect
+) -> tuple[list[dict[str, str]], list[Finding]]:
+    """Stop and remove every container with the cluster's label on the nodes of its file.
+
+    Returns what was done, and findings about the rest.
+    """
+    engines, findings = connect_all(named_nodes(cluster), connect)
+    found: dict[str, Target] = {}
+    for node, engine in engines.items():
+        try:
+            for info in engine.containers(f"{CLUSTER}={cluster.name}"):
+                found.setdefault(info.id, Target(info.labels.get(NODE, node), engine, info))
+        except EngineError as error:
+            findings.append(Finding(node, f"the Docker engine does not answer: {error}"))
+    done: list[dict[str, str]] = []
+
+    def report(one: Target, did: str) -> None:
+        say(f"{one.node}: {one.info.name}: {did}")
+        done.append({"node": one.node, "container": one.info.name, "did": did})
+
+    findings += stop_all(list(found.values()), report)
+    return sorted(done, key=lambda one: one["container"]), findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -135,11 +135,9 @@ def _steps(
     known = specs(deployment, options.npus)
     body = container_configs(deployment.cluster, known.values(), environ)
     containers = start_order(deployment)
-    engines, findings = connect_all(
-        {one.node.name: one.node for one in containers}.values(), connect
-    )
-    if findings:
-        raise UserError(findings, EX_UNAVAILABLE)
+    nodes = {one.node.name: one.node for one in containers}
+    engines, findings = connect_all(nodes.values(), connect)
+    _raise_any(findings)
     groups = {one.name: group.name for group in deployment.groups for one in group.containers}
     steps = [
         Step(
@@ -151,10 +149,14 @@ def _steps(
         )
         for one in containers
     ]
-    findings = [finding for finding in each(_inspect, steps) if finding]
-    if findings:
-        raise UserError(findings, EX_UNAVAILABLE)
+    _raise_any(each(_inspect, steps))
     return steps
+
+
+def _raise_any(findings: Iterable[Finding | None]) -> None:
+    """Raise UserError (69) with the findings, if there are any."""
+    if found := [one for one in findings if one]:
+        raise UserError(found, EX_UNAVAILABLE)
 
 
 def _inspect(step: Step) -> Finding | None:
@@ -192,9 +194,7 @@ def _pull_images(steps: list[Step], view: Progress) -> None:
             step.image = found
         return None
 
-    findings = [finding for finding in each(ensure, list(wanted.values())) if finding]
-    if findings:
-        raise UserError(findings, EX_UNAVAILABLE)
+    _raise_any(each(ensure, list(wanted.values())))
 
 
 def _decide_starts(group: list[Step]) -> None:
@@ -305,17 +305,13 @@ class _Starter:
         each(self._refresh, current)
         self.view.show([step.row() for step in self.steps])
         for step in current:
-            if step.silent is not None and self.clock.now() - step.silent >= MAX_SILENCE:
+            if step.silent is None:
+                if why := failure_reason(step.engine, step.info, step.restarts):
+                    fix = "its last lines are above" if step.log else ""
+                    raise StartFailed(Finding(step.where, why, fix), step=step)
+            elif self.clock.now() - step.silent >= MAX_SILENCE:
                 what = f"its Docker engine has not answered for {MAX_SILENCE:.0f} s"
                 raise StartFailed(Finding(step.where, what), code=EX_UNAVAILABLE)
-            why = (
-                ""
-                if step.silent is not None
-                else failure_reason(step.engine, step.info, step.restarts)
-            )
-            if why:
-                fix = "its last lines are above" if step.log else ""
-                raise StartFailed(Finding(step.where, why, fix), step=step)
 
     def _refresh(self, step: Step) -> None:
         try:

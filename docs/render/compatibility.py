@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -28,14 +26,14 @@ class Row:
     tags: tuple[str, ...]
 
 
-def rows(matrix: Matrix, locks: Path = lock.LOCKS) -> list[Row]:
+def rows(matrix: Matrix) -> list[Row]:
     """Every release, oldest first."""
     return [
         Row(
             release=one,
             default=one.name == matrix.default_release,
-            packages={name: _package(matrix, one, name, locks) for name in PACKAGES},
-            locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch, locks)),
+            packages={name: _package(matrix, one, name) for name in PACKAGES},
+            locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch)),
             tags=tuple(variant.tag for variant in matrix.variants(one.name)),
         )
         for one in in_order(matrix)
@@ -48,36 +46,31 @@ def in_order(matrix: Matrix) -> list[Release]:
 
 
 def render(matrix: Matrix) -> Page:
+    versions = matrix.cpu.vllm_versions.values()
     return page(
         "compatibility.md",
         "compatibility.md.j2",
         rows=rows(matrix),
         matrix=matrix,
-        vllm_versions=[
-            (one, vllm_locked(matrix, one)) for one in matrix.cpu.vllm_versions.values()
-        ],
+        vllm_versions=[(one, vllm_locked(matrix, one)) for one in versions],
     )
 
 
-def vllm_locked(matrix: Matrix, vllm: CpuVllm, locks: Path = lock.LOCKS) -> tuple[str, ...]:
+def vllm_locked(matrix: Matrix, vllm: CpuVllm) -> tuple[str, ...]:
     """The architectures for which a vLLM on the CPU has a lock."""
-    return tuple(arch for arch in matrix.arches if (locks / vllm.lock / arch).is_dir())
+    return tuple(arch for arch in matrix.arches if (lock.LOCKS / vllm.lock / arch).is_dir())
 
 
-def _locked(matrix: Matrix, release: Release, arch: str, locks: Path) -> bool:
-    return all(lock.slice_path(release, arch, layer, locks).is_file() for layer in matrix.layers)
+def _locked(matrix: Matrix, release: Release, arch: str) -> bool:
+    return all(lock.slice_path(release, arch, layer).is_file() for layer in matrix.layers)
 
 
-def _package(matrix: Matrix, release: Release, name: str, locks: Path) -> str:
+def _package(matrix: Matrix, release: Release, name: str) -> str:
     layer = lock.layer_of(matrix.layers, name)
     for arch in matrix.arches:
-        path = lock.slice_path(release, arch, layer, locks)
+        path = lock.slice_path(release, arch, layer)
         if path.is_file():
             found = lock.parse(path.read_text(encoding="utf-8"))
             return next((one.version for one in found if one.name == name), "")
-    return _specifier([*release.requirements, *matrix.common_requirements], name)
-
-
-def _specifier(requirements: Iterable[str], name: str) -> str:
-    found = (Requirement(text) for text in requirements)
-    return next((str(one.specifier) for one in found if one.name == name), "")
+    needs = map(Requirement, (*release.requirements, *matrix.common_requirements))
+    return next((str(one.specifier) for one in needs if one.name == name), "")

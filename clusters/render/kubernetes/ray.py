@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
 from clusters.deployment import Container, Deployment, Group
-from clusters.render.kubernetes import env, labels, limits, pod, yaml_text
-from clusters.render.kubernetes.labels import FACTS
+from clusters.render.kubernetes import env, labels, limits, pod
+from clusters.render.kubernetes.labels import FACTS, Manifest
 from common.errors import Finding
 from entrypoints.launch.ray import HEAD_PORT
 
@@ -31,7 +30,7 @@ def files(deployment: Deployment) -> dict[str, str]:
         f"From {PurePath(cluster.file).name}. It needs the KubeRay operator (ray.io/v1)\n"
         f"and a device plugin for {cluster.kubernetes.resource}."
     )
-    return {"ray.yaml": yaml_text.to_yaml(manifests, comment)}
+    return {"ray.yaml": labels.to_yaml(manifests, comment)}
 
 
 def _only_ray(deployment: Deployment) -> list[Finding]:
@@ -47,30 +46,20 @@ def _only_ray(deployment: Deployment) -> list[Finding]:
     return findings
 
 
-def _group(deployment: Deployment, group: Group, findings: list[Finding]) -> list[dict[str, Any]]:
+def _group(deployment: Deployment, group: Group, findings: list[Finding]) -> list[Manifest]:
     cluster, (head, *workers) = deployment.cluster, group.containers
     findings += limits.service_name(deployment, group.name, FACTS["ray"]["longest"])
     port = {"port": head.env.get("RAY_PORT") or str(HEAD_PORT)}
-    spec: dict[str, Any] = {
-        "headGroupSpec": {
-            "rayStartParams": port,
-            "template": _template(deployment, group, [head], findings),
-        }
-    }
+    template = _template(deployment, group, [head], findings)
+    spec: Manifest = {"headGroupSpec": {"rayStartParams": port, "template": template}}
     if workers:
-        number = {key: len(workers) for key in ("replicas", "minReplicas", "maxReplicas")}
+        number = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), len(workers))
         template = _template(deployment, group, workers, findings)
-        result = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
-        spec["workerGroupSpecs"] = [result]
-    result = {
-        "apiVersion": "ray.io/v1",
-        "kind": "RayCluster",
-        "metadata": {
-            **labels.metadata(cluster, group.name, group.instance),
-            "annotations": {FACTS["ray"]["overwrite"]: "true"},
-        },
-        "spec": spec,
-    }
+        own = {"groupName": "workers", **number, "rayStartParams": {}, "template": template}
+        spec["workerGroupSpecs"] = [own]
+    metadata = labels.metadata(cluster, group.name, group.instance)
+    metadata["annotations"] = {FACTS["ray"]["overwrite"]: "true"}
+    result = labels.manifest("ray.io/v1", "RayCluster", metadata, spec=spec)
     if not group.endpoints:
         return [result]
     pods = {FACTS["ray"]["cluster_label"]: group.name, FACTS["ray"]["type_label"]: "head"}
@@ -80,16 +69,13 @@ def _group(deployment: Deployment, group: Group, findings: list[Finding]) -> lis
 
 def _template(
     deployment: Deployment, group: Group, containers: Sequence[Container], findings: list[Finding]
-) -> dict[str, Any]:
+) -> Manifest:
     cluster, first = deployment.cluster, containers[0]
     findings += limits.same_template(deployment, containers, "the workers of a RayCluster")
     leader = env.entry("LEADER_IP", group.name + FACTS["ray"]["head"])
     entries = env.entries(cluster, first, instead={"LEADER_IP": leader} if first.rank else None)
     nodes = [one.node.name for one in containers if not one.node.placed]
     # The operator sets app.kubernetes.io/name, by which the Service of the head finds its pod.
-    own = {
-        key: value
-        for key, value in labels.of(cluster, first.instance).items()
-        if not key.endswith("/name")
-    }
+    own = labels.of(cluster, first.instance)
+    del own[labels.NAME]
     return pod.template(cluster, first.instance, first, entries, nodes, own)

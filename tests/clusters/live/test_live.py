@@ -11,9 +11,9 @@ import pytest
 
 from clusters.deployment import Deployment
 from clusters.live import failure, table
-from clusters.live.down import down
 from clusters.live.engine import ContainerInfo, Engine, Unreachable, connect_all, named_nodes
 from clusters.live.status import status
+from clusters.live.stop import down
 from clusters.live.table import Progress, Row
 from clusters.live.up import Options, up
 from clusters.model import Secret

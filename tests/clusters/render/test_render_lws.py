@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusters.deployment import Deployment
-from clusters.render.kubernetes import env, lws, pod, yaml_text
+from clusters.render.kubernetes import env, labels, lws, pod
 from clusters.render.kubernetes.labels import FACTS
 from clusters.runtime.spec import on_node
 from common.errors import UserError
@@ -372,7 +372,7 @@ def test_kubernetes_leaves_a_literal_as_it_is(value: str) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(anything, st.sampled_from(["on", "No", "y", "1e3", "0x1F", "1_000", "a\nb\n"])))
 def test_texts_are_read_back_as_they_are_by_old_and_new_yaml(value: str) -> None:
-    made = yaml_text.to_yaml([{"value": value}], "a comment")
+    made = labels.to_yaml([{"value": value}], "a comment")
     assert yaml.safe_load(made) == {"value": value}
     assert yaml12.parse(made) == {"value": value}
 
