@@ -83,7 +83,10 @@ class Mooncake:
 
 @dataclass(frozen=True)
 class Release:
-    """One vllm-ascend release and everything it is built from."""
+    """One vllm-ascend release and everything it is built from.
+
+    `cann_image`: where its CANN images are, if not where the matrix says.
+    """
 
     name: Name
     published: datetime.date
@@ -100,6 +103,7 @@ class Release:
     os_packages: Mapping[str, Words]
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
     compiled: Words = ()
+    cann_image: str = ""
 
     @property
     def pins(self) -> dict[str, str]:
@@ -320,7 +324,7 @@ class Matrix:
             yield self.variant(release, CPU, self.cpu.os.name, version)
 
     def cann_image(self, variant: Variant) -> str:
-        return f"{self.images.cann}:{variant.cann_tag}"
+        return f"{variant.release.cann_image or self.images.cann}:{variant.cann_tag}"
 
     @staticmethod
     def _pick(option: str, known: Mapping[str, T], name: str) -> T:

@@ -121,7 +121,8 @@ def downloads(found: Iterable[Command]) -> Iterator[tuple[str, int]]:
     for command in found:
         names = [word for word in command.words if not ASSIGNMENT.fullmatch(word)]
         if names and names[0] in {"wget", "curl"}:
-            yield from ((word, command.line) for word in names if "://" in word)
+            found_here = (re.search(r"\w+://\S+", word) for word in names)  # after a proxy, too
+            yield from ((match[0], command.line) for match in found_here if match)
 
 
 def scripts(found: Iterable[Command]) -> Iterator[tuple[Command, str]]:

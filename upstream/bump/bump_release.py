@@ -19,14 +19,26 @@ from common.paths import ROOT
 from common.terminal import Say
 from common.yaml import document
 from docs.render import reference
+from entrypoints.inputs import recipes
+from entrypoints.inputs.recipes import Recipe
 from images import matrix as matrices
 from images.locking import lock
 from images.locking.index import Wheels
 from images.matrix import Matrix, Mooncake, Release
 from upstream import dialect, package_index
-from upstream.bump import matrix_updates, pins, pins_file, release_diff, upload_dates
+from upstream.bump import (
+    image_questions,
+    matrix_updates,
+    pins,
+    pins_file,
+    recipe_effects,
+    release_diff,
+    shipped_diff,
+    upload_dates,
+)
 from upstream.bump.fact_collector import merge
 from upstream.bump.pins_file import Pin, Pins
+from upstream.bump.recipe_effects import Effect
 from upstream.bump.release_diff import Section
 from upstream.bump.upload_dates import UploadDates
 from upstream.catalogues import catalogue_files
@@ -62,7 +74,7 @@ class Step:
 
 @dataclass(frozen=True)
 class BumpResult:
-    """`kept`: the pins that are marked as set by hand."""
+    """`kept`: the pins that are marked as set by hand. `effects`: on recipes of `previous`."""
 
     release: str
     previous: str
@@ -71,6 +83,7 @@ class BumpResult:
     contradictions: tuple[Contradiction, ...]
     decisions: tuple[Decision, ...]
     kept: tuple[Pin, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -84,6 +97,7 @@ class Project:
     `catalogue` and `lock` write their files and return them; both raise UserError. `pages` writes
     the reference and returns page → status. `buildable`: whether the index has a source
     distribution of that vLLM. `wheels`: whether the user gave wheels that the index lacks.
+    `recipes`: the recipes to report effects on.
     """
 
     root: Path
@@ -94,6 +108,7 @@ class Project:
     lock: Callable[[Matrix, Release], Path]
     pages: Callable[[Matrix], Mapping[Path, str]]
     wheels: bool = False
+    recipes: Callable[[], Iterable[Recipe]] = tuple
 
     @classmethod
     def checkout(cls, wheels: Wheels, given: tuple[str, ...], say: Say) -> Project:
@@ -109,6 +124,7 @@ class Project:
             ),
             lambda matrix: reference.write(reference.pages(matrix)),
             bool(given),
+            lambda: map(recipes.load, recipes.names()),
         )
 
     @property
@@ -178,9 +194,21 @@ def run(project: Project, release: str, locking: bool, dry: bool, say: Say) -> B
             steps.append(_pages(project, matrix))
         steps.append(_lock(project, matrix, matrix.releases[release], absent, locking))
     vllms = tuple(str(one["vllm"].value) for one in (old, lines))
+    document = dialect_file.document(dialect_facts)
     sections = release_diff.compare(
-        old, lines, (previous, release), (vllms[0], vllms[1]), project.root / "env"
+        old, lines, (previous, release), (vllms[0], vllms[1]), project.root / "env", document
     )
+    say(f"{previous}: reading the source distributions, to compare")
+    earlier, unread = _earlier(project, previous)
+    if earlier:
+        sections[1:1] = shipped_diff.compare(earlier.vllm_ascend, sources.vllm_ascend)
+        there = {one.title for one in sections}
+        more = shipped_diff.catalogues(earlier, sources)
+        sections += [one for one in more if one.title not in there]
+        settled = {one.key for one in image_questions.build_variables(earlier.vllm_ascend)}
+        decisions = [one for one in decisions if one.key not in settled]
+    decisions += unread
+    effects = recipe_effects.effects(project.recipes(), previous, document, sources, earlier)
     by_hand = tuple(line for line in lines.values() if line.by_hand)
     return BumpResult(
         release,
@@ -190,7 +218,18 @@ def run(project: Project, release: str, locking: bool, dry: bool, say: Say) -> B
         tuple(contradictions),
         tuple(decisions),
         by_hand,
+        tuple(effects),
     )
+
+
+def _earlier(project: Project, previous: str) -> tuple[Sources | None, list[Decision]]:
+    """The sources of the previous release, or that the index lacks them."""
+    try:
+        return project.sources(previous), []
+    except UserError as error:
+        detail = "; ".join(one.message for one in error.findings)
+        question = f"{previous} cannot be read ({detail}): what changed in upstream's image?"
+        return None, [Decision("image", question, "not compared")]
 
 
 def previous_release(release: str, known: Iterable[str]) -> str:

@@ -21,6 +21,8 @@ def text(bumped: BumpResult) -> str:
     """The result for people."""
     parts = [f"{bumped.release}, compared with {bumped.previous}"]
     parts += [_section(one) for one in bumped.changes if one.changes]
+    if bumped.effects:
+        parts.append(f"recipes of {bumped.previous}\n" + "\n".join(_effects(bumped)))
     if bumped.kept:
         rows = [("  " + line.key, str(line.value), line.note) for line in bumped.kept]
         parts.append("kept, set by hand\n" + table(rows))
@@ -47,6 +49,7 @@ def data(bumped: BumpResult) -> dict[str, Any]:
             one.title: [dataclasses.asdict(change) for change in one.changes]
             for one in bumped.changes
         },
+        "recipes": [dataclasses.asdict(one) for one in bumped.effects],
         "kept": [
             {"key": line.key, "value": _plain(line.value), "note": line.note}
             for line in bumped.kept
@@ -68,14 +71,17 @@ def data(bumped: BumpResult) -> dict[str, Any]:
 
 
 def _section(section: Section) -> str:
-    if section.title == "pins":
-        rows = [
-            (f"  {one.name}", f"{_value_text(one.before)} → {_value_text(one.after)}", one.source)
-            for one in section.changes
-        ]
+    if section.table:
+        rows = [(f"  {one.name}", _change(one), one.source) for one in section.changes]
         return f"{section.title}\n{table(rows)}"
     lines = [line for how in HOWS for line in _changes(how, section.changes)]
     return "\n".join([section.title, *lines])
+
+
+def _change(one: Change) -> str:
+    if one.before is None and one.after is None:
+        return one.how
+    return f"{_value_text(one.before)} → {_value_text(one.after)}"
 
 
 def _changes(how: str, every: Iterable[Change]) -> Iterator[str]:
@@ -97,6 +103,18 @@ def _changes(how: str, every: Iterable[Change]) -> Iterator[str]:
     else:
         yield from (
             f"  other:   {o.name}: {_value_text(o.before)} → {_value_text(o.after)}" for o in found
+        )
+
+
+def _effects(bumped: BumpResult) -> Iterator[str]:
+    """Each effect, with the recipes that have it."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in bumped.effects:
+        groups.setdefault((one.what, one.source), []).append(one.recipe)
+    for (what, source), names in groups.items():
+        yield f"  {what} ({source})"
+        yield textwrap.fill(
+            ", ".join(names), WIDTH, initial_indent="    ", subsequent_indent="    "
         )
 
 

@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from images.locking.lock import compatible
+from upstream import shipped
+from upstream.bump import image_questions
 from upstream.bump.fact_collector import Claim, FactCollector
 from upstream.dockerfile import Dockerfile, dockerfiles
 from upstream.facts import Derived, Fact, join_citations
@@ -44,6 +46,7 @@ CANN_TAG = re.compile(
 )
 # A wheel in a Dockerfile, complete or in parts: torch_npu-2.9.0.post1%2Bgit4c901a4-…
 WHEEL = r"\b{}-(\d[\w.]*?)(?:(?:%2B|\+)[\w.]+)?-(?=cp\d|\$)"
+USUAL_IMAGE = "quay.io/ascend/cann"  # as images/matrix.yaml has it; another one becomes a pin
 INSTALLER = "tools/mooncake_installer.sh"
 YALANTINGLIBS = (
     r"^YALANTINGLIBS_VERSION=[\"']?(\d[\w.]*)",
@@ -87,6 +90,7 @@ class _Pins:
         self.sources = sources
         self.tree = sources.vllm_ascend
         self.files = dockerfiles(self.tree)
+        self.snapshots = shipped.snapshots(self.tree)
         self.found = FactCollector()
 
     def derived(self) -> Derived:
@@ -94,6 +98,9 @@ class _Pins:
         found.settle("python", self.bases("python"), _same_version)
         said = [*self.bases("cann"), *policy("Stable CANN"), *self.installation("CANN")]
         found.settle("cann", said, _same_version)
+        images = [(value, source) for value, source in self.bases("image") if value]
+        if any(value != USUAL_IMAGE for value, _ in images):
+            found.settle("cann_image", images)
         self.platforms()
         said = [*self.vllm_tags(), *policy("vLLM"), *self.substitution("pip_vllm_version")]
         found.settle("vllm", said, _same_version)
@@ -109,7 +116,7 @@ class _Pins:
         self.mooncake()
         self.requirements(torch)
         self.os_packages()
-        self.downloads()
+        found.decisions += image_questions.ask(self.tree)
         return found.derived()
 
     # ---- claims ----------------------------------------------------------------------------------
@@ -213,6 +220,7 @@ class _Pins:
         """Derive a pinned version. 310p has no triton_ascend, which is not a contradiction."""
         required = [*self.docker(name), *self.listed(name)]
         said = [(v, source) for one, source in required if (v := _exact(one))]
+        said += [(one.version, one.source) for one in self.snapshots if one.package == name]
         taken = self.found.settle(name.replace("-", "_"), [*said, *documented], _same_version)
         return taken if isinstance(taken, str) else None
 
@@ -336,18 +344,6 @@ class _Pins:
                 verdict = with_ if names[0] in taken else without
                 claims = [(with_, cited), (without, others)]
                 self.found.dispute(f"os_packages.{packager}", verdict, claims)
-
-    def downloads(self) -> None:
-        seen: dict[str, list[str]] = {}
-        for one in self.files:
-            for address, line in one.downloads():
-                seen.setdefault(address.rpartition("/")[2], []).append(one.cite(line))
-        if seen:
-            named = "; ".join(
-                f"{name} ({join_citations(sources)})" for name, sources in seen.items()
-            )
-            question = f"Dockerfiles install what no pin covers: is it needed? {named}"
-            self.found.ask("downloads", question, "left out")
 
 
 def _torchvision(torch: str) -> str:

@@ -21,6 +21,7 @@ ORDER = (
     "published",
     "python",
     "cann",
+    "cann_image",
     "platforms",
     "vllm",
     "vllm_ascend",
@@ -33,7 +34,7 @@ ORDER = (
     "later",
     "os_packages",
 )
-OPTIONAL = ("compiled", "later")
+OPTIONAL = ("cann_image", "compiled", "later")
 NESTED = ("os_packages",)  # a mapping with a line for each of its keys
 BY_HAND = "by hand"
 HAND_LINE = re.compile(rf"^(?P<indent> *)(?P<key>[\w-]+):.*# (?P<note>{BY_HAND}.*)$")

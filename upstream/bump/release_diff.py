@@ -34,16 +34,27 @@ class Change:
 
 @dataclass(frozen=True)
 class Section:
+    """`table`: show each change with its values and its source, not just the names."""
+
     title: str
     changes: tuple[Change, ...]
+    table: bool = False
 
 
 def compare(
-    before: Pins, after: Pins, names: tuple[str, str], vllms: tuple[str, str], env: Path = ENV
+    before: Pins,
+    after: Pins,
+    names: tuple[str, str],
+    vllms: tuple[str, str],
+    env: Path = ENV,
+    dialect: Mapping[str, Any] | None = None,
 ) -> list[Section]:
-    """The sections of the comparison; skips a section if one of its files is missing."""
+    """The sections of the comparison; skips a section if one of its files is missing.
+
+    `dialect`: the new env/releases, if its file is not written.
+    """
     sections = [
-        Section("pins", tuple(pins(before, after))),
+        Section("pins", tuple(pins(before, after)), table=True),
         Section("packages of the OS", tuple(os_packages(before, after))),
     ]
     old, new = (_json(env / "flags" / f"{vllm}.json") for vllm in vllms)
@@ -55,6 +66,7 @@ def compare(
         found = named(_variables(old), _variables(new))
         sections.append(Section("environment variables", tuple(found)))
     old, new = (_yaml(env / "releases" / f"{name}.yaml") for name in names)
+    new = dict(dialect) if dialect else new
     if old and new:
         found = features(old.get("features", {}), new.get("features", {}))
         sections.append(Section("features", tuple(found)))
