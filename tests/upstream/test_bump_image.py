@@ -100,7 +100,7 @@ def test_packages_that_a_script_replaces_are_asked_about(done: BumpResult) -> No
 
 def test_the_report_has_them(done: BumpResult) -> None:
     text = bump_report.text(done)
-    assert "TASK_QUEUE_ENABLE  none → 2  vllm-ascend v0.17.0rc1: Dockerfile.a3:" in text
+    assert "TASK_QUEUE_ENABLE  none → 2  vllm-ascend v0.17.0rc1: Dockerfile.310p:" in text
     assert "  swr.example/x/cann   new " in text
 
 
