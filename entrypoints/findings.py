@@ -96,3 +96,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def near(word: str, known: Iterable[str], cutoff: float = 0.75) -> str:
+    """`did you mean …?` with up to three names, empty when nothing is near."""
+    import difflib  # needed only when something is wrong
+
+    found = difflib.get_close_matches(word, sorted(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(found)}?" if found else ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from entrypoints.findings import Finding, Refused, did_you_mean
-from entrypoints.inputs import data, recipes
+from entrypoints.inputs import data, recipes, releases
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.messages import finding
 from entrypoints.plan import plan
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 # For planning a node to see what it needs; TEST-NET-1 (RFC 5737).
 _NODE = {"LOCAL_IP": "192.0.2.1", "NIC": "eth0", "JEMALLOC": "0"}
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?")
 _LENGTH = "--max-model-len"
 _COLUMNS = ("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "releases")
 _RIGHT = ("nodes", "NPUs", "GiB/NPU", "context")
@@ -87,7 +85,7 @@ def _words(recipe: Recipe) -> str:
 def _entry(recipe: Recipe, platform: str, release: str) -> Entry:
     """Plan for the given release, else for the default or the first that the recipe states."""
     default = data.read(data.path_of("defaults.yaml"))["release"]
-    stated = sort_releases(recipe.releases)
+    stated = releases.sort(recipe.releases)
     release = release or (default if default in stated or not stated else stated[0])
     platform = platform or next(iter(recipe.platforms), "")
     where = {"VLLM_ASCEND_RELEASE": release, "ASCEND_PLATFORM": platform, "RECIPE": recipe.name}
@@ -106,16 +104,6 @@ def _part(environ: Mapping[str, str]) -> Part:
     return Part(place.nodes, place.world, sizes, context, needed)
 
 
-def sort_releases(releases: Iterable[str]) -> list[str]:
-    """Sort releases from the oldest to the newest."""
-
-    def key(name: str) -> tuple[float, ...]:
-        match = _VERSION.search(name)
-        return tuple(float(part or "inf") for part in match.groups()) if match else ()
-
-    return sorted(releases, key=key)
-
-
 # ---- as text and as data -------------------------------------------------------------------------
 
 
@@ -132,7 +120,7 @@ def as_data(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "description": one.recipe.description,
             "model": one.recipe.model,
             "platforms": list(one.recipe.platforms),
-            "releases": sort_releases(one.recipe.releases),
+            "releases": releases.sort(one.recipe.releases),
             "roles": {
                 role: {**part._asdict(), "memory": _memory(part.memory)}
                 for role, part in one.parts.items()
@@ -183,10 +171,10 @@ def _row(one: Entry) -> tuple[str, ...]:
     )
 
 
-def _span(releases: Iterable[str]) -> str:
+def _span(stated: Iterable[str]) -> str:
     """Releases as text; successive ones by the first and the last."""
-    known = sort_releases(data.names("releases"))
-    at = sorted(known.index(name) for name in releases)
+    known = releases.sort(data.names("releases"))
+    at = sorted(known.index(name) for name in stated)
     spans: list[list[int]] = []
     for i in at:
         if spans and spans[-1][-1] == i - 1:
@@ -219,7 +207,7 @@ def _detail(one: Entry) -> str:
         f"  {recipe.description}",
         f"  model      {recipe.model}{served}",
         f"  platforms  {', '.join(recipe.platforms)}",
-        f"  releases   {', '.join(sort_releases(recipe.releases)) or 'not stated'}",
+        f"  releases   {', '.join(releases.sort(recipe.releases)) or 'not stated'}",
     ]
     for role, part in one.parts.items():
         lines += ["", *_role(one, role, part)]

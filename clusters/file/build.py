@@ -19,7 +19,7 @@ from clusters.model import (
     Secret,
     Volume,
 )
-from entrypoints.inputs import data
+from entrypoints.inputs import stack
 from images.names import REPOSITORY
 
 OS = "ubuntu22.04"
@@ -32,7 +32,7 @@ def cluster(document: Document, recipe: str | Mapping[str, Any] | None) -> Clust
     return Cluster(
         file=document.file,
         name=raw["name"],
-        release=raw.get("release") or data.read(data.path_of("defaults.yaml"))["release"],
+        release=_release(raw.get("release")),
         image=raw.get("image", REPOSITORY),
         os=raw.get("os", OS),
         recipe=recipe,
@@ -65,6 +65,13 @@ def _named(raw: Mapping[str, Any]) -> dict[str, Node]:
             context=node.get("context", ""),
         )
     return found
+
+
+def _release(name: str | None) -> str:
+    """The file's release, or the default; v0.23.0.post1 for v0.23.0 if only that is known."""
+    release = stack.release(name, [])
+    assert release is not None, "the file is refused where its release is not known"
+    return release.name
 
 
 def _placed(raw: Mapping[str, Any], instances: Mapping[str, Instance]) -> dict[str, Node]:

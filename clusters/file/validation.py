@@ -12,7 +12,7 @@ from clusters.file.recipe import check_settings
 from clusters.file.schema import schema
 from clusters.model import Path
 from common.errors import ERROR, WARNING, Finding, did_you_mean
-from entrypoints.inputs import data
+from entrypoints.inputs import data, releases
 from entrypoints.inputs.settings import NAMES
 
 # Nodes of one instance that Kubernetes places; more is a typing mistake.
@@ -73,7 +73,10 @@ class _Validator:
         self.findings += check_settings(self.document, path, raw, self.groups)
 
     def top(self) -> None:
-        self.known(("release",), self.raw.get("release"), data.names("releases"))
+        release, known = self.raw.get("release"), data.names("releases")
+        if release is not None and not releases.facts_of(release, known):
+            fix = releases.meant(release, known)
+            self.wrong(("release",), "unknown-release", f"{release!r} is unknown", fix)
         self.known(("platform",), self.raw.get("platform"), self.platforms)
         if "os" in self.raw:
             from images.matrix import load

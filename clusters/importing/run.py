@@ -18,11 +18,12 @@ from clusters.importing.sources import Source
 from clusters.importing.write import Files
 from common.errors import EX_DATAERR, EX_USAGE, Finding, UserError, user_error
 from common.files import write_atomically
-from entrypoints.inputs import catalogue, data, stack
+from entrypoints.findings import Finding as LaunchFinding
+from entrypoints.inputs import catalogue, data, releases, stack
 from entrypoints.inputs.catalogue import Catalogue
 
 _IMAGE = re.compile(
-    r"(?P<repository>.*vllm-ascend):(?P<release>v[\d.]+\d(?:rc\d+|\.post\d+)?)(?P<more>[-\w]*)"
+    r"(?P<repository>.*vllm-ascend):(?P<release>v\d+(?:\.\d+)+(?:rc\d+|\.post\d+)?)(?P<more>[-\w]*)"
 )
 
 
@@ -181,12 +182,25 @@ def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
     """The release of --release or of an image, and the text that says so."""
     names = data.names("releases")
     if options.release:
-        return _known("--release", options.release, names), f"release {options.release}: --release"
+        if not releases.facts_of(options.release, names):
+            what, fix = f"{options.release!r} is unknown", releases.meant(options.release, names)
+            raise user_error("--release", what, fix)
+        return _release_of(options.release, "--release")
     for one in scripts:
         match = _IMAGE.fullmatch(one.image)
-        if match and match["release"] in names:
-            return match["release"], f"release {match['release']}: the image at {one.at}"
+        if match and releases.facts_of(match["release"], names):
+            return _release_of(match["release"], f"the image at {one.at}")
     return "", ""
+
+
+def _release_of(name: str, stated: str) -> tuple[str, str]:
+    """A release, and where it is stated; with the facts of which one, unless its own."""
+    found: list[LaunchFinding] = []
+    release = stack.release(name, found)
+    assert release is not None
+    return release.name, ". ".join(
+        (f"release {release.name}: {stated}", *(f.message for f in found))
+    )
 
 
 def _catalogue(release: str, serving: Sequence[Script]) -> tuple[Catalogue, str]:

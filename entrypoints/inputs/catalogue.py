@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from entrypoints.findings import USAGE, Finding
+from entrypoints.findings import USAGE, Finding, near
 from entrypoints.inputs import data
 from entrypoints.inputs.arguments import Flag, canonical
 from entrypoints.inputs.settings import NAMES
@@ -54,14 +54,14 @@ class Catalogue(NamedTuple):
 
 def load(release: Release) -> Catalogue:
     """The catalogue of a release. Raises Refused (65) when its files cannot be read."""
-    return data.cached(("catalogue", release.name), lambda: _load(release))
+    return data.cached(("catalogue", release.facts), lambda: _load(release))
 
 
 def _load(release: Release) -> Catalogue:
     options = data.read(data.path_of("flags", f"{release.vllm}.json"))["options"]
-    names = data.read(data.path_of("variables", f"{release.name}.json"))
+    names = data.read(data.path_of("variables", f"{release.facts}.json"))
     return Catalogue(
-        release=release.name,
+        release=release.facts,
         vllm=release.vllm,
         options=options,
         aliases={
@@ -241,7 +241,7 @@ def _unknown_flag(name: str, catalogue: Catalogue) -> Finding:
     named = {"vllm": catalogue.vllm, "release": catalogue.release, "also": also}
     if begun:
         return finding("unknown-flag.shortened", known=", ".join(begun), **named)
-    return finding("unknown-flag.unknown", fix=_near(name, names), **named)
+    return finding("unknown-flag.unknown", fix=near(name, names), **named)
 
 
 # ---- variables -----------------------------------------------------------------------------------
@@ -274,11 +274,12 @@ def check_variables(
 
 def unread(names: Iterable[str], catalogue: Catalogue) -> list[Finding]:
     """A warning for each variable that published configurations set although nothing reads it."""
-    return [
-        finding("unread-variable", name=name, release=catalogue.release)
-        for name in names
-        if name in catalogue.unread
-    ]
+    found = []
+    for name in names:
+        if name in catalogue.unread and name not in catalogue.gone:
+            fix = near(name, catalogue.variables, 0.8)
+            found.append(finding("unread-variable", name=name, release=catalogue.release, fix=fix))
+    return found
 
 
 def _unknown_variable(name: str, catalogue: Catalogue) -> Finding:
@@ -287,9 +288,9 @@ def _unknown_variable(name: str, catalogue: Catalogue) -> Finding:
         return finding("unknown-variable.dashed", proper=proper)
     others = _others("variables", catalogue.release, lambda known: _knows(known, proper))
     also = f"; known to {', '.join(others)}" if others else ""
-    near = _near(proper, (*catalogue.variables, *(one for one in NAMES if "VLLM" in one)))
+    fix = near(proper, (*catalogue.variables, *(one for one in NAMES if "VLLM" in one)))
     named = {"vllm": catalogue.vllm, "release": catalogue.release}
-    return finding("unknown-variable.unknown", fix=near, also=also, **named)
+    return finding("unknown-variable.unknown", fix=fix, also=also, **named)
 
 
 def _knows(names: Mapping[str, Any], name: str) -> bool:
@@ -297,14 +298,6 @@ def _knows(names: Mapping[str, Any], name: str) -> bool:
 
 
 # ---- suggestions ---------------------------------------------------------------------------------
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    """`did you mean …?` with up to three names, empty when nothing is near."""
-    import difflib  # needed only when something is wrong
-
-    near = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.75)
-    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _others(kind: str, but: str, holds: Callable[[Any], bool]) -> list[str]:

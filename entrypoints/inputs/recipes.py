@@ -255,12 +255,13 @@ class _Reader:
                 sources[f"{at}.{key}" if key else at] = source
         stated = self.get("", raw, "releases", self.texts) or (() if own else under.releases)
         releases = tuple(dict.fromkeys((*stated, *own)))
-        for kind, given in (("platforms", recipe.platforms), ("releases", releases)):
-            for one in given:
-                if one not in (known := data.names(kind)):
-                    self.add(
-                        kind, "bad-recipe.unknown-name", name=one, known=did_you_mean(one, known)
-                    )
+        for one in recipe.platforms:
+            if one not in (known := data.names("platforms")):
+                meant = did_you_mean(one, known)
+                self.add("platforms", "bad-recipe.unknown-name", name=one, known=meant)
+        for one in releases:
+            if one not in (known := data.names("releases")):
+                self.other_release(one, known)
         if self.findings:
             raise Refused(list(dict.fromkeys(self.findings)))
         recipe = recipe._replace(releases=releases, sources=sources)
@@ -297,6 +298,13 @@ class _Reader:
             common=base.over(under.common),
             sources={**under.sources, **(self.get(at, raw, "source", self.sources) or {})},
         )
+
+    def other_release(self, name: str, known: list[str]) -> None:
+        from entrypoints.inputs import releases  # needed only for a release without a file
+
+        if not releases.facts_of(name, known):
+            meant = releases.meant(name, known)
+            self.add("releases", "bad-recipe.unknown-name", name=name, known=meant)
 
     def extended(self, raw: Any) -> Recipe:
         """The recipe that this one extends; errors in it are errors here."""

@@ -84,13 +84,15 @@ class ReservedPorts(NamedTuple):
 class Release(NamedTuple):
     """env/stack.yaml overlaid with env/releases/<name>.yaml; the files explain each key.
 
-    `kv_extra_config_unread`: key -> source. `connectors`: name -> source.
+    `facts`: the release whose files hold for it. `kv_extra_config_unread`: key -> source.
+    `connectors`: name -> source.
     `connectors_gone`, `flags_gone`: name -> {instead, source}.
     `variables_gone`: name -> {since, fix, source}. The other mappings have a `source` too.
     `image_env`: what upstream's image sets for every process; {} for a vLLM without vllm-ascend.
     """
 
     name: str
+    facts: str
     vllm: str
     mooncake: str
     kv_port: int
@@ -123,10 +125,29 @@ def platform(name: str | None, findings: list[Finding]) -> Platform | None:
 
 
 def release(name: str | None, findings: list[Finding]) -> Release | None:
-    """The release by name, else the default of env/defaults.yaml. An unknown one is an error."""
+    """The release by name, else the default of env/defaults.yaml. An unknown one is an error.
+
+    One that is not known, between known ones, has the facts of the nearest one below it.
+    """
     name = name or data.read(data.path_of("defaults.yaml"))["release"]
-    own = _load("releases", "unknown-release", name, findings)
-    return data.cached(("release", name), lambda: _release(name, own)) if own else None
+    path = data.path_of("releases", f"{name}.yaml")
+    facts = name if _plain(name) and data.is_file(path) else ""
+    if not facts:
+        from entrypoints.inputs import releases  # needed only for a release without a file
+
+        known = data.names("releases")
+        facts = releases.facts_of(name, known)
+        if not facts:
+            fix = releases.meant(name, known)
+            findings.append(finding("unknown-release.no-facts", name=name, known=fix))
+            return None
+        if releases.is_own(name, facts):
+            name = facts
+        else:
+            findings.append(finding("nearest-release", name=name, facts=facts))
+        path = data.path_of("releases", f"{facts}.yaml")
+    own = data.read(path)
+    return data.cached(("release", name), lambda: _release(name, facts, own))
 
 
 def upstream_env(release: Release, platform: Platform | None) -> dict[str, str]:
@@ -136,7 +157,7 @@ def upstream_env(release: Release, platform: Platform | None) -> dict[str, str]:
     return {n: scalar(value) for n, value in release.image_env.items() if n != "source"}
 
 
-def _release(name: str, own: Mapping[str, Any]) -> Release:
+def _release(name: str, facts: str, own: Mapping[str, Any]) -> Release:
     common = data.read(data.path_of("stack.yaml"))
     raw = {**common, **own, "features": {**common["features"], **own["features"]}}
     made = {
@@ -147,7 +168,7 @@ def _release(name: str, own: Mapping[str, Any]) -> Release:
         },
         "reserved_ports": tuple(ReservedPorts(**ports) for ports in raw["reserved_ports"]),
     }
-    return Release(name=name, **{**raw, **made})
+    return Release(name=name, facts=facts, **{**raw, **made})
 
 
 def _feature(form: Mapping[str, Any]) -> Feature:
@@ -155,9 +176,13 @@ def _feature(form: Mapping[str, Any]) -> Feature:
     return Feature(**{**form, **lists})
 
 
+def _plain(name: str) -> bool:
+    return not (name.startswith(".") or "/" in name or "\0" in name)
+
+
 def _load(kind: str, unknown: str, name: str, findings: list[Finding]) -> Any:
     path = data.path_of(kind, f"{name}.yaml")
-    if name.startswith(".") or "/" in name or "\0" in name or not data.is_file(path):
+    if not _plain(name) or not data.is_file(path):
         known = did_you_mean(name, data.names(kind))
         findings.append(finding(f"{unknown}.no-facts", name=name, known=known))
         return None

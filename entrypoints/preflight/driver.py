@@ -19,7 +19,7 @@ def version(here: Inspection) -> Iterator[Finding]:
         yield finding("driver-version.absent", path=path)
         return
     have = parse.pairs(here.machine.text(path)).get("Version", "")
-    known = facts["releases"].get(release)
+    known = facts["releases"].get(here.needs.release.facts)
     if known is None:
         yield finding("driver-version.no-minimum", have=have or "unknown", release=release)
         return

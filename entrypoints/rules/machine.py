@@ -25,7 +25,7 @@ def other_platform(facts: Facts) -> Iterator[Finding]:
 
 
 def other_release(facts: Facts) -> Iterator[Finding]:
-    recipe, release = facts.recipe, facts.release.name
+    recipe, release = facts.recipe, facts.release.facts
     if recipe and recipe.releases and release not in recipe.releases:
         releases = ", ".join(recipe.releases)
         yield finding(

@@ -12,7 +12,7 @@ import pytest
 
 from entrypoints import library
 from entrypoints.findings import Refused
-from entrypoints.inputs import data, recipes
+from entrypoints.inputs import data, recipes, releases
 from tests import ROOT
 
 PD = "qwen3-235b-a22b-w8a8/pd-3node-a3"
@@ -110,7 +110,7 @@ def test_wrong_names_are_all_told_with_those_that_were_meant() -> None:
 
 def test_releases_from_the_oldest_to_the_newest() -> None:
     given = sorted(data.names("releases"), reverse=True)
-    assert library.sort_releases(given) == [
+    assert releases.sort(given) == [
         *(
             "v0.11.0",
             "v0.13.0rc1",

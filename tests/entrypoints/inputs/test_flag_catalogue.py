@@ -304,7 +304,7 @@ import sys
 from collections import namedtuple
 from entrypoints.inputs import catalogue
 from entrypoints.inputs.arguments import Flag
-release = namedtuple("R", "name vllm flags_gone variables_gone")("v0.13.0", "0.13.0", {}, {})
+release = namedtuple("R", "facts vllm flags_gone variables_gone")("v0.13.0", "0.13.0", {}, {})
 known, findings = catalogue.load(release), []
 catalogue.check_flags([Flag("--tensor-parallel", ("8",))], "", known, findings)
 catalogue.check_variables({"VLLM_PORT": "1"}, known, findings)
