@@ -65,7 +65,7 @@ def gather(
     recipe = None
     if given.recipe:
         try:
-            recipe = recipes.load(given.recipe).on(release.name if release else "")
+            recipe = recipes.load(given.recipe).on(release.facts if release else "")
         except Refused as refused:
             findings += refused.findings
     elif not given.model and (role is None or role.program == "vllm"):

@@ -214,11 +214,17 @@ def _ports(
             ports["ray"] = ray.port(node)
     if transfer and transfer.mooncake:
         if transfer.produces:
+            from entrypoints.inputs import keys  # reads the catalogue
+
             each, spread = place.devices_per_rank, place.layout == topology.NODES
             here = place.devices if spread else place.ranks_here * each
             first = (transfer.port or node.release.kv_port) + place.start_rank * each
             first += place.rank * here if spread else 0
             ports["kv"] = [first, first + here - 1]
+            if keys.schedulers_after(transfer.connector, node.release):
+                # One for each data parallel rank, after the workers of all ranks.
+                first = (transfer.port or node.release.kv_port) + place.dp * each + place.start_rank
+                ports["kv_schedulers"] = [first, first + place.ranks_here - 1]
         if node.platform and node.platform.devices:
             ports["adxl"] = list(node.release.adxl_ports.of(node.platform, adxl_base))
     return ports

@@ -11,12 +11,22 @@ from collections.abc import Callable, Iterator
 
 from entrypoints.findings import Finding
 from entrypoints.launch.facts import Facts
-from entrypoints.rules import batches, experts, machine, memory, parallel, ports, transfer
+from entrypoints.rules import (
+    additional_config,
+    batches,
+    experts,
+    machine,
+    memory,
+    parallel,
+    ports,
+    transfer,
+)
 
 RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     *parallel.RULES,
     *ports.RULES,
     *transfer.RULES,
+    *additional_config.RULES,
     *experts.RULES,
     *batches.RULES,
     *memory.RULES,

@@ -15,6 +15,7 @@ SET_BY: Mapping[str, str] = {
     "master": "--master-port",
     "ray": "RAY_PORT",
     "kv": "KV_PORT",
+    "kv_schedulers": "KV_PORT",
 }
 
 
@@ -37,7 +38,8 @@ def in_adxl_range(facts: Facts) -> Iterator[Finding]:
         port = _overlap(facts, name, first, last)
         if port is not None:
             span = {"port": port, "first": first, "last": last, "above": last + 1}
-            code = f"{name.replace('_', '-')}-port-in-adxl-range"
+            kind = "kv" if name == "kv_schedulers" else name.replace("_", "-")
+            code = f"{kind}-port-in-adxl-range"
             yield finding(code, source=source, mooncake=mooncake, **span)
 
 

@@ -117,9 +117,16 @@ def own_block(facts: Facts) -> Iterator[Finding]:
 
 
 def unread_keys(facts: Facts) -> Iterator[Finding]:
-    for key, source in facts.release.kv_extra_config_unread.items():
-        if facts.transfer and key in facts.transfer.extra:
-            yield finding("kv-key-unread", source=source, key=key, release=facts.release.name)
+    if not facts.transfer:
+        return
+    from entrypoints.inputs import keys  # reads the catalogue
+
+    for part in _parts(facts.json(_FLAG)):
+        name, extra = str(part.get("kv_connector") or ""), part.get(EXTRA)
+        if isinstance(extra, dict) and not part.get("kv_connector_module_path"):
+            for key, advice, source in keys.unread_extra(name, extra, facts.release):
+                named = {"key": key, "name": name, "release": facts.release.name}
+                yield finding("kv-key-unread", source=source, advice=advice, **named)
 
 
 def sizes_changed(facts: Facts) -> Iterator[Finding]:

@@ -143,7 +143,7 @@ def bump(root: Path, given: Sources) -> Project:
         target = root / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    for folder in ("env/releases", "env/flags", "env/variables"):
+    for folder in ("env/releases", "env/flags", "env/variables", "env/keys"):
         shutil.copytree(ROOT / folder, root / folder, dirs_exist_ok=True)
 
     def never(*_: object) -> Path:

@@ -30,6 +30,7 @@ from upstream.audit.audit_result import (
 from upstream.audit.audit_rules import Rule
 from upstream.audit.citations import Library, Place
 from upstream.bump import pins, pins_file
+from upstream.catalogues import config_catalogue
 from upstream.dialect import derive, dialect_file, python_source
 from upstream.sources import Tree
 
@@ -149,6 +150,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unread": ["VLLM_TAG", "VLLM_UNREAD"],
     }
     texts[f"env/variables/{NAME}.json"] = json.dumps(variables)
+    texts[f"env/keys/{NAME}.json"] = json.dumps(config_catalogue.catalogue(sources))
     for name, text in texts.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +181,7 @@ def test_data_that_is_right(data: Data) -> None:
 
 DIALECT, PINS = f"env/releases/{NAME}.yaml", f"images/releases/{NAME}.yaml"
 FLAGS, VARIABLES = "env/flags/1.0.0.json", f"env/variables/{NAME}.json"
+KEYS = f"env/keys/{NAME}.json"
 PLANTED = yaml.safe_load((Path(__file__).parent / "planted_small.yaml").read_text())
 
 
@@ -220,7 +223,7 @@ def test_all_that_is_wrong_is_said_at_once(data: Data) -> None:
 def test_one_release_leaves_out_what_is_of_every_one(data: Data) -> None:
     data.change("env/defaults.yaml", NAME, "v2.0.0")
     files = {one.file for one in data.run(NAME)}
-    assert files == {DIALECT, PINS, FLAGS, VARIABLES, "rules"}
+    assert files == {DIALECT, PINS, FLAGS, VARIABLES, KEYS, "rules"}
 
 
 def test_a_release_that_is_not_known(data: Data) -> None:
@@ -228,6 +231,20 @@ def test_a_release_that_is_not_known(data: Data) -> None:
         data.run("v1.0.1")
     assert caught.value.exit_code == EX_USAGE
     assert "did you mean v1.0.0?" in str(caught.value)
+
+
+def test_keys_unlike_the_sources(data: Data) -> None:
+    document = json.loads((data.root / KEYS).read_text())
+    document["additional_config"]["invented"] = {"source": "vllm_ascend/ascend_config.py:1"}
+    first, second = list(document["connectors"])[:2]
+    document["connectors"][first]["keys"].append("invented")
+    del document["connectors"][second]
+    (data.root / KEYS).write_text(json.dumps(document))
+    assert data.failing() == {
+        f"{KEYS}: additional_config.invented": CONTRADICTED,
+        f"{KEYS}: connectors.{first}": CONTRADICTED,
+        f"{KEYS}: connectors.{second}": CONTRADICTED,
+    }
 
 
 def test_a_file_that_is_missing(data: Data) -> None:

@@ -42,7 +42,8 @@ def fresh(tmp_path: Path) -> Project:
 
     def catalogue(release: Release) -> list[Path]:
         made = []
-        for folder, name in (("flags", release.vllm), ("variables", release.name)):
+        names = {"flags": release.vllm, "variables": release.name, "keys": release.name}
+        for folder, name in names.items():
             path = tmp_path / "env" / folder / f"{name}.json"
             path.write_text('{"options": {}, "vllm": [], "vllm_ascend": {}}')
             made.append(path)

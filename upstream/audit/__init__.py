@@ -150,7 +150,7 @@ def _release(
         if (audit.root / "env" / "releases" / f"{one}.yaml").is_file()
     }
     yield from audit_dialect.audit(file, document, earlier, sources, library)
-    for kind, of in (("flags", sources.vllm.version), ("variables", name)):
+    for kind, of in (("flags", sources.vllm.version), ("variables", name), ("keys", name)):
         path = audit.root / "env" / kind / f"{of}.json"
         file = f"env/{kind}/{path.name}"
         if not path.is_file():
@@ -160,6 +160,9 @@ def _release(
             yield from audit_catalogues.flags(file, audit_catalogues.load(path), sources, findings)
         else:
             document = audit_catalogues.load(path)
+            if kind == "keys":
+                yield from audit_catalogues.keys(file, document, sources)
+                continue
             yield from audit_catalogues.variables(file, document, sources, audit.members)
 
 

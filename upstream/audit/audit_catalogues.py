@@ -1,4 +1,4 @@
-"""Audit env/flags and env/variables against a release's argument files and variables."""
+"""Audit env/flags, env/variables and env/keys against a release's sources."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import Finding
 from upstream.audit.audit_result import AuditResult, compared, confirmed, contradicted, unchecked
+from upstream.catalogues import config_catalogue
 from upstream.catalogues.variables import PUBLISHED, SETS, SOURCES
 from upstream.catalogues.vllm_parser import READS
 from upstream.dialect import python_source
@@ -106,6 +107,24 @@ def variables(
     for name in sorted(set(defined) - set(document["vllm_ascend"])):
         key = f"vllm_ascend.{name}"
         yield contradicted(file, key, None, defined[name], "is missing in the file")
+
+
+def keys(file: str, document: Mapping[str, Any], sources: Sources) -> Iterator[AuditResult]:
+    """Audit the keys of --additional-config and of the connectors."""
+    there = config_catalogue.catalogue(sources)
+    for group in ("additional_config", "connectors"):
+        here = document[group]
+        for name in sorted({*here, *there[group]}):
+            at = f"{group}.{name}"
+            have, wanted = here.get(name), there[group].get(name)
+            source = (wanted or have).get("source", "")
+            tree = sources.vllm if source.startswith("vllm/") else sources.vllm_ascend
+            place = tree.cite(source) if source else str(tree)
+            if wanted is None:
+                yield contradicted(file, at, have, str(sources.vllm_ascend), "is not read there")
+            else:
+                yield compared(file, at, have, wanted, place)
+    yield compared(file, "shared", document["shared"], there["shared"], str(sources.vllm_ascend))
 
 
 def _read(

@@ -29,6 +29,7 @@ SOURCED = (
     "env/stack.yaml",
     "env/models.yaml",
     "env/preflight.yaml",
+    "env/keys_gone.yaml",
     "env/proxies.yaml",
     "clusters/checks/agree.yaml",
     "validation/endpoint/accuracy.yaml",

@@ -338,8 +338,7 @@ def _pages(project: Project, matrix: Matrix) -> Step:
 
 
 def _catalogue(project: Project, release: Release) -> Step:
-    paths = (catalogue_files.flags_path(release), catalogue_files.variables_path(release))
-    names = tuple(str(path.relative_to(ROOT)) for path in paths)
+    names = tuple(str(path.relative_to(ROOT)) for path in catalogue_files.paths(release))
     if all((project.root / name).is_file() for name in names):
         return Step("flags", "unchanged", names)
     try:

@@ -1,11 +1,13 @@
-"""The catalogues: what `vllm serve` of each release accepts.
+"""The catalogues: what `vllm serve` of each release accepts and reads.
 
 `env/flags/{vllm}.json` has the options of vLLM's parser (parser_environment.py).
 `env/variables/{release}.json` has the environment variables (variables.py): those of vLLM, those
 that vllm-ascend's source distribution defines in envs.py or reads elsewhere, and those that its
 documentation sets although nothing reads them. The container refuses everything else
-(entrypoints/inputs/catalogue.py). A vLLM of platform cpu that no release has also gets both files,
-under the name of its facts.
+(entrypoints/inputs/catalogue.py). `env/keys/{release}.json` has the keys of --additional-config
+and of the KV connectors (config_catalogue.py); the container reports others
+(entrypoints/inputs/keys.py). A vLLM of platform cpu that no release has also gets the files, under
+the name of its facts.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from common.paths import ENV, ROOT
 from common.terminal import Say
 from images.locking.index import Wheels, source_distribution
 from images.matrix import Matrix
+from upstream.catalogues import config_catalogue
 from upstream.catalogues.parser_environment import ask, environment
 from upstream.catalogues.variables import combine, members, variables
+from upstream.sources import Sources, Tree, tree, vllm_tree
 
 
 class Subject(Protocol):
@@ -76,7 +80,7 @@ def check(releases: Sequence[Subject], wheels: Wheels, say: Say) -> list[Finding
     problems = []
     documents = _documents(releases, wheels, say)
     for release in releases:
-        for path in flags_path(release), variables_path(release):
+        for path in paths(release):
             if path in documents:  # several releases may share a vLLM
                 remedy = f"invoke flags --release {release.name}"
                 problems += _compare(path, documents.pop(path), remedy)
@@ -88,16 +92,18 @@ def summary(releases: Sequence[Subject], changed: Iterable[Path] = ()) -> list[d
     fresh = set(changed)
     rows = []
     for release in releases:
-        paths = flags_path(release), variables_path(release)
-        flags, variables = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+        files = paths(release)
+        flags, variables, keys = (json.loads(path.read_text(encoding="utf-8")) for path in files)
         rows.append(
             {
                 "release": release.name,
                 "vllm": release.vllm,
                 "options": len(flags["options"]),
                 "variables": len({n for names in variables.values() for n in names}),
-                "files": [str(path.relative_to(ROOT)) for path in paths],
-                "changed": [str(path.relative_to(ROOT)) for path in paths if path in fresh],
+                "keys": len(keys["additional_config"]),
+                "connectors": len(keys["connectors"]),
+                "files": [str(path.relative_to(ROOT)) for path in files],
+                "changed": [str(path.relative_to(ROOT)) for path in files if path in fresh],
             }
         )
     return rows
@@ -107,7 +113,7 @@ def summary_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """The same for people: a line for each release."""
     return "\n".join(
         f"{row['release']}: vLLM {row['vllm']}, {row['options']} options,"
-        f" {row['variables']} variables"
+        f" {row['variables']} variables, {row['keys']} keys, {row['connectors']} connectors"
         + (f"; wrote {', '.join(row['changed'])}" if row["changed"] else "")
         for row in rows
     )
@@ -119,6 +125,15 @@ def flags_path(release: Subject) -> Path:
 
 def variables_path(release: Subject) -> Path:
     return ENV / "variables" / f"{release.name}.json"
+
+
+def keys_path(release: Subject) -> Path:
+    return ENV / "keys" / f"{release.name}.json"
+
+
+def paths(release: Subject) -> tuple[Path, Path, Path]:
+    """The files of a release."""
+    return flags_path(release), variables_path(release), keys_path(release)
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -169,7 +184,15 @@ def _documents(releases: Sequence[Subject], wheels: Wheels, say: Say) -> dict[Pa
             documents[path] = variables(answer, members(archive))
         else:
             documents[path] = combine(answer, {}, set(answer["read"]), set())
+        documents[keys_path(release)] = config_catalogue.catalogue(_sources(release))
     return documents
+
+
+def _sources(release: Subject) -> Sources:
+    ours = Tree("vllm-ascend", "", {})
+    if release.vllm_ascend:
+        ours = tree("vllm-ascend", release.vllm_ascend)
+    return Sources(release.name, ours, vllm_tree(release.vllm))
 
 
 def _compare(path: Path, document: Mapping[str, Any], remedy: str) -> list[Finding]:

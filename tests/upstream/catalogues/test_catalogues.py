@@ -19,6 +19,7 @@ from images.locking.index import Wheels
 from images.locking.uv import uv as run_uv
 from images.matrix import Matrix, Release
 from upstream.catalogues import catalogue_files, parser_environment, variables, vllm_parser
+from upstream.sources import Sources, Tree
 
 ENVS = """
 import os
@@ -30,6 +31,10 @@ env_variables: Dict[str, Callable[[], Any]] = {
     "VLLM_ASCEND_B": lambda: os.environ.get("VLLM_ASCEND_B", SOMETHING + 1),
     "VLLM_ASCEND_C": lambda: os.getenv("VLLM_ASCEND_C"),
 }
+"""
+CONFIG = """
+def init(additional_config):
+    return additional_config.get("mode", 1)
 """
 FILES = [
     ("vllm_ascend/envs.py", ENVS),
@@ -121,6 +126,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(catalogue_files, "ask", lambda *_: json.dumps(answer))
     monkeypatch.setattr(catalogue_files, "source_distribution", lambda *_: Path("sdist"))
     monkeypatch.setattr(catalogue_files, "members", lambda _: FILES)
+    ours = Tree("vllm-ascend", "", {"vllm_ascend/ascend_config.py": CONFIG})
+    monkeypatch.setattr(
+        catalogue_files, "_sources", lambda one: Sources(one.name, ours, Tree("vllm", "", {}))
+    )
     return answer
 
 
@@ -142,7 +151,7 @@ def test_update_writes_what_differs_and_check_finds_nothing_then(
     both: list[Release], asked: dict[str, Any], tmp_path: Path
 ) -> None:
     missing = [str(p) for p in catalogue_files.check(both, Wheels(), quiet)]
-    assert len(missing) == 3
+    assert len(missing) == 5
     assert missing[0].startswith("env/flags/0.13.0.json: is missing")
     assert not (tmp_path / "env/flags").exists()
 
@@ -150,7 +159,9 @@ def test_update_writes_what_differs_and_check_finds_nothing_then(
     assert names == [
         "env/flags/0.13.0.json",
         "env/variables/v0.13.0rc1.json",
+        "env/keys/v0.13.0rc1.json",
         "env/variables/v0.13.0.json",
+        "env/keys/v0.13.0.json",
     ]
     assert catalogue_files.check(both, Wheels(), quiet) == []
     assert catalogue_files.update(both, Wheels(), quiet) == []
@@ -200,10 +211,13 @@ def test_summary(both: list[Release]) -> None:
     first, second = catalogue_files.summary(both, changed)
     assert (first["release"], first["vllm"], first["options"]) == ("v0.13.0rc1", "0.13.0", 2)
     assert first["variables"] == 12
-    assert first["changed"] == ["env/flags/0.13.0.json", "env/variables/v0.13.0rc1.json"]
+    assert first["changed"] == first["files"]
     text = catalogue_files.summary_text([first, {**second, "changed": []}])
     assert text.splitlines()[0].endswith("wrote " + ", ".join(first["changed"]))
-    assert text.splitlines()[1] == "v0.13.0: vLLM 0.13.0, 2 options, 12 variables"
+    assert (
+        text.splitlines()[1]
+        == "v0.13.0: vLLM 0.13.0, 2 options, 12 variables, 1 keys, 0 connectors"
+    )
 
 
 def test_one_entry_a_line() -> None:
@@ -218,7 +232,7 @@ def test_one_entry_a_line() -> None:
 def test_committed_files_are_as_they_would_be_written(name: str, matrix: Matrix) -> None:
     (release,) = catalogue_files.select(matrix, [name.removesuffix(".json")], False)
     catalogue_files.check_vllm(release)
-    for path in catalogue_files.flags_path(release), catalogue_files.variables_path(release):
+    for path in catalogue_files.paths(release):
         document = json.loads(path.read_text())
         assert catalogue_files.render(document) == path.read_text()
         for value in document.values():
@@ -227,9 +241,10 @@ def test_committed_files_are_as_they_would_be_written(name: str, matrix: Matrix)
 
 
 def test_every_release_has_its_files(matrix: Matrix) -> None:
-    named = {path.name for path in ENV.glob("variables/*.json")}
     everything = catalogue_files.select(matrix, [], True)
-    assert named == {f"{one.name}.json" for one in everything}
+    for kind in ("variables", "keys"):
+        named = {path.name for path in ENV.glob(f"{kind}/*.json")}
+        assert named == {f"{one.name}.json" for one in everything}
     named = {path.name for path in ENV.glob("flags/*.json")}
     assert named == {f"{one.vllm}.json" for one in everything}
 
