@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clusters.checks.definitions import AGREE, check
 from clusters.checks.facts import (
@@ -15,12 +15,25 @@ from clusters.checks.facts import (
 )
 from clusters.compile import recipe
 from clusters.deployment import Container
-from entrypoints.findings import Finding, Message
+from entrypoints.findings import Message
 from entrypoints.inputs.arguments import json_of
 from entrypoints.launch.topology import DATA_PARALLEL, EXTERNAL, NODES
 
 # Keys of the KV transfer that each node has for itself.
 _PER_NODE_KEYS = ("kv_port", "engine_id")
+_RULES = AGREE["group"]
+# Flags that must be equal, with the source of that; and flags of a single node.
+_SOURCES = {
+    f"--{flag}": _RULES[kind]["source"]
+    for kind in ("unnoticed", "compared")
+    for flag in _RULES[kind]["flags"]
+}
+_OWN = frozenset(f"--{flag}" for flag in _RULES["own"])
+_RANK_FLAGS = {
+    DATA_PARALLEL: "--data-parallel-start-rank",
+    EXTERNAL: "--data-parallel-rank",
+    NODES: "--node-rank",
+}
 
 
 @check("rank-coverage")
@@ -42,25 +55,14 @@ def ranks(facts: Facts, gap: Message, twice: Message, beyond: Message) -> Found:
 def _ranks(serving: Serving) -> tuple[str, int, list[tuple[int, int, Server]]]:
     """The flag for a container's first rank, the number of ranks, and (first, count, server)."""
     place = serving.first.place
-    flags = {
-        DATA_PARALLEL: "--data-parallel-start-rank",
-        EXTERNAL: "--data-parallel-rank",
-        NODES: "--node-rank",
-    }
-    flag = flags.get(place.layout, "")
-    mismatch = place.layout != NODES and place.dp_local * place.nodes != place.dp
-    if not flag or mismatch:  # the entrypoint reports a mismatch
-        return flag, 0, []
+    flag, nodes = _RANK_FLAGS.get(place.layout, ""), place.layout == NODES
+    if not flag or (not nodes and place.dp_local * place.nodes != place.dp):
+        return flag, 0, []  # the entrypoint reports a mismatch
     spans = [
-        (
-            server.number(flag) or 0,
-            server.place.ranks_here if place.layout != NODES else 1,
-            server,
-        )
-        for server in serving.servers
+        (one.number(flag) or 0, 1 if nodes else one.place.ranks_here, one)
+        for one in serving.servers
     ]
-    total = place.nodes if place.layout == NODES else place.dp
-    return flag, total, sorted(spans, key=lambda span: span[:2])
+    return flag, place.nodes if nodes else place.dp, sorted(spans, key=lambda span: span[:2])
 
 
 def _typical(containers: Sequence[Container], facts: Facts) -> Container:
@@ -84,34 +86,29 @@ def _flag(server: Server, name: str) -> object:
     return server.flags.get(name)
 
 
-def _differing(facts: Facts) -> Iterator[tuple[str, Server, Server]]:
-    """Flags in which a server differs from the typical one of its group."""
+def _differing(
+    facts: Facts, values: Message, transfer: Message, wanted: Callable[[str], bool]
+) -> Found:
+    """Findings about the wanted flags in which a server differs from the typical one of its group.
+
+    A KV transfer is reported without its value.
+    """
     for server, typical in _pairs(facts):
         for name in {**typical.flags, **server.flags}:
-            if _flag(server, name) != _flag(typical, name):
-                yield name, server, typical
-
-
-def _report(values: Message, transfer: Message, name: str, one: Server, other: Server) -> Finding:
-    """The finding about a flag in which two nodes differ; of a KV transfer without its value."""
-    message = transfer if name == KV_TRANSFER else values
-    here, there = one.shown(name), other.shown(name)
-    return message(flag=name, one=one.node, here=here, other=other.node, there=there)
+            if wanted(name) and _flag(server, name) != _flag(typical, name):
+                one, other, message = server.node, typical.node, values
+                if name == KV_TRANSFER:
+                    message = transfer
+                here, there, source = server.shown(name), typical.shown(name), _SOURCES.get(name)
+                found = message(
+                    flag=name, one=one, here=here, other=other, there=there, source=source
+                )
+                yield facts.path_of(name, server.container, typical.container), found
 
 
 @check("group-mismatch")
 def mismatch(facts: Facts, values: Message, transfer: Message, model: Message) -> Found:
-    rules = AGREE["group"]
-    sources = {
-        f"--{flag}": rules[kind]["source"]
-        for kind in ("unnoticed", "compared")
-        for flag in rules[kind]["flags"]
-    }
-    for name, server, typical in _differing(facts):
-        if name in sources:
-            finding = _report(values, transfer, name, server, typical)
-            path = facts.path_of(name, server.container, typical.container)
-            yield path, finding._replace(source=sources[name])
+    yield from _differing(facts, values, transfer, lambda name: name in _SOURCES)
     for server, typical in _pairs(facts):
         if server.model != typical.model:
             path = facts.path_of("--model", server.container, typical.container)
@@ -151,21 +148,12 @@ def role_not_in_recipe(facts: Facts, message: Message) -> Found:
 
 @check("group-uneven")
 def uneven(facts: Facts, values: Message, transfer: Message) -> Found:
-    rules = AGREE["group"]
-    known = {
-        f"--{flag}"
-        for flags in (rules["own"], rules["compared"]["flags"], rules["unnoticed"]["flags"])
-        for flag in flags
-    }
-    for name, server, typical in _differing(facts):
-        if name not in known:
-            path = facts.path_of(name, server.container, typical.container)
-            yield path, _report(values, transfer, name, server, typical)
+    return _differing(facts, values, transfer, lambda name: name not in {*_SOURCES, *_OWN})
 
 
 @check("group-environment")
 def variables(facts: Facts, message: Message) -> Found:
-    rule = AGREE["group"]["env"]
+    rule = _RULES["env"]
     prefixes, names, own = tuple(rule["prefixes"]), rule["names"], rule["own"]
     for serving in facts.serving:
         typical = _typical(serving.group.containers, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from clusters.checks.definitions import check
@@ -11,7 +12,7 @@ from clusters.checks.facts import Facts, Found
 from clusters.compile.containers import image_matrix
 from clusters.compile.locate import owner
 from clusters.deployment import Container
-from clusters.model import Cluster, Node, Path
+from clusters.model import Node, Path
 from clusters.ranges import compact
 from entrypoints.findings import Message
 from entrypoints.inputs import data
@@ -130,41 +131,29 @@ def some_without(facts: Facts, message: Message) -> Found:
 
 @check("image-release")
 def image_release(facts: Facts, message: Message) -> Found:
-    for container in _first_by_platform(facts):
-        path, tag = _tag(facts.cluster, container)
-        release = _RELEASE.match(tag)
-        if release and release[0] != facts.cluster.release:
-            yield path, message(tagged=release[0], release=facts.cluster.release)
+    for _, path, _, release in _tagged(facts):
+        if release != facts.cluster.release:
+            yield path, message(tagged=release, release=facts.cluster.release)
 
 
 @check("image-platform")
 def image_platform(facts: Facts, message: Message) -> Found:
-    for container in _first_by_platform(facts):
-        path, tag = _tag(facts.cluster, container)
-        release = _RELEASE.match(tag)
-        if not release:
-            continue
+    for node, path, tag, release in _tagged(facts):
         known = {one.tag_suffix: name for name, one in image_matrix().platforms.items()}
-        words = tag[release.end() :].split("-")[1:]
+        words = tag.removeprefix(release).split("-")[1:]
         meant = next((known[f"-{word}"] for word in words if f"-{word}" in known), known.get(""))
-        if meant and meant != container.node.platform:
-            yield path, message(tag=tag, meant=meant, node=container.node)
+        if meant and meant != node.platform:
+            yield path, message(tag=tag, meant=meant, node=node)
 
 
-def _first_by_platform(facts: Facts) -> list[Container]:
-    found: dict[str, Container] = {}
-    for container in facts.deployment.containers:
-        if container.node.platform:
-            found.setdefault(container.node.platform, container)
-    return list(found.values())
-
-
-def _tag(cluster: Cluster, container: Container) -> tuple[Path, str]:
-    """The path of an image in the file, and its tag; empty without one."""
-    path = ("image",) if isinstance(cluster.image, str) else ("image", container.node.platform)
-    name = container.image.partition("@")[0]
-    _, colon, tag = name.rpartition("/")[2].partition(":")
-    return path, tag if colon else ""
+def _tagged(facts: Facts) -> Iterator[tuple[Node, Path, str, str]]:
+    """A node of each platform, and its image's path in the file, tag, and release in the tag."""
+    containers = [one for one in facts.deployment.containers if one.node.platform]
+    for platform, one in {one.node.platform: one for one in reversed(containers)}.items():
+        path = ("image",) if isinstance(facts.cluster.image, str) else ("image", platform)
+        tag = one.image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+        if release := _RELEASE.match(tag):
+            yield one.node, path, tag, release[0]
 
 
 @check("small-shm")

@@ -74,6 +74,9 @@ class Layout:
     open: tuple[OpenValue, ...]
 
 
+_Placed = tuple[Server, Machine]
+
+
 def build_layout(servers: Sequence[Server], workers: Sequence[Server] = ()) -> Layout:
     """The groups and machines of one deployment. `workers`: of a Ray cluster."""
     return _LayoutBuilder(servers, workers).layout()
@@ -107,9 +110,7 @@ class _LayoutBuilder:
             group = self.complete_group(name, role, pairs)
             leader = group.members[0].machine
             filled = tuple(
-                replace(member, server=self.fill(member.server, member.machine, leader, by_name))
-                if member.server
-                else member
+                self.fill(member, leader, by_name) if member.server else member
                 for member in group.members
             )
             groups.append(replace(group, members=filled))
@@ -143,10 +144,9 @@ class _LayoutBuilder:
     def note_open(self, name: str, script: Script, stands: str) -> None:
         self.open.setdefault((name, script.block), OpenValue(name, script.at, stands))
 
-    def fill(
-        self, server: Server, machine: Machine, leader: Machine, by_name: Mapping[str, str]
-    ) -> Server:
-        machine = self.machines[machine.name]
+    def fill(self, member: Member, leader: Machine, by_name: Mapping[str, str]) -> Member:
+        server, machine = member.server, self.machines[member.machine.name]
+        assert server is not None
         values = {**by_name}
         if server.leads_at and not is_address(server.leads_at):
             values[server.leads_at] = leader.address
@@ -157,34 +157,29 @@ class _LayoutBuilder:
         for name, stands in server.placeholders.items():
             self.note_open(name, server.script, stands)
         for name in server.script.unknown:
-            if name in server.placeholders:
-                continue
-            spellings = {f"${name}", f"${{{name}}}"}
-            if not spellings & values.keys() and not name.startswith(("$(", "`")):
+            spelled = {f"${name}", f"${{{name}}}"} & values.keys()
+            if name not in server.placeholders and not spelled and not name.startswith(("$(", "`")):
                 self.note_open(name, server.script, f"${name}")
-        return reading.fill(server, values, machine.address, machine.nic)
+        filled = reading.fill(server, values, machine.address, machine.nic)
+        return replace(member, server=filled)
 
-    def complete_group(
-        self, name: str, role: str, pairs: Sequence[tuple[Server, Machine]]
-    ) -> Group:
+    def complete_group(self, name: str, role: str, pairs: Sequence[_Placed]) -> Group:
         """The group, with members for the nodes without a script."""
         first, on = pairs[0]
-        numbers = first.numbers
-        external, local = first.external, 1
-        if external:
+        numbers, local = first.numbers, 1
+        count = max(_nodes(numbers), len(pairs))
+        if first.external:
             local = sum(machine.name == on.name for _, machine in pairs)
             count = max(numbers.get("dp", 1), max(one.rank for one, _ in pairs) + 1)
-        else:
-            count = max(_nodes(numbers), len(pairs))
         given = {one.place: (one, machine) for one, machine in pairs}
         if len(given) < len(pairs) or max(given) >= count:
             given = dict(enumerate(pairs))
-        members: list[Member] = []
+        members = []
         for place in range(count):
             server, machine = given.get(place, (None, None))
             machine = machine or self.missing_machine(name, place // local, first)
             members.append(Member(machine, server))
-        return Group(name, role, tuple(members), external, local)
+        return Group(name, role, tuple(members), first.external, local)
 
     def missing_machine(self, name: str, rank: int, one: Server) -> Machine:
         """The machine of a node without a script."""
@@ -227,21 +222,19 @@ def _groups(servers: Sequence[Server]) -> list[list[Server]]:
     """The servers of each group, rank 0 first."""
     groups: list[list[Server]] = []
     for one in servers:
-        if one.external:
-            found = next((g for g in groups if g[0].external and _same_group(g, one)), None)
-            if found is None:
-                groups.append([one])
-            else:
-                found.append(one)
-        elif not one.follows:
+        same = [g for g in groups if one.external and g[0].external and _same_group(g, one)]
+        if same:
+            same[0].append(one)
+        elif one.external or not one.follows:
             groups.append([one])
     for one in servers:
         if not one.follows or one.external:
             continue
         fitting = [g for g in groups if not g[0].external and _may_follow(g, one)]
         exact = [g for g in fitting if one.leads_at in (g[0].own, g[0].leads_at) and one.leads_at]
-        if fitting:
-            (exact or fitting)[0].append(one)
+        chosen = exact or fitting
+        if chosen:
+            chosen[0].append(one)
         else:
             groups.append([one])
     return [sorted(those, key=lambda server: server.rank) for those in groups]
@@ -281,11 +274,7 @@ def _role(those: Sequence[Server]) -> str:
         return "ray-head"
     numbers = first.numbers
     nodes = max(len(those), _nodes(numbers))
-    placed = (
-        any(name in first.flags for name in reading.LEADERS)
-        or "rpc_port" in numbers
-        or "start_rank" in numbers
-    )
+    placed = {*reading.LEADERS} & first.flags.keys() or {"rpc_port", "start_rank"} & numbers.keys()
     together = numbers.get("dp", 1) > 1 and placed
     return "leader" if nodes > 1 or together or first.external else "single"
 

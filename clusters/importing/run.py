@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,14 +83,13 @@ def run(paths: Sequence[str], options: Options) -> list[Imported]:
                 write_atomically(folder / name, text)
         except OSError as error:
             raise user_error(str(error.filename or folder), error.strerror or str(error)) from None
-        done.append(replace(one, folder=folder, comparison=_in_folder(one.comparison, folder)))
+        findings = tuple(
+            replace(finding, file=str(folder / CLUSTER)) for finding in one.comparison.findings
+        )
+        done.append(
+            replace(one, folder=folder, comparison=replace(one.comparison, findings=findings))
+        )
     return done
-
-
-def _in_folder(comparison: Comparison, folder: Path) -> Comparison:
-    """The comparison with the name of the written file in its findings."""
-    findings = tuple(replace(one, file=str(folder / CLUSTER)) for one in comparison.findings)
-    return replace(comparison, findings=findings)
 
 
 def texts(one: Imported) -> dict[str, str]:
@@ -116,10 +116,10 @@ def import_all(paths: Sequence[str], options: Options) -> list[Imported]:
 
 
 def _unique_names(result: Sequence[Imported]) -> list[Imported]:
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     done = []
     for one in result:
-        seen[one.name] = seen.get(one.name, 0) + 1
+        seen[one.name] += 1
         name = one.name if seen[one.name] == 1 else f"{one.name}-{seen[one.name]}"
         one.files.cluster["name"] = name
         done.append(replace(one, name=name))
@@ -290,20 +290,15 @@ def _deployments(
     result: list[list[Script]] = []
     rays = [one for one in scripts if one.kind == RAY]
     for one in scripts:
-        if one.kind != SERVER:
-            if result and one.kind != RAY:
-                result[-1].append(one)
-            continue
-        if result and _together(source, result[-1], one, read):
-            result[-1].append(one)
-        else:
+        serves = one.kind == SERVER
+        if serves and not (result and _together(result[-1], one, read)):
             result.append([*(rays if read[one].ray else ()), one])
+        elif serves or (result and one.kind != RAY):
+            result[-1].append(one)
     return result
 
 
-def _together(
-    source: Source, those: Sequence[Script], one: Script, read: Mapping[Script, Server]
-) -> bool:
+def _together(those: Sequence[Script], one: Script, read: Mapping[Script, Server]) -> bool:
     before = [read[other] for other in those if other.kind == SERVER]
     server, last = read[one], before[-1]
     if server.external and last.external and last.side == server.side:

@@ -354,10 +354,10 @@ def _text_of(parts: Iterable[Part]) -> str:
     return "".join(part.text if part.kind == TEXT else part.raw for part in parts)
 
 
-def abbreviate(words: Sequence[Word], most: int = 6) -> str:
+def abbreviate(words: Sequence[Word]) -> str:
     """The first words of a command."""
-    texts = [word.plain.split("\n")[0] for word in words[:most]]
-    return " ".join(texts) + (" …" if len(words) > most else "")
+    texts = [word.plain.split("\n")[0] for word in words[:6]]
+    return " ".join(texts) + (" …" if len(words) > 6 else "")
 
 
 def _is_assignment(word: Word, dashes: bool = False) -> bool:

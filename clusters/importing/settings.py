@@ -54,16 +54,16 @@ def server_settings(
 
     `shared_machines`: those with servers of several groups, which have `devices:`.
     """
-    leader = group.members[0].machine
     networked = ROLES[group.role].networked
     found = []
     for i, member in enumerate(group.members):
         if member.server is None:
             continue
         server, machine = member.server, member.machine
+        references = _references(group, machine) if networked else {}
         env, own = {}, {}
         for name, text in server.env.items():
-            if _follows(name, text, group, i, networked, shared_machines):
+            if _follows(name, text, group, i, shared_machines):
                 continue
             alone = name in server.script.literal or not _VARIABLE.fullmatch(name)
             if alone or name in NAMES or (not networked and name in (*ADDRESSES, *INTERFACES)):
@@ -71,13 +71,10 @@ def server_settings(
             elif group.external and text == str(server.numbers.get("port")):
                 env[name] = "$PORT"
             else:
-                env[name] = _with_references(text, machine, leader, networked)
+                env[name] = _with_references(text, references)
         flags = {
             key: tuple(
-                Flag(
-                    one.name,
-                    tuple(_with_references(v, machine, leader, networked) for v in one.values),
-                )
+                Flag(one.name, tuple(_with_references(v, references) for v in one.values))
                 for one in those
             )
             for key, those in server.flags.items()
@@ -103,11 +100,9 @@ def shared_devices(group: Group) -> str:
     return ",".join(map(str, named))
 
 
-def _follows(
-    name: str, text: str, group: Group, rank: int, networked: bool, crowded: frozenset[str]
-) -> bool:
+def _follows(name: str, text: str, group: Group, rank: int, crowded: frozenset[str]) -> bool:
     """Whether a variable follows from the node or the rank."""
-    machine = group.members[rank].machine
+    machine, networked = group.members[rank].machine, ROLES[group.role].networked
     if name == VISIBLE_DEVICES:
         own = group.external and text == _rank_devices(group, rank)
         return own or (machine.name in crowded and bool(device_numbers(text)))
@@ -122,12 +117,14 @@ def _rank_devices(group: Group, rank: int) -> str:
     return ",".join(map(str, range(place * each, (place + 1) * each)))
 
 
-def _with_references(text: str, machine: Machine, leader: Machine, networked: bool) -> str:
-    if not networked:
-        return text
-    text = re.sub(rf"(?<![\w.]){re.escape(machine.address)}(?![\w.])", "$LOCAL_IP", text)
-    if leader.address != machine.address:
-        text = re.sub(rf"(?<![\w.]){re.escape(leader.address)}(?![\w.])", "$LEADER_IP", text)
+def _references(group: Group, machine: Machine) -> dict[str, str]:
+    """An address -> the reference to it, on a machine."""
+    return {group.members[0].machine.address: "$LEADER_IP", machine.address: "$LOCAL_IP"}
+
+
+def _with_references(text: str, references: Mapping[str, str]) -> str:
+    for address, reference in references.items():
+        text = re.sub(rf"(?<![\w.]){re.escape(address)}(?![\w.])", reference, text)
     return text
 
 
@@ -160,17 +157,14 @@ def recipe_value(those: tuple[Flag, ...]) -> tuple[str, Any] | None:
     name = flag.name[2:]
     choices: list[tuple[str, Any]] = []
     if not flag.values:
-        choices = [(name, True)]
-        if name.startswith("no-"):
-            choices = [(name[3:], False)]
-    elif len(flag.values) > 1:
-        if not any(map(is_flag, flag.values)):
-            choices = [(name, [_scalar(text) for text in flag.values])]
-    else:
+        choices = [(name[3:], False) if name.startswith("no-") else (name, True)]
+    elif len(flag.values) == 1:
         (text,) = flag.values
         result = json_of({"": those}, "")
         choices = [(name, result)] if isinstance(result, dict) else []
         choices += [(name, _scalar(text)), (name, text)]
+    elif not any(map(is_flag, flag.values)):
+        choices = [(name, [_scalar(text) for text in flag.values])]
     for key, result in choices:
         if same_flags((from_value(key, result),), those) and _valid_in_recipe(result):
             return key, result

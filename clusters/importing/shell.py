@@ -209,8 +209,8 @@ class Lexer:
         while self.at < len(self.text):
             char = self.text[self.at]
             if char in " \t\n;&|()<>\u00a0\u3000":
-                if char in "<>" and (placeholder := self._angle()):
-                    _add(parts, placeholder)
+                if placeholder := self._take(_ANGLE.pattern):  # `<node0_ip>`, as in documents
+                    _add(parts, Part(TEXT, placeholder))
                     continue
                 break
             if char == "'":
@@ -249,11 +249,6 @@ class Lexer:
         except (ValueError, RecursionError):
             return ""
         return self.text[self.at : end] if isinstance(result, dict) and result else ""
-
-    def _angle(self) -> Part | None:
-        """`<node0_ip>`: not shell, but a placeholder in documents."""
-        match = _ANGLE.match(self.text, self.at)
-        return Part(TEXT, self._move(len(match[0]))) if match else None
 
     def _single(self, escapes: bool = False) -> str:
         line = self.line

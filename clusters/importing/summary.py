@@ -29,18 +29,20 @@ def _deployment(one: Imported) -> Iterator[Line]:
     result = one.comparison
     yield Line(f"{where}, and {RECIPE} beside it:", style=HEAD)
     for group in one.layout.groups:
-        for row in dict.fromkeys(
-            _member_line(one, group, rank) for rank in range(len(group.members))
-        ):
-            yield Line(row, 1)
+        rows = (_member_line(one, group, rank) for rank in range(len(group.members)))
+        yield from (Line(row, 1) for row in dict.fromkeys(rows))
     for guess in one.guesses:
         yield Line(guess, 1)
-    yield from _section("to fill in", _open(one))
+    yield from _section(
+        "to fill in", [f"{item.where}: {item.name}, now {item.stands}" for item in one.open]
+    )
     yield from _section("corrected while reading", _notes(one.doubts), "yellow")
     yield from _section("not read", _notes(one.skipped))
     added = [f"{at}: {' '.join(flags)}" for at, flags in result.added.items()]
     yield from _section("in the plan, but not in the script", added)
-    yield from _section("errors of the plan", _errors(one), "yellow")
+    # The errors of the plan; `invoke cluster.check` shows its warnings.
+    errors = [str(finding) for finding in result.findings if finding.severity == ERROR]
+    yield from _section("errors of the plan", errors, "yellow")
     yield from _section("lost", one.lost, "red")
     count = f"{result.flags} flags and {result.variables} variables"
     yield Line(f"{count}, {len(one.lost) or 'none'} lost", 1)
@@ -66,17 +68,8 @@ def _as_command(one: Imported, group: str, rank: int) -> bool:
     return bool({group, f"{group}-{rank}"} & set(one.comparison.commands))
 
 
-def _open(one: Imported) -> list[str]:
-    return [f"{item.where}: {item.name}, now {item.stands}" for item in one.open]
-
-
 def _notes(notes: Sequence[Note]) -> list[str]:
     return list(map(str, dict.fromkeys(notes)))
-
-
-def _errors(one: Imported) -> list[str]:
-    """The errors of the plan; `invoke cluster.check` shows its warnings."""
-    return [str(finding) for finding in one.comparison.findings if finding.severity == ERROR]
 
 
 def _section(title: str, rows: Sequence[str], style: str = PLAIN) -> Iterator[Line]:
