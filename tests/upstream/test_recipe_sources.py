@@ -39,9 +39,12 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
         dialect = stack.release(release, [])
         assert dialect
         known = catalogue.load(dialect)
-        (source,) = sources.read([str(file)], {})
-        scripts, _ = external_dp.expand(source.scripts, source.apart)
-        return tuple(servers.read(one, known) for one in scripts if one.kind == "server")
+        return tuple(
+            servers.read(one, known)
+            for source in sources.read([str(file)], {})
+            for one in external_dp.expand(source.scripts, source.apart)[0]
+            if one.kind == "server"
+        )
 
     return of
 
