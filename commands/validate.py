@@ -130,10 +130,10 @@ def bench(
 ) -> None:
     """Benchmark an endpoint and compare with the reference
 
-    Runs `vllm bench`, keeps its result in --out as JSON, compares it with earlier ones and with
-    the reference, and draws them all into --out/index.html. Cases of prefill and decode need the
-    proxy's address. Exits with 69 when there is no answer, 70 when the benchmark or a request
-    fails, 65 when a file to compare with is not a result.
+    Runs `vllm bench`, keeps its result in --out as JSON, compares it with earlier ones, with the
+    reference and with upstream's own tests, and draws them all into --out/index.html. Cases of
+    prefill and decode need the proxy's address. Exits with 69 when there is no answer, 70 when the
+    benchmark or a request fails, 65 when a file to compare with is not a result.
 
         invoke bench http://10.0.0.1:8000 --recipe R --image IMAGE
         invoke bench http://10.0.0.9:12347 --recipe qwen3-235b-a22b-w8a8/pd-3node-a3 --image IMAGE
@@ -185,6 +185,7 @@ def accuracy(
     dataset: str = option("ceval or gsm8k", ("ceval", "gsm8k")),
     data: str = option("the directory of the data set, which you supply"),
     model: str = SERVED_MODEL,
+    recipe: str = option("the recipe that is served, to compare with upstream's figure", recipes),
     max_out_len: int = option("maximum tokens of an answer; upstream's value", default=32768),
     batch_size: int = option("concurrent questions", default=32),
     ais_bench: str = option("an installed ais_bench (default: one in build/ais-bench)"),
@@ -195,18 +196,23 @@ def accuracy(
     """Score the answers of an endpoint with AISBench
 
     With upstream's settings, on data that you supply. Keeps the result in --out as JSON and
-    AISBench's own files beside it, and compares it with the reference's figure. A whole set takes
-    hours on one node. Exits with 65 when the data are incomplete, 69 when there is no answer or
-    AISBench cannot be installed, 70 when it fails or a question got no answer.
+    AISBench's own files beside it. Compares it with the reference's figure and, given --recipe,
+    with that of upstream's test of the recipe. A whole set takes hours on one node. Exits with 65
+    when the data are incomplete, 69 when there is no answer or AISBench cannot be installed, 70
+    when it fails or a question got no answer.
 
         invoke accuracy http://10.0.0.1:8000 --dataset ceval --data DIR
     """
     from common.errors import EX_SOFTWARE, user_error
+    from entrypoints.inputs import recipes as recipe_library
     from images.locking.index import Wheels
     from validation.endpoint import accuracy as measurement
     from validation.endpoint import ais_bench as program
     from validation.endpoint import datasets, run_records
 
+    if recipe and recipe not in recipe_library.names():
+        unknown = recipe_library.unknown(recipe)
+        raise user_error("--recipe", unknown.message, unknown.fix)
     settings = datasets.Settings.load()
     known = settings.dataset(dataset)
     if not data:
@@ -222,7 +228,7 @@ def accuracy(
     )
     folder = run_records.create_directory(Path(out) if out else WORK / "results")
     work = run_records.create_run_directory(folder, "ais-bench", dataset)
-    record = measurement.measure(settings, given, target, path, work)
+    record = measurement.measure(settings, given, target, path, work, recipe)
     file = run_records.write(folder, record, dataset, record["model"])
     output(format, record, lambda: "\n".join(measurement.report_lines(record, given)))
     say(f"kept in {file}, AISBench's files in {work}")

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from entrypoints.findings import Finding, Refused, did_you_mean
-from entrypoints.inputs import data, recipes, releases
+from entrypoints.inputs import baselines, data, recipes, releases
+from entrypoints.inputs.baselines import Figure
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.messages import finding
 from entrypoints.plan import plan
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 # For planning a node to see what it needs; TEST-NET-1 (RFC 5737).
 _NODE = {"LOCAL_IP": "192.0.2.1", "NIC": "eth0", "JEMALLOC": "0"}
 _LENGTH = "--max-model-len"
-_COLUMNS = ("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "releases")
+_COLUMNS = (
+    *("recipe", "platforms", "nodes", "NPUs", "GiB/NPU", "context", "roles", "upstream's figures"),
+    "releases",
+)
 _RIGHT = ("nodes", "NPUs", "GiB/NPU", "context")
 _UNKNOWN = "-"
 
@@ -39,12 +43,13 @@ class Part(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A recipe, planned for a release and a platform."""
+    """A recipe, planned for a release and a platform. `figures`: upstream's, of all releases."""
 
     recipe: Recipe
     release: str
     platform: str
     parts: Mapping[str, Part]
+    figures: Sequence[Figure]
 
 
 def find(
@@ -89,8 +94,8 @@ def _entry(recipe: Recipe, platform: str, release: str) -> Entry:
     release = release or (default if default in stated or not stated else stated[0])
     platform = platform or next(iter(recipe.platforms), "")
     where = {"VLLM_ASCEND_RELEASE": release, "ASCEND_PLATFORM": platform, "RECIPE": recipe.name}
-    parts = {group: _part({**_NODE, **where, "ROLE": group}) for group in recipe.groups}
-    return Entry(recipe.on(release), release, platform, parts)
+    parts = {group: _part({**_NODE, **where, "ROLE": group}) for group in recipe.on(release).groups}
+    return Entry(recipe.on(release), release, platform, parts, baselines.of(recipe))
 
 
 def _part(environ: Mapping[str, str]) -> Part:
@@ -127,6 +132,7 @@ def as_data(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             },
             "planned_for": {"release": one.release, "platform": one.platform},
             "sources": dict(one.recipe.sources),
+            "upstream": [figure._asdict() for figure in one.figures],
         }
         for one in entries
     ]
@@ -167,6 +173,7 @@ def _row(one: Entry) -> tuple[str, ...]:
         f"{max(memory):.0f}" if memory else _UNKNOWN,
         _tokens(max((part.context or 0 for part in parts), default=0)),
         "+".join(one.parts),
+        ", ".join(sorted({figure.metric for figure in one.figures})) or _UNKNOWN,
         _span(one.recipe.releases),
     )
 
@@ -213,6 +220,11 @@ def _detail(one: Entry) -> str:
         lines += ["", *_role(one, role, part)]
     lines += ["", "stated in"]
     lines += [f"  {f'{key}: ' if key else ''}{source}" for key, source in recipe.sources.items()]
+    if one.figures:
+        lines += ["", "upstream's tests reach"]
+    for figure in one.figures:
+        schedule = f"{figure.release}, {figure.schedule}"
+        lines.append(f"  {figure.target} ({schedule}; {figure.sends}) {figure.source}")
     lines += ["", "run", *(f"  {line}" for line in _run(one))]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 

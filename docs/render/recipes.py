@@ -13,7 +13,8 @@ from common.yaml import document
 from docs.render.compatibility import in_order
 from docs.render.markdown import Page, page
 from docs.render.releases import release_facts
-from entrypoints.inputs import data, model, recipes
+from entrypoints.inputs import baselines, data, model, recipes
+from entrypoints.inputs.baselines import Figure
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.launch.model import Launch
 from entrypoints.rules.memory import Need, need
@@ -57,6 +58,7 @@ class RecipeEntry:
     fits: tuple[Fit, ...]
     features: tuple[Setting, ...]
     examples: tuple[str, ...]
+    figures: tuple[Figure, ...]
 
     @property
     def page(self) -> str:
@@ -159,6 +161,7 @@ def _entry(matrix: Matrix, name: str) -> RecipeEntry:
         ),
         features=tuple(_features(recipe, variant)),
         examples=tuple(_examples(name)),
+        figures=tuple(baselines.of(recipe)),
     )
 
 

@@ -264,10 +264,10 @@ class _Reader:
                 self.other_release(one, known)
         if self.findings:
             raise Refused(list(dict.fromkeys(self.findings)))
-        recipe = recipe._replace(releases=releases, sources=sources)
         for release, there in by_release.items():
+            there = there._replace(name=name, extends=under.title)
             by_release[release] = there._replace(releases=releases, sources=sources)
-        return recipe._replace(by_release=by_release)
+        return recipe._replace(releases=releases, sources=sources, by_release=by_release)
 
     def differences(self, at: str, raw: Any) -> dict[str, Any]:
         """What one release states differently."""

@@ -74,7 +74,7 @@ def test_the_table_is_aligned() -> None:
     (row,) = (row for row in rows if row.startswith(PD))
     assert row.split() == [
         *(PD, "a3", "1+2", "16+32", "16", "40960", "prefill+decode"),
-        *("v0.13.0rc1", "to", sorted(recipes.load(PD).releases)[-1]),
+        *("-", "v0.13.0rc1", "to", sorted(recipes.load(PD).releases)[-1]),
     ]
     assert library.table([]) == ""
 

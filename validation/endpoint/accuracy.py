@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EX_USAGE, user_error
-from validation.endpoint import ais_bench, run_records
+from validation.endpoint import ais_bench, run_records, upstream_figures
 from validation.endpoint.ais_bench import Target
 from validation.endpoint.client import Endpoint
 from validation.endpoint.datasets import LocalData, Settings
@@ -39,17 +39,30 @@ def _context_length(endpoint: Endpoint, model: str) -> int | None:
     return longest if isinstance(longest, int) else None
 
 
+def vllm_version(endpoint: Endpoint) -> str:
+    """The version of vLLM, if the endpoint states it."""
+    body = endpoint.get("/version").body
+    return str(body.get("version", "")) if isinstance(body, dict) else ""
+
+
 def measure(
-    settings: Settings, data: LocalData, target: Target, path: str, work: Path
+    settings: Settings,
+    data: LocalData,
+    target: Target,
+    path: str,
+    work: Path,
+    recipe: str = "",
 ) -> dict[str, Any]:
-    """Run AISBench and return the run record. Raises UserError."""
+    """Run AISBench and return the run record. `recipe`: what is served. Raises UserError."""
     date = run_records.utc_now()
     scores = ais_bench.run(path, settings, data, target, work)
     reference = data.dataset.reference
     total = ais_bench.total(scores)
     comparable = reference is not None and data.complete
-    return {
+    record = {
         "date": date,
+        "recipe": recipe,
+        "vllm": vllm_version(Endpoint(target.url, target.key)) if recipe else "",
         "dataset": data.dataset.name,
         "target": target.url,
         "model": target.model,
@@ -64,6 +77,7 @@ def measure(
         "parts": [asdict(one) for one in scores],
         "work": str(work),
     }
+    return {**record, "upstream": [one.data for one in upstream_figures.of_accuracy(record)]}
 
 
 def report_lines(record: Mapping[str, Any], data: LocalData) -> Iterator[str]:
@@ -84,3 +98,5 @@ def report_lines(record: Mapping[str, Any], data: LocalData) -> Iterator[str]:
     elif not record["whole"]:
         total = data.dataset.questions
         yield f"the whole set has {total} questions: not comparable with the reference"
+    for one in upstream_figures.of_accuracy(record):
+        yield one.text

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from validation.endpoint import upstream_figures
 from validation.endpoint.benchmark_results import Result, Row
 from validation.endpoint.benchmarks import Benchmarks
 
@@ -21,6 +22,7 @@ def benchmark_data(run: Result, rows: Sequence[Row], files: Mapping[str, str]) -
         "requests": run.requests,
         "failed": run.failed,
         "rows": [asdict(row) for row in rows],
+        "upstream": [one.data for one in upstream_figures.of_benchmark(run)],
         **files,
     }
 
@@ -55,6 +57,8 @@ def notes(run: Result, rows: Sequence[Row], benchmarks: Benchmarks) -> Iterator[
             yield run.case.reference_difference
     elif run.case.reference:
         yield f"the reference is for {', '.join(run.case.recipes)}"
+    for one in upstream_figures.of_benchmark(run):
+        yield one.text
 
 
 def format_number(value: float) -> str:

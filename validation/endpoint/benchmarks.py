@@ -16,6 +16,7 @@ from common.yaml import document
 
 BENCHMARKS = Path(__file__).parent / "benchmarks.yaml"
 REFERENCE = "reference"
+OUTPUT = "output_throughput"  # of the kind serve
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,7 @@ def test_changes_are_laid_over_every_release(tmp_path: Path) -> None:
     assert changed.releases == ("v0.18.0",)
     assert values_of(changed.on("v0.13.0").groups["single"], "--seed") == ("2",)
     assert values_of(changed.on("v0.18.0").groups["single"], "--seed") == ("3",)
+    assert changed.on("v0.18.0").title == changed.title == f"{under['extends']} with changes"
     assert values_of(changed.on("v0.18.0").groups["single"], "--max-num-seqs") == ("9",)
 
 
