@@ -18,7 +18,7 @@ KEPT = {"-e": 2, "--rm": 1, "--shm-size": 2}
 COMMANDS = ("plan", "recipes", "roles", "--help")
 # What the interface of a host would have.
 ADDRESS = "10.0.0.11"
-TAG = re.compile(r"(?P<release>v[0-9.]+(rc[0-9]+)?)(-(?P<platform>a3|310p|a5))?(-\w+)?")
+TAG = re.compile(r"(?P<release>v[0-9.]+(rc[0-9]+|post[0-9]+)?)(-(?P<platform>a3|310p|a5))?(-\w+)?")
 
 
 def main(run: str, *words: str) -> int:
