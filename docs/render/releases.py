@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from packaging.requirements import Requirement
 from common.yaml import document
 from docs.render.compatibility import in_order
 from docs.render.markdown import Page, page
-from entrypoints.inputs import data, stack
+from entrypoints.inputs import data, keys, stack
 from entrypoints.inputs.stack import Feature
 from images.matrix import Matrix, Release
 
@@ -85,8 +86,27 @@ def _release_notes(
             _defaults(were.vllm), _defaults(facts.vllm), instead(facts.flags_gone, "--")
         ),
         "variables": _variables(before, after, facts.variables_gone),
+        "config_keys": _config_keys(before, facts),
+        "issues": data.read(data.path_of("known_issues.yaml"))["releases"].get(after, ()),
         "vllm": (were.vllm, facts.vllm),
     }
+
+
+def _keys(release: str) -> dict[str, str]:
+    """Key of --additional-config → its default."""
+    entries = keys.load(release)["additional_config"].items()
+    return {
+        name: json.dumps(one["default"]) if "default" in one else ""
+        for name, one in entries
+        if name
+    }
+
+
+def _config_keys(before: str, release: stack.Release) -> Changes:
+    """The changes of --additional-config; none for a vLLM without vllm-ascend, which reads none."""
+    were, now = _keys(before), _keys(release.facts)
+    gone = {key: keys.advice(key, release).fix for key in were.keys() - now.keys()}
+    return changes(were, now, gone) if now else Changes()
 
 
 def changes(

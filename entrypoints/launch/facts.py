@@ -40,6 +40,7 @@ class Facts(NamedTuple):
     model: Model | None = None
     concurrency: int | None = None
     executor: str = ""
+    model_name: str = ""
 
     def on(self, flag: str) -> bool | None:
         """Whether a switch is on; None when it is not given."""

@@ -57,6 +57,7 @@ def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
         env=whole,
         model=model.find(node.model, flags),
         concurrency=node.settings.concurrency or place.block.concurrency,
+        model_name=_model_name(node),
     )
     findings += catalogue.unread(whole, node.catalogue)
     return Launch(
@@ -77,6 +78,11 @@ def launch(node: Context, place: Place, findings: list[Finding]) -> Launch:
         facts=seen,
         sources=sources,
     )
+
+
+def _model_name(node: Context) -> str:
+    """The recipe's model where MODEL is a path that does not end with a name of its own."""
+    return " ".join(filter(None, (node.model, node.recipe.model if node.recipe else "")))
 
 
 def _features(node: Context, place: Place, findings: list[Finding]) -> features.Forms:

@@ -15,6 +15,7 @@ from entrypoints.rules import (
     additional_config,
     batches,
     experts,
+    known_issues,
     machine,
     memory,
     parallel,
@@ -31,6 +32,7 @@ RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     *batches.RULES,
     *memory.RULES,
     *machine.RULES,
+    *known_issues.RULES,
 )
 
 

@@ -30,6 +30,7 @@ SOURCED = (
     "env/models.yaml",
     "env/preflight.yaml",
     "env/keys_gone.yaml",
+    "env/known_issues.yaml",
     "env/proxies.yaml",
     "clusters/checks/agree.yaml",
     "validation/endpoint/accuracy.yaml",

@@ -79,6 +79,7 @@ def facts(tmp_path: Path) -> Callable[[Setup], Facts]:
             _model(setup.get("model"), flags, tmp_path),
             setup.get("concurrency"),
             "ray" if place.layout == topology.RAY else "",
+            setup.get("name") or (recipe.model if recipe else ""),
         )
 
     return make
