@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from common.text import table
 from validation.endpoint import upstream_figures
 from validation.endpoint.benchmark_results import Result, Row
 from validation.endpoint.benchmarks import Benchmarks
@@ -30,16 +31,11 @@ def benchmark_data(run: Result, rows: Sequence[Row], files: Mapping[str, str]) -
 def benchmark_text(run: Result, rows: Sequence[Row], benchmarks: Benchmarks) -> str:
     """A table of the run, the others and the reference, with notes."""
     metrics = run.case.kind.metrics.values()
-    table = [["", *(f"{one.title}, {one.unit}" for one in metrics)]]
-    table += [[row.label, *(_cell(row, one.name) for one in metrics)] for row in rows]
-    first, *widths = (max(map(len, column)) for column in zip(*table, strict=True))
-    lines = [
-        f"{line[0]:{first}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths, strict=True))
-        for line in table
-    ]
+    lines = [["", *(f"{one.title}, {one.unit}" for one in metrics)]]
+    lines += [[row.label, *(_cell(row, one.name) for one in metrics)] for row in rows]
+    compared = table(lines, right=range(1, len(lines[0])))
     title = f"{run.case.title} ({run.case.name})"
-    return "\n".join([title, *lines, *notes(run, rows, benchmarks)])
+    return "\n".join([title, compared, *notes(run, rows, benchmarks)])
 
 
 def notes(run: Result, rows: Sequence[Row], benchmarks: Benchmarks) -> Iterator[str]:

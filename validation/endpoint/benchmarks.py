@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -36,27 +36,24 @@ class Kind:
 
     name: str
     flags: Mapping[str, Any]
-    scaled: tuple[str, ...]
+    scaled: Sequence[str]
     metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How the flags of a kind differ in some versions of vLLM."""
+    """How the flags of a kind differ in some versions of vLLM: `since` one and `below` another."""
 
     kind: str
     source: str
-    since: Version | None = None
-    below: Version | None = None
+    since: str = "0"
+    below: str = ""
     add: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
 
     def applies(self, kind: str, vllm: Version) -> bool:
-        return (
-            kind == self.kind
-            and (self.since is None or vllm >= self.since)
-            and (self.below is None or vllm < self.below)
-        )
+        fits = Version(self.since) <= vllm and (not self.below or vllm < Version(self.below))
+        return kind == self.kind and fits
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,10 @@ class Case:
     name: str
     title: str
     kind: Kind
-    recipes: tuple[str, ...]
+    recipes: Sequence[str]
     flags: Mapping[str, Any]
-    reference: Mapping[str, float]
-    reference_flags: Mapping[str, Any]
+    reference: Mapping[str, float] = field(default_factory=dict)
+    reference_flags: Mapping[str, Any] = field(default_factory=dict)
 
     def belongs(self, recipe: str) -> bool:
         return any(fnmatchcase(recipe, pattern) for pattern in self.recipes)
@@ -128,38 +125,14 @@ def load() -> Benchmarks:
     """Read benchmarks.yaml."""
     raw = document(BENCHMARKS)
     kinds = {name: _kind(name, one) for name, one in raw["kinds"].items()}
-    return Benchmarks(
-        kinds,
-        {name: _case(name, one, kinds) for name, one in raw["cases"].items()},
-        tuple(_difference(one) for one in raw["differences"]),
-        raw["reference"]["source"],
-        raw["reference"]["made_with"],
-    )
+    cases = {
+        name: Case(name=name, **{**one, "kind": kinds[one["kind"]]})
+        for name, one in raw["cases"].items()
+    }
+    differences = tuple(Difference(**one) for one in raw["differences"])
+    return Benchmarks(kinds, cases, differences, **raw["reference"])
 
 
 def _kind(name: str, raw: Mapping[str, Any]) -> Kind:
     metrics = {metric: Metric(metric, **one) for metric, one in raw["metrics"].items()}
-    return Kind(name, raw["flags"], tuple(raw["scaled"]), metrics)
-
-
-def _difference(raw: Mapping[str, Any]) -> Difference:
-    return Difference(
-        raw["kind"],
-        raw["source"],
-        Version(raw["from"]) if "from" in raw else None,
-        Version(raw["below"]) if "below" in raw else None,
-        raw.get("add", {}),
-        raw.get("rename", {}),
-    )
-
-
-def _case(name: str, raw: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Case:
-    return Case(
-        name,
-        raw["title"],
-        kinds[raw["kind"]],
-        tuple(raw["recipes"]),
-        raw["flags"],
-        raw.get("reference", {}),
-        raw.get("reference_flags", {}),
-    )
+    return Kind(name, **{**raw, "metrics": metrics})

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from common.errors import EX_DATAERR, user_error
+from common.errors import EX_DATAERR, UserError, user_error
 
 
 def utc_now() -> str:
@@ -22,9 +22,7 @@ def create_directory(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise user_error(
-            "--out", f"{directory}: {error.strerror}", "give another directory"
-        ) from None
+        raise _unwritable(directory, error) from None
     return directory
 
 
@@ -34,7 +32,7 @@ def create_run_directory(directory: Path, *names: str) -> Path:
     try:
         path.mkdir(mode=0o700)
     except OSError as error:
-        raise user_error("--out", f"{path}: {error.strerror}", "give another directory") from None
+        raise _unwritable(path, error) from None
     return path.resolve()
 
 
@@ -50,9 +48,7 @@ def write(directory: Path, record: Mapping[str, Any], *names: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise user_error(
-                "--out", f"{path}: {error.strerror}", "give another directory"
-            ) from None
+            raise _unwritable(path, error) from None
         return path
     raise user_error("--out", f"{directory}: too many runs within a second", exit_code=EX_DATAERR)
 
@@ -62,14 +58,17 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise user_error(
-            str(path), f"cannot be read: {error.strerror}", exit_code=EX_DATAERR
-        ) from None
+        what = f"cannot be read: {error.strerror}"
+        raise user_error(str(path), what, exit_code=EX_DATAERR) from None
     except ValueError as error:
         raise user_error(str(path), f"is not JSON: {error}", exit_code=EX_DATAERR) from None
     if not isinstance(record, dict):
         raise user_error(str(path), "is not a run record", exit_code=EX_DATAERR)
     return record
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return user_error("--out", f"{path}: {error.strerror}", "give another directory")
 
 
 def _compact(date: str) -> str:
