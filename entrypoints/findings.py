@@ -55,18 +55,16 @@ class Message(NamedTuple):
     exit_code: int = USAGE
 
     def __call__(
-        self, where: Any = "", fix: Any = "", source: Any = "", exit_code: Any = 0, **values: Any
+        self, where: str = "", /, fix: str = "", source: str = "", **values: Any
     ) -> Finding:
-        """The finding for these values. `where` to `exit_code` replace the message's own."""
-        return Finding(
-            self.code,
-            where or self.where.format(**values),
-            self.text.format(**values),
-            fix or self.fix.format(**values),
-            source or self.source.format(**values),
-            self.severity,
-            exit_code or self.exit_code,
-        )
+        """The finding for these values. `where`, `fix` and `source` replace the message's own."""
+        texts = {
+            "where": where or self.where.format(**values),
+            "message": self.text.format(**values),
+            "fix": fix or self.fix.format(**values),
+            "source": source or self.source.format(**values),
+        }
+        return Finding(self.code, **texts, severity=self.severity, exit_code=self.exit_code)
 
 
 class Refused(Exception):

@@ -99,7 +99,11 @@ def _differing(
                 one, other, message = server.node, typical.node, values
                 if name == KV_TRANSFER:
                     message = transfer
-                here, there, source = server.shown(name), typical.shown(name), _SOURCES.get(name)
+                here, there, source = (
+                    server.shown(name),
+                    typical.shown(name),
+                    _SOURCES.get(name, ""),
+                )
                 found = message(
                     flag=name, one=one, here=here, other=other, there=there, source=source
                 )

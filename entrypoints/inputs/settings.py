@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from entrypoints.findings import Finding, Refused
 from entrypoints.inputs import data
@@ -13,18 +14,8 @@ from entrypoints.record import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Any
 
-_OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _model(value: str) -> str:
-    if value.startswith("-"):
-        raise refused("bad-value.starts-with-dash", value=value)
-    return value
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?"
 
 
 def _number(value: str, low: int, high: int) -> int:
@@ -39,42 +30,22 @@ def _port(value: str) -> int:
     return _number(value, 1, 65535)
 
 
-def _count(value: str) -> int:
-    return _number(value, 1, 65535)
+def _matching(pattern: str, message: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            raise refused(f"bad-value.{message}", value=value)
+        return value
+
+    return check
 
 
-def _rank(value: str) -> int:
-    return _number(value, 0, 65535)
-
-
-def _address(value: str) -> str:
-    """HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103)."""
-    parts = value.split(".")
-    if len(parts) != 4 or any(not _OCTET.fullmatch(p) or int(p) > 255 for p in parts):
-        raise refused("bad-value.not-an-address", value=value)
-    return value
-
-
-def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
-        raise refused("bad-value.not-a-host", value=value)
-    return value
-
-
-def _interface(value: str) -> str:
-    if not re.fullmatch(r"[^\s/]{1,15}", value):
-        raise refused("bad-value.not-an-interface", value=value)
-    return value
+_host = _matching(_HOST, "not-a-host")
 
 
 def _switch(value: str) -> bool:
     if value.lower() not in ("0", "1", "true", "false", "on", "off"):
         raise refused("bad-value.not-a-switch", value=value)
     return value.lower() in ("1", "true", "on")
-
-
-def _seconds(value: str) -> int:
-    return _number(value, 0, 604800)
 
 
 def _endpoints(value: str) -> tuple[Endpoint, ...]:
@@ -101,16 +72,17 @@ class Endpoint(NamedTuple):
 
 # The kinds of env/settings.yaml.
 _KINDS: Mapping[str, Callable[[str], Any]] = {
-    "text": _text,
-    "model": _model,
+    "text": str,
+    "model": _matching("[^-].*", "starts-with-dash"),
     "port": _port,
-    "count": _count,
-    "rank": _rank,
-    "address": _address,
+    "count": partial(_number, low=1, high=65535),
+    "rank": partial(_number, low=0, high=65535),
+    # HCCL and the Ascend connectors take IPv4 only (vllm-ascend#4103).
+    "address": _matching(rf"{_OCTET}(\.{_OCTET}){{3}}", "not-an-address"),
     "host": _host,
-    "interface": _interface,
+    "interface": _matching(r"[^\s/]{1,15}", "not-an-interface"),
     "switch": _switch,
-    "seconds": _seconds,
+    "seconds": partial(_number, low=0, high=604800),
     "endpoints": _endpoints,
 }
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from entrypoints.findings import Finding
-from entrypoints.inputs.recipes import EXTRA, SIDES, Block, Recipe
+from entrypoints.inputs.recipes import EXTRA, SIDES, Recipe
 from entrypoints.inputs.settings import Settings
 from entrypoints.launch.topology import Place
 from entrypoints.messages import finding
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PARTS = "connectors"
+_DEPTH = 4
 
 
 def config(
@@ -29,50 +30,29 @@ def config(
 
     Under MultiConnector, the Mooncake connector among its parts gets port and blocks.
     """
-    given = dict(place.block.kv_transfer)
-    if not given:
-        return None
-    if place.group.kv_role:
-        given.setdefault("kv_role", place.group.kv_role)
-    extra = given.pop(EXTRA, None) or {}
-    parts = extra.get(PARTS)
-    if isinstance(parts, list):
-        made = {**given, **({"engine_id": settings.engine_id} if settings.engine_id else {})}
-        made_parts = [_part(settings, recipe, place, default_port, part) for part in parts]
-        return {**_texts(made), EXTRA: {**extra, PARTS: made_parts}}
-    return _complete(settings, recipe, place, default_port, given, extra)
 
+    def make(given: Mapping[str, Any], outer: bool) -> dict[str, Any]:
+        made = dict(given)
+        if place.group.kv_role:
+            made.setdefault("kv_role", place.group.kv_role)
+        extra = made.pop(EXTRA, None) or {}
+        parts = extra.get(PARTS) if outer else None
+        if isinstance(parts, list):
+            made_parts = [make(one, False) if isinstance(one, Mapping) else one for one in parts]
+            extra = {**extra, PARTS: made_parts}
+        elif not (outer or _is_mooncake(made)):
+            return {**made, EXTRA: extra} if extra else made
+        else:
+            if settings.kv_port or place.group.kv_role:
+                made["kv_port"] = settings.kv_port or made.get("kv_port") or default_port
+            if recipe and all(side in recipe.groups for side in SIDES):
+                extra = {**extra, **{side: _block(recipe, place, side) for side in SIDES}}
+        if settings.engine_id:
+            made["engine_id"] = settings.engine_id
+        return {**_texts(made), EXTRA: extra} if extra else _texts(made)
 
-def _part(
-    settings: Settings, recipe: Recipe | None, place: Place, default_port: int, part: Any
-) -> Any:
-    if not isinstance(part, Mapping):
-        return part
-    given = dict(part)
-    if place.group.kv_role:
-        given.setdefault("kv_role", place.group.kv_role)
-    extra = given.pop(EXTRA, None) or {}
-    if str(given.get("kv_connector", "")).startswith("Mooncake"):
-        return _complete(settings, recipe, place, default_port, given, extra)
-    return {**given, EXTRA: extra} if extra else given
-
-
-def _complete(
-    settings: Settings,
-    recipe: Recipe | None,
-    place: Place,
-    default_port: int,
-    given: Mapping[str, Any],
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
-    made = dict(given)
-    if settings.kv_port or place.group.kv_role:
-        made["kv_port"] = settings.kv_port or given.get("kv_port") or default_port
-    if settings.engine_id:
-        made["engine_id"] = settings.engine_id
-    if recipe and all(side in recipe.groups for side in SIDES):
-        extra = {**extra, **{side: _block(recipe, place, side) for side in SIDES}}
-    return {**_texts(made), EXTRA: extra} if extra else _texts(made)
+    given = place.block.kv_transfer
+    return make(given, True) if given else None
 
 
 def _texts(made: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,17 +69,23 @@ def _block(recipe: Recipe, place: Place, side: str) -> dict[str, int]:
     return block
 
 
-def connectors(block: Block) -> Iterator[str]:
-    """The connector that a group's kv_transfer names, and the connectors within it."""
-    return _connectors(block.kv_transfer)
+def each(raw: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """A config and, under MultiConnector, each one within it."""
+    if isinstance(raw, Mapping) and depth < _DEPTH:
+        yield raw
+        extra = raw.get(EXTRA)
+        inner = extra.get(PARTS) if isinstance(extra, Mapping) else None
+        for part in inner if isinstance(inner, list) else ():
+            yield from each(part, depth + 1)
 
 
-def _connectors(raw: Mapping[str, Any]) -> Iterator[str]:
-    yield str(raw.get("kv_connector") or "")
-    parts = (raw.get(EXTRA) or {}).get(PARTS)
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, Mapping):
-            yield from _connectors(part)
+def name_of(raw: Mapping[str, Any]) -> str:
+    """The connector that a config names, empty when it names none."""
+    return str(raw.get("kv_connector") or "")
+
+
+def _is_mooncake(raw: Mapping[str, Any]) -> bool:
+    return name_of(raw).startswith("Mooncake")
 
 
 class Transfer(NamedTuple):
@@ -125,14 +111,8 @@ def read(raw: Any, findings: list[Finding]) -> Transfer | None:
     if not isinstance(raw, dict):
         findings.append(finding("bad-argument.not-an-object"))
         return None
-    outer = raw.get(EXTRA)
-    parts = outer.get(PARTS) if isinstance(outer, dict) else None
-    named = [part for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict)]
-    whole = raw
-    for part in named:
-        if str(part.get("kv_connector") or "").startswith("Mooncake"):
-            raw = part
-            break
+    whole, *parts = each(raw)
+    raw = next(filter(_is_mooncake, parts), whole)
     port = raw.get("kv_port")
     number = int(str(port)) if re.fullmatch("[0-9]{1,5}", str(port)) else None
     if port is not None and not (number and number <= 65535):
@@ -140,10 +120,10 @@ def read(raw: Any, findings: list[Finding]) -> Transfer | None:
     extra = raw.get(EXTRA)
     role = raw.get("kv_role") or whole.get("kv_role")
     return Transfer(
-        connector=str(raw.get("kv_connector") or ""),
+        connector=name_of(raw),
         produces=role == "kv_producer",
         port=number,
         extra=extra if isinstance(extra, dict) else {},
         role=str(role or ""),
-        connectors=tuple(str(one.get("kv_connector") or "") for one in (whole, *named)),
+        connectors=tuple(map(name_of, (whole, *parts))),
     )

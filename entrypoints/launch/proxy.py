@@ -69,8 +69,8 @@ def _servers(node: Context) -> tuple[Sequence[Endpoint], Sequence[Endpoint]]:
 def _connector(node: Context) -> str:
     """The connector of the recipe's prefill side, else that of the reference deployment."""
     block = node.recipe.groups.get("prefill") if node.recipe else None
-    named = [name for name in kv.connectors(block) if name.startswith("Mooncake")] if block else []
-    return named[0] if named else "MooncakeConnectorV1"
+    named = map(kv.name_of, kv.each(block.kv_transfer if block else None))
+    return next((name for name in named if name.startswith("Mooncake")), "MooncakeConnectorV1")
 
 
 def _router(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from entrypoints.launch import network
@@ -162,18 +163,8 @@ def _resolve(name: str) -> list[str]:
     return found
 
 
-def _host_name() -> str:
-    return os.uname().nodename
-
-
 def _user() -> User:
     return User(os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
-
-
-def _now() -> float:
-    import time
-
-    return time.time()
 
 
 def _space(path: str) -> Space:
@@ -186,9 +177,9 @@ MACHINE = Machine(
     taken=_taken,
     addresses=network.HOST.addresses,
     resolve=_resolve,
-    host_name=_host_name,
+    host_name=lambda: os.uname().nodename,
     user=_user,
-    now=_now,
+    now=time.time,
     space=_space,
     accessible=os.access,
 )

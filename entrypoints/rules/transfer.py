@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from entrypoints.findings import Finding, did_you_mean
 from entrypoints.inputs.recipes import EXTRA, SIDES
+from entrypoints.launch import kv
 from entrypoints.launch.facts import Facts
 from entrypoints.launch.topology import NODES, RAY
 from entrypoints.messages import finding
-from entrypoints.record import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
 
 _FLAG = "--kv-transfer-config"
-_CONNECTOR = f"{_FLAG}.kv_connector"
-_BLOCKS = f"{_FLAG}.{EXTRA}"
-
-
-def _parts(raw: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The config and, under MultiConnector, each one within it."""
-    if isinstance(raw, dict) and depth < 4:
-        yield raw
-        extra = raw.get(EXTRA)
-        inner = extra.get("connectors") if isinstance(extra, dict) else None
-        for part in inner if isinstance(inner, list) else ():
-            yield from _parts(part, depth + 1)
 
 
 def _named(facts: Facts, with_path: bool) -> Iterator[str]:
     """The connectors that the config names, with or without a kv_connector_module_path."""
-    for part in _parts(facts.json(_FLAG)):
+    for part in kv.each(facts.json(_FLAG)):
         if bool(part.get("kv_connector_module_path")) == with_path:
-            yield str(part.get("kv_connector") or "")
+            yield kv.name_of(part)
 
 
 def connector_unknown(facts: Facts) -> Iterator[Finding]:
@@ -121,8 +106,8 @@ def unread_keys(facts: Facts) -> Iterator[Finding]:
         return
     from entrypoints.inputs import keys  # reads the catalogue
 
-    for part in _parts(facts.json(_FLAG)):
-        name, extra = str(part.get("kv_connector") or ""), part.get(EXTRA)
+    for part in kv.each(facts.json(_FLAG)):
+        name, extra = kv.name_of(part), part.get(EXTRA)
         if isinstance(extra, dict) and not part.get("kv_connector_module_path"):
             for key, advice, source in keys.unread_extra(name, extra, facts.release):
                 named = {"key": key, "name": name, "release": facts.release.name}
