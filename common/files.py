@@ -30,8 +30,8 @@ def write_atomically(path: Path, content: str | bytes, parents: bool = False) ->
     return path
 
 
-def write_output(path: Path, text: str, parents: bool = False, option: str = "--out") -> Path:
-    """`write_atomically` for a file that the user names with `option`.
+def write_output(path: Path, text: str, parents: bool = False) -> Path:
+    """`write_atomically` for a file that the user names with --out.
 
     Raises UserError (69) when it cannot be written.
     """
@@ -39,7 +39,7 @@ def write_output(path: Path, text: str, parents: bool = False, option: str = "--
         return write_atomically(path, text, parents)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise user_error(option, message, "give another file", EX_UNAVAILABLE) from None
+        raise user_error("--out", message, "give another file", EX_UNAVAILABLE) from None
 
 
 def write_directory(out: Path, files: Mapping[str, str]) -> list[Path]:

@@ -321,17 +321,12 @@ class _Reader:
 
     def block(self, at: str, raw: Any) -> Block:
         raw = self.mapping(at, raw, Block._fields)
-        return Block(
-            nodes=self.get(at, raw, "nodes", self.count),
-            sizes=self.get(at, raw, "sizes", self.sizes) or Sizes(),
-            port=self.get(at, raw, "port", self.count),
-            dp_rpc_port=self.get(at, raw, "dp_rpc_port", self.count),
-            concurrency=self.get(at, raw, "concurrency", self.count),
-            features=self.get(at, raw, "features", self.features) or {},
-            env=self.get(at, raw, "env", self.env) or {},
-            args=self.get(at, raw, "args", self.args) or {},
-            kv_transfer=self.get(at, raw, "kv_transfer", self.kv_transfer) or {},
-        )
+        checks: Mapping[str, Callable[[str, Any], Any]] = {
+            **{"sizes": self.sizes, "features": self.features, "env": self.env},
+            **{"args": self.args, "kv_transfer": self.kv_transfer},
+        }
+        given = {key: self.get(at, raw, key, checks.get(key, self.count)) for key in Block._fields}
+        return Block(**{key: value for key, value in given.items() if value is not None})
 
     def get(
         self, at: str, raw: Mapping[str, Any], key: str, check: Callable[[str, Any], T]
