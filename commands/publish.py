@@ -80,10 +80,7 @@ def publish(
     )
     how = options.options(matrix)
     job = jobs.Job(
-        matrix,
-        matrix.release(options.release),
         targets.resolve(matrix, options.variants(matrix), how, say),
-        how,
         HttpRepository(name.repository, certificates=how.mirrors.certificates, say=say),
         types,
         sign.Signer(key, not transparency_log, how.mirrors.certificates)

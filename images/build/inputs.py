@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from images.labels import INPUTS
+from images.registry import documents
 
 LABEL = INPUTS  # of the image; the same name as an annotation
 STAGES = "ascend.inputs.stages"
@@ -31,7 +32,7 @@ class Inputs:
     def changed(self, published: Mapping[str, str]) -> list[str]:
         """The stages that changed by themselves since an image with these annotations."""
         try:
-            before = dict(json.loads(published.get(STAGES, "{}")))
+            before = dict(documents.load(published.get(STAGES, "{}")))
         except (ValueError, TypeError):
             return []
         differ = {name for name, value in self.stages.items() if before.get(name) != value}

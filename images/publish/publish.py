@@ -49,16 +49,6 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One built architecture: a manifest in an OCI layout."""
-
-    tag: str
-    arch: str
-    digest: str
-    inputs: str
-
-
-@dataclass(frozen=True)
 class Step:
     """What to do for a tag, and why.
 
@@ -89,10 +79,6 @@ class Step:
         return replace(alone, action=action, why=f"the registry lacks {arch}")
 
 
-Attest = Callable[[Image, str, str], None]  # an architecture's manifest, by digest
-Seal = Callable[[Manifest], None]  # an index
-
-
 @dataclass(frozen=True)
 class Published:
     """A tag in the registry, after publishing."""
@@ -110,79 +96,58 @@ class Published:
 def plan(
     repository: Repository,
     images: Iterable[Image],
-    parts: Iterable[Part],
+    built: Callable[[Image], Mapping[str, str]],
     types: MediaTypes,
     proven: bool = False,
 ) -> list[Step]:
-    """Compare the images with the registry and with what is built. Changes nothing.
+    """Compare the images with the registry and with what is `built`: architecture → digest.
 
-    With `proven`, an architecture without an attested provenance counts as missing.
-
-    Raises UserError (65) if an immutable tag belongs to another image.
+    Changes nothing. With `proven`, an architecture without an attested provenance counts as
+    missing. Raises UserError (65) if an immutable tag belongs to another image.
     """
     found = [match for tag in repository.tags() if (match := TEMPORARY.fullmatch(tag))]
-    temporary = [tag for tag in found if tag["proven"] or not proven]
-    local: dict[tuple[str, str], dict[str, str]] = {}
-    for part in parts:
-        local.setdefault((part.tag, part.inputs), {})[part.arch] = part.digest
+    temporary = sorted(
+        (tag for tag in found if tag["proven"] or not proven), key=lambda tag: tag["time"]
+    )
+
+    def parts(image: Image) -> dict[str, str]:
+        """Architecture → digest under a temporary tag; the oldest of several."""
+        result: dict[str, str] = {}
+        for tag in temporary:
+            if tag["inputs"] == image.inputs.digest[:32] and tag["arch"] in image.arches:
+                there = None if tag["arch"] in result else repository.manifest(tag.string)
+                if there and there.media_type == types.manifest:
+                    result[tag["arch"]] = there.digest
+        return result
 
     def step(image: Image) -> Step:
-        built = local.get((image.tag, image.inputs.digest), {})
-        return _step(repository, image, temporary, built, types)
+        kept = repository.manifest(image.immutable_tag)
+        current = repository.manifest(image.tag)
+        if kept and not _is(kept, image):
+            raise _immutable(repository, image, kept.digest)
+        final = kept or (current if current and LABEL in current.annotations else None)
+        if final and _is(final, image):
+            if kept and current and kept.digest == current.digest:
+                return Step(image, SKIP, "published from the same inputs", final.digest)
+            why = f"{image.immutable_tag} {'exists' if kept else 'is missing'}"
+            return Step(image, MOVE, why, final.digest)
+        there, local = parts(image), built(image)
+        changed = _changed(current, image)
+        lacking = [arch for arch in image.arches if arch not in there]
+        if not lacking:
+            return Step(image, MOVE, f"{changed}; the registry has all architectures", parts=there)
+        if all(arch in local for arch in lacking):
+            why = f"{changed}; built here, not in the registry: {', '.join(lacking)}"
+            return Step(image, PUSH, why, parts=there, local=local)
+        return Step(image, BUILD, changed, parts=there, local=local)
 
     return collect_all(images, step, repository.stop)
-
-
-def _step(
-    repository: Repository,
-    image: Image,
-    temporary: Iterable[re.Match[str]],
-    local: Mapping[str, str],
-    types: MediaTypes,
-) -> Step:
-    kept = repository.manifest(image.immutable_tag)
-    current = repository.manifest(image.tag)
-    if kept and not _is(kept, image):
-        raise _immutable(repository, image, kept.digest)
-    final = kept or (current if current and LABEL in current.annotations else None)
-    if final and _is(final, image):
-        if kept and current and kept.digest == current.digest:
-            return Step(image, SKIP, "published from the same inputs", final.digest)
-        why = f"{image.immutable_tag} exists" if kept else f"{image.immutable_tag} is missing"
-        return Step(image, MOVE, why, final.digest)
-    parts = _parts(repository, image, temporary, types)
-    changed = _changed(current, image)
-    lacking = [arch for arch in image.arches if arch not in parts]
-    if not lacking:
-        return Step(image, MOVE, f"{changed}; the registry has all architectures", parts=parts)
-    if all(arch in local for arch in lacking):
-        why = f"{changed}; built here, not in the registry: {', '.join(lacking)}"
-        return Step(image, PUSH, why, parts=parts, local=local)
-    return Step(image, BUILD, changed, parts=parts, local=local)
 
 
 def _is(found: Manifest, image: Image) -> bool:
     """Whether a published index is this image; without an annotation, its tag decides."""
     says = found.annotations.get(LABEL, image.inputs.digest)
     return says == image.inputs.digest and set(found.arches) == set(image.arches)
-
-
-def _parts(
-    repository: Repository,
-    image: Image,
-    temporary: Iterable[re.Match[str]],
-    types: MediaTypes,
-) -> dict[str, str]:
-    """Architecture → digest under a temporary tag; the oldest of several."""
-    result: dict[str, str] = {}
-    for tag in sorted(temporary, key=lambda one: one["time"]):
-        arch = tag["arch"]
-        if tag["inputs"] != image.inputs.digest[:32] or arch not in image.arches or arch in result:
-            continue
-        found = repository.manifest(tag.string)
-        if found and found.media_type == types.manifest:
-            result[arch] = found.digest
-    return result
 
 
 def _changed(current: Manifest | None, image: Image) -> str:
@@ -207,135 +172,111 @@ def _immutable(repository: Repository, image: Image, digest: str) -> UserError:
 # ---- doing it ------------------------------------------------------------------------------------
 
 
-def publish(
-    repository: Repository,
-    steps: Iterable[Step],
-    layout: Layout,
-    types: MediaTypes,
-    say: Say,
-    now: datetime | None = None,
-    attest: Attest | None = None,
-    seal: Seal | None = None,
-) -> list[Published]:
-    """Carry out a plan. What is to be built must be in the layout.
+@dataclass(frozen=True)
+class Publisher:
+    """A repository, and how the images of a layout get there.
 
-    `attest` is called with each architecture before it gets its temporary tag, `seal` with each
-    index before its tag moves.
+    `attest` is called with each architecture's manifest, by digest, before it gets its temporary
+    tag, and `seal` with each index before its tag moves.
 
-    Raises UserError: 65 for a layout that does not fit, 69 if the registry refuses, 70 if something
-    is missing there in the end. No tag has moved then.
+    Methods raise UserError: 65 for a layout that does not fit, 69 if the registry refuses, 70 if
+    something is missing there in the end. No tag has moved then.
     """
-    steps = list(steps)
-    todo = [step for step in steps if step.action != SKIP]
-    parts = _push(repository, todo, layout, types, say, now, attest)
-    if todo:
-        say("checking every manifest and blob in the registry")
-    digests = [digest for step in todo for digest in parts.get(step.image.tag, {}).values()]
-    found = require_complete(repository, [*digests, *(step.digest for step in todo if step.digest)])
-    indexes = {step.image.tag: _index(step, parts, found, types) for step in todo}
-    _set_immutable_tags(repository, todo, indexes)
-    if seal:
-        for step in todo:
-            seal(indexes[step.image.tag])
-    for step in todo:
-        repository.push_manifest(step.image.tag, indexes[step.image.tag])
-        say(f"moved {step.image.tag} to {indexes[step.image.tag].digest[:19]}")
-    return [
-        Published(
-            step.image.tag,
-            step.image.immutable_tag,
-            step.digest or indexes[step.image.tag].digest,
-            step.image.arches,
-            step.action,
-        )
-        for step in steps
-    ]
 
+    repository: Repository
+    layout: Layout
+    types: MediaTypes
+    say: Say
+    attest: Callable[[Image, str, str], None] | None = None
+    seal: Callable[[Manifest], None] | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
-def push_part(
-    repository: Repository,
-    steps: Iterable[Step],
-    layout: Layout,
-    types: MediaTypes,
-    say: Say,
-    now: datetime | None = None,
-    attest: Attest | None = None,
-) -> None:
-    """Push what is missing under temporary tags; move no tag that people use.
+    def publish(self, steps: Iterable[Step]) -> list[Published]:
+        """Carry out a plan. What is to be built must be in the layout."""
+        steps = list(steps)
+        todo = [step for step in steps if step.action != SKIP]
+        parts = self._push(todo)
+        found = self._require(parts, (step.digest for step in todo if step.digest))
+        indexes = {step.image.tag: self._index(step, parts, found) for step in todo}
+        self._set_immutable_tags(todo, indexes)
+        if self.seal:
+            for index in indexes.values():
+                self.seal(index)
+        for tag, index in indexes.items():
+            self.repository.push_manifest(tag, index)
+            self.say(f"moved {tag} to {index.digest[:19]}")
+        return [
+            Published(
+                step.image.tag,
+                step.image.immutable_tag,
+                step.digest or indexes[step.image.tag].digest,
+                step.image.arches,
+                step.action,
+            )
+            for step in steps
+        ]
 
-    Raises UserError as `publish` does.
-    """
-    parts = _push(repository, steps, layout, types, say, now, attest)
-    say("checking every manifest and blob in the registry")
-    require_complete(repository, [digest for one in parts.values() for digest in one.values()])
+    def push_parts(self, steps: Iterable[Step]) -> None:
+        """Push what is missing under temporary tags; move no tag that people use."""
+        self._require(self._push(steps))
 
+    def _push(self, steps: Iterable[Step]) -> dict[str, dict[str, str]]:
+        """Push what is missing under temporary tags; return tag → architecture → digest."""
+        blobs = BlobUploads(self.repository, self.say)
+        lacking: list[tuple[Image, str, Manifest]] = []
+        parts: dict[str, dict[str, str]] = {}
+        for step in steps:
+            if step.digest:
+                continue
+            image, digests = step.image, dict(step.parts)
+            for arch in step.lacking:
+                notes = {LABEL: image.inputs.digest}
+                manifest = published(self.layout, step.local[arch], arch, self.types, notes)
+                for blob in manifest.blobs:
+                    blobs.add(blob, partial(self.layout.open, blob.digest))
+                lacking.append((image, arch, manifest))
+                digests[arch] = manifest.digest
+            parts[image.tag] = {arch: digests[arch] for arch in image.arches}
+        blobs.push()
 
-def _push(
-    repository: Repository,
-    steps: Iterable[Step],
-    layout: Layout,
-    types: MediaTypes,
-    say: Say,
-    now: datetime | None,
-    attest: Attest | None,
-) -> dict[str, dict[str, str]]:
-    """Push what is missing under temporary tags; return tag → architecture → digest."""
-    now = now or datetime.now(timezone.utc)
-    blobs = BlobUploads(repository, say)
-    lacking: list[tuple[Image, str, Manifest]] = []
-    parts: dict[str, dict[str, str]] = {}
-    for step in steps:
+        def push(one: tuple[Image, str, Manifest]) -> None:
+            image, arch, manifest = one
+            if self.attest:
+                self.repository.push_manifest(manifest.digest, manifest)
+                self.attest(image, arch, manifest.digest)
+            tag = image.temporary_tag(arch, self.now, proven=self.attest is not None)
+            self.repository.push_manifest(tag, manifest)
+
+        run_all(lacking, push, self.repository.stop)
+        return parts
+
+    def _require(
+        self, parts: Mapping[str, Mapping[str, str]], others: Iterable[str] = ()
+    ) -> dict[str, Manifest]:
+        """Digest → manifest of everything; all blobs were found too."""
+        digests = [digest for one in parts.values() for digest in one.values()]
+        if digests := [*digests, *others]:
+            self.say("checking every manifest and blob in the registry")
+        return require_complete(self.repository, digests)
+
+    def _index(
+        self, step: Step, parts: Mapping[str, Mapping[str, str]], found: Mapping[str, Manifest]
+    ) -> Manifest:
         if step.digest:
-            continue
-        image, digests = step.image, dict(step.parts)
-        for arch in step.lacking:
-            annotations = {LABEL: image.inputs.digest}
-            manifest = published(layout, step.local[arch], arch, types, annotations)
-            for blob in manifest.blobs:
-                blobs.add(blob, partial(layout.open, blob.digest))
-            lacking.append((image, arch, manifest))
-            digests[arch] = manifest.digest
-        parts[image.tag] = {arch: digests[arch] for arch in image.arches}
-    blobs.push()
+            return found[step.digest]
+        own = {arch: found[digest].descriptor for arch, digest in parts[step.image.tag].items()}
+        return index(self.types, own, step.image.inputs.annotations)
 
-    def push(one: tuple[Image, str, Manifest]) -> None:
-        image, arch, manifest = one
-        if attest:
-            repository.push_manifest(manifest.digest, manifest)
-            attest(image, arch, manifest.digest)
-        tag = image.temporary_tag(arch, now, proven=attest is not None)
-        repository.push_manifest(tag, manifest)
-
-    run_all(lacking, push, repository.stop)
-    return parts
-
-
-def _index(
-    step: Step,
-    parts: Mapping[str, Mapping[str, str]],
-    found: Mapping[str, Manifest],
-    types: MediaTypes,
-) -> Manifest:
-    if step.digest:
-        return found[step.digest]
-    own = {arch: found[digest].descriptor for arch, digest in parts[step.image.tag].items()}
-    return index(types, own, step.image.inputs.annotations)
-
-
-def _set_immutable_tags(
-    repository: Repository, steps: Iterable[Step], indexes: Mapping[str, Manifest]
-) -> None:
-    """Give every index its immutable tag, unless one of these tags belongs to another image."""
-    steps = list(steps)
-    there = run_all(
-        steps, lambda step: repository.digest(step.image.immutable_tag), repository.stop
-    )
-    problems: list[Finding] = []
-    for step, digest in zip(steps, there, strict=True):
-        if digest not in (None, indexes[step.image.tag].digest):
-            problems += _immutable(repository, step.image, str(digest)).findings
-    if problems:
-        raise UserError(problems, EX_DATAERR)
-    for step, digest in zip(steps, there, strict=True):
-        if digest is None:
-            repository.push_manifest(step.image.immutable_tag, indexes[step.image.tag])
+    def _set_immutable_tags(self, steps: list[Step], indexes: Mapping[str, Manifest]) -> None:
+        """Give every index its immutable tag, unless one of these tags belongs to another image."""
+        tags = [step.image.immutable_tag for step in steps]
+        there = run_all(tags, self.repository.digest, self.repository.stop)
+        problems: list[Finding] = []
+        for step, digest in zip(steps, there, strict=True):
+            if digest not in (None, indexes[step.image.tag].digest):
+                problems += _immutable(self.repository, step.image, str(digest)).findings
+        if problems:
+            raise UserError(problems, EX_DATAERR)
+        for step, digest in zip(steps, there, strict=True):
+            if digest is None:
+                self.repository.push_manifest(step.image.immutable_tag, indexes[step.image.tag])

@@ -13,15 +13,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from common.errors import UserError
 from images.build.inputs import Inputs
 from images.publish import publish
-from images.publish.publish import Image, Part
+from images.publish.publish import Image
 from images.registry.client import HttpRepository
 from images.registry.oci import MEDIA_TYPES, Layout
+from tests.images.publish.publish_fakes import Part, built
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([__name__])
@@ -82,10 +84,9 @@ def main(begin: Callable[[], None], name: str, directory: str, types: str = "oci
     repository = HttpRepository(name, pauses=(0.1, 0.2, 0.4))
     layout, media_types = Layout(Path(directory)), MEDIA_TYPES[types]
     try:
-        steps = publish.plan(repository, images, parts, media_types)
-        done = publish.publish(
-            repository, steps, layout, media_types, lambda line: print(line, file=sys.stderr)
-        )
+        steps = publish.plan(repository, images, built(parts), media_types)
+        say = partial(print, file=sys.stderr)
+        done = publish.Publisher(repository, layout, media_types, say).publish(steps)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

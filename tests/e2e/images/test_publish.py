@@ -482,9 +482,8 @@ def test_what_buildkit_writes_is_published(
     where = f"{registry.host}/buildkit/vllm-ascend"
     repository = HttpRepository(where)
     image = publish.Image("v1", Inputs(digest), ("arm64", "amd64"))
-    parts = [publish.Part("v1", arch, found, digest) for arch, found in arches.items()]
-    steps = publish.plan(repository, [image], parts, MEDIA_TYPES["oci"])
-    (done,) = publish.publish(repository, steps, layout, MEDIA_TYPES["oci"], print)
+    steps = publish.plan(repository, [image], lambda _: arches, MEDIA_TYPES["oci"])
+    (done,) = publish.Publisher(repository, layout, MEDIA_TYPES["oci"], print).publish(steps)
     try:
         docker("pull", f"{where}:{done.immutable_tag}")
         shown = json.loads(docker("image", "inspect", f"{where}:{done.immutable_tag}").stdout)[0]

@@ -9,17 +9,38 @@ import json
 import random
 import tarfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from images.build.inputs import Inputs
-from images.publish.publish import Image, Part
+from images.publish.publish import Image
 from images.registry.client import Source
 from images.registry.oci import MEDIA_TYPES, Descriptor, Layout, Manifest
 
 OCI = MEDIA_TYPES["oci"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One built architecture of an image: a manifest in an OCI layout."""
+
+    tag: str
+    arch: str
+    digest: str
+    inputs: str
+
+
+def built(parts: Iterable[Part]) -> Callable[[Image], dict[str, str]]:
+    """Architecture → digest of what is built of an image."""
+
+    def of(image: Image) -> dict[str, str]:
+        own = (image.tag, image.inputs.digest)
+        return {one.arch: one.digest for one in parts if (one.tag, one.inputs) == own}
+
+    return of
 
 
 def sha256(content: bytes) -> str:

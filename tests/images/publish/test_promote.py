@@ -19,6 +19,7 @@ from tests.images.publish.publish_fakes import (
     FakeRegistry,
     ForgetfulRegistry,
     Killed,
+    built,
     sha256,
     small_release,
 )
@@ -56,8 +57,8 @@ def source(directory: Path, has_referrers: bool) -> tuple[FakeRegistry, set[str]
     registry = FakeRegistry(HERE.repository)
     registry.has_referrers = has_referrers
     layout, images, parts = small_release(directory)
-    steps = publish.plan(registry, images, parts, OCI)
-    index = publish.publish(registry, steps, layout, OCI, print)[1].digest
+    steps = publish.plan(registry, images, built(parts), OCI)
+    index = publish.Publisher(registry, layout, OCI, print).publish(steps)[1].digest
     arm = registry.manifests[index].arches["arm64"]
     sbom = attached(registry, arm, "sbom")
     belongs = {

@@ -10,7 +10,7 @@ import pytest
 
 from images.publish import prune, publish
 from images.registry.oci import Manifest
-from tests.images.publish.publish_fakes import OCI, FakeRegistry, small_release
+from tests.images.publish.publish_fakes import OCI, FakeRegistry, built, small_release
 
 Problems = Callable[..., list[str]]
 NOW = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
@@ -22,7 +22,8 @@ def registry(tmp_path: Path) -> FakeRegistry:
     """Two published images, and two parts that belong to none: an old one and a young one."""
     made = FakeRegistry()
     layout, images, parts = small_release(tmp_path)
-    publish.publish(made, publish.plan(made, images, parts, OCI), layout, OCI, print, NOW)
+    steps = publish.plan(made, images, built(parts), OCI)
+    publish.Publisher(made, layout, OCI, print, now=NOW).publish(steps)
     for hours in (1, 30):
         part = Manifest.made({"schemaVersion": 2, "mediaType": OCI.manifest, "hours": hours})
         when = (NOW - timedelta(hours=hours)).strftime(publish.TIME)

@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from images.build.inputs import LABEL
 from images.publish import publish
-from images.publish.publish import TEMPORARY, Image, Part, Published, Step
-from images.registry.oci import MEDIA_TYPES, Layout
+from images.publish.publish import TEMPORARY, Image, Published, Publisher, Step
+from images.registry.oci import MEDIA_TYPES, Layout, MediaTypes
 from images.registry.transfer import require_complete
 from tests.images.publish.publish_fakes import (
     OCI,
     FakeRegistry,
     ForgetfulRegistry,
     Killed,
+    Part,
+    built,
     small_release,
 )
 
@@ -43,16 +45,16 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return small_release(tmp_path_factory.mktemp("changed"), changed="new")
 
 
-def _plan(registry: FakeRegistry, release: Release, types: object = OCI) -> list[Step]:
+def _plan(registry: FakeRegistry, release: Release, types: MediaTypes = OCI) -> list[Step]:
     _, images, parts = release
-    return publish.plan(registry, images, parts, types)  # type: ignore[arg-type]
+    return publish.plan(registry, images, built(parts), types)
 
 
 def _publish(
-    registry: FakeRegistry, release: Release, now: datetime = NOW, types: object = OCI
+    registry: FakeRegistry, release: Release, now: datetime = NOW, types: MediaTypes = OCI
 ) -> list[Published]:
     steps = _plan(registry, release, types)
-    return publish.publish(registry, steps, release[0], types, print, now)  # type: ignore[arg-type]
+    return Publisher(registry, release[0], types, print, now=now).publish(steps)
 
 
 def _actions(steps: list[Step]) -> list[tuple[str, str]]:
@@ -98,8 +100,8 @@ def test_docker_media_types(release: Release) -> None:
 
 def test_zstd_layers_have_no_docker_media_type(tmp_path: Path, problems_of: Problems) -> None:
     layout, images, parts = small_release(tmp_path)
-    built = layout.manifest(parts[0].digest)
-    document = json.loads(built.body.replace(b"tar+gzip", b"tar+zstd"))
+    manifest = layout.manifest(parts[0].digest)
+    document = json.loads(manifest.body.replace(b"tar+gzip", b"tar+zstd"))
     layout.path(parts[0].digest).write_text(json.dumps(document))
     registry = FakeRegistry()
     (problem,) = problems_of(lambda: _publish(registry, (layout, images, parts), NOW, DOCKER), 65)
@@ -196,7 +198,7 @@ def test_an_architecture_that_was_pushed_is_not_built_again(release: Release) ->
     there = TEMPORARY.fullmatch(tag)
     assert there is not None
     image = next(one for one in images if one.inputs.digest.startswith(there["inputs"]))
-    (step,) = publish.plan(registry, [image], [], OCI)
+    (step,) = publish.plan(registry, [image], built([]), OCI)
     assert step.lacking == [arch for arch in image.arches if arch != there["arch"]]
     rest = [one for one in parts if (one.tag, one.arch) != (image.tag, there["arch"])]
     done = _publish(registry, (layout, images, rest))
@@ -225,9 +227,8 @@ def test_an_immutable_tag_that_another_run_made_meanwhile(
     steps = _plan(registry, release)
     registry.tagged[release[1][0].immutable_tag] = other.digest
     before = registry.real_tags()
-    (problem,) = problems_of(
-        lambda: publish.publish(registry, steps, release[0], OCI, print, NOW), 65
-    )
+    publisher = Publisher(registry, release[0], OCI, print, now=NOW)
+    (problem,) = problems_of(lambda: publisher.publish(steps), 65)
     assert f"is another image, {other.digest}" in problem
     assert registry.real_tags() == before
 
