@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ PATH = Path(__file__).parent / "matrix.yaml"
 RELEASES = PATH.with_name("releases")
 STAND_IN = "stand-in"
 CPU = "cpu"
+PACKAGERS = ("apt", "dnf")
 SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 # Layers that the Dockerfile names itself; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
@@ -388,102 +390,90 @@ def _with_common_packages(release: Release, common: Mapping[str, Words]) -> Rele
 
 def _contradictions(matrix: Matrix, file: str) -> list[Finding]:
     """Report values that are well-formed and contradict each other."""
-    problems: list[Finding] = []
+    checks = {file: _of_matrix(matrix)}
+    for name, release in matrix.releases.items():
+        checks[f"{RELEASES.name}/{name}.yaml"] = _of_release(matrix, release)
+    return [
+        Finding(f"{file}: {key}", what, fix)
+        for file, found in checks.items()
+        for key, what, fix in found
+    ]
 
-    def note(key: str, what: str, fix: str = "") -> None:
-        problems.append(Finding(f"{file}: {key}", what, fix))
 
-    if matrix.default_release not in matrix.releases:
-        note(
-            "default_release",
-            f"'{matrix.default_release}' is not a release",
-            did_you_mean(matrix.default_release, matrix.releases),
-        )
+def _of_matrix(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+    """(key, what is wrong, what to do)."""
+    if (name := matrix.default_release) not in matrix.releases:
+        fix = did_you_mean(name, matrix.releases)
+        yield "default_release", f"'{name}' is not a release", fix
     for name, platform in matrix.platforms.items():
-        if not re.fullmatch(r"ascend\w+", platform.soc_version):
-            note(
-                f"platforms.{name}.soc_version",
-                f"'{platform.soc_version}' is not a SOC_VERSION",
-                "such as ascend910_9391",
-            )
+        if not re.fullmatch(r"ascend\w+", soc := platform.soc_version):
+            what = f"'{soc}' is not a SOC_VERSION"
+            yield f"platforms.{name}.soc_version", what, "such as ascend910_9391"
         if not platform.cann_tag:
-            note(f"platforms.{name}.cann_tag", "is empty: there is no CANN base for this platform")
+            what = "is empty: there is no CANN base for this platform"
+            yield f"platforms.{name}.cann_tag", what, ""
     for group, table in (("platforms", matrix.platforms), ("oses", matrix.oses)):
         suffixes = [item.tag_suffix for item in table.values()]
         for name, item in table.items():
             if suffixes.count(item.tag_suffix) > 1:
-                note(
-                    f"{group}.{name}.tag_suffix",
-                    f"'{item.tag_suffix}' is not unique: images would share a tag",
-                )
+                what = f"'{item.tag_suffix}' is not unique: images would share a tag"
+                yield f"{group}.{name}.tag_suffix", what, ""
     for name, os in matrix.oses.items():
-        if os.packager not in ("apt", "dnf"):
-            note(f"oses.{name}.packager", f"'{os.packager}' is unknown", "apt or dnf")
-    tags = [
-        platform.tag_suffix + os.tag_suffix
-        for platform in matrix.platforms.values()
-        for os in matrix.oses.values()
-    ]
-    for name, platform in matrix.platforms.items():
-        for os in matrix.oses.values():
-            tag = platform.tag_suffix + os.tag_suffix
-            if tags.count(tag) > 1 and platform.tag_suffix and not os.tag_suffix:
-                note(f"platforms.{name}.tag_suffix", f"two images would share the tag …{tag}")
+        if os.packager not in PACKAGERS:
+            what = f"'{os.packager}' is unknown"
+            yield f"oses.{name}.packager", what, " or ".join(PACKAGERS)
+    pairs = [(one, os) for one in matrix.platforms.values() for os in matrix.oses.values()]
+    tags = [one.tag_suffix + os.tag_suffix for one, os in pairs]
+    for (platform, os), tag in zip(pairs, tags, strict=True):
+        if tags.count(tag) > 1 and platform.tag_suffix and not os.tag_suffix:
+            what = f"two images would share the tag …{tag}"
+            yield f"platforms.{platform.name}.tag_suffix", what, ""
     if not matrix.arches:
-        note("arches", "is empty")
+        yield "arches", "is empty", ""
     for key, mapping, names in (
         ("sources", matrix.sources, SOURCES),
         ("images.os", matrix.images.os, tuple(matrix.oses)),
     ):
         for name in mapping:
             if name not in names:
-                note(f"{key}.{name}", "unknown key", did_you_mean(name, names))
+                yield f"{key}.{name}", "unknown key", did_you_mean(name, names)
         for name in names:
             if name not in mapping:
-                note(f"{key}.{name}", "is missing")
-    for part, known in (("build", ("apt", "dnf")), ("run", (*matrix.oses, matrix.stand_in.suite))):
+                yield f"{key}.{name}", "is missing", ""
+    for part, known in (("build", PACKAGERS), ("run", (*matrix.oses, matrix.stand_in.suite))):
         for name in known:
             if not matrix.mooncake_source.get(part, {}).get(name):
-                note(f"mooncake_source.{part}.{name}", "is missing")
-    _check_layers("layers", matrix.layers, TOP_LAYERS, note)
-    _check_layers("cpu.layers", matrix.cpu.layers, CPU_LAYERS, note)
-    for name, found in matrix.cpu.vllm_versions.items():
-        for what, version in (("its name", name), ("torch", found.torch)):
+                yield f"mooncake_source.{part}.{name}", "is missing", ""
+    yield from _of_layers("layers", matrix.layers, TOP_LAYERS)
+    yield from _of_layers("cpu.layers", matrix.cpu.layers, CPU_LAYERS)
+    for name, vllm in matrix.cpu.vllm_versions.items():
+        key = f"cpu.vllm_versions.{name}"
+        for what, version in (("its name", name), ("torch", vllm.torch)):
             if not _is_version(version):
-                note(f"cpu.vllm_versions.{name}", f"{what} '{version}' is not a version")
-        if found.torch_from not in TORCH_FROM:
-            what = f"is '{found.torch_from}'"
-            note(f"cpu.vllm_versions.{name}.torch_from", what, " or ".join(TORCH_FROM))
-        if found.python != matrix.cpu.debian.python:
-            there = f"cpu.debian has {matrix.cpu.debian.python}"
-            note(f"cpu.vllm_versions.{name}.python", f"is {found.python}, {there}")
-    for name, release in matrix.releases.items():
-        for key, what, fix in _of_release(matrix, release):
-            problems.append(Finding(f"{RELEASES.name}/{name}.yaml: {key}", what, fix))
-    return problems
+                yield key, f"{what} '{version}' is not a version", ""
+        if vllm.torch_from not in TORCH_FROM:
+            yield f"{key}.torch_from", f"is '{vllm.torch_from}'", " or ".join(TORCH_FROM)
+        if vllm.python != (python := matrix.cpu.debian.python):
+            yield f"{key}.python", f"is {vllm.python}, cpu.debian has {python}", ""
 
 
-def _check_layers(key: str, layers: Mapping[str, Words], places: Words, note: Any) -> None:
-    open_layers = [name for name, packages in layers.items() if not packages]
-    if len(open_layers) != 1:
-        note(
-            key,
-            f"exactly one layer must be empty, to take all other packages; {len(open_layers)} are",
-        )
+def _of_layers(
+    key: str, layers: Mapping[str, Words], places: Words
+) -> Iterator[tuple[str, str, str]]:
+    empty = [name for name, packages in layers.items() if not packages]
+    if len(empty) != 1:
+        what = "exactly one layer must be empty, to take all other packages"
+        yield key, f"{what}; {len(empty)} are", ""
     for name in places:
         if name not in layers:
-            note(f"{key}.{name}", "is missing: the Dockerfile names it")
-    for name, packages in layers.items():
-        for package in packages:
-            if package != canonicalize_name(package):
-                note(
-                    f"{key}.{name}",
-                    f"'{package}' is not a normalized name",
-                    canonicalize_name(package),
-                )
-    named = [package for packages in layers.values() for package in packages]
-    for package in sorted({p for p in named if named.count(p) > 1}):
-        note(key, f"{package} is in two layers")
+            yield f"{key}.{name}", "is missing: the Dockerfile names it", ""
+    named = [(name, package) for name, packages in layers.items() for package in packages]
+    for name, package in named:
+        if package != (normalized := canonicalize_name(package)):
+            yield f"{key}.{name}", f"'{package}' is not a normalized name", normalized
+    for package, count in sorted(Counter(package for _, package in named).items()):
+        if count > 1:
+            yield key, f"{package} is in two layers", ""
 
 
 def _is_version(text: str) -> bool:

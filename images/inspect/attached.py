@@ -12,6 +12,7 @@ from images.attestations.provenance import Statement
 from images.inspect.model import Sbom
 from images.inspect.stores import Store
 from images.registry import limits
+from images.registry.client import referring
 from images.registry.oci import Descriptor, Manifest
 
 KINDS = {"spdx": "SPDX", "cyclonedx": "CycloneDX"}  # by a part of the type's name
@@ -33,12 +34,9 @@ def sboms(store: Store, *subjects: Manifest) -> Iterator[Sbom]:
 
 
 def _attached(store: Store, digest: str) -> list[Manifest]:
-    """From the referrers API, its fallback tag in registries without it, and cosign's own tag."""
-    instead = digest.replace(":", "-")
-    references = [one.digest for one in store.referrers(digest) or []]
-    listed = store.manifest(instead)
-    references += [one.digest for one in listed.children] if listed else []
-    manifests = [store.manifest(one) for one in (*references, f"{instead}{COSIGN}")]
+    """What refers to an image, also by cosign's own tag."""
+    references = (*referring(store, digest), f"{digest.replace(':', '-')}{COSIGN}")
+    manifests = [store.manifest(one) for one in references]
     return list(dict.fromkeys(one for one in manifests if one is not None))
 
 

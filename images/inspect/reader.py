@@ -22,21 +22,9 @@ from images.registry.oci import Descriptor, Manifest
 NANOSECONDS = 1_000_000_000
 
 
-def read_images(
-    references: Sequence[str],
-    *,
-    arches: Sequence[str] = (),
-    at: str = "",
-    brief: bool = False,
-    certificates: str = "",
-    say: Say,
-) -> list[Image]:
-    """Every architecture of `references`, with the layers that they share.
-
-    `brief` reads manifests only. Raises UserError (64, 65, 69).
-    """
-    options: dict[str, Any] = {"arches": arches, "at": at, "brief": brief}
-    return read_and_compare([], references, **options, certificates=certificates, say=say)[1]
+def read_images(references: Sequence[str], **options: Any) -> list[Image]:
+    """Every architecture of `references`, with the options of `read_and_compare`."""
+    return read_and_compare([], references, **options)[1]
 
 
 def read_and_compare(
@@ -51,7 +39,10 @@ def read_and_compare(
     say: Say,
 ) -> tuple[list[Image], list[Image]]:
     """The images of `before` and those of `references`, with the layers that they share, also with
-    `beside`, of which only manifests are read. Raises UserError (64, 65, 69)."""
+    `beside`, of which only manifests are read; with `brief`, of all.
+
+    Raises UserError (64, 65, 69).
+    """
     with open_images([*before, *references, *beside], at, certificates, say) as found:
         read = partial(_images, arches=arches, brief=brief, say=say)
         old = [image for one in found[: len(before)] for image in read(one)]

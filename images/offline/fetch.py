@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,6 +47,7 @@ from images.locking.uv import UV
 from images.mirrors import Mirrors
 from images.offline import needs
 from images.offline.needs import Needs, Slice
+from images.registry.transfer import run_all
 
 ATTEMPTS = 4  # of one download; each resumes the last
 PAUSE = 2.0
@@ -78,18 +79,6 @@ class Fetched:
     seconds: float
 
 
-@dataclass
-class _Made:
-    """The contents of the bundle so far."""
-
-    directory: Path
-    say: Say
-    files: dict[str, File] = field(default_factory=dict)
-    slices: dict[str, dict[str, Package]] = field(default_factory=dict)
-    stages: dict[str, dict[str, str]] = field(default_factory=dict)
-    kept: int = 0
-
-
 def fetch(
     targets: list[BuildTarget],
     directory: Path,
@@ -106,18 +95,21 @@ def fetch(
     directory = directory.resolve()
     before = _before(directory)
     options = targets[0].options
-    wanted = needs.collect(targets)
-    made = _Made(directory, say)
-    resolver = resolver or partial(resolve, mirrors=options.mirrors, wheels=options.wheels)
-    _packages(wanted, made, resolver, downloader or Http(options.mirrors))
-    _roots(wanted, made)
-    _sources(wanted, before, made)
-    _stages(targets, wanted, made)
+    mirrors = options.mirrors
+    made = _Fetch(directory, targets, needs.collect(targets), say)
+    made.add_packages(
+        resolver or partial(resolve, mirrors=mirrors, wheels=options.wheels),
+        downloader or partial(download, certificates=mirrors.certificates),
+    )
+    made.add_roots()
+    made.add_sources(before)
+    made.add_stages()
     images = {target.base.image for target in targets if target.base.image}
+    wanted = made.needs
     bundle = Bundle(
         directory,
         wanted.builder,
-        options.mirrors.registry_mirror,
+        mirrors.registry_mirror,
         {
             name: Image(one.digest, one.stages, wanted.pins[name])
             for name, one in wanted.inputs.items()
@@ -153,36 +145,138 @@ def _before(directory: Path) -> Bundle | None:
     return None
 
 
-# ---- packages ------------------------------------------------------------------------------------
+@dataclass
+class _Fetch:
+    """One run, with the contents of the bundle so far."""
 
+    directory: Path
+    targets: list[BuildTarget]
+    needs: Needs
+    say: Say
+    files: dict[str, File] = field(default_factory=dict)
+    slices: dict[str, dict[str, Package]] = field(default_factory=dict)
+    stages: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept: int = 0
 
-def _packages(wanted: Needs, made: _Made, resolver: Resolver, downloader: Downloader) -> None:
-    directory = made.directory / WHEELS
-    directory.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(resolver, wanted.slices))
-    problems: list[Finding] = []
-    remotes: dict[str, Remote] = {}
-    for one, packages in zip(wanted.slices, found, strict=True):
-        made.slices[one.path] = {}
-        for pin in one.pinned():
-            files = [f for f in packages.get(pin.name, []) if f"sha256:{f.sha256}" in pin.hashes]
-            if not files:
-                kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
-                what = (
-                    f"the index has no {kind} of {pin.name} {pin.version} with a hash of the lock"
-                )
-                problems.append(Finding(f"locks/{one.path}", what, FIX))
-            remotes |= {file.name: file for file in files}
-            names = tuple(sorted(file.name for file in files))
-            made.slices[one.path][pin.name] = Package(pin.version, names)
-    if problems:
-        raise UserError(problems, EX_UNAVAILABLE)
-    _download(remotes.values(), made, downloader)
-    made.files |= {
-        f"{WHEELS}/{name}": File((directory / name).stat().st_size, remote.sha256)
-        for name, remote in sorted(remotes.items())
-    }
+    def add_packages(self, resolver: Resolver, downloader: Downloader) -> None:
+        (self.directory / WHEELS).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(resolver, self.needs.slices))
+        problems: list[Finding] = []
+        remotes: dict[str, Remote] = {}
+        for one, packages in zip(self.needs.slices, found, strict=True):
+            self.slices[one.path] = {}
+            for pin in one.pinned():
+                files = [
+                    file
+                    for file in packages.get(pin.name, [])
+                    if f"sha256:{file.sha256}" in pin.hashes
+                ]
+                if not files:
+                    kind = "source distribution" if one.from_source else f"wheel for {one.machine}"
+                    which = f"{kind} of {pin.name} {pin.version}"
+                    what = f"the index has no {which} with a hash of the lock"
+                    problems.append(Finding(f"locks/{one.path}", what, FIX))
+                remotes |= {file.name: file for file in files}
+                names = tuple(sorted(file.name for file in files))
+                self.slices[one.path][pin.name] = Package(pin.version, names)
+        if problems:
+            raise UserError(problems, EX_UNAVAILABLE)
+        self._download(remotes.values(), downloader)
+        for name, remote in sorted(remotes.items()):
+            size = (self.directory / WHEELS / name).stat().st_size
+            self.files[f"{WHEELS}/{name}"] = File(size, remote.sha256)
+
+    def _download(self, remotes: Iterable[Remote], downloader: Downloader) -> None:
+        """Download missing and damaged files; a file gets its name once its hash matches."""
+        waiting = []
+        for remote in remotes:
+            path = self.directory / WHEELS / remote.name
+            if path.is_file() and File.of(path).sha256 == remote.sha256:
+                self.kept += 1
+            else:
+                waiting.append(remote)
+        megabytes = sum(remote.size for remote in waiting) / 1e6
+        self.say(f"{self.kept} packages present, {len(waiting)} to fetch: {megabytes:.0f} MB")
+        stop = threading.Event()
+        action = partial(self._one, downloader=downloader, stop=stop)
+        problems = [one for found in run_all(waiting, action, stop, AT_ONCE) for one in found]
+        if problems:
+            wrong = any("sha256" in problem.message for problem in problems)
+            raise UserError(sorted(problems, key=str), EX_DATAERR if wrong else EX_UNAVAILABLE)
+
+    def _one(self, remote: Remote, downloader: Downloader, stop: threading.Event) -> list[Finding]:
+        part = self.directory / WHEELS / f".{remote.name}.part"
+        try:
+            downloader(remote, part, stop)
+        except (requests.RequestException, OSError) as error:
+            fix = "run invoke fetch again to resume"
+            return [Finding(remote.name, f"cannot be fetched: {error}", fix)]
+        found = File.of(part)
+        if found.sha256 != remote.sha256:
+            part.unlink()
+            what = f"its sha256 is {found.sha256}, the lock says {remote.sha256}"
+            return [Finding(remote.name, what, "do not trust an index that changes packages")]
+        part.replace(part.with_name(remote.name))
+        if found.size > LARGE:
+            self.say(f"{remote.name}: {found.size / 1e6:.0f} MB")
+        return []
+
+    def add_roots(self) -> None:
+        for name, (debian, arch) in self.needs.roots.items():
+            kind = name.removesuffix(f"-{arch.name}.tar")
+            archive = rootfs.provide(debian, arch, kind, WORK / "roots", self.say)
+            for source in (archive, archive.with_suffix(".sha256")):
+                target = self.directory / ROOTS / source.name
+                self.kept += _copied(source, target)
+                self.files[f"{ROOTS}/{target.name}"] = File.of(target)
+
+    def add_sources(self, before: Bundle | None) -> None:
+        for name, address in self.needs.sources.items():
+            file = f"{SOURCES}/{name}.tar"
+            path = self.directory / file
+            known = before and before.sources.get(name) == address and before.files.get(file)
+            if known and path.is_file() and File.of(path) == known:
+                self.kept += 1
+            else:
+                self.say(f"{name}: {address}")
+                path.parent.mkdir(exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+                    _clone(address, Path(scratch) / name)
+                    part = Path(scratch) / path.name
+                    with tarfile.open(part, "w") as archive:
+                        archive.add(Path(scratch) / name, arcname=".", filter=_without_git)
+                    part.replace(path)
+            self.files[file] = File.of(path)
+
+    def add_stages(self) -> None:
+        """Build stages that need a registry or a package manager into the bundle's layout."""
+        wanted = self.needs.stages
+        if not wanted:
+            return
+        layout = self.directory / IMAGES
+        layout.mkdir(exist_ok=True)
+        exported = {}
+        for target in self.targets:
+            common = common_target(target, target.dockerfile.text, f"{target.name}.fetch")
+            for stage in wanted.get(target.name, ()):
+                self.say(f"{target.name}: {stage}")
+                exported[f"{stage}-{target.name}"] = {
+                    **common,
+                    "target": stage,
+                    "platforms": [arch.oci_platform for arch in target.options.arches],
+                    "output": [f"type=oci,tar=false,dest={layout},oci-mediatypes=true"],
+                }
+        builder = self.targets[0].options.builder
+        metadata = bake(exported, WORK / "bake-fetch", Progress(), builder=builder)
+        for name, stages in wanted.items():
+            self.stages[name] = {
+                stage: metadata[f"{stage}-{name}"]["containerimage.digest"] for stage in stages
+            }
+        kept = [digest for found in self.stages.values() for digest in found.values()]
+        push.prune_layout(kept, layout)
+        for path in sorted(path for path in layout.rglob("*") if path.is_file()):
+            self.files[str(path.relative_to(self.directory))] = File.of(path)
 
 
 def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[str, list[Remote]]:
@@ -193,6 +287,7 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
     """
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
     options += ["--find-links", str(wheels)] if wheels else []
+    certificates = {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
     answer = subprocess.run(
         [
             *(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
@@ -200,14 +295,13 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
             *("--python-platform", f"{one.machine}-{lock.MANYLINUX}"),
             str(lock.LOCKS / one.path),
         ],
-        env={**os.environ, **mirrors.settings, **_certificates(mirrors)},
+        env={**os.environ, **mirrors.settings, **certificates},
         capture_output=True,
         text=True,
     )
     if answer.returncode:
         words = " ".join(answer.stderr.split()) or "failed without output"
-        fix = FIX
-        raise user_error(f"locks/{one.path}", words, fix, EX_UNAVAILABLE)
+        raise user_error(f"locks/{one.path}", words, FIX, EX_UNAVAILABLE)
     found: dict[str, list[Remote]] = {}
     for package in tomli.loads(answer.stdout).get("packages", []):
         entries = [package["sdist"]] if one.from_source else package.get("wheels", [])
@@ -224,108 +318,37 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
     return found
 
 
-def _certificates(mirrors: Mirrors) -> dict[str, str]:
-    return {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
-
-
-def _download(remotes: Iterable[Remote], made: _Made, downloader: Downloader) -> None:
-    """Download missing and damaged files; a file gets its name once its hash matches."""
-    waiting = []
-    for remote in remotes:
-        path = made.directory / WHEELS / remote.name
-        if path.is_file() and File.of(path).sha256 == remote.sha256:
-            made.kept += 1
-        else:
-            waiting.append(remote)
-    megabytes = sum(remote.size for remote in waiting) / 1e6
-    made.say(f"{made.kept} packages present, {len(waiting)} to fetch: {megabytes:.0f} MB")
-    stop = threading.Event()
-    problems: list[Finding] = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        running = [pool.submit(_one, remote, made, downloader, stop) for remote in waiting]
+def download(remote: Remote, path: Path, stop: threading.Event, certificates: str = "") -> None:
+    """Download over HTTP; resume a partial download. Raises OSError, RequestException."""
+    if remote.url.startswith("file:"):
+        shutil.copyfile(unquote(urlsplit(remote.url).path), path)
+        return
+    for attempt in range(ATTEMPTS):
         try:
-            for future in as_completed(running):
-                problems += future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if problems:
-        wrong = any("sha256" in problem.message for problem in problems)
-        raise UserError(sorted(problems, key=str), EX_DATAERR if wrong else EX_UNAVAILABLE)
+            return _attempt(remote, path, stop, certificates)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            if attempt == ATTEMPTS - 1 or stop.wait(PAUSE * 2**attempt):
+                raise
 
 
-def _one(
-    remote: Remote, made: _Made, downloader: Downloader, stop: threading.Event
-) -> list[Finding]:
-    directory = made.directory / WHEELS
-    part = directory / f".{remote.name}.part"
-    try:
-        downloader(remote, part, stop)
-    except (requests.RequestException, OSError) as error:
-        fix = "run invoke fetch again to resume"
-        return [Finding(remote.name, f"cannot be fetched: {error}", fix)]
-    found = File.of(part)
-    if found.sha256 != remote.sha256:
-        part.unlink()
-        what = f"its sha256 is {found.sha256}, the lock says {remote.sha256}"
-        return [Finding(remote.name, what, "do not trust an index that changes packages")]
-    part.replace(directory / remote.name)
-    if found.size > LARGE:
-        made.say(f"{remote.name}: {found.size / 1e6:.0f} MB")
-    return []
-
-
-class Http:
-    """Downloads over HTTP, and resumes partial downloads."""
-
-    def __init__(self, mirrors: Mirrors) -> None:
-        self.certificates = mirrors.certificates or True
-
-    def __call__(self, remote: Remote, path: Path, stop: threading.Event) -> None:
-        if remote.url.startswith("file:"):
-            shutil.copyfile(unquote(urlsplit(remote.url).path), path)
-            return
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._attempt(remote, path, stop)
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                if attempt == ATTEMPTS - 1 or stop.wait(PAUSE * 2**attempt):
-                    raise
-
-    def _attempt(self, remote: Remote, path: Path, stop: threading.Event) -> None:
-        had = path.stat().st_size if path.is_file() else 0
-        if had and had == remote.size:
-            return
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
-        with requests.get(
-            remote.url, stream=True, headers=headers, timeout=TIMEOUT, verify=self.certificates
-        ) as answer:
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                path.unlink()  # longer than the file: it is another file
-                raise requests.ConnectionError("the partial download is longer than the file")
-            answer.raise_for_status()
-            goes_on = answer.status_code == requests.codes.partial_content
-            with path.open("ab" if goes_on else "wb") as file:
-                for chunk in answer.iter_content(CHUNK):
-                    if stop.is_set():
-                        raise requests.ConnectionError("stopped")
-                    file.write(chunk)
-
-
-# ---- root file systems, sources, stages ----------------------------------------------------------
-
-
-def _roots(wanted: Needs, made: _Made) -> None:
-    directory = made.directory / ROOTS
-    for name, (debian, arch) in wanted.roots.items():
-        kind = name.removesuffix(f"-{arch.name}.tar")
-        archive = rootfs.provide(debian, arch, kind, WORK / "roots", made.say)
-        stamp = archive.with_suffix(".sha256")
-        made.kept += _copied(archive, directory / name)
-        made.kept += _copied(stamp, directory / stamp.name)
-        for one in (name, stamp.name):
-            made.files[f"{ROOTS}/{one}"] = File.of(directory / one)
+def _attempt(remote: Remote, path: Path, stop: threading.Event, certificates: str) -> None:
+    had = path.stat().st_size if path.is_file() else 0
+    if had and had == remote.size:
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
+    with requests.get(
+        remote.url, stream=True, headers=headers, timeout=TIMEOUT, verify=certificates or True
+    ) as answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            path.unlink()  # longer than the file: it is another file
+            raise requests.ConnectionError("the partial download is longer than the file")
+        answer.raise_for_status()
+        goes_on = answer.status_code == requests.codes.partial_content
+        with path.open("ab" if goes_on else "wb") as file:
+            for chunk in answer.iter_content(CHUNK):
+                if stop.is_set():
+                    raise requests.ConnectionError("stopped")
+                file.write(chunk)
 
 
 def _copied(source: Path, target: Path) -> bool:
@@ -337,26 +360,6 @@ def _copied(source: Path, target: Path) -> bool:
     shutil.copyfile(source, part)
     part.replace(target)
     return False
-
-
-def _sources(wanted: Needs, before: Bundle | None, made: _Made) -> None:
-    for name, address in wanted.sources.items():
-        file = f"{SOURCES}/{name}.tar"
-        path = made.directory / file
-        known = before and before.sources.get(name) == address and before.files.get(file)
-        if known and path.is_file() and File.of(path) == known:
-            made.files[file] = known
-            made.kept += 1
-            continue
-        made.say(f"{name}: {address}")
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-            _clone(address, Path(scratch) / name)
-            part = Path(scratch) / path.name
-            with tarfile.open(part, "w") as archive:
-                archive.add(Path(scratch) / name, arcname=".", filter=_without_git)
-            part.replace(path)
-        made.files[file] = File.of(path)
 
 
 def _clone(address: str, target: Path) -> None:
@@ -380,35 +383,6 @@ def _clone(address: str, target: Path) -> None:
 
 def _without_git(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if ".git" in Path(member.name).parts else member
-
-
-def _stages(targets: list[BuildTarget], wanted: Needs, made: _Made) -> None:
-    """Build stages that need a registry or a package manager into the bundle's layout."""
-    if not wanted.stages:
-        return
-    layout = made.directory / IMAGES
-    layout.mkdir(exist_ok=True)
-    exported = {}
-    for target in targets:
-        common = common_target(target, target.dockerfile.text, f"{target.name}.fetch")
-        for stage in wanted.stages.get(target.name, ()):
-            made.say(f"{target.name}: {stage}")
-            exported[f"{stage}-{target.name}"] = {
-                **common,
-                "target": stage,
-                "platforms": [arch.oci_platform for arch in target.options.arches],
-                "output": [f"type=oci,tar=false,dest={layout},oci-mediatypes=true"],
-            }
-    metadata = bake(exported, WORK / "bake-fetch", Progress(), builder=targets[0].options.builder)
-    for target_name, stages in wanted.stages.items():
-        made.stages[target_name] = {
-            stage: metadata[f"{stage}-{target_name}"]["containerimage.digest"] for stage in stages
-        }
-    push.prune_layout(
-        [digest for found in made.stages.values() for digest in found.values()], layout
-    )
-    for path in sorted(path for path in layout.rglob("*") if path.is_file()):
-        made.files[str(path.relative_to(made.directory))] = File.of(path)
 
 
 # ---- output --------------------------------------------------------------------------------------

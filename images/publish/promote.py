@@ -13,7 +13,7 @@ from functools import partial
 
 from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.terminal import Say
-from images.registry.client import Reference, Repository
+from images.registry.client import Reference, Repository, referring
 from images.registry.oci import MEDIA_TYPES, Manifest
 from images.registry.transfer import BlobUploads, require_complete, run_all
 
@@ -88,13 +88,13 @@ def promote(
     if moved:
         target.push_manifest(tag, root)
         say(f"moved {target.name}:{tag} to {root.digest[:19]}")
-    referring = {digest for digests in family.referrers.values() for digest in digests}
+    referrers = {digest for digests in family.referrers.values() for digest in digests}
     return Promoted(
         f"{source.name}:{wanted}",
         f"{target.name}:{tag}",
         root.digest,
         len(family.order),
-        len(referring | set(family.tags.values())),
+        len(referrers | set(family.tags.values())),
         sent,
         moved,
     )
@@ -107,13 +107,13 @@ def _collect(source: Repository, waiting: Iterable[Manifest], family: _Family) -
             continue
         _collect(source, _fetch(source, [child.digest for child in manifest.children]), family)
         family.order[manifest.digest] = manifest
-        referring = _referrers(source, manifest.digest)
-        family.referrers.update({manifest.digest: referring} if referring else {})
+        if found := referring(source, manifest.digest):
+            family.referrers[manifest.digest] = found
         tags = [manifest.digest.replace(":", "-") + suffix for suffix in COSIGN]
-        found = run_all(tags, source.manifest, source.stop)
-        signatures = {tag: one for tag, one in zip(tags, found, strict=True) if one}
+        there = run_all(tags, source.manifest, source.stop)
+        signatures = {tag: one for tag, one in zip(tags, there, strict=True) if one}
         family.tags.update({tag: one.digest for tag, one in signatures.items()})
-        _collect(source, [*_fetch(source, referring), *signatures.values()], family)
+        _collect(source, [*_fetch(source, found), *signatures.values()], family)
 
 
 def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
@@ -127,14 +127,6 @@ def _fetch(source: Repository, digests: list[str]) -> list[Manifest]:
                 EX_UNAVAILABLE,
             )
     return [manifest for manifest in found if manifest]
-
-
-def _referrers(source: Repository, digest: str) -> list[str]:
-    """From the referrers API and the fallback tag: a registry may have been upgraded in between."""
-    found = [one.digest for one in source.referrers(digest) or []]
-    fallback = source.manifest(digest.replace(":", "-"))
-    found += [one.digest for one in fallback.children] if fallback else []
-    return list(dict.fromkeys(found))
 
 
 def _refer(target: Repository, subject: str, manifests: list[Manifest]) -> None:
@@ -156,7 +148,7 @@ def _require_referrers(target: Repository, family: _Family) -> None:
     problems = [
         Finding(f"{target.name}@{subject}", f"the registry does not list its referrer {digest}")
         for subject, digests in family.referrers.items()
-        for digest in set(digests).difference(_referrers(target, subject))
+        for digest in set(digests).difference(referring(target, subject))
     ]
     if problems:
         raise UserError(problems, EX_SOFTWARE)

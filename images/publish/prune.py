@@ -11,7 +11,7 @@ from common.errors import EX_SOFTWARE, user_error
 from common.terminal import Say
 from images.publish.publish import TEMPORARY, TIME
 from images.registry.client import Repository, bytes_source
-from images.registry.oci import MEDIA_TYPES, Descriptor, Manifest
+from images.registry.oci import MEDIA_TYPES, Manifest
 from images.registry.transfer import run_all
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -95,7 +95,7 @@ def _delete_by_stand_in(repository: Repository, tag: str) -> None:
         {
             "schemaVersion": 2,
             "mediaType": types.manifest,
-            "config": Descriptor(types.config, blob.digest, blob.size).raw,
+            "config": blob.raw,
             "layers": [],
         }
     )

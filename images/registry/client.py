@@ -479,6 +479,20 @@ def _retry_after(answer: Answer) -> float:
     return min(float(value), 120.0) if value.isdigit() else 0.0
 
 
+class _Referrers(Protocol):
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def referrers(self, digest: str) -> list[Descriptor] | None: ...
+
+
+def referring(store: _Referrers, digest: str) -> list[str]:
+    """From the referrers API and the fallback tag: a registry may have been upgraded in between."""
+    found = [one.digest for one in store.referrers(digest) or []]
+    fallback = store.manifest(digest.replace(":", "-"))
+    found += [one.digest for one in fallback.children] if fallback else []
+    return list(dict.fromkeys(found))
+
+
 def bytes_source(content: bytes) -> Source:
     """A blob in memory."""
     return lambda: closing(io.BytesIO(content))

@@ -330,7 +330,7 @@ def test_a_download_goes_on_where_it_was_cut_off(
     monkeypatch.setattr(fetch, "PAUSE", 0.01)
     monkeypatch.setattr(fetch, "CHUNK", 10)
     url, asked = cutting
-    fetch.Http(Mirrors())(Remote("file.whl", url, "", 300), tmp_path / "part", threading.Event())
+    fetch.download(Remote("file.whl", url, "", 300), tmp_path / "part", threading.Event())
     assert (tmp_path / "part").read_bytes() == b"abc" * 100
     assert asked == [None, "bytes=120-", "bytes=240-"]
 
