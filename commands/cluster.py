@@ -50,7 +50,7 @@ def plan(
 
         invoke cluster.plan FILE
     """
-    from clusters.checks.load import load_deployment
+    from clusters.checks import load_deployment
     from clusters.show import plan as plans
     from common.errors import ERROR, EX_DATAERR
 
@@ -73,7 +73,7 @@ def diff(
 
     invoke cluster.diff OLD NEW
     """
-    from clusters.checks.load import load_deployment
+    from clusters.checks import load_deployment
     from clusters.show import diff as diffs
     from common.errors import ERROR
 
@@ -148,7 +148,7 @@ def status(file: str = CLUSTER_FILE, format: str = FORMAT) -> None:
 
         invoke cluster.status FILE
     """
-    from clusters.checks.load import load_deployment
+    from clusters.checks import load_deployment
     from clusters.live import table
     from clusters.live.status import status as look
     from common.errors import EX_SOFTWARE, EX_UNAVAILABLE, UserError
@@ -191,7 +191,7 @@ def schema() -> None:
 
 def _sound(file: str) -> Deployment:
     """The compiled cluster of a file without errors; prints its warnings."""
-    from clusters.checks.load import load_deployment
+    from clusters.checks import load_deployment
     from common.errors import EX_DATAERR, WARNING, UserError
 
     deployment = load_deployment(file)

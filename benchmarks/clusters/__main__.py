@@ -15,7 +15,7 @@ import yaml
 
 from benchmarks.clusters import clusters_report, large_cluster
 from benchmarks.clusters.clusters_report import Size
-from clusters.checks.load import checked
+from clusters.checks import checked
 from clusters.deployment import Deployment
 from clusters.file import read
 from clusters.render import formats

@@ -7,15 +7,20 @@ entrypoint (entrypoints/rules).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from clusters import compile
 from clusters.checks import groups, nodes, ports, requests, secrets, transfer
 from clusters.checks.definitions import Check
 from clusters.checks.facts import gather_facts
 from clusters.compile.addresses import PlacedNames
 from clusters.compile.locate import at_path
 from clusters.deployment import Deployment
-from common.errors import Finding
+from clusters.file import read
+from common.errors import EX_DATAERR, Finding, UserError
 
-__all__ = ["CHECKS", "Check", "check", "findings"]
+__all__ = ["CHECKS", "Check", "check", "checked", "findings", "load_deployment"]
 
 _MODULES = (groups, nodes, ports, transfer, requests, secrets)
 CHECKS: tuple[Check, ...] = tuple(
@@ -40,3 +45,20 @@ def findings(deployment: Deployment) -> tuple[Finding, ...]:
     """All findings about a deployment: of the compiler, the entrypoints and the checks."""
     kept = (one for one in deployment.findings if one.code not in _REPLACED)
     return tuple(sorted({*kept, *check(deployment)}))
+
+
+def load_deployment(path: str | Path) -> Deployment:
+    """The deployment that a file describes, with all findings about it.
+
+    Raises UserError (65) when the file has errors.
+    """
+    return checked(read.read(path))
+
+
+def checked(found: read.Reading) -> Deployment:
+    """As `load_deployment`, for a file that was already read."""
+    if found.cluster is None:
+        raise UserError(found.findings, EX_DATAERR)
+    deployment = compile.deployment(found.cluster)
+    every = {*found.findings, *findings(deployment)}
+    return replace(deployment, findings=tuple(sorted(every)))

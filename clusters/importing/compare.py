@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.deployment import Container, Deployment
 from clusters.importing import servers, write
 from clusters.importing.layout import Group, Layout

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 
 from clusters.deployment import Container, Deployment
-from clusters.model import Cluster, Secret
-from clusters.runtime.devices import HostResources, host_resources
+from clusters.model import Cluster, Secret, Volume
 from common.errors import EX_DATAERR, Finding, UserError, did_you_mean, user_error
 from entrypoints.inputs import data
+from entrypoints.preflight import docker
 from entrypoints.running.supervise import DRAIN
 
 CLUSTER = "ascend.cluster"  # labels of every container
@@ -20,6 +20,19 @@ ROLE = "ascend.role"
 DIGEST = "ascend.configuration"
 # Seconds after the drain until the engine kills a container.
 AFTER_DRAIN = 30
+
+
+@dataclass(frozen=True)
+class Mount:
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class HostResources:
+    devices: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,3 +168,26 @@ def _kubernetes_only(deployment: Deployment) -> Iterator[Finding]:
             where = f"{cluster.file}: secrets.{secret.variable}"
             what = f"'{secret.secret}' is a Kubernetes Secret"
             yield Finding(where, what, "give `env: NAME` or `file: PATH`")
+
+
+def host_resources(
+    container: Container, volumes: tuple[Volume, ...], npus: bool = True
+) -> HostResources:
+    """Devices and mounts of a container; a volume replaces a driver file with the same target.
+
+    `npus`: false leaves out NPUs and driver. A proxy needs neither, nor weights.
+    """
+    if container.role == "proxy":
+        return HostResources()
+    mounts = {one.mount: Mount(one.path, one.mount, one.read_only) for one in volumes}
+    if not npus:
+        return HostResources(mounts=tuple(mounts.values()))
+    facts = data.read(data.path_of("preflight.yaml"))
+    host = docker.host(facts, container.devices, multi_node(container))
+    driver = {path: Mount(path, path) for path in host.mounts}
+    return HostResources(tuple(host.devices), tuple((driver | mounts).values()))
+
+
+def multi_node(container: Container) -> bool:
+    """Whether its NPUs communicate with other nodes; assumed when its launch is unknown."""
+    return container.launch.multi_node if container.launch else container.role != "single"

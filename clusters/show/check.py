@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.show.output import Line, count
 from common.errors import ERROR, WARNING, Finding, UserError
 

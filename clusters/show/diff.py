@@ -225,7 +225,8 @@ def text(found: Comparison) -> Iterator[Line]:
         key = (one.kind, one.container.instance, one.changes)
         alike.setdefault(key, []).append(one.container)
     for (kind, instance, changes), containers in alike.items():
-        who = ", ".join(f"{one.name}{_on(one)}" for one in containers)
+        nodes = (f" on {one.node.name}" if one.node.name else "" for one in containers)
+        who = ", ".join(f"{one.name}{on}" for one, on in zip(containers, nodes, strict=True))
         yield Line(f"{instance}: {kind}: {who}", style=HEAD)
         yield from _change_lines(changes)
         yield Line("")
@@ -241,10 +242,6 @@ def _actions(found: Comparison) -> Iterator[Line]:
         members = f": {', '.join(one.containers)}" if one.scope == GROUP else ""
         what = f"only {one.scope}" if one.scope != GROUP else "the whole group"
         yield Line(f"restart {what} {one.name}{members}", style=HEAD)
-
-
-def _on(container: Container) -> str:
-    return f" on {container.node.name}" if container.node.name else ""
 
 
 def _change_lines(changes: Iterable[Change]) -> Iterator[Line]:

@@ -225,28 +225,35 @@ def _wires(
     links: Sequence[Link], rects: Mapping[str, Rect], edge: float, side: int
 ) -> tuple[Wire, ...]:
     """The links beside the nodes: short ones near, and none over another."""
-    heights = _heights(links, rects)
-    room = max((len(label) for link in links for _, _, label in _ends(link)), default=0)
-    reach = {n: _reach(link, n, heights) for n, link in enumerate(links)}
+    ends = [list(_ends(link)) for link in links]
+    heights = _heights(ends, rects)
+    reach = [
+        [heights[n, end.box, arrow] for end, arrow, _ in those] for n, those in enumerate(ends)
+    ]
+    room = max((len(label) for those in ends for _, _, label in those), default=0)
     lanes: list[list[tuple[float, float]]] = []
     wires = []
-    for n in sorted(reach, key=lambda n: reach[n][1] - reach[n][0]):
-        top, bottom = reach[n]
+    for n in sorted(range(len(links)), key=lambda n: max(reach[n]) - min(reach[n])):
+        top, bottom = min(reach[n]), max(reach[n])
         free = (lane for lane in lanes if all(bottom < a - LINE or top > b + LINE for a, b in lane))
         lane = next(free, None)
         if lane is None:
             lanes.append(lane := [])
         lane.append((top, bottom))
         x = edge + side * (room * CHARACTER + 26 + LANE * lanes.index(lane))
-        stubs = tuple(
-            Stub(_edge(rects[end.box], side), heights[n, end.box, arrow], arrow, label)
-            for end, arrow, label in _ends(links[n])
-        )
-        wires.append(Wire(links[n], side, x, top, bottom, stubs))
+        stubs = []
+        for end, arrow, label in ends[n]:
+            rect = rects[end.box]
+            at = rect.x if side < 0 else rect.right
+            stubs.append(Stub(at, heights[n, end.box, arrow], arrow, label))
+        wires.append(Wire(links[n], side, x, top, bottom, tuple(stubs)))
     return tuple(reversed(wires))
 
 
-def _ends(link: Link) -> Iterable[tuple[End, bool, str]]:
+_End = tuple[End, bool, str]
+
+
+def _ends(link: Link) -> Iterable[_End]:
     """Each end, whether it is a target, and its port as text."""
     for ends, arrow in ((link.sources, False), (link.targets, True)):
         for end in ends:
@@ -254,26 +261,15 @@ def _ends(link: Link) -> Iterable[tuple[End, bool, str]]:
 
 
 def _heights(
-    links: Iterable[Link], rects: Mapping[str, Rect]
+    ends: Sequence[Sequence[_End]], rects: Mapping[str, Rect]
 ) -> dict[tuple[int, str, bool], float]:
     """(link, box, target) → y, with the ends at one box spread over its edge."""
     at: dict[str, list[tuple[int, str, bool]]] = {}
-    for n, link in enumerate(links):
-        for end, arrow, _ in _ends(link):
+    for n, those in enumerate(ends):
+        for end, arrow, _ in those:
             at.setdefault(end.box, []).append((n, end.box, arrow))
     return {
         key: rects[box].y + rects[box].height * (i + 1) / (len(keys) + 1)
         for box, keys in at.items()
         for i, key in enumerate(keys)
     }
-
-
-def _reach(
-    link: Link, n: int, heights: Mapping[tuple[int, str, bool], float]
-) -> tuple[float, float]:
-    found = [heights[n, end.box, arrow] for end, arrow, _ in _ends(link)]
-    return min(found), max(found)
-
-
-def _edge(rect: Rect, side: int) -> float:
-    return rect.x if side < 0 else rect.right

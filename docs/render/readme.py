@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.show.picture import svg
 from clusters.show.topology import topology
 from common.errors import EX_DATAERR, user_error

@@ -147,20 +147,25 @@ def render(matrix: Matrix) -> list[Page]:
 def _entry(matrix: Matrix, name: str) -> RecipeEntry:
     recipe = recipes.load(name)
     text = Path(data.path_of("recipes", f"{name}.yaml")).read_text(encoding="utf-8")
-    tried = [(one, _planned(one, name, text)) for one in _variants(matrix, recipe)]
-    good = (one for one in tried if not _problems(one[1]))
-    variant, deployment = next(good, tried[0])
+    fits, tried = [], []
+    for one in _variants(matrix, recipe):
+        (found,) = commands.deployments(_image(one, {name: text}))
+        problems = [*found.problems, *(line for node in found.nodes for line in node.problems)]
+        problems = list(dict.fromkeys(problems))
+        fits.append(Fit(one.release.name, one.platform.name, tuple(problems), _warnings(found)))
+        tried.append((one, found))
+    good = next((i for i, fit in enumerate(fits) if not fit.problems), 0)
+    variant, deployment = tried[good]
+    files = sorted(EXAMPLES.glob("*.yaml"))
+    examples = (path for path in files if document(path).get("recipe") == name)
     return RecipeEntry(
         recipe=recipe,
         text=text.strip(),
         variant=variant,
         deployment=deployment,
-        fits=tuple(
-            Fit(one.release.name, one.platform.name, tuple(_problems(found)), _warnings(found))
-            for one, found in tried
-        ),
+        fits=tuple(fits),
         features=tuple(_features(recipe, variant)),
-        examples=tuple(_examples(name)),
+        examples=tuple(one.name for one in examples),
         figures=tuple(baselines.of(recipe)),
     )
 
@@ -174,11 +179,6 @@ def _variants(matrix: Matrix, recipe: Recipe) -> Iterator[Variant]:
         for platform in recipe.platforms or release.platforms:
             if platform in release.platforms:
                 yield matrix.variant(release.name, platform, system)
-
-
-def _planned(variant: Variant, name: str, text: str) -> Deployment:
-    (found,) = commands.deployments(_image(variant, {name: text}))
-    return found
 
 
 def _image(variant: Variant, texts: Mapping[str, str]) -> Image:
@@ -198,11 +198,6 @@ def _image(variant: Variant, texts: Mapping[str, str]) -> Image:
         },
         recipes=texts,
     )
-
-
-def _problems(found: Deployment) -> list[str]:
-    lines = [*found.problems, *(line for node in found.nodes for line in node.problems)]
-    return list(dict.fromkeys(lines))
 
 
 def _warnings(found: Deployment) -> tuple[str, ...]:
@@ -227,9 +222,3 @@ def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:
         form = release.features[name]
         text = form.env or (f"--{form.arg}" if form.arg else "")
         yield Setting(name, value, text, f"{form.missing}; {form.source}".removeprefix("; "))
-
-
-def _examples(name: str) -> Iterator[str]:
-    for path in sorted(EXAMPLES.glob("*.yaml")):
-        if document(path).get("recipe") == name:
-            yield path.name

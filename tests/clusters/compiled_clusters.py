@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clusters.checks.load import checked
+from clusters.checks import checked
 from clusters.deployment import Deployment
 from clusters.file import read
 from tests import ROOT

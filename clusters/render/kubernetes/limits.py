@@ -22,10 +22,8 @@ def raise_if_any(findings: Sequence[Finding]) -> None:
 def cluster(deployment: Deployment) -> Iterator[Finding]:
     """Findings for every kind of manifest."""
     cluster = deployment.cluster
-    containers = sum(one.each * one.replicas for one in cluster.instances.values()) + bool(
-        cluster.proxy
-    )
-    if len(deployment.containers) < containers:
+    containers = sum(one.each * one.replicas for one in cluster.instances.values())
+    if len(deployment.containers) < containers + bool(cluster.proxy):
         fix = "leave it out: one file holds the pods of all nodes"
         yield Finding("--node", "is for docker and compose only", fix)
     for secret in cluster.secrets:
@@ -44,9 +42,8 @@ def cluster(deployment: Deployment) -> Iterator[Finding]:
                 "puts several pods on a node, and HCCL takes their NPUs for those of different"
                 " servers (vllm-ascend#14506)"
             )
-            yield Finding(
-                where, what, "leave it out: one pod on each node then runs all of its ranks"
-            )
+            fix = "leave it out: one pod on each node then runs all of its ranks"
+            yield Finding(where, what, fix)
 
 
 def service_name(deployment: Deployment, name: str, longest: int) -> Iterator[Finding]:

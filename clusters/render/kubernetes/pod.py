@@ -10,8 +10,7 @@ from clusters.model import Cluster, Volume
 from clusters.render.kubernetes import labels
 from clusters.render.kubernetes.env import Entry, escape
 from clusters.render.kubernetes.labels import FACTS
-from clusters.runtime.devices import multi_node
-from clusters.runtime.spec import AFTER_DRAIN
+from clusters.runtime.spec import AFTER_DRAIN, multi_node
 from entrypoints.inputs import data
 from entrypoints.preflight import docker
 from entrypoints.running.start import WAIT_TIMEOUT
@@ -33,12 +32,13 @@ def template(
     """The pod template of a container. `nodes`: names of the nodes it may run on; empty: any."""
     proxy = container.role == "proxy"
     volumes = [] if proxy else _volumes(cluster, container)
+    drain = DRAIN if cluster.run.drain_timeout is None else cluster.run.drain_timeout
     spec = {
         "serviceAccountName": cluster.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        **_network(cluster),
-        "terminationGracePeriodSeconds": _grace(cluster),
+        **(FACTS["host_network"] if cluster.kubernetes.host_network else {}),
+        "terminationGracePeriodSeconds": int(FACTS["pre_stop"]) + drain + AFTER_DRAIN,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         **_scheduling(cluster, sorted(set(nodes))),
         "containers": [_container(cluster, container, env, [mount for mount, _ in volumes])],
@@ -141,17 +141,6 @@ def _probes(cluster: Cluster, port: int | None) -> dict[str, Any]:
     }
 
 
-def _grace(cluster: Cluster) -> int:
-    drain = cluster.run.drain_timeout
-    return int(FACTS["pre_stop"]) + (DRAIN if drain is None else drain) + AFTER_DRAIN
-
-
-def _network(cluster: Cluster) -> dict[str, Any]:
-    if not cluster.kubernetes.host_network:
-        return {}
-    return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
-
-
 def _scheduling(cluster: Cluster, nodes: list[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if cluster.kubernetes.node_selector:
@@ -169,7 +158,9 @@ def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any
     shared = {"medium": "Memory", "sizeLimit": f"{cluster.run.shm_gib}Gi"}
     result = [_volume("shm", "/dev/shm", False, {"emptyDir": shared})]
     taken = {volume.mount for volume in cluster.volumes}
-    for number, path in enumerate(_driver_files(container)):
+    driver = docker.host(data.read(data.path_of("preflight.yaml")), (), multi_node(container))
+    files = [path for path in driver.mounts if path not in FACTS["runtime_mounts"]]
+    for number, path in enumerate(files):
         if path not in taken:
             host = {"hostPath": {"path": path, "type": "File"}}
             result.append(_volume(f"driver-{number}", path, True, host))
@@ -177,11 +168,6 @@ def _volumes(cluster: Cluster, container: Container) -> list[tuple[dict[str, Any
         name = f"volume-{number}"
         result.append(_volume(name, volume.mount, volume.read_only, _source(volume)))
     return result
-
-
-def _driver_files(container: Container) -> list[str]:
-    host = docker.host(data.read(data.path_of("preflight.yaml")), (), multi_node(container))
-    return [path for path in host.mounts if path not in FACTS["runtime_mounts"]]
 
 
 def _source(volume: Volume) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clusters import checks
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.compile import deployment
 from clusters.file import read
 from common.errors import ERROR, WARNING, Finding

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.deployment import Deployment
 from clusters.importing import run
 from clusters.importing.run import Imported

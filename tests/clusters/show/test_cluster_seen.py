@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.show.picture import svg
 from clusters.show.topology import topology
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from clusters.checks.load import load_deployment
+from clusters.checks import load_deployment
 from clusters.live.engine import connect
 from clusters.live.up import CALL
 from clusters.render.docker import command
