@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from entrypoints.findings import Finding, Refused, did_you_mean
-from entrypoints.inputs import baselines, data, recipes, releases
+from entrypoints.inputs import baselines, data, model, recipes, releases
 from entrypoints.inputs.baselines import Figure
 from entrypoints.inputs.recipes import Recipe
 from entrypoints.messages import finding
@@ -132,6 +132,7 @@ def as_data(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             },
             "planned_for": {"release": one.release, "platform": one.platform},
             "sources": dict(one.recipe.sources),
+            "deprecated": old._asdict() if (old := model.deprecation(one.recipe.model)) else None,
             "upstream": [figure._asdict() for figure in one.figures],
         }
         for one in entries
@@ -216,6 +217,10 @@ def _detail(one: Entry) -> str:
         f"  platforms  {', '.join(recipe.platforms)}",
         f"  releases   {', '.join(releases.sort(recipe.releases)) or 'not stated'}",
     ]
+    if old := model.deprecation(recipe.model):
+        lines.append(
+            f"  note       {old.release} announced that tests of {old.model} end ({old.source})"
+        )
     for role, part in one.parts.items():
         lines += ["", *_role(one, role, part)]
     lines += ["", "stated in"]

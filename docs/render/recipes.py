@@ -59,6 +59,7 @@ class RecipeEntry:
     features: tuple[Setting, ...]
     examples: tuple[str, ...]
     figures: tuple[Figure, ...]
+    deprecation: model.Deprecation | None
 
     @property
     def page(self) -> str:
@@ -167,6 +168,7 @@ def _entry(matrix: Matrix, name: str) -> RecipeEntry:
         features=tuple(_features(recipe, variant)),
         examples=tuple(one.name for one in examples),
         figures=tuple(baselines.of(recipe)),
+        deprecation=model.deprecation(recipe.model),
     )
 
 

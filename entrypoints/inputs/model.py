@@ -78,6 +78,23 @@ class Model(NamedTuple):
         return values * 2 * (self.cached or self.layers) / pp * tokens
 
 
+class Deprecation(NamedTuple):
+    """A model that releases after `release` may no longer test."""
+
+    model: str
+    release: str
+    source: str
+
+
+def deprecation(name: str) -> Deprecation | None:
+    """Whether upstream plans to stop testing a model, given by name or folder."""
+    known = data.read(data.path_of("models.yaml"))["deprecated"]
+    for model in known["names"]:
+        if _rest(name, model) is not None:
+            return Deprecation(model, known["release"], known["source"])
+    return None
+
+
 def find(name: str, flags: Flags) -> Model | None:
     """The facts about a model by name or folder; None when it is unknown. Never raises."""
     overrides = json_of(flags, "--hf-overrides")

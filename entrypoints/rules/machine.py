@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entrypoints.findings import Finding
+from entrypoints.inputs import model, releases
 from entrypoints.launch.facts import Facts, number
 from entrypoints.messages import finding
 
@@ -33,6 +34,15 @@ def other_release(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def model_deprecated(facts: Facts) -> Iterator[Finding]:
+    name = facts.release.name
+    old = model.deprecation(facts.model_name)
+    if old and releases.sort([old.release, name])[-1] == name:
+        yield finding(
+            "model-deprecated", source=old.source, model=old.model, since=old.release, release=name
+        )
+
+
 def variable_gone(facts: Facts) -> Iterator[Finding]:
     for name, gone in facts.release.variables_gone.items():
         if name in facts.env:
@@ -50,10 +60,10 @@ def timeouts(facts: Facts) -> Iterator[Finding]:
     if not {_MODEL_TIMEOUT, _HCCL_TIMEOUT} & set(facts.env):
         return
     known = facts.release.timeouts
-    model = number(facts.env.get(_MODEL_TIMEOUT, str(known["execute_model"])))
+    execute = number(facts.env.get(_MODEL_TIMEOUT, str(known["execute_model"])))
     hccl = number(facts.env.get(_HCCL_TIMEOUT, str(known["hccl_exec"])))
-    if model is not None and hccl is not None and model < hccl:
-        yield finding("timeout-order", source=known["source"], model=model, hccl=hccl)
+    if execute is not None and hccl is not None and execute < hccl:
+        yield finding("timeout-order", source=known["source"], model=execute, hccl=hccl)
 
 
-RULES = (other_platform, other_release, variable_gone, timeouts)
+RULES = (other_platform, other_release, model_deprecated, variable_gone, timeouts)
