@@ -298,19 +298,23 @@ def licenses(package: PythonPackage) -> list[License]:
     classifiers = [str(one) for one in package.metadata.get_all("Classifier") or []]
     names = [one.rpartition(" :: ")[2] for one in classifiers if one.startswith(prefix)]
     named = LicenseFactory().make_with_name
-    return [named(one) for one in sorted({n for n in names if n != "OSI Approved"})]
+    return [named(one) for one in sorted(set(names) - {"", "OSI Approved"})]
 
 
 # ---- the distribution, CANN, what is compiled ----------------------------------------------------
 
 
 def os_release(image: Image) -> dict[str, str]:
-    """The fields of os-release; empty if the image has no such file."""
+    """The fields of os-release; empty if the image has no such file. Raises UserError (65)."""
     for path in OS_RELEASE:
         if path in image.contents.kept:
-            words = shlex.split(image.contents.kept[path].decode("utf-8", "replace"), comments=True)
-            pairs = (word.partition("=") for word in words)
-            return {name: value for name, _, value in pairs}
+            text = image.contents.kept[path].decode("utf-8", "replace")
+            try:
+                words = shlex.split(text, comments=True)
+            except ValueError as error:
+                what = f"is not an os-release: {error}"
+                raise user_error(path, what, exit_code=EX_DATAERR) from None
+            return {name: value for name, _, value in (word.partition("=") for word in words)}
     return {}
 
 

@@ -7,7 +7,7 @@ import csv
 import posixpath
 from collections.abc import Iterator
 
-from common.errors import Finding
+from common.errors import EX_DATAERR, Finding, user_error
 from images.attestations.sbom import SITE_PACKAGES
 from images.contents.image import Image
 from images.contents.packages import packages
@@ -58,12 +58,26 @@ def problems(image: Image) -> Iterator[Finding]:
 
 
 def _recorded(directory: str, record: str) -> Iterator[tuple[str, str]]:
-    """Path and SHA-256 of each line; the hash is empty if RECORD has none."""
-    for row in csv.reader(record.splitlines()):
-        if row:
-            algorithm, _, value = (row[1] if len(row) > 1 else "").partition("=")
-            path = posixpath.normpath(posixpath.join(directory, row[0]))
-            yield path, base64.urlsafe_b64decode(f"{value}=").hex() if algorithm == "sha256" else ""
+    """Path and SHA-256 of each line; the hash is empty if RECORD has none.
+
+    Raises UserError (65).
+    """
+    try:
+        rows = [row for row in csv.reader(record.splitlines()) if row]
+    except csv.Error as error:
+        raise user_error(f"RECORD in {directory}", str(error), exit_code=EX_DATAERR) from None
+    for row in rows:
+        algorithm, _, value = (row[1] if len(row) > 1 else "").partition("=")
+        path = posixpath.normpath(posixpath.join(directory, row[0]))
+        yield path, _hex(value) if algorithm == "sha256" else ""
+
+
+def _hex(digest: str) -> str:
+    """What is not base64 stays as it is: no file has that digest."""
+    try:
+        return base64.urlsafe_b64decode(f"{digest}=").hex()
+    except ValueError:
+        return digest
 
 
 def _some(paths: list[str]) -> str:

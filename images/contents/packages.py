@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 import sqlite3
 import struct
 import tempfile
@@ -22,6 +23,8 @@ RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 RPM_TAGS = {1000: "name", 1001: "version", 1002: "release", 1003: "epoch", 1014: "license"}
 RPM_TAGS |= {1022: "arch"}
+# A view or a generated column could make endless rows of any size.
+COMPUTED = re.compile(r"\b(AS|VIEW|VIRTUAL)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def packages(contents: Contents) -> list[PythonPackage]:
         place, _, name = path.rpartition("/")
         if name == "METADATA" and place.endswith(".dist-info"):
             metadata = HeaderParser().parsestr(content.decode("utf-8", "replace"))
+            if not metadata.get("Name"):
+                continue  # such as a package's test data
             record = contents.kept.get(f"{place}/RECORD", b"").decode("utf-8", "replace")
             found.append(
                 PythonPackage(
@@ -97,9 +102,9 @@ def _dpkg(status: str, layer: str) -> Iterator[OsPackage]:
     for paragraph in status.split("\n\n"):
         fields = HeaderParser().parsestr(paragraph.lstrip("\n"))
         state = fields.get("Status", "install ok installed").split()
-        if fields.get("Package") and state[-1] == "installed":
+        if fields.get("Package") and state[-1:] == ["installed"]:
             name, version = fields["Package"], fields.get("Version", "")
-            source = fields.get("Source", name).split()[0]
+            source = next(iter(fields.get("Source", name).split()), name)
             yield OsPackage("deb", name, version, fields.get("Architecture", ""), layer, source)
 
 
@@ -108,9 +113,12 @@ def _rpm(database: bytes, path: str, layer: str) -> Iterator[OsPackage]:
         Path(scratch.name).write_bytes(database)
         try:
             with closing(sqlite3.connect(f"file:{scratch.name}?immutable=1", uri=True)) as opened:
+                (made,) = opened.execute("SELECT sql FROM sqlite_master WHERE name = 'Packages'")
+                if COMPUTED.search(str(made[0])):
+                    raise ValueError("its packages are computed")
                 blobs = [row[0] for row in opened.execute("SELECT blob FROM Packages")]
             headers = [_rpm_header(blob) for blob in blobs]
-        except (sqlite3.Error, struct.error, ValueError, IndexError) as error:
+        except (sqlite3.Error, struct.error, ValueError, IndexError, TypeError) as error:
             what = f"is not an rpm database: {error}"
             raise user_error(path, what, exit_code=EX_DATAERR) from None
     for header in headers:

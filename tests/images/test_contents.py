@@ -224,6 +224,29 @@ def test_a_broken_database_of_rpm(tmp_path: Path, database: bytes) -> None:
         packages.os_packages(found)
 
 
+ENDLESS = "WITH RECURSIVE n(blob) AS (SELECT 1 UNION ALL SELECT blob + 1 FROM n)"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        f"CREATE VIEW Packages AS {ENDLESS} SELECT zeroblob(1000000000) AS blob FROM n",
+        "CREATE TABLE Packages (n INTEGER, blob BLOB AS (zeroblob(1000000000)))",
+        "CREATE TABLE Packages (blob TEXT DEFAULT 'x'); INSERT INTO Packages VALUES ('text')",
+        "CREATE TABLE Packages (blob BLOB); INSERT INTO Packages VALUES (NULL)",
+        "CREATE TABLE Other (blob BLOB)",
+    ],
+)
+def test_a_hostile_database_of_rpm(tmp_path: Path, schema: str) -> None:
+    path = tmp_path / "rpmdb.sqlite"
+    with sqlite3.connect(path) as database:
+        database.executescript(f"{schema}; CREATE TABLE x (y); INSERT INTO x VALUES (1);")
+    database.close()
+    found = read(tmp_path / "image", {"var/lib/rpm/rpmdb.sqlite": path.read_bytes()})
+    with pytest.raises(UserError, match=r"rpmdb\.sqlite: is not an rpm database"):
+        packages.os_packages(found)
+
+
 def test_an_index_that_lacks_an_architecture(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     index = layout.index([Small().write(layout)])

@@ -20,7 +20,7 @@ from images.inspect import diff, diff_output, image_output, reader
 from images.registry import oci
 from images.registry.client import Reference
 from tests.images import hand_made
-from tests.images.hand_made import Layout
+from tests.images.hand_made import SITE, Layout
 from tests.images.publish.publish_fakes import FakeRegistry
 from tests.images.small_images import A3, MATRIX, Small, attestation
 from tests.images.small_registry import filled
@@ -205,6 +205,48 @@ def test_what_is_not_json_or_too_deep(layout: Layout, text: str) -> None:
     assert inspect_only(layout, layout.blob(text.encode("latin-1"), MANIFEST))
     (layout.directory / "index.json").write_bytes(text.encode("latin-1"))
     assert inspect(f"{layout.directory}:v1")
+
+
+PLACE = f"{SITE}/x-1.0.dist-info"
+NAMED = "Name: x\nVersion: 1\n"
+CONTENTS = {
+    f"{PLACE}/METADATA": (
+        "",
+        "Name: \nVersion: \n",
+        "Name: x\x1b[2J\nVersion: \0\n",
+        "Name: x y/z\nVersion: a b\n",
+        "\xff\0",
+        f"{NAMED}License-Expression: {'(' * 5000}\n",
+        f"{NAMED}Classifier: License :: \n",
+    ),
+    f"{PLACE}/RECORD": (
+        *("x,sha256=!!!,\n", "x,sha256=a,1\n", "x,sha256=\xe9,\n", ",\n", '"x', "\0,,\n"),
+        f'"{"x" * 200_000}"\n',
+        "../../../../etc/passwd,sha256=YQ,1\n",
+    ),
+    "etc/os-release": ("ID='\n", 'ID="a\n', "\\", "=x\n", "\0", "ID=a b/../c\nVERSION_ID=\x1b\n"),
+    "var/lib/dpkg/status": (
+        *("Package: \n", "Package: x\nSource: \n", "Package: x\nStatus:\n", ":::\n\n"),
+        "Package: x\x1b\nVersion: \0\n",
+        "Package: x/y\nSource: =?x?=\n",
+    ),
+    "var/lib/rpm/rpmdb.sqlite": ("", "x"),
+    "opt/ascend/env/roles.yaml": ("a: &a [*a]\n", "!!python/object:os.x y", "? [a]\n", "{1: 2}"),
+}
+
+
+@pytest.mark.usefixtures("unsigned")
+@pytest.mark.parametrize(
+    ("path", "text"), [(path, text) for path, texts in CONTENTS.items() for text in texts]
+)
+def test_what_is_in_the_layers(layout: Layout, path: str, text: str) -> None:
+    small = Small(arch="amd64", variant=A3)
+    own = {f"{PLACE}/METADATA": NAMED, f"{PLACE}/RECORD": "", path: text.encode("latin-1")}
+    small.layers = [*small.layers[:1], own]
+    image = small.write(layout)
+    inspect_only(layout, image)
+    registry = filled(layout.directory, "v1", image["digest"])
+    check(registry)
 
 
 # ---- invoke conformance, invoke sbom -------------------------------------------------------------
