@@ -15,13 +15,14 @@ import re
 import tarfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from common.files import write_atomically
 from images.mirrors import Mirrors
+from images.registry import documents
 
 INDEX = "bundle.json"
 FORMAT = 1
@@ -149,54 +150,34 @@ def read(directory: Path) -> Bundle:
     """Read a bundle. Raises UserError (65) when the directory is not one of this format."""
     path = directory / INDEX
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise TypeError("not an object")
-        found = raw.pop("format", None)
-        if found != FORMAT:
-            raise user_error(
-                str(path),
-                f"has format {found}; this version reads {FORMAT}",
-                "fetch it with the same version of the project",
-                EX_DATAERR,
-            )
-        unknown = raw.keys() - {one.name for one in fields(Bundle)}
-        if unknown or "directory" in raw:
-            raise TypeError(f"unknown: {', '.join(sorted(unknown)) or 'directory'}")
-        return _bundle(directory.resolve(), raw)
+        raw = documents.load(path.read_bytes())
     except FileNotFoundError:
-        raise user_error(
-            str(directory), f"is not a bundle: it has no {INDEX}", "make one with invoke fetch DIR",
-            EX_DATAERR,
-        ) from None  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what, fix = f"is not a bundle: it has no {INDEX}", "make one with invoke fetch DIR"
+        raise user_error(str(directory), what, fix, EX_DATAERR) from None
+    except (OSError, ValueError) as error:
         raise user_error(str(path), f"cannot be read: {error}", REMEDY, EX_DATAERR) from None
-
-
-def _bundle(directory: Path, raw: dict[str, Any]) -> Bundle:
-    files = {name: File(int(one["size"]), str(one["sha256"])) for name, one in raw["files"].items()}
+    found = raw.pop("format", None) if isinstance(raw, dict) else None
+    if found != FORMAT:
+        what = f"has format {found}; this version reads {FORMAT}"
+        fix = "fetch it with the same version of the project"
+        raise user_error(str(path), what, fix, EX_DATAERR)
+    documents.check(raw, "bundle", str(path))
+    files = {name: File(**one) for name, one in raw["files"].items()}
     outside = [n for n in files if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
-    if outside:
-        raise ValueError(f"names files outside the bundle: {', '.join(outside)}")
     slices = {
-        path: {n: Package(str(p["version"]), tuple(p["files"])) for n, p in packages.items()}
+        path: {n: Package(p["version"], tuple(p["files"])) for n, p in packages.items()}
         for path, packages in raw["slices"].items()
     }
-    lost = [
-        name
-        for packages in slices.values()
-        for package in packages.values()
-        for name in package.files
-        if f"{WHEELS}/{name}" not in files
-    ]
-    lost += [name for name in raw["sources"] if f"{SOURCES}/{name}.tar" not in files]
-    if lost:
-        raise ValueError(f"lacks the size and sha256 of {', '.join(lost)}")
+    of_slices = [p.files for packages in slices.values() for p in packages.values()]
+    named = [f"{WHEELS}/{name}" for several in of_slices for name in several]
+    named += [f"{SOURCES}/{name}.tar" for name in raw["sources"]]
+    lost = [name for name in named if name not in files]
+    for what, wrong in (("names files outside the bundle:", outside), ("has no sha256 of", lost)):
+        if wrong:
+            raise user_error(str(path), f"{what} {', '.join(wrong)}", REMEDY, EX_DATAERR)
     images = {name: Image(**one) for name, one in raw["images"].items()}
-    plain = {name: dict(raw[name]) for name in ("bases", "roots", "sources")}
-    stages = {name: dict(one) for name, one in raw["stages"].items()}
-    made = {**raw, **plain, "files": files, "slices": slices, "images": images, "stages": stages}
-    return Bundle(directory, **made)
+    made = {**raw, "files": files, "slices": slices, "images": images}
+    return Bundle(directory.resolve(), **made)
 
 
 def open_bundle(directory: Path, excluded: Mapping[str, object]) -> Bundle:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import yaml
 from jsonschema_rs import Draft202012Validator
 
-from common.errors import EX_DATAERR, one_line, user_error
+from common.errors import EX_DATAERR, UserError, user_error
 from images.registry import limits
 
 PATH = Path(__file__).with_suffix(".yaml")
@@ -23,18 +23,28 @@ def read(file: BinaryIO, kind: str, where: str) -> Any:
 
 def parse(content: bytes | str, kind: str, where: str) -> Any:
     """Raises UserError (65) for what is not JSON, or not a document of this kind."""
-    schema = _schema(kind)
     try:
         document = load(content)
+    except ValueError as error:
+        raise _refused(kind, where, str(error)) from None
+    check(document, kind, where)
+    return document
+
+
+def check(document: Any, kind: str, where: str) -> None:
+    """Raises UserError (65) for a document that is not of this kind."""
+    schema = _schema(kind)
+    try:
         wrong = next(schema.iter_errors(document), None)
-    except ValueError as error:  # jsonschema_rs: nested too deeply
-        what = one_line(str(error))
-    else:
-        if wrong is None:
-            return document
+    except ValueError as error:  # nested too deeply for jsonschema_rs
+        raise _refused(kind, where, str(error)) from None
+    if wrong:
         place = "/".join(map(str, wrong.instance_path))
-        what = one_line(f"{place}: {wrong.message}" if place else wrong.message)
-    raise user_error(where, f"is not {limits.with_article(kind)}: {what}", exit_code=EX_DATAERR)
+        raise _refused(kind, where, f"{place}: {wrong.message}" if place else wrong.message)
+
+
+def _refused(kind: str, where: str, what: str) -> UserError:
+    return user_error(where, f"is not {limits.with_article(kind)}: {what}", exit_code=EX_DATAERR)
 
 
 def load(content: bytes | str) -> Any:

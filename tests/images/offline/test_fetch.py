@@ -413,12 +413,12 @@ def test_a_broken_index_is_refused_in_plain_words(
     ("edit", "words"),
     [
         ({"format": 2}, "has format 2; this version reads 1"),
-        ({"more": 1}, "unknown: more"),
+        ({"more": 1}, "'more' was unexpected"),
         (
             {"files": {"../x": {"size": 1, "sha256": ""}}, "slices": {}},
             "outside the bundle: ../x",
         ),
-        ({"files": {}}, "lacks the size and sha256 of a.whl, b.whl"),
+        ({"files": {}}, "has no sha256 of wheels/a.whl, wheels/b.whl"),
     ],
 )
 def test_an_index_that_cannot_be(
