@@ -1,0 +1,3 @@
+from setuptools import Command as build_rust
+
+__all__ = ["build_rust"]
