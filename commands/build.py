@@ -32,7 +32,7 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
     matrix = load()
     bundle = options.bundle()
     how = options.options(matrix, bundle)
-    chosen = targets.resolve(matrix, options.variants(matrix), how, say)
+    chosen = targets.resolve(matrix, options.variants(matrix), how, say, complete=not dry_run)
     if bundle:
         needs.check(chosen, bundle, say)
     if dry_run:
@@ -49,8 +49,8 @@ def build(options: BuildOptions, dry_run: bool = DRY_RUN, format: str = FORMAT) 
     only=(*INPUTS, *FETCHED),
     help={
         "cann_packages": "a directory with CANN's .run installers; does not go into the bundle",
-        "wheels": "platform cpu: a directory with a torch that no index in reach has; the files"
-        " used from it go into the bundle",
+        "wheels": "a directory with wheels that no index in reach has: platform cpu's torch, or"
+        " packages that only the vendor has; the files used from it go into the bundle",
         "registry_mirror": "MIRROR put before image names, or HOST=MIRROR (default: "
         "REGISTRY_MIRROR); apt's and dnf's mirrors come from the environment",
     },

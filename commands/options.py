@@ -106,7 +106,10 @@ class BuildOptions:
         "an image with Python and pip for the stages, or 'debian' to make one", ("debian",)
     )
     vllm: str = option("platform cpu: a vLLM version of the matrix (default: the release's)")
-    wheels: str = option("platform cpu: a directory with a torch that no index in reach has")
+    wheels: str = option(
+        "a directory with wheels that no index in reach has: platform cpu's torch, or packages "
+        "that only the vendor has"
+    )
     source: list[str] = option("NAME=DIR|URL: vllm-ascend, mooncake or yalantinglibs; repeatable")
     registry: str = option("prefix for the image's name: registry.example.com/team")
     push: bool = option("push to the registry instead of loading into the engine")

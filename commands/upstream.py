@@ -95,16 +95,18 @@ def lock(
     """Lock a release's packages by hash, as of its date
 
     Writes a requirements file for each layer. Without --release, --check covers everything that has
-    a lock. --arch and --wheels are for --vllm.
+    a lock. Hashes the vendor's packages too if their addresses, or --wheels, can be reached.
+    --arch is for --vllm.
 
         invoke lock --release v0.13.0
     """
     from common.errors import EX_DATAERR, UserError
     from images.build.options import parse_arches
-    from images.locking import cpu
+    from images.locking import cpu, vendor
     from images.locking import lock as locks
     from images.locking.index import Wheels
     from images.matrix import load
+    from images.mirrors import Mirrors
 
     matrix = load()
     if check:
@@ -127,9 +129,14 @@ def lock(
     elif tools:
         locks.lock_tools(matrix, say)
     else:
-        index = torch_index or environ().get("TORCH_CPU_INDEX")
+        mirrors = Mirrors.of(environ(), torch_index=torch_index)
+        given = Wheels.of(environ(), wheels, torch_index).find_links
         for one in matrix.releases.values() if all else [matrix.release(release)]:
-            print(locks.lock(matrix, one, index, say))
+            print(
+                vendor.lock_release(
+                    matrix, one, mirrors.torch_index, given, mirrors.certificates, say
+                )
+            )
 
 
 @command(checkout=True)

@@ -29,6 +29,7 @@ SOURCES = ("vllm-ascend", "mooncake", "yalantinglibs")
 # Layers that the Dockerfile names itself; nothing is compiled against the first.
 TOP_LAYERS = ("utilities", "mooncake", "vllm", "vllm-ascend")
 CPU_LAYERS = ("utilities", "vllm-cpu")
+VENDOR_PACKAGES = ("torch-npu", "triton-ascend")
 TORCH_FROM = PYTORCH, INDEX = ("pytorch", "index")
 
 T = TypeVar("T")
@@ -84,10 +85,25 @@ class Mooncake:
 
 
 @dataclass(frozen=True)
+class VendorPackage:
+    """Where a package comes from that the package index lacks in the release's version.
+
+    Its wheels are those of `urls`, architecture → address, or on an `index`. `nearest`: the version
+    of the package index that a stand-in has instead.
+    """
+
+    nearest: str
+    index: str = ""
+    urls: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Release:
     """One vllm-ascend release and everything it is built from.
 
     `cann_image`: where its CANN images are, if not where the matrix says.
+    `vllm_wheel_without`: where the index has no source distribution of that vLLM, the requirements
+    that its wheel has for CUDA only; vLLM is then made from the wheel.
     """
 
     name: Name
@@ -106,6 +122,12 @@ class Release:
     later: Mapping[str, datetime.date] = dataclasses.field(default_factory=dict)
     compiled: Words = ()
     cann_image: str = ""
+    vendor: Mapping[str, VendorPackage] = dataclasses.field(default_factory=dict)
+    vllm_wheel_without: Words = ()
+
+    def version_of(self, package: str) -> str:
+        """The pin of torch-npu or triton-ascend."""
+        return str(getattr(self, package.replace("-", "_")))
 
     @property
     def pins(self) -> dict[str, str]:
@@ -325,6 +347,26 @@ class Matrix:
         for version in self.cpu.vllm_versions:
             yield self.variant(release, CPU, self.cpu.os.name, version)
 
+    def stand_in_release(self, release: Release) -> Release:
+        """A release in a stand-in: Debian's Python, and the index's versions of vendor packages."""
+        nearest: dict[str, Any] = {
+            name.replace("-", "_"): vendor.nearest for name, vendor in release.vendor.items()
+        }
+        return dataclasses.replace(release, python=self.stand_in.python, vendor={}, **nearest)
+
+    def stand_in_layers(self, release: Release) -> Words:
+        """The Python layers whose packages differ in a stand-in."""
+        if release.python != self.stand_in.python:
+            return self.python_layers
+        return tuple(
+            layer for layer in self.python_layers if set(self.layers[layer]) & set(release.vendor)
+        )
+
+    @property
+    def python_layers(self) -> Words:
+        """The layers below those that the Dockerfile names."""
+        return tuple(name for name in self.layers if name not in ("compiled", *TOP_LAYERS))
+
     def cann_image(self, variant: Variant) -> str:
         return f"{variant.release.cann_image or self.images.cann}:{variant.cann_tag}"
 
@@ -505,6 +547,16 @@ def _of_release(matrix: Matrix, release: Release) -> Iterator[tuple[str, str, st
     for os in matrix.oses.values():
         if not release.os_packages.get(os.packager):
             yield f"os_packages.{os.packager}", f"is missing, and {os.name} needs it", ""
+    for package, vendor in release.vendor.items():
+        key = f"vendor.{package}"
+        if package not in VENDOR_PACKAGES:
+            yield key, "cannot be a vendor's package", did_you_mean(package, VENDOR_PACKAGES)
+        if not _is_version(vendor.nearest):
+            yield f"{key}.nearest", f"'{vendor.nearest}' is not a version", ""
+        if bool(vendor.index) == bool(vendor.urls):
+            yield key, "must have either an index or urls", ""
+        if vendor.urls and set(vendor.urls) != set(matrix.arches):
+            yield f"{key}.urls", f"must have {', '.join(matrix.arches)}", ""
     mooncake = release.mooncake
     if mooncake.origin not in ("source", "wheel"):
         yield "mooncake.from", f"is {mooncake.origin!r}", "source or wheel"

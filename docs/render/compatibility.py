@@ -17,12 +17,16 @@ PACKAGES = ("transformers", "ray", "numpy")
 
 @dataclass(frozen=True)
 class Row:
-    """A release. `packages`: locked versions, or the requirements if there is no lock."""
+    """A release. `packages`: locked versions, or the requirements if there is no lock.
+
+    `vendor`: packages that a build has to get from the vendor because the lock lacks them.
+    """
 
     release: Release
     default: bool
     packages: dict[str, str]
     locked: tuple[str, ...]
+    vendor: tuple[str, ...]
     tags: tuple[str, ...]
 
 
@@ -34,6 +38,7 @@ def rows(matrix: Matrix) -> list[Row]:
             default=one.name == matrix.default_release,
             packages={name: _package(matrix, one, name) for name in PACKAGES},
             locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch)),
+            vendor=() if lock.complete(one, matrix.arches) else tuple(one.vendor),
             tags=tuple(variant.tag for variant in matrix.variants(one.name)),
         )
         for one in in_order(matrix)

@@ -267,9 +267,8 @@ def _locked(
             raise user_error(f"{PIN}vllm", what, "an image that invoke build made", EX_DATAERR)
         found = matrix.cpu.vllm_versions[vllm]
         return found.lock, cpu.read(matrix, found, image.arch, locks)
-    slices = lock.read(matrix, release, image.arch, locks)
-    del slices[lock.SOURCES]  # what wheels are built from; the wheels have their own slice
-    return release.name, slices
+    stand_in = image.labels.get(BASE) == STAND_IN
+    return release.name, lock.read(matrix, release, image.arch, locks, stand_in)
 
 
 def _compiled_names(release: Release, image: Image) -> set[str]:

@@ -18,6 +18,7 @@ from images.build.progress import Progress
 from images.build.records import Built
 from images.build.targets import NO_WHEELS, BuildTarget
 from images.labels import BASE_DIGEST, INPUTS
+from images.locking import vendor
 from images.registry.oci import Layout, Manifest
 
 
@@ -174,6 +175,7 @@ def provide_roots(targets: list[BuildTarget], say: Say) -> None:
     matrix, options = targets[0].matrix, targets[0].options
     if options.offline:
         return
+    provide_vendor(targets, say)
     roots = WORK / "roots"
     for name, debian in dict.fromkeys(target.root for target in targets if target.root):
         for arch in options.arches:
@@ -182,6 +184,17 @@ def provide_roots(targets: list[BuildTarget], say: Say) -> None:
         rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
     for folder in (roots, NO_WHEELS):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def provide_vendor(targets: list[BuildTarget], say: Say) -> None:
+    """Provide the wheels that come from the vendor, with the hashes of the lock."""
+    options = targets[0].options
+    releases = {
+        one.variant.release.name: one.variant.release for one in targets if one.needs_vendor
+    }
+    for release in releases.values():
+        certificates = options.mirrors.certificates
+        vendor.fetch(release, options.arches, options.wheels, certificates, say)
 
 
 def common_target(target: BuildTarget, text: str, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.stages.standin.environment import UnknownCannVersion, cann, static_environment
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
-from images.matrix import INDEX, STAND_IN, TOP_LAYERS, Matrix, Variant
+from images.locking.lock import layer_of, vllm_source
+from images.matrix import INDEX, STAND_IN, Matrix, Variant
 
 TEMPLATES = Path(__file__).parent / "layers"
 DEBIAN = "debian"
@@ -86,20 +87,29 @@ def dockerfile(
 ) -> str:
     """Render a Dockerfile. Raises UserError (64) when there is no stand-in for the release."""
     template = _templates().get_template("cpu.j2" if variant.cpu_vllm else "Dockerfile.j2")
+    made = in_image(matrix, variant, base)
     text: str = template.render(
-        variant=variant,
+        variant=made,
         base=base,
         tools_image=tools_image,
         share_cann=share_cann,
-        python=variant.python,
+        python=made.python,
         upper_layers=_upper_layers(matrix, variant, base),
-        interpreter=environment.python if environment else f"/usr/bin/python{variant.python}",
+        interpreter=environment.python if environment else f"/usr/bin/python{made.python}",
         own_environment=_own_environment(variant, base),
         labels=labels(matrix, variant, base),
         environment=_baked(environment, share_cann) if environment else None,
-        **(_cpu_values(matrix, variant) if variant.cpu_vllm else _values(matrix, variant, base)),
+        **(_cpu_values(matrix, variant) if variant.cpu_vllm else _values(matrix, made, base)),
+        own_slices=matrix.stand_in_layers(variant.release) if base.kind == STAND_IN else (),
     )
     return text
+
+
+def in_image(matrix: Matrix, variant: Variant, base: Base) -> Variant:
+    """The variant with the versions that its image has: a stand-in differs from the release."""
+    if base.kind != STAND_IN:
+        return variant
+    return replace(variant, release=matrix.stand_in_release(variant.release))
 
 
 def _cpu_values(matrix: Matrix, variant: Variant) -> dict[str, Any]:
@@ -116,7 +126,8 @@ def _cpu_values(matrix: Matrix, variant: Variant) -> dict[str, Any]:
 
 def _values(matrix: Matrix, variant: Variant, base: Base) -> dict[str, Any]:
     release, mooncake, stand_in = variant.release, variant.platform.mooncake, base.kind == STAND_IN
-    python_layers = _python_layers(matrix)
+    python_layers = list(matrix.python_layers)
+    vendor = {layer_of(matrix.layers, name) for name in release.vendor}
     compiled = base.compiles and mooncake and release.mooncake.origin == "source"
     packager, distribution = (
         ("apt", matrix.stand_in.suite) if base.debian else (variant.os.packager, variant.os.name)
@@ -128,6 +139,8 @@ def _values(matrix: Matrix, variant: Variant, base: Base) -> dict[str, Any]:
     )
     return {
         "lock": release.name,
+        "vllm_source": vllm_source(release),
+        "vendor_layers": vendor,
         "python_layers": python_layers,
         "stub_layers": [*python_layers, *(["mooncake"] if mooncake else [])],
         "has_compiled": base.compiles and bool(release.compiled),
@@ -175,7 +188,7 @@ def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
     if variant.cpu_vllm:
         return [*matrix.cpu.layers, "proxy", "entrypoint"]
     return [
-        *_python_layers(matrix),
+        *matrix.python_layers,
         *(["compiled"] if base.compiles and variant.release.compiled else []),
         "utilities",
         *(["mooncake"] if variant.platform.mooncake else []),
@@ -183,15 +196,12 @@ def _upper_layers(matrix: Matrix, variant: Variant, base: Base) -> list[str]:
     ]
 
 
-def _python_layers(matrix: Matrix) -> list[str]:
-    return [name for name in matrix.layers if name not in ("compiled", *TOP_LAYERS)]
-
-
 def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
     """The labels of an image: OCI's, every pin, its layers, and its fallbacks.
 
     A build adds the digests that only it knows.
     """
+    stated, variant = variant.release, in_image(matrix, variant, base)
     release = variant.release
     result = {
         "org.opencontainers.image.title": f"vLLM for {variant.platform.title}",
@@ -214,6 +224,12 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
     if base.kind == STAND_IN:
         result["ascend.stand-in"] = "no CANN in this image: it imports and plans, but cannot serve"
         result["ascend.fallback.vllm-ascend"] = "without kernels"
+        for name in stated.vendor:
+            result[f"ascend.fallback.{name}"] = (
+                f"{release.version_of(name)} of the package index, not {stated.version_of(name)}"
+            )
+        if release.python != stated.python:
+            result["ascend.fallback.python"] = f"{release.python} of Debian, not {stated.python}"
         for package in release.compiled:
             result[f"ascend.fallback.{package}"] = "left out"
         if release.mooncake.origin == "source" and variant.platform.mooncake:
@@ -223,16 +239,8 @@ def labels(matrix: Matrix, variant: Variant, base: Base) -> dict[str, str]:
 
 def stand_in_environment(matrix: Matrix, variant: Variant) -> dict[str, str]:
     """ENV of the stand-in for a release's CANN. Raises UserError (64) when there is none."""
-    release = variant.release
-    if release.python != matrix.stand_in.python:
-        raise user_error(
-            "--base stand-in",
-            f"{release.name} needs Python {release.python}, "
-            f"Debian {matrix.stand_in.suite} has {matrix.stand_in.python}",
-            "--base IMAGE or another release",
-        )
     try:
-        return static_environment(release.cann, next(iter(matrix.arches)))
+        return static_environment(variant.release.cann, next(iter(matrix.arches)))
     except UnknownCannVersion as error:
         raise user_error("--base stand-in", str(error), "--base IMAGE or another release") from None
 

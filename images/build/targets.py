@@ -16,8 +16,8 @@ from images.build import graph
 from images.build.base import FoundBase
 from images.build.inputs import Inputs
 from images.build.options import Options, native_arch
-from images.build.render import Base, Environment, dockerfile, layers
-from images.locking import cpu, lock
+from images.build.render import Base, Environment, dockerfile, in_image, layers
+from images.locking import cpu, lock, vendor
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.names import REPOSITORY
 
@@ -55,6 +55,18 @@ class BuildTarget:
         other = replace(self, options=replace(self.options, arches=tuple(arches)))
         other._texts.update(self._texts)
         return other
+
+    @property
+    def needs_vendor(self) -> bool:
+        """Whether packages of the image come from the vendor."""
+        return bool(in_image(self.matrix, self.variant, self.base).release.vendor) and not (
+            self.variant.cpu_vllm
+        )
+
+    @property
+    def python(self) -> str:
+        """The Python of the image."""
+        return in_image(self.matrix, self.variant, self.base).python
 
     @property
     def layers(self) -> list[str]:
@@ -121,6 +133,9 @@ class BuildTarget:
         }
         if options.cann_packages:
             result["cann-packages"] = options.cann_packages.resolve()
+        if self.needs_vendor:  # a bundle has them among its wheels
+            here = vendor.directory_of(self.variant.release)
+            result["vendor"] = NO_WHEELS if options.offline else here
         if self.variant.cpu_vllm:
             result["wheels"] = options.wheels or NO_WHEELS
         elif self.base.compiles:
@@ -181,8 +196,9 @@ class Dockerfile:
         if options.cann_packages:
             # The installers' sums were checked; reading gigabytes again would tell no more.
             contexts["cann-packages"] = target.found.identity
-        if target.variant.cpu_vllm:
-            contexts["wheels"] = "checked against the hashes of the lock"
+        for name in ("wheels", "vendor"):
+            if name in contexts:
+                contexts[name] = "checked against the hashes of the lock"
         images = {target.base.image: target.found.identity} if target.base.image else {}
         build_arch = native_arch(target.matrix).name
         each = [
@@ -200,16 +216,36 @@ def _sha256(text: str) -> str:
 
 
 def resolve(
-    matrix: Matrix, variants: Iterable[Variant], options: Options, say: Say
+    matrix: Matrix,
+    variants: Iterable[Variant],
+    options: Options,
+    say: Say,
+    complete: bool = True,
 ) -> list[BuildTarget]:
-    """Find the base of each variant and check its lock. Raises UserError with all problems."""
+    """Find the base of each variant and check its lock. Raises UserError with all problems.
+
+    `complete`: write the vendor slice of a release if the lock lacks it.
+    """
     targets, code = [], EX_DATAERR
     variants = list(variants)
-    if options.wheels and not any(variant.cpu_vllm for variant in variants):
-        raise user_error("--wheels", "is for --platform cpu only")
+    releases = {variant.release.name: variant.release for variant in variants}.values()
+    if options.wheels and not any(
+        variant.cpu_vllm or variant.release.vendor for variant in variants
+    ):
+        raise user_error("--wheels", "is for --platform cpu, and for packages of a vendor only")
     problems = list(lock.check_tools(matrix))
-    for release in {variant.release.name: variant.release for variant in variants}.values():
-        problems += lock.check(matrix, release)
+    for release in releases:
+        disagreements = lock.check(matrix, release)
+        problems += disagreements
+        if complete and not disagreements and options.base != STAND_IN and not options.offline:
+            try:
+                vendor.complete(
+                    *(matrix, release, options.arches, options.wheels),
+                    *(options.mirrors.certificates, say),
+                )
+            except UserError as error:
+                problems += error.findings
+                code = max(code, error.exit_code)
     for vllm in {variant.cpu_vllm for variant in variants if variant.cpu_vllm}:
         problems += cpu.check(matrix, vllm, options.arches)
     for variant in variants:
@@ -238,14 +274,15 @@ def _tools_image(
     matrix: Matrix, variant: Variant, found: FoundBase, options: Options
 ) -> str | None:
     """The image that the stages run on; None for a root file system made here."""
+    python = in_image(matrix, variant, found.base).python
     if options.tools == DEBIAN or (options.tools is None and found.base.debian):
-        if variant.python != matrix.tools.python:
+        if python != matrix.tools.python:
             raise user_error(
                 "--tools debian",
-                f"{variant.release.name} needs Python {variant.python}, "
+                f"{variant.release.name} needs Python {python}, "
                 f"Debian {matrix.tools.suite} has {matrix.tools.python}",
                 "--tools IMAGE",
             )
         return None
-    published = matrix.images.tools.format(python=variant.python)
+    published = matrix.images.tools.format(python=python)
     return options.tools or options.mirrors.image(published)

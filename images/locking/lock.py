@@ -1,15 +1,18 @@
 """The lock: the packages of a release for each architecture, in one slice for each layer.
 
 A slice is a requirements file with pins and hashes, `locks/{release}/{arch}/{layer}.txt`.
-`locks/{release}/sources.txt` pins the source distributions of wheels to build, and `lock.json`
-records the inputs, so that `check` needs no network to see whether the matrix has changed. Two more
-slices, beside the releases, are for tools that the build installs.
+Its first line is a digest of the rest. `locks/{release}/sources.txt` pins the source distribution
+of vLLM, or `vllm-wheel.txt` its wheel, and `lock.json` records the inputs, so that `check` needs no
+network to see whether the matrix has changed. What the index lacks is in `{arch}/vendor.txt`, which
+images.locking.vendor completes. `{arch}/stand-in/` has the layers that differ in a stand-in. Two
+slices beside the releases are for tools that the build installs.
 """
 
 from __future__ import annotations
 
 import datetime
 import email
+import hashlib
 import json
 import os
 import re
@@ -25,22 +28,27 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.paths import ROOT
 from common.terminal import Say
 from images.locking.uv import UV, uv
-from images.matrix import STAND_IN, Arch, Debian, Matrix, Release
+from images.matrix import STAND_IN, VENDOR_PACKAGES, Arch, Debian, Matrix, Release
 
 LOCKS = ROOT / "images" / "locks"
 BUILD_WHEEL = ROOT / "images" / "build" / "stages" / "wheel.py"
 RECORD = "lock.json"
 SOURCES = "sources"  # the slice of source distributions to build wheels from
+VLLM_WHEEL = "vllm-wheel"  # or of vLLM's wheel, to make the one without a device from
+VENDOR = "vendor"  # the slice of what the index lacks
+DIGEST = "# sha256 of the lines below: "
 
 # triton and triton-ascend have the same directory; an NPU does not use the nvidia libraries that
 # torch requires on amd64 (torch 2.8.0: METADATA, platform_machine == "x86_64").
 EXCLUDED = re.compile(r"(pytorch-)?triton|nvidia-.*|cuda-.*")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+COMPLETES = "invoke build, or invoke lock, completes the slice"
 MANYLINUX = "manylinux_2_35"  # the glibc of ubuntu22.04, the older of the two
 
 
@@ -59,12 +67,14 @@ class Pinned:
 
 def inputs(matrix: Matrix, release: Release) -> dict[str, Any]:
     """The inputs of a resolution, as lock.json records them."""
+    stand_in = matrix.stand_in_release(release)
     return {
         "python": release.python,
         "published": str(release.published),
         "later": {name: str(day) for name, day in later(matrix, release).items()},
         "layers": {name: list(packages) for name, packages in matrix.layers.items()},
         "requirements": requirements(matrix, release),
+        **({"stand-in": requirements(matrix, stand_in)} if matrix.stand_in_layers(release) else {}),
     }
 
 
@@ -79,13 +89,21 @@ def requirements(matrix: Matrix, release: Release) -> list[str]:
         f"vllm[audio]=={release.vllm}+empty",
         f"vllm-ascend=={release.vllm_ascend}",
         f"torch=={release.torch}",
-        f"torch-npu=={release.torch_npu}",
-        f"triton-ascend=={release.triton_ascend}",
+        *own_pins(release),
         f"{release.mooncake.package}=={release.mooncake.version}",
         *release.requirements,
         *matrix.common_requirements,
         *matrix.utilities.requirements,
         *matrix.cann_python,
+    ]
+
+
+def own_pins(release: Release) -> list[str]:
+    """The pins of torch-npu and triton-ascend, but for what the vendor's slice has."""
+    return [
+        f"{name}=={release.version_of(name)}"
+        for name in VENDOR_PACKAGES
+        if name not in release.vendor
     ]
 
 
@@ -115,7 +133,27 @@ def parse(text: str) -> Iterator[Pinned]:
 
 
 def render(pinned: Iterable[Pinned]) -> str:
-    return "".join(f"{package}\n" for package in sorted(pinned, key=lambda p: p.name))
+    """The text of a slice, with its digest."""
+    return with_digest("".join(f"{one}\n" for one in sorted(pinned, key=lambda p: p.name)))
+
+
+def with_digest(text: str) -> str:
+    """Put the digest of a slice before its lines."""
+    return f"{DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def read_slice(path: Path) -> list[Pinned]:
+    """Read a slice and check its digest. Raises ValueError, and OSError such as for no file."""
+    text = path.read_text(encoding="utf-8")
+    pinned = list(parse(text))
+    if text != with_digest(text.partition("\n")[2]):
+        raise ValueError("was changed by hand: its first line is not the digest of the others")
+    return pinned
+
+
+def vllm_source(release: Release) -> str:
+    """The slice of what vLLM's wheel without a device is made from."""
+    return VLLM_WHEEL if release.vllm_wheel_without else SOURCES
 
 
 # ---- resolving -----------------------------------------------------------------------------------
@@ -145,18 +183,31 @@ def lock(
             places = (str(wheels), *find_links)
             pinned = _resolve(matrix, release, arch, places, torch_index)
             write(pinned, matrix.layers, made / arch.name)
+            if own := matrix.stand_in_layers(release):
+                stand_in = matrix.stand_in_release(release)
+                say(f"{release.name}: resolving a stand-in for {arch.name}")
+                replaced = _resolve(matrix, stand_in, arch, places, torch_index)
+                write(replaced, matrix.layers, made / arch.name / STAND_IN, own)
+            vendor = slice_path(release, arch.name, VENDOR, locks)
+            if vendor.is_file():
+                shutil.copy2(vendor, made / arch.name)
             say(f"{release.name}: {len(pinned)} packages")
         record = json.dumps(inputs(matrix, release), indent=1, sort_keys=True)
-        (made / f"{SOURCES}.txt").write_text(render(sources))
+        (made / f"{vllm_source(release)}.txt").write_text(render(sources))
         (made / RECORD).write_text(record + "\n")
         replace(made, locks / release.name)
     return locks / release.name
 
 
-def write(pinned: list[Pinned], layers: Mapping[str, Iterable[str]], directory: Path) -> None:
-    """Write a slice for each layer."""
+def write(
+    pinned: list[Pinned],
+    layers: Mapping[str, Iterable[str]],
+    directory: Path,
+    only: Iterable[str] = (),
+) -> None:
+    """Write a slice for each layer, or only for some."""
     directory.mkdir(parents=True, exist_ok=True)
-    for layer in layers:
+    for layer in only or layers:
         packages = [p for p in pinned if layer_of(layers, p.name) == layer]
         (directory / f"{layer}.txt").write_text(render(packages))
 
@@ -200,21 +251,25 @@ def _empty_vllm(release: Release, work: Path, locks: Path) -> tuple[list[Pinned]
     pins = work / f"{SOURCES}.txt"
     pins.write_text(render(sources))
     venv = work / "venv"
-    uv("venv", "--quiet", str(venv))
+    uv("venv", "--quiet", "--seed", str(venv))
     python = str(venv / "bin" / "python")
     tools = ("--require-hashes", "--no-deps", "-r", str(locks / "tools.txt"))
     uv("pip", "install", "--quiet", "--python", python, *tools)
     search = os.pathsep.join([str(Path(UV).parent.absolute()), os.environ.get("PATH", "")])
+    without = ",".join(release.vllm_wheel_without)
     built = subprocess.run(
-        [python, str(BUILD_WHEEL), "vllm", str(pins), str(work / "wheels")],
+        [
+            *(python, str(BUILD_WHEEL), "vllm", str(pins), str(work / "wheels")),
+            *(["--without", without] if without else []),
+        ],
         env={**os.environ, "PATH": search, "VLLM_TARGET_DEVICE": "empty"},
         stdout=subprocess.DEVNULL,
     )
     if built.returncode:
         raise user_error(
             f"vllm {release.vllm}",
-            "its source distribution cannot be built (the reason is above)",
-            "a release without a source distribution in the index cannot be locked",
+            "no wheel without a device can be made (the reason is above)",
+            "vllm_wheel_without: [NAME, …] for a vLLM of which the index has wheels only",
             EX_UNAVAILABLE,
         )
     return sources, work / "wheels"
@@ -227,7 +282,7 @@ def overrides(release: Release, vllm: Iterable[str]) -> list[str]:
     wins a conflict. torch-npu's metadata requires torch==…+cpu on x86_64, which the package index
     does not have.
     """
-    own = [f"torch-npu=={release.torch_npu}", f"triton-ascend=={release.triton_ascend}"]
+    own = [*own_pins(release), *(f'{name} ; sys_platform == "win32"' for name in release.vendor)]
     theirs = {canonicalize_name(one.name): one for one in map(Requirement, vllm)}
     for requirement in map(Requirement, release.requirements):
         other = theirs.get(canonicalize_name(requirement.name))
@@ -308,13 +363,23 @@ def resolve(wanted: Iterable[str], *options: str, overrides: Iterable[str] = ())
 
 
 def read(
-    matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS
+    matrix: Matrix, release: Release, arch: str, locks: Path = LOCKS, stand_in: bool = False
 ) -> dict[str, list[Pinned]]:
-    """The slices of a release for an architecture, layer → packages. Raises UserError (65)."""
+    """The slices of an image for an architecture, file → packages. Raises UserError (65)."""
     slices, problems = _read(matrix, release, arch, locks)
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return slices
+    del slices[vllm_source(release)]  # what a wheel is made from; the wheel has a slice too
+    own = [f"{STAND_IN}/{layer}" for layer in matrix.stand_in_layers(release)]
+    unused = [name.rpartition("/")[2] for name in own] if stand_in else own
+    return {name: found for name, found in slices.items() if name not in unused}
+
+
+def complete(release: Release, arches: Iterable[str], locks: Path = LOCKS) -> bool:
+    """Whether a lock has a slice for all that comes from the vendor."""
+    return not release.vendor or all(
+        slice_path(release, arch, VENDOR, locks).is_file() for arch in arches
+    )
 
 
 def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding]:
@@ -331,17 +396,36 @@ def check(matrix: Matrix, release: Release, locks: Path = LOCKS) -> list[Finding
             continue
         where = f"locks/{release.name}/{arch}"
         problems += check_slices(where, matrix.layers, requirements(matrix, release), slices)
+        problems += _check_vendor(release, where, slices.get(VENDOR))
+        if own := matrix.stand_in_layers(release):
+            replaced = {layer: slices[f"{STAND_IN}/{layer}"] for layer in own}
+            wanted = requirements(matrix, matrix.stand_in_release(release))
+            problems += check_slices(where, matrix.layers, wanted, {**slices, **replaced})
         compiled = {p.name for p in slices.get("compiled", [])} ^ set(release.compiled)
         what = "must be in both the lock and the release's packages to compile"
         fix = f"compiled in images/releases/{release.name}.yaml lists them"
         problems += (
             Finding(f"{where}/compiled.txt", f"{name} {what}", fix) for name in sorted(compiled)
         )
-        sources = [f"{p.name}=={p.version}" for p in slices[SOURCES]]
+        source = vllm_source(release)
+        sources = [f"{p.name}=={p.version}" for p in slices[source]]
         if sources != [f"vllm=={release.vllm}"]:
             what = f"has {', '.join(sources) or 'nothing'}, not vllm=={release.vllm}"
-            problems.append(Finding(f"locks/{release.name}/{SOURCES}.txt", what, remedy))
+            problems.append(Finding(f"locks/{release.name}/{source}.txt", what, remedy))
     return list(dict.fromkeys(problems))
+
+
+def _check_vendor(release: Release, where: str, pinned: list[Pinned] | None) -> Iterator[Finding]:
+    """Compare a vendor slice, if there is one, with the release's pins."""
+    found = {one.name: one.version for one in pinned or ()}
+    file = f"{where}/{VENDOR}.txt"
+    for name in release.vendor if pinned is not None else ():
+        wanted = release.version_of(name)
+        if name not in found:
+            yield Finding(file, f"lacks {name}", f"delete the file: {COMPLETES}")
+        elif Version(found[name]).public != Version(wanted).public:
+            what = f"{name} is {found[name]}, the matrix says {wanted}"
+            yield Finding(file, what, f"delete the file: {COMPLETES}")
 
 
 def checked(matrix: Matrix, release: str | None, locks: Path = LOCKS) -> list[Release]:
@@ -356,7 +440,7 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> Iterator[Finding]:
     for name, debian in tool_slices(matrix).items():
         path, where = locks / f"{name}.txt", f"locks/{name}.txt"
         try:
-            pins = {f"{p.name}=={p.version}" for p in parse(path.read_text())}
+            pins = {f"{p.name}=={p.version}" for p in read_slice(path)}
         except FileNotFoundError:
             pins = set()
         except (ValueError, OSError) as error:
@@ -370,9 +454,13 @@ def check_tools(matrix: Matrix, locks: Path = LOCKS) -> Iterator[Finding]:
 def _read(
     matrix: Matrix, release: Release, arch: str, locks: Path
 ) -> tuple[dict[str, list[Pinned]], list[Finding]]:
-    paths = {layer: slice_path(release, arch, layer, locks) for layer in matrix.layers}
-    sources = {SOURCES: locks / release.name / f"{SOURCES}.txt"}
-    return read_slices({**paths, **sources}, f"invoke lock --release {release.name}", locks)
+    names = [*matrix.layers, *(f"{STAND_IN}/{one}" for one in matrix.stand_in_layers(release))]
+    if release.vendor and complete(release, [arch], locks):
+        names.append(VENDOR)
+    paths = {name: slice_path(release, arch, name, locks) for name in names}
+    source = vllm_source(release)
+    paths[source] = locks / release.name / f"{source}.txt"
+    return read_slices(paths, f"invoke lock --release {release.name}", locks)
 
 
 def read_slices(
@@ -383,11 +471,11 @@ def read_slices(
     problems = []
     for layer, path in paths.items():
         try:
-            slices[layer] = list(parse(path.read_text(encoding="utf-8")))
+            slices[layer] = read_slice(path)
         except FileNotFoundError:
             problems.append(Finding(_name(path, locks), "is missing", remedy))
         except (ValueError, OSError) as error:
-            problems.append(Finding(_name(path, locks), str(error)))
+            problems.append(Finding(_name(path, locks), str(error), remedy))
     return slices, problems
 
 

@@ -27,7 +27,7 @@ from common.terminal import Say
 from images.build import base as bases
 from images.build import push, rootfs
 from images.build.bake import bake
-from images.build.build import common_target
+from images.build.build import common_target, provide_vendor
 from images.build.bundle import (
     IMAGES,
     INDEX,
@@ -42,7 +42,7 @@ from images.build.bundle import (
 )
 from images.build.progress import Progress
 from images.build.targets import BuildTarget
-from images.locking import lock
+from images.locking import lock, vendor
 from images.locking.uv import UV
 from images.mirrors import Mirrors
 from images.offline import needs
@@ -95,6 +95,7 @@ def fetch(
     directory = directory.resolve()
     before = _before(directory)
     options = targets[0].options
+    provide_vendor(targets, say)
     mirrors = options.mirrors
     made = _Fetch(directory, targets, needs.collect(targets), say)
     made.add_packages(
@@ -287,6 +288,8 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
     """
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
     options += ["--find-links", str(wheels)] if wheels else []
+    if Path(one.path).stem == lock.VENDOR:
+        options += ["--find-links", str(vendor.WHEELS / Path(one.path).parts[0])]
     certificates = {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
     answer = subprocess.run(
         [

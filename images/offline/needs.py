@@ -64,7 +64,7 @@ def collect(targets: list[BuildTarget]) -> Needs:
         }
         used = {*graph.used_by(cut, "image"), *graph.used_by(cut, "environment")}
         files = [file for name in used for file in cut[name].files]
-        python = target.variant.python
+        python = target.python
         for _, path in (file for file in files if file[0] == "locks"):
             if PurePosixPath(path).name in MADE_HERE:
                 continue

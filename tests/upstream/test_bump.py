@@ -258,7 +258,8 @@ def test_a_committed_file_is_written_as_a_bump_writes_it(path: Path) -> None:
     assert again == yaml.safe_load(path.read_text())
     for key, line in read.items():
         if line.by_hand:
-            assert f"{key}: {line.value}  # {line.note}" in pins_file.render(path.stem, read)
+            written = f"{key.rpartition('.')[2]}: {pins_file._yaml_text(line.value)}"
+            assert f"{written}  # {line.note}\n" in pins_file.render(path.stem, read)
 
 
 def test_values_that_yaml_would_read_as_others_are_quoted() -> None:

@@ -5,6 +5,7 @@ Each step writes its files completely, skips what exists, and can be repeated.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from docs.render import reference
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import Recipe
 from images import matrix as matrices
-from images.locking import lock
+from images.locking import lock, vendor
 from images.locking.index import Wheels
 from images.matrix import Matrix, Mooncake, Release
+from images.mirrors import Mirrors
 from upstream import dialect, package_index
 from upstream.bump import (
     image_questions,
@@ -119,8 +121,8 @@ class Project:
             upload_dates.derive,
             _buildable,
             lambda release: catalogue_files.update([release], wheels, say),
-            lambda matrix, one: lock.lock(
-                matrix, one, wheels.torch_index or None, say, find_links=given
+            lambda matrix, one: vendor.lock_release(
+                matrix, one, wheels.torch_index or None, given, _certificates(), say
             ),
             lambda matrix: reference.write(reference.pages(matrix)),
             bool(given),
@@ -362,12 +364,13 @@ def _lock(
     if not locking:
         return Step("locks", "remains", paths, "skipped", f"invoke lock --release {release.name}")
     again = f"invoke bump {release.name} --wheels DIR"
-    if not project.buildable(release.vllm):
+    if not release.vllm_wheel_without and not project.buildable(release.vllm):
         what = f"the index has no source distribution of vLLM {release.vllm}, which a lock needs"
         return Step("locks", "remains", paths, what, f"invoke lock --release {release.name}")
-    if absent and not project.wheels:
-        missing = ", ".join(f"{name} {version}" for name, version in absent.items())
-        what = f"the index lacks {missing}: download the wheels as upstream's Dockerfile does"
+    unknown = {name: version for name, version in absent.items() if name not in release.vendor}
+    if unknown and not project.wheels:
+        missing = ", ".join(f"{name} {version}" for name, version in unknown.items())
+        what = f"the index lacks {missing}: state under `vendor` where upstream gets them"
         return Step("locks", "remains", paths, what, again)
     try:
         project.lock(matrix, release)
@@ -378,6 +381,10 @@ def _lock(
         detail = "; ".join(map(str, problems))
         return Step("locks", "failed", paths, detail, f"invoke lock --release {release.name}")
     return Step("locks", "written", paths)
+
+
+def _certificates() -> str:
+    return Mirrors.of(os.environ).certificates
 
 
 def _failed(name: str, error: UserError, command: str) -> Step:

@@ -32,10 +32,12 @@ ORDER = (
     "requirements",
     "compiled",
     "later",
+    "vendor",
+    "vllm_wheel_without",
     "os_packages",
 )
-OPTIONAL = ("cann_image", "compiled", "later")
-NESTED = ("os_packages",)  # a mapping with a line for each of its keys
+OPTIONAL = ("cann_image", "compiled", "later", "vendor", "vllm_wheel_without")
+NESTED = ("os_packages", "vendor")  # a mapping with a line for each of its keys
 BY_HAND = "by hand"
 HAND_LINE = re.compile(rf"^(?P<indent> *)(?P<key>[\w-]+):.*# (?P<note>{BY_HAND}.*)$")
 HEADER = """\

@@ -1,6 +1,6 @@
 """Make the tree of one image layer, reproducibly. Runs in a stage on the builder.
 
-    layer.py install SLICE --arch arm64 --python 3.11                   the packages of a slice,
+    layer.py install SLICE… --arch arm64 --python 3.11                  the packages of slices,
         [--wheels DIR | --find-links DIR]                               from DIR only, or also,
         [--alias NAME=VERSION]                                          also found as NAME
     layer.py wheel DIR                                                  a wheel built in a stage
@@ -117,8 +117,8 @@ def finish(tree: Path) -> None:
     for record in tree.rglob("*.dist-info/RECORD"):
         lines = record.read_text().splitlines(keepends=True)
         record.write_text("".join(line for line in lines if "/uv_cache.json," not in line))
-    for note in (*tree.rglob("uv_cache.json"), *tree.rglob(".lock")):
-        note.unlink()
+    for note in (*tree.rglob("uv_cache.json"), tree / VENV.relative_to("/") / ".lock"):
+        note.unlink(missing_ok=True)
     compile_all(tree)
     for directory, names, files in os.walk(tree, topdown=False):
         for name in (*names, *files):
@@ -151,6 +151,7 @@ def main() -> None:
         "what", choices=["install", "wheel", "venv", "entrypoint", "tree", "compile"]
     )
     parser.add_argument("source", nargs="?")
+    parser.add_argument("more", nargs="*")
     parser.add_argument("--arch")
     parser.add_argument("--python")
     parser.add_argument("--wheels")
@@ -161,7 +162,9 @@ def main() -> None:
         compile_all(Path(given.source))
         return
     if given.what == "install":
-        slice_file = ["--require-hashes", "--requirements", given.source]
+        slice_file = ["--require-hashes"]
+        for one in (given.source, *given.more):
+            slice_file += ["--requirements", one]
         if given.wheels:
             slice_file += ["--find-links", given.wheels, "--no-index"]
         elif given.find_links:

@@ -65,11 +65,6 @@ def test_the_commands_are_listed() -> None:
             64,
             ["--certificates: no such file: /none", "--netrc: no such file: /none/too"],
         ),
-        (
-            ("lock", "--check", "--release", "v0.18.0"),
-            65,
-            ["locks/v0.18.0: this release has no lock (invoke lock --release v0.18.0)"],
-        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip

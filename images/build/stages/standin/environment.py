@@ -55,6 +55,8 @@ VERSIONS: Mapping[str, Cann] = {
     "8.3.rc2": Cann("8.3.RC2", f"{ASCEND}/ascend-toolkit/8.3.RC2", "3.11.13", 0),
     "8.5.0": Cann("8.5.0", f"{ASCEND}/cann-8.5.0", "3.11.14", 1),
     "8.5.1": Cann("8.5.1", f"{ASCEND}/cann-8.5.1", "3.11.14", 1),
+    # Assumed to be as 8.5. Its image has Python 3.12, a stand-in has Debian's.
+    "9.1.0": Cann("9.1.0", f"{ASCEND}/cann-9.1.0", "3.11.14", 1),
 }
 
 _ATB_FLAGS: Mapping[str, str] = {

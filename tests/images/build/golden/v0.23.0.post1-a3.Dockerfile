@@ -19,7 +19,9 @@ RUN --mount=type=bind,from=stages,source=layer.py,target=/stages/layer.py \
     --mount=type=bind,from=stages,source=mirrors.sh,target=/stages/mirrors.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=mirrors \
     --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/torch.txt,target=/slice.txt \
-    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt --arch ${TARGETARCH} --python 3.12
+    --mount=type=bind,from=locks,source=v0.23.0.post1/${TARGETARCH}/vendor.txt,target=/vendor.txt \
+    --mount=type=bind,from=vendor,target=/wheels \
+    sh /stages/mirrors.sh python3 /stages/layer.py install /slice.txt /vendor.txt --arch ${TARGETARCH} --python 3.12 --find-links /wheels
 
 FROM --platform=$BUILDPLATFORM tools AS layer-libraries
 ARG TARGETARCH

@@ -44,6 +44,7 @@ def _tree(root: Path) -> Path:
     (info / "RECORD").write_text(RECORD)
     (info / "uv_cache.json").write_text("{}")
     (root / "opt/vllm/.lock").write_text("")
+    (package / ".lock").write_text("")  # as in setuptools 80.10 to 82
     (root / "opt/ascend/entrypoints/role.py").write_text("ROLE = 1\n")
     (root / "opt/vllm/bin").mkdir()
     (root / "opt/vllm/bin/python").symlink_to("/usr/local/python3.11.13/bin/python3.11")
@@ -99,7 +100,8 @@ def test_modes_do_not_change(finished: tuple[Path, Path], tmp_path: Path) -> Non
 
 def test_uvs_notes_are_gone_with_their_line(finished: tuple[Path, Path]) -> None:
     tree, _ = finished
-    assert not [*tree.rglob("uv_cache.json"), *tree.rglob(".lock")]
+    assert not [*tree.rglob("uv_cache.json"), *tree.glob("opt/vllm/.lock")]
+    assert (tree / PACKAGES / "pkg/.lock").is_file()  # of a package, whose RECORD may name it
     assert (tree / PACKAGES / "pkg-1.0.dist-info/RECORD").read_text().splitlines() == [
         "pkg/__init__.py,sha256=abc,84",
         "pkg-1.0.dist-info/RECORD,",
