@@ -81,7 +81,7 @@ def _expand_batch(scripts: Sequence[Script], notes: list[Note]) -> list[Script]:
     launchers = [one for one in scripts if one.kind == LAUNCH]
     templates = [one for one in scripts if is_template(one)]
     pairs: dict[Script, list[Script]] = {}
-    for one in () if launchers else templates:
+    for one in templates if not launchers else ():
         assumed = _assumed_ranks(one)
         notes.append(
             one.note(f"no launcher is given: {assumed.local} ranks on one node are assumed")

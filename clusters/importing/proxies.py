@@ -36,7 +36,9 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
         if flag.name not in _DERIVED and _ALWAYS.get(flag.name) != flag.values
     ]
     host = next((flag.values for flag in kept if flag.name == "--host"), ())
-    machine = next((m for m in layout.machines if m.address in host), _first(layout))
+    sides = [group for group in layout.groups if group.role == "prefill"]
+    first = (sides or layout.groups)[0].machines[0]
+    machine = next((m for m in layout.machines if m.address in host), first)
     kept = [flag for flag in kept if flag.name != "--host" or flag.values == (machine.address,)]
     result: dict[str, Any] = {"node": machine.name}
     if program != "vllm-router":
@@ -45,8 +47,3 @@ def proxy(script: Script, layout: Layout) -> Mapping[str, Any] | None:
     if kept:
         result["arguments"] = render({f"{i}": (flag,) for i, flag in enumerate(kept)})
     return result
-
-
-def _first(layout: Layout) -> Any:
-    sides = [group for group in layout.groups if group.role == "prefill"]
-    return (sides or layout.groups)[0].machines[0]

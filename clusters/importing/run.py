@@ -140,10 +140,11 @@ def _import_source(source: Source, options: Options) -> Iterator[Imported]:
         those, workers = _ray(deployment, [read[one] for one in deployment if one.kind == SERVER])
         layout = build_layout(those, workers)
         platform, why = _platform(source, deployment, those, options)
-        image = next((one.image for one in deployment if one.image), "")
+        match = _IMAGE.fullmatch(next((one.image for one in deployment if one.image), ""))
+        image = match["repository"] if match and "$" not in match[0] else ""
         proxy, others = _proxy(deployment, layout)
         files = write.build_files(
-            layout, _name(source, those, options), release, platform, _repository(image), proxy
+            layout, _name(source, those, options), release, platform, image, proxy
         )
         unread = tuple(
             one.script.note(f"{word}: does not belong to a flag")
@@ -247,11 +248,6 @@ def _platform(
         if platform in words:
             return platform, f"platform {platform}: the document's titles"
     return "a3", "platform a3: not stated, the default"
-
-
-def _repository(image: str) -> str:
-    match = _IMAGE.fullmatch(image)
-    return match["repository"] if match and "$" not in image else ""
 
 
 def _name(source: Source, those: Sequence[Server], options: Options) -> str:

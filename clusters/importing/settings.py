@@ -54,13 +54,13 @@ def server_settings(
 
     `shared_machines`: those with servers of several groups, which have `devices:`.
     """
-    networked = ROLES[group.role].networked
+    networked, leader = ROLES[group.role].networked, group.members[0].machine.address
     found = []
     for i, member in enumerate(group.members):
         if member.server is None:
             continue
         server, machine = member.server, member.machine
-        references = _references(group, machine) if networked else {}
+        references = {leader: "$LEADER_IP", machine.address: "$LOCAL_IP"} if networked else {}
         env, own = {}, {}
         for name, text in server.env.items():
             if _follows(name, text, group, i, shared_machines):
@@ -117,12 +117,8 @@ def _rank_devices(group: Group, rank: int) -> str:
     return ",".join(map(str, range(place * each, (place + 1) * each)))
 
 
-def _references(group: Group, machine: Machine) -> dict[str, str]:
-    """An address -> the reference to it, on a machine."""
-    return {group.members[0].machine.address: "$LEADER_IP", machine.address: "$LOCAL_IP"}
-
-
 def _with_references(text: str, references: Mapping[str, str]) -> str:
+    """The text with references in place of addresses."""
     for address, reference in references.items():
         text = re.sub(rf"(?<![\w.]){re.escape(address)}(?![\w.])", reference, text)
     return text
