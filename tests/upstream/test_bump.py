@@ -69,6 +69,22 @@ def test_a_new_release(fresh: Project, tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "env/releases" / f"{NEW}.yaml").read_text())["vllm"]
 
 
+def test_the_figures_of_upstream_s_tests_are_written(fresh: Project, tmp_path: Path) -> None:
+    given = sources(NEW)
+    path = "tests/e2e/nightly/a.yaml"
+    text = """\
+test_name: one
+deployment: [{server_cmd: vllm serve m}]
+benchmarks: {acc: {case_type: accuracy, dataset_path: d, baseline: 95, threshold: 3}}
+"""
+    ours = dataclasses.replace(given.vllm_ascend, files={**given.vllm_ascend.files, path: text})
+    there = dataclasses.replace(given, vllm_ascend=ours)
+    done = run(dataclasses.replace(fresh, sources=lambda _: there))
+    assert outcomes(done)["baselines"] == "written"
+    (one,) = yaml.safe_load((tmp_path / "env/baselines" / f"{NEW}.yaml").read_text())
+    assert (one["file"], one["commands"], one["figures"][0]["line"]) == (path, [2], 3)
+
+
 def test_again_it_changes_nothing(fresh: Project, tmp_path: Path) -> None:
     run(fresh)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -27,7 +27,7 @@ from images.locking import lock, vendor
 from images.locking.index import Wheels
 from images.matrix import Matrix, Mooncake, Release
 from images.mirrors import Mirrors
-from upstream import dialect, package_index
+from upstream import baselines, dialect, package_index
 from upstream.bump import (
     image_questions,
     matrix_updates,
@@ -189,6 +189,9 @@ def run(project: Project, release: str, locking: bool, dry: bool, say: Say) -> B
     contradictions = [*derived.contradictions, *dialect_facts.contradictions]
     decisions += group_decisions(dialect_facts.decisions)
     steps.append(_write("dialect", project, project.dialect(release), dialect_text, dry))
+    if figures := baselines.text(sources.vllm_ascend):
+        path = project.root / "env" / "baselines" / f"{release}.yaml"
+        steps.append(_write("baselines", project, path, figures, dry))
     if not dry:
         matrix = matrices.load(project.matrix)
         steps.append(_catalogue(project, matrix.releases[release]))

@@ -16,6 +16,7 @@ from images.locking.index import Wheels
 from upstream.catalogues import parser_environment
 
 ALWAYS = "0.13.0"  # the reference release's
+STABLE = ("0.18.0", "0.23.0")  # the stable releases' after it
 DEFAULT = data.read(data.path_of("defaults.yaml"))["release"]
 
 
@@ -26,10 +27,10 @@ RELEASES: dict[str, str] = {  # name -> its vLLM
 
 
 def is_asked(version: str) -> bool:
-    """Whether the tests ask this vLLM: ALWAYS, another where `invoke flags` has made its
-    environment, and with PARSER_RELEASES=all every one."""
+    """Whether the tests ask this vLLM: ALWAYS and STABLE, another where `invoke flags` has made
+    its environment, and with PARSER_RELEASES=all every one."""
     every = os.environ.get("PARSER_RELEASES") == "all"
-    return version == ALWAYS or every or parser_environment.is_ready(version)
+    return version in (ALWAYS, *STABLE) or every or parser_environment.is_ready(version)
 
 
 ASKED = [name for name, vllm in RELEASES.items() if is_asked(vllm)]
