@@ -5,7 +5,6 @@ The id of a message is its code or, where a code has several, `code.name`.
 
 from __future__ import annotations
 
-from collections import ChainMap
 from functools import cache
 
 from entrypoints import documents
@@ -15,8 +14,9 @@ from entrypoints.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-# Messages of variables, arguments and recipes; of rules about the launch; of checks of the machine.
-KINDS = ("inputs", "launch", "machine")
+# Messages of rules about the launch; of checks of the machine; of variables, arguments and recipes.
+# The last are those that most starts do not need.
+KINDS = ("launch", "machine", "inputs")
 
 
 @cache
@@ -30,8 +30,11 @@ def read(kind: str) -> dict[str, dict[str, Any]]:
 def message(id: str) -> Message:
     """The message with this id. Raises LookupError."""
     code, _, name = id.partition(".")
-    entry = ChainMap(*map(read, KINDS))[code]
-    return _message(code, entry, entry["messages"][name] if name else {})
+    for entries in map(read, KINDS):
+        if code in entries:
+            entry = entries[code]
+            return _message(code, entry, entry["messages"][name] if name else {})
+    raise LookupError(id)
 
 
 def messages(kind: str) -> dict[str, Message]:

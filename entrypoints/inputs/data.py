@@ -91,14 +91,9 @@ def names(kind: str) -> list[str]:
 
 
 def _names(kind: str) -> list[str]:
-    root = path_of(kind)
-    found = []
-    for folder, _, those in os.walk(root):
-        for file in those:
-            if file.endswith(".yaml"):
-                path = os.path.relpath(os.path.join(folder, file), root)
-                found.append(path[: -len(".yaml")].replace(os.sep, "/"))
-    return sorted(found)
+    root = path_of(kind, "")
+    paths = [os.path.join(at, file) for at, _, files in os.walk(root) for file in files]
+    return sorted(one[len(root) : -len(".yaml")] for one in paths if one.endswith(".yaml"))
 
 
 def is_file(path: str) -> bool:

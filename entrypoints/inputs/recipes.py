@@ -242,7 +242,8 @@ class _Reader:
         every = {**under.groups, **roles}
         self.sides_given = all(side in every for side in SIDES)
         recipe = self.laid_over(under, "", raw)._replace(name=name, extends=under.title)
-        own = self.mapping("by_release", raw.get("by_release"), data.names("releases"))
+        platforms, known = data.names("platforms"), data.names("releases")
+        own = self.mapping("by_release", raw.get("by_release"), known)
         by_release, sources = {}, dict(recipe.sources)
         for release in {**under.by_release, **own}:
             below = recipe
@@ -256,11 +257,11 @@ class _Reader:
         stated = self.get("", raw, "releases", self.texts) or (() if own else under.releases)
         releases = tuple(dict.fromkeys((*stated, *own)))
         for one in recipe.platforms:
-            if one not in (known := data.names("platforms")):
-                meant = did_you_mean(one, known)
+            if one not in platforms:
+                meant = did_you_mean(one, platforms)
                 self.add("platforms", "bad-recipe.unknown-name", name=one, known=meant)
         for one in releases:
-            if one not in (known := data.names("releases")):
+            if one not in known:
                 self.other_release(one, known)
         if self.findings:
             raise Refused(list(dict.fromkeys(self.findings)))
