@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invoke import Exit
 
 from commands.command import argument, command, option, output, say
-from commands.options import CLUSTER_FILE, FORMAT, environ
+from commands.options import CLUSTER_FILE, FORMAT, environ, releases
 
 if TYPE_CHECKING:
     from clusters.deployment import Deployment
@@ -60,6 +60,38 @@ def plan(
         say(str(finding))
     if any(finding.severity == ERROR for finding in deployment.findings):
         raise Exit(code=EX_DATAERR)
+
+
+@command
+def upgrade(
+    file: str = CLUSTER_FILE,
+    to: str = argument("the release to upgrade to", releases),
+    out: str = option("write to this file, which may be FILE; a recipe file goes beside it"),
+    accept: list[str] = option("NAME of what may be left out; repeatable; or all"),
+    format: str = FORMAT,
+) -> None:
+    """Rewrite a cluster file and its recipe for another release
+
+    Lists every change with its reason and source: what moved or is gone, changed defaults, known
+    issues, the driver. Exits with 65 when something has no replacement, unless it is accepted, or
+    when the result has errors. Keeps comments. Without --out, prints the result.
+
+        invoke cluster.upgrade FILE --to v0.23.0.post1 --out FILE
+    """
+    from clusters.show import upgraded
+    from clusters.upgrade import upgrade as upgrades
+    from common.files import write_output
+
+    made = upgrades.upgrade(file, to, out or file, accept)
+    for path, text in made.files.items() if out else ():
+        write_output(Path(path), text)
+    if format == "json":
+        output(format, upgraded.data(made), str)
+        return
+    for line in upgraded.lines(made):
+        (print if out else say)(line)
+    if not out:
+        print("\n".join(made.files.values()), end="")
 
 
 @command

@@ -79,7 +79,7 @@ def test_its_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "part"),
     [
-        ("--list", "cluster.check   Find everything"),
+        ("--list", "cluster.check    Find everything"),
         ("build --help", "Usage: ascend-images build [--OPTION]..."),
         (f"cluster.check {EXAMPLES}/single.yaml", "1 node, 1 container"),
         (f"cluster.plan {EXAMPLES}/pd-3node.yaml", "4 containers on 3 nodes"),
