@@ -11,7 +11,11 @@ from pathlib import Path
 from benchmarks.layers.docker import timed
 
 PROJECT = Path(__file__).parent.parent.parent
-PARTS = ("benchmarks", "entrypoints", "env", "images", "tasks.py", "pyproject.toml")
+ROOTS = PROJECT / "build" / "roots"
+PARTS = (
+    *("benchmarks", "clusters", "commands", "common", "entrypoints", "env", "images"),
+    *("tasks.py", "pyproject.toml"),
+)
 BUMP = Path(__file__).parent / "bump.txt"
 
 
@@ -24,7 +28,6 @@ class Ours:
 
     def fresh(self) -> None:
         """The project as it is now; only the root file systems of an earlier copy are kept."""
-        roots = PROJECT / "build" / "roots"
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         for part in PARTS:
@@ -35,7 +38,7 @@ class Ours:
             else:
                 shutil.copy2(source, self.directory / part)
         (self.directory / "build").mkdir()
-        shutil.copytree(roots, self.directory / "build" / "roots", copy_function=os.link)
+        shutil.copytree(ROOTS, self.directory / "build" / "roots", copy_function=os.link)
 
     def build(self, platform: str, base: str, name: str) -> float:
         """Wall seconds of `invoke build` for one platform, Python's start included."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from common.paths import WORK
 from common.terminal import Say
-from images.build import budgets, push, records, rootfs
+from images.build import budgets, graph, push, records, rootfs
 from images.build.bake import bake
 from images.build.compressed_size import CompressedSize
 from images.build.options import native_arch
 from images.build.progress import Progress
 from images.build.records import Built
-from images.build.targets import NO_WHEELS, BuildTarget
+from images.build.targets import NO_WHEELS, BuildTarget, Dockerfile
 from images.labels import BASE_DIGEST, INPUTS
 from images.locking import vendor
 from images.registry.oci import Layout, Manifest
@@ -125,7 +125,6 @@ def _bake(
 
     With `provenance` an image is an index: BuildKit puts its statement beside it.
     """
-    options = targets[0].options
     _capture(targets, progress, say)
     images = {target.name: _image_target(target) for target in targets}
     for target in targets:
@@ -133,10 +132,17 @@ def _bake(
         image["labels"] = {**labels.get(target, {}), BASE_DIGEST: _base_digest(target)}
         if provenance:
             image["attest"] = ["type=provenance,mode=max"]
-    metadata = bake(
-        images, WORK / "bake", progress, builder=options.builder, no_cache=options.no_cache
-    )
+        if target.options.no_cache:  # the capture has just built the other stages anew
+            image["no-cache-filter"] = _left_stages(target.captured)
+    metadata = bake(images, WORK / "bake", progress, builder=targets[0].options.builder)
     return {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in targets}
+
+
+def _left_stages(dockerfile: Dockerfile) -> list[str]:
+    """The stages of the image that are not built together with the capture."""
+    stages = dockerfile.stages
+    built = {used for name in dockerfile.free_layers for used in graph.used_by(stages, name)}
+    return [name for name in graph.used_by(stages, "image") if name not in built]
 
 
 def _base_digest(target: BuildTarget) -> str:
@@ -219,7 +225,10 @@ def common_target(target: BuildTarget, text: str, name: str) -> dict[str, Any]:
 
 
 def _capture(targets: list[BuildTarget], progress: Progress, say: Say) -> None:
-    """Run the stage that captures a base's environment, for each base that it was not run for."""
+    """Run the stage that captures a base's environment, for each base that it was not run for.
+
+    The layers that need no environment are built beside it, so that every CPU has work.
+    """
     options = targets[0].options
     arch = options.arches[0]
     missing = {
@@ -227,29 +236,47 @@ def _capture(targets: list[BuildTarget], progress: Progress, say: Say) -> None:
         for target in targets
         if options.no_cache or not target.environment_file.is_file()
     }
-    if missing:
-        say("capturing the base's environment")
-        bake(
-            {
-                f"environment-{target.name}": {
-                    **common_target(target, target.dockerfile.text, f"{target.name}.environment"),
-                    "target": "environment",
-                    "platforms": [arch.oci_platform],
-                    "args": {"MACHINE": arch.machine},
-                    "output": [f"type=local,dest={directory}"],
-                }
-                for directory, target in missing.items()
-            },
-            WORK / "bake-environment",
-            progress,
-            builder=options.builder,
-            no_cache=options.no_cache,
-        )
+    if not missing:
+        return
+    say("building the layers, and capturing the base's environment")
+    environments = {
+        f"environment-{target.name}": {
+            **common_target(target, target.dockerfile.text, f"{target.name}.environment"),
+            "target": "environment",
+            "platforms": [arch.oci_platform],
+            "args": {"MACHINE": arch.machine},
+            "output": [f"type=local,dest={directory}"],
+        }
+        for directory, target in missing.items()
+    }
+    bake(
+        {**environments, **{f"layers-{target.name}": _layers_target(target) for target in targets}},
+        WORK / "bake-environment",
+        progress,
+        builder=options.builder,
+        no_cache=options.no_cache,
+    )
+
+
+def _layers_target(target: BuildTarget) -> dict[str, Any]:
+    """Build the layers that need no environment into BuildKit's cache, as the image copies them."""
+    copies = [f"COPY --link --from={name} /out/ /" for name in target.dockerfile.free_layers]
+    text = "\n".join([target.dockerfile.text, "FROM scratch AS layers", *copies, ""])
+    return {
+        **common_target(target, text, f"{target.name}.layers"),
+        "target": "layers",
+        "platforms": [arch.oci_platform for arch in target.options.arches],
+        "args": {"SOURCE_DATE_EPOCH": _published(target)},
+        "output": ["type=cacheonly"],
+    }
+
+
+def _published(target: BuildTarget) -> str:
+    return str(calendar.timegm(target.variant.published.timetuple()))
 
 
 def _image_target(target: BuildTarget) -> dict[str, Any]:
     options = target.options
-    published = calendar.timegm(target.variant.published.timetuple())
     if options.push:
         # A published base is gzip: made zstd, it would be sent again in full.
         force = options.compression == "gzip" or target.base.debian
@@ -262,7 +289,7 @@ def _image_target(target: BuildTarget) -> dict[str, Any]:
         **common_target(target, target.captured.text, target.name),
         "target": "image",
         "platforms": [arch.oci_platform for arch in options.arches],
-        "args": {"SOURCE_DATE_EPOCH": str(published)},
+        "args": {"SOURCE_DATE_EPOCH": _published(target)},
         "tags": [target.tag],
         "output": [output],
     }

@@ -105,6 +105,8 @@ class Progress:
 
     def _vertex(self, vertex: dict[str, Any]) -> None:
         step = self.steps.setdefault(vertex["digest"], Step(vertex["name"]))
+        if vertex.get("cached") and step.completed and not step.cached:
+            return  # an earlier bake of this build ran it, and this one reuses it
         step.name = vertex["name"]
         step.started = _time(vertex.get("started")) or step.started
         step.cached = step.cached or bool(vertex.get("cached"))

@@ -189,6 +189,20 @@ class Dockerfile:
         return [name for name in self.stages if name in found]
 
     @cached_property
+    def free_layers(self) -> list[str]:
+        """The stages of the layers that need neither the base nor its environment."""
+        return [
+            name
+            for name in self.stages
+            if name.startswith("layer-")
+            and name != "layer-venv"  # has the path of the base's interpreter
+            and all(
+                "$BUILDPLATFORM" in self.stages[used].text
+                for used in graph.used_by(self.stages, name)
+            )
+        ]
+
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Stage → its inputs, for all requested architectures."""
         target, options = self.target, self.target.options

@@ -13,6 +13,7 @@ import pytest
 from images.build import budgets, build, engine, push, records, render, targets
 from images.build.base import FoundBase
 from images.build.budgets import Budget, Key
+from images.build.graph import parse, used_by
 from images.build.options import Options
 from images.build.render import Base, Environment, layers
 from images.build.targets import BuildTarget
@@ -29,14 +30,24 @@ Targets = Callable[..., list[BuildTarget]]
 
 
 @pytest.fixture
-def baked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Baked:
+def anew() -> list[list[str]]:
+    """The names of the targets that BuildKit was to build without its cache, of each bake."""
+    return []
+
+
+@pytest.fixture
+def baked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: list[list[str]]) -> Baked:
     """What BuildKit was asked for. It answers with small images: in the layout, and by
     `engine.manifests` for what stays in the engine."""
     asked: Baked = []
     layout = Layout(tmp_path / "oci")
 
-    def bake(targets: Mapping[str, Any], *_: object, **__: object) -> dict[str, Any]:
+    def bake(
+        targets: Mapping[str, Any], *_: object, no_cache: bool = False, **__: object
+    ) -> dict[str, Any]:
         asked.append(targets)
+        if no_cache:
+            anew.append([*targets])
         for target in targets.values():
             kind, _, where = target["output"][0].partition(",dest=")
             if kind == "type=local":
@@ -170,6 +181,61 @@ def test_a_base_that_is_made_here_goes_by_what_it_is_made_from(
     assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in found)
     assert found[0] == found[1]
     assert len(set(found)) == 3
+
+
+PYTHON = ("torch", "libraries", "dependencies", "utilities", "vllm", "proxy", "entrypoint")
+
+
+@pytest.mark.parametrize(
+    ("found", "more"), [(PINNED, ()), (STANDING_IN, ("mooncake", "vllm-ascend"))]
+)
+def test_layers_that_need_no_environment_are_built_beside_its_capture(
+    chosen: Targets,
+    options: Options,
+    baked: Baked,
+    anew: list[list[str]],
+    found: FoundBase,
+    more: tuple[str, ...],
+) -> None:
+    """With the instructions of the image, which then comes from the cache."""
+    wanted = chosen("a2", "a3", found=found)
+    build.into_layout(wanted, {}, print)
+    first, second = baked
+    assert any(name.startswith("environment-") for name in first)
+    for target in wanted:
+        before, after = first[f"layers-{target.name}"], second[target.name]
+        assert before["output"] == ["type=cacheonly"]
+        for key in ("platforms", "args", "context", "contexts", "secret"):
+            assert before[key] == after[key]
+        text, image = (Path(one["dockerfile"]).read_text() for one in (before, after))
+        copies = text.partition("FROM scratch AS layers\n")[2].splitlines()
+        names = {re.findall("--from=layer-([a-z-]+) ", line)[0] for line in copies}
+        assert names == {*PYTHON, *more}
+        assert set(copies) <= set(image.splitlines())
+        stages, of_image = parse(text), parse(image)
+        for stage in used_by(stages, "layers")[:-1]:
+            assert stages[stage] == of_image[stage]
+    build.into_layout(wanted, {}, print)
+    assert [*baked[-1]] == [*second], "with the environment known, one bake is enough"
+    assert anew == []
+
+
+def test_without_the_cache_each_stage_is_built_once(
+    chosen: Targets, options: Options, baked: Baked, anew: list[list[str]]
+) -> None:
+    (target,) = chosen("a3", no_cache=True)
+    for _ in range(2):
+        build.into_layout([target], {}, print)
+    assert anew == [[*baked[0]], [*baked[2]]]
+    (image,) = baked[3].values()
+    left = set(image["no-cache-filter"])
+    stages = parse(Path(image["dockerfile"]).read_text())
+    built = used_by(
+        parse(Path(baked[2]["layers-v0_13_0rc1-a3"]["dockerfile"]).read_text()), "layers"
+    )
+    assert left == {*used_by(stages, "image")} - {*built}
+    assert {"base", "layer-venv", "layer-vllm-ascend", "image"} <= left
+    assert left.isdisjoint({"tools", "layer-torch", "wheel-vllm", "layer-vllm"})
 
 
 # ---- budgets -------------------------------------------------------------------------------------

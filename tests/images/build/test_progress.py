@@ -205,6 +205,18 @@ def test_a_cached_step_costs_nothing() -> None:
     assert _fed(_events(vertex)).stage_seconds() == {"a": 0.0}
 
 
+def test_a_step_that_a_later_bake_reuses_costs_what_it_took() -> None:
+    ran = {
+        "digest": "1",
+        "name": "[a 1/1] x",
+        "started": "2026-01-05T10:00:00Z",
+        "completed": "2026-01-05T10:00:09Z",
+    }
+    reused = {**ran, "started": "2026-01-05T10:01:00Z", "completed": "2026-01-05T10:01:00Z"}
+    progress = _fed(_events(ran) + _events({**reused, "cached": True}))
+    assert progress.stage_seconds() == {"a": 9.0}
+
+
 def test_steps_of_a_stage_add_up_and_a_step_told_twice_counts_once() -> None:
     first, second = (
         {
