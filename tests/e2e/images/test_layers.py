@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tarfile
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SITE_PACKAGES, Image, build, docker, image, project
+from tests.e2e.conftest import SITE_PACKAGES, Image, build, image, project
+from tests.e2e.images import test_push
+from tests.e2e.images.test_push import manifest
 
 pytestmark = pytest.mark.usefixtures("cold_build")
 
+registry = test_push.registry
 FOREIGN = "arm64"
 EM_AARCH64 = 183
-# Under another name: the native image keeps its tag.
-ARM64 = (
-    *("--platform=a3", "--base=stand-in", f"--arch={FOREIGN}"),
-    "--registry=test.invalid/arm64",
-)
 SECRET = "a-secret-of-the-site-4c1d9e"
 
 
@@ -32,23 +31,41 @@ def test_platforms_share_every_layer_but_vllm_ascends(images: dict[str, Image]) 
 
 
 @pytest.fixture(scope="module")
-def arm64(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """Every stage made anew, with credentials that no index asks for."""
+def arm64(registry: str, tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
+    """Every stage made anew, with credentials that no index asks for, and pushed as gzip."""
     netrc = tmp_path_factory.mktemp("home") / "netrc"
     netrc.write_text(f"machine index.invalid login someone password {SECRET}\n")
     where = project(tmp_path_factory.mktemp("arm64") / "project")
-    (built,) = build(*ARM64, "--no-cache", f"--netrc={netrc}", where=where)
-    return image(built)
+    what = ("--platform=a2,a3", "--base=stand-in", f"--arch={FOREIGN}", "--no-cache")
+    how = (f"--registry={registry}", "--push", "--compression=gzip", f"--netrc={netrc}")
+    return [image(one) for one in build(*what, *how, where=where)]
 
 
-def test_arm64_is_built_without_an_emulator_and_keeps_no_secret(arm64: Image) -> None:
-    """The manifest's architecture, every ELF file's machine, and every byte of the image."""
-    inspected = docker("image", "inspect", arm64.tag).stdout
-    (config,) = json.loads(inspected)
-    assert config["Architecture"] == FOREIGN
-    assert SECRET not in inspected
+def pushed(registry: str, one: Image) -> dict[str, Any]:
+    digest, found = manifest(registry, one.tag.rpartition(":")[2])
+    assert digest == one.digest
+    return found
+
+
+def test_a_registry_that_does_not_take_zstd(registry: str, arm64: list[Image]) -> None:
+    assert len(arm64) == 2
+    for one in arm64:
+        layers = pushed(registry, one)["layers"]
+        assert all(layer["mediaType"].endswith("+gzip") for layer in layers)
+
+
+def test_arm64_is_built_without_an_emulator_and_keeps_no_secret(
+    registry: str, arm64: list[Image]
+) -> None:
+    """The configuration's architecture, every ELF file's machine, and every byte of each layer."""
+    _, a3 = arm64
+    found = pushed(registry, a3)
+    with blob(registry, found["config"]["digest"]) as answer:
+        config = answer.read().decode()
+    assert json.loads(config)["architecture"] == FOREIGN
+    assert SECRET not in config
     machines, leaks = {}, []
-    for name, content in _files(arm64.tag):
+    for name, content in _files(registry, found):
         if content[:4] == b"\x7fELF":
             machines[name] = int.from_bytes(content[18:20], "little")
         if SECRET.encode() in content:
@@ -63,15 +80,17 @@ def test_arm64_is_built_without_an_emulator_and_keeps_no_secret(arm64: Image) ->
     assert {name: machine for name, machine in machines.items() if machine != EM_AARCH64} == {}
 
 
-def _files(tag: str) -> Iterator[tuple[str, bytes]]:
-    """Every file of an image's root file system, without starting anything in it."""
-    container = docker("create", f"--platform=linux/{FOREIGN}", tag).stdout.strip()
-    export = subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE)
-    try:
-        with tarfile.open(fileobj=export.stdout, mode="r|") as archive:
+def blob(registry: str, digest: str) -> Any:
+    return urllib.request.urlopen(f"http://{registry}/v2/vllm-ascend/blobs/{digest}")
+
+
+def _files(registry: str, found: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Every file of every layer in the registry, without starting anything in it."""
+    for layer in found["layers"]:
+        with (
+            blob(registry, layer["digest"]) as answer,
+            tarfile.open(fileobj=answer, mode="r|gz") as archive,
+        ):
             for member in archive:
                 if member.isfile() and (file := archive.extractfile(member)):
-                    yield f"/{member.name}", file.read()
-        assert export.wait() == 0
-    finally:
-        docker("rm", container)
+                    yield f"/{member.name.removeprefix('./')}", file.read()
