@@ -16,7 +16,7 @@ from images.build.compressed_size import CompressedSize
 from images.build.options import native_arch
 from images.build.progress import Progress
 from images.build.records import Built
-from images.build.targets import NO_WHEELS, BuildTarget, Dockerfile
+from images.build.targets import NO_WHEELS, BuildTarget
 from images.labels import BASE_DIGEST, INPUTS
 from images.locking import vendor
 from images.registry.oci import Layout, Manifest
@@ -132,16 +132,18 @@ def _bake(
         image["labels"] = {**labels.get(target, {}), BASE_DIGEST: _base_digest(target)}
         if provenance:
             image["attest"] = ["type=provenance,mode=max"]
-        if target.options.no_cache:  # the capture has just built the other stages anew
-            image["no-cache-filter"] = _left_stages(target.captured)
+        if target.options.no_cache:
+            image["no-cache-filter"] = _left_stages(target)
     metadata = bake(images, WORK / "bake", progress, builder=targets[0].options.builder)
     return {t: metadata.get(t.name, {}).get("containerimage.digest", "") for t in targets}
 
 
-def _left_stages(dockerfile: Dockerfile) -> list[str]:
-    """The stages of the image that are not built together with the capture."""
-    stages = dockerfile.stages
-    built = {used for name in dockerfile.free_layers for used in graph.used_by(stages, name)}
+def _left_stages(target: BuildTarget) -> list[str]:
+    """The stages of the image that `_capture` has not just built, for each architecture."""
+    stages, names = target.captured.stages, [*target.captured.free_layers]
+    if len(target.options.arches) == 1:
+        names.append("environment")
+    built = {used for name in names for used in graph.used_by(stages, name)}
     return [name for name in graph.used_by(stages, "image") if name not in built]
 
 
