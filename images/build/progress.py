@@ -118,6 +118,8 @@ class Progress:
             self._announce(step)
 
     def _announce(self, step: Step) -> None:
+        if CANCELLED in step.error:
+            return  # another step failed, or does the same for two targets of a bake
         if step.error:
             line = f"FAILED  {step.title}"
         elif step.cached:

@@ -99,16 +99,21 @@ WORKS: tuple[dict[str, str], ...] = (
     {"ROLE": "ray-worker", "LEADER_IP": "10.0.0.9"},
     {"ROLE": "gateway"},
 )
+# Made once: a strategy that each example makes anew takes longer than what it draws.
+WORKING = st.sampled_from(WORKS)
+CHANGED = st.lists(st.sampled_from(sorted(LIKELY)), max_size=6, unique=True)
+ONE_IN_FIVE = st.integers(0, 4)
+ANY_NAME = st.sampled_from(NAMES)
 
 
 @st.composite
 def environments(draw: st.DrawFn) -> dict[str, str]:
     """Variables that work together with some changed, and sometimes one that cannot be right."""
-    environ = dict(draw(st.sampled_from(WORKS)))
-    for name in draw(st.lists(st.sampled_from(sorted(LIKELY)), max_size=6, unique=True)):
+    environ = dict(draw(WORKING))
+    for name in draw(CHANGED):
         environ[name] = draw(LIKELY[name])
-    if draw(st.integers(0, 4)) == 0:
-        environ[draw(st.sampled_from(NAMES))] = draw(ANY)
+    if draw(ONE_IN_FIVE) == 0:
+        environ[draw(ANY_NAME)] = draw(ANY)
     return environ
 
 

@@ -89,8 +89,7 @@ def test_what_is_shown_while_it_works(sample: Progress) -> None:
         "cached [tools 1/2] FROM docker.i",
         " 3.5s [tools 2/2] RUN python3 -m",
         "FAILED [layer-libraries 1/1] RUN",
-        "FAILED [layer-torch 1/1] RUN sh ",
-    ]
+    ], "layer-torch was cancelled, and did not fail"
     assert all(len(line) <= 200 for line in lines)
 
 
