@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -117,17 +118,13 @@ def document(matrix: Matrix, image: Image, base: str = "", locks: Path = LOCKS) 
     bom.metadata.component = root
     bom.register_dependency(root, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=1) + "\n"
-    if wrong := invalid(text):
+    if wrong := invalid(json.loads(text)):
         raise user_error("SBOM", f"does not fit the schema: {wrong}", exit_code=EX_SOFTWARE)
     return text
 
 
-def invalid(text: str) -> str:
+def invalid(document: Any) -> str:
     """Why a document violates the schema of CycloneDX 1.6; empty if it is valid."""
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        return f"is not JSON: {error}"
     wrong = next(_schema().iter_errors(document), None)
     return " ".join(wrong.message.replace('"', "'").split())[:300] if wrong else ""
 
@@ -143,10 +140,10 @@ def _schema() -> Draft7Validator:
     return Draft7Validator(bom[1], validate_formats=True, registry=Registry(others))
 
 
-def parts(text: str) -> dict[str, set[tuple[str, str]]]:
+def parts(document: Mapping[str, Any]) -> dict[str, set[tuple[str, str]]]:
     """The packages that a valid document lists: type of package URL → (name, version)."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for component in json.loads(text).get("components") or []:
+    for component in document.get("components") or []:
         kind = str(component.get("purl", "")).partition("/")[0].removeprefix("pkg:")
         name = component["name"]
         named = canonicalize_name(name) if kind == "pypi" else name
@@ -154,15 +151,15 @@ def parts(text: str) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def subject(text: str) -> str:
+def subject(document: Mapping[str, Any]) -> str:
     """The digest of the image that a valid document is about."""
-    component = (json.loads(text).get("metadata") or {}).get("component") or {}
+    component = (document.get("metadata") or {}).get("component") or {}
     return str(component.get("bom-ref", ""))
 
 
-def base(text: str) -> str:
+def base(document: Mapping[str, Any]) -> str:
     """The digest of the base image that a valid document lists; empty if it lists none."""
-    for component in json.loads(text).get("components") or []:
+    for component in document.get("components") or []:
         if component.get("type") == "container":
             for one in component.get("hashes") or []:
                 return f"sha256:{one['content']}"

@@ -11,6 +11,7 @@ from entrypoints.inputs.roles import ROLES, Role
 from images.catalogue import commands, picture
 from images.catalogue.picture import Bar, Block
 from images.inspect.model import Image, Layer, Package, shared
+from images.labels import RELEASE
 from images.matrix import Matrix
 
 UNKNOWN = "unknown"
@@ -45,7 +46,7 @@ class Page:
 
     @property
     def release(self) -> str:
-        return self.image.labels.get("org.opencontainers.image.version", UNKNOWN)
+        return _release(self.image)
 
     @property
     def platform(self) -> str:
@@ -169,7 +170,7 @@ def _names(images: Mapping[str, Image]) -> dict[str, str]:
 
 
 def _release(image: Image) -> str:
-    return image.labels.get("org.opencontainers.image.version", UNKNOWN)
+    return image.labels.get(RELEASE, UNKNOWN)
 
 
 def _ordered(matrix: Matrix, pages: Iterable[Page]) -> list[Page]:

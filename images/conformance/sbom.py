@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
@@ -18,17 +17,16 @@ from images.labels import BASE_DIGEST
 def problems(image: Image, statements: Iterable[Statement]) -> Iterator[Finding]:
     """Where an SBOM is invalid, is about another image, or lists other packages."""
     for statement in statements:
-        text = json.dumps(statement.predicate)
-        if wrong := sbom.invalid(text):
+        document = statement.predicate
+        if wrong := sbom.invalid(document):
             yield Finding("SBOM", f"is not CycloneDX 1.6: {wrong}")
             continue
-        if sbom.subject(text) != image.manifest.digest:
-            about = sbom.subject(text) or "no image"
+        if (about := sbom.subject(document) or "no image") != image.manifest.digest:
             yield Finding("SBOM", f"is about {about}, not {image.manifest.digest}")
-        base, labelled = sbom.base(text), image.labels.get(BASE_DIGEST, "")
+        base, labelled = sbom.base(document), image.labels.get(BASE_DIGEST, "")
         if base not in ("", labelled):
             yield Finding(f"SBOM: {BASE_DIGEST}", f"lists {base}, the label is '{labelled}'")
-        yield from _packages(image, sbom.parts(text))
+        yield from _packages(image, sbom.parts(document))
 
 
 def _packages(image: Image, listed: dict[str, set[tuple[str, str]]]) -> Iterator[Finding]:

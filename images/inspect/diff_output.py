@@ -10,9 +10,11 @@ from images.inspect.diff import Change, Difference, Growth
 from images.inspect.image_output import NOT_READ
 from images.inspect.model import Image
 
+SIDE = ("reference", "platform", "manifest", "size", "unpacked")  # of each image
+
 
 def differences_data(several: Iterable[Difference]) -> list[dict[str, Any]]:
-    return [_difference_data(found) for found in several]
+    return list(map(_difference_data, several))
 
 
 def differences_text(several: Iterable[Difference]) -> str:
@@ -21,13 +23,7 @@ def differences_text(several: Iterable[Difference]) -> str:
 
 def _difference_data(found: Difference) -> dict[str, Any]:
     def side(image: Image) -> dict[str, Any]:
-        return {
-            "reference": image.reference,
-            "platform": image.platform,
-            "manifest": image.manifest,
-            "size": image.size,
-            "unpacked": image.unpacked,
-        }
+        return {name: getattr(image, name) for name in SIDE}
 
     def changes(several: Sequence[Change] | None) -> list[dict[str, Any]] | None:
         return None if several is None else [vars(change) for change in several]

@@ -6,7 +6,6 @@ no child that still moves a tag, and one connection serves hundreds of requests.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import re
@@ -18,12 +17,12 @@ from functools import partial
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, one_line, user_error
 from common.terminal import Say
-from images.registry import documents, limits
+from images.registry import documents
 from images.registry.auth import Login
+from images.registry.bodies import DigestReader, Download, Retryable, Stopped, Upload
 from images.registry.oci import DIGEST, MANIFESTS, Descriptor, Manifest
 from images.registry.transport import Answer, Transport, is_loopback, resolved, same_origin
 
@@ -46,7 +45,16 @@ T = TypeVar("T")
 Source = Callable[[], AbstractContextManager[BinaryIO]]  # opens a blob, anew for each attempt
 
 
-class Repository(Protocol):
+class Referrers(Protocol):
+    """What can be asked for what refers to an image."""
+
+    def manifest(self, reference: str) -> Manifest | None: ...
+
+    def referrers(self, digest: str) -> list[Descriptor] | None:
+        """What refers to a manifest; None if the registry lacks the referrers API."""
+
+
+class Repository(Referrers, Protocol):
     """What publishing needs of a registry. Every method raises UserError (69) if it refuses."""
 
     name: str
@@ -54,8 +62,6 @@ class Repository(Protocol):
 
     def digest(self, reference: str) -> str | None:
         """The digest of a tag or digest; None if it is missing."""
-
-    def manifest(self, reference: str) -> Manifest | None: ...
 
     def blob_size(self, digest: str) -> int | None: ...
 
@@ -73,9 +79,6 @@ class Repository(Protocol):
 
     def delete_manifest(self, digest: str) -> None:
         """Delete a manifest and every tag of it."""
-
-    def referrers(self, digest: str) -> list[Descriptor] | None:
-        """What refers to a manifest; None if the registry lacks the referrers API."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,6 @@ class Reference:
                 "registry.example.com/team/name; Docker Hub is docker.io",
             )
         return cls(head, tag, digest)
-
-
-class Retryable(Exception):
-    """A failure that may pass: too many requests, a server error, a broken connection."""
-
-    def __init__(self, words: str, pause: float = 0.0) -> None:
-        self.pause = pause
-        super().__init__(words)
 
 
 class HttpRepository:
@@ -181,9 +176,9 @@ class HttpRepository:
                 self._refuse(answer, digest)
             return answer.stream
 
-        with closing(_Download(begin, partial(self._retry, path=digest))) as body:
+        with closing(Download(begin, partial(self._retry, path=digest))) as body:
             damaged = partial(self._damaged_in_registry, digest, wanted=digest)
-            yield cast(BinaryIO, _DigestReader(cast(BinaryIO, body), digest, damaged))
+            yield cast(BinaryIO, DigestReader(cast(BinaryIO, body), digest, damaged))
 
     def push_blob(self, blob: Descriptor, source: Source, mount_from: str = "") -> None:
         """Upload in one piece: registries keep nothing of an interrupted upload."""
@@ -197,11 +192,9 @@ class HttpRepository:
                 self._refuse(begun, blob.digest)
             place = resolved(begun.address, begun.headers.get("Location", ""))
             place += f"{'&' if '?' in place else '?'}digest={blob.digest}"
+            damaged = partial(self._damaged_locally, blob.digest)
             with source() as file:
-                checked = _DigestReader(
-                    file, blob.digest, partial(self._damaged_locally, blob.digest)
-                )
-                sent = self._send("PUT", place, data=_UploadBody(checked, blob.size, self.stop))
+                sent = self._send("PUT", place, data=Upload(file, blob, damaged, self.stop))
             if sent.status not in (201, 204):
                 self._refuse(sent, blob.digest)
 
@@ -319,7 +312,7 @@ class HttpRepository:
             challenge = answer.headers.get("WWW-Authenticate", "")
             ours = answer.status == 401 and same_origin(answer.address, self._root)
             if ours and self._login.answer(method, login, challenge):
-                if isinstance(more.get("data"), _UploadBody):
+                if isinstance(more.get("data"), Upload):
                     raise Retryable("the registry asks for a new token")
                 answer = send(self._login.of(method))
         except requests.exceptions.SSLError as error:
@@ -374,92 +367,6 @@ class HttpRepository:
         return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
 
 
-class Stopped(Exception):
-    """Another thread failed or the user interrupted; the work is no longer needed."""
-
-
-class _Download:
-    """The body of an answer; `begin` requests it anew from an offset if the connection is cut."""
-
-    def __init__(
-        self,
-        begin: Callable[[int], requests.Response],
-        retry: Callable[[Callable[[], Any]], Any],
-    ) -> None:
-        self._begin = begin
-        self._retry = retry
-        self._offset = 0
-        self._response: requests.Response | None = None
-
-    def _stream(self) -> requests.Response:
-        if self._response is None:
-            found = self._response = self._begin(self._offset)
-            if self._offset and found.status_code != requests.codes.partial_content:
-                skipped = self._offset  # the registry does not know Range
-                while skipped and (piece := found.raw.read(min(skipped, limits.PIECE))):
-                    skipped -= len(piece)
-        return self._response
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:
-            return b"".join(iter(lambda: self.read(limits.PIECE), b""))
-        piece: bytes = self._retry(lambda: self._attempt(size))
-        self._offset += len(piece)
-        return piece
-
-    def _attempt(self, size: int) -> bytes:
-        try:
-            return bytes(self._stream().raw.read(size, decode_content=False))
-        except HTTPError as error:
-            self.close()
-            raise Retryable(f"the connection was cut: {type(error).__name__}") from None
-
-    def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
-
-
-class _DigestReader:
-    """A blob whose digest is checked: at its end, a wrong one raises what `damaged` returns."""
-
-    def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
-        self._file = file
-        self._digest = digest
-        self._damaged = damaged
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._file.read() if size < 0 else self._file.read(size)
-        self._hash.update(piece)
-        if size < 0 or not piece:
-            found = f"sha256:{self._hash.hexdigest()}"
-            if found != self._digest:
-                raise self._damaged(found)
-        return piece
-
-
-class _UploadBody:
-    """The body of an upload, with a known length; can be stopped between two pieces."""
-
-    def __init__(self, file: _DigestReader, size: int, stop: threading.Event) -> None:
-        self._file = file
-        self._size = size
-        self._stop = stop
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self.read(1 << 16):
-            yield piece
-
-    def read(self, size: int = -1) -> bytes:
-        if self._stop.is_set():
-            raise Stopped
-        return self._file.read(size)
-
-
 def _is_full(answer: Answer) -> bool:
     return answer.status == 507 or bool(FULL.search(answer.body.decode(errors="replace")))
 
@@ -479,13 +386,7 @@ def _retry_after(answer: Answer) -> float:
     return min(float(value), 120.0) if value.isdigit() else 0.0
 
 
-class _Referrers(Protocol):
-    def manifest(self, reference: str) -> Manifest | None: ...
-
-    def referrers(self, digest: str) -> list[Descriptor] | None: ...
-
-
-def referring(store: _Referrers, digest: str) -> list[str]:
+def referring(store: Referrers, digest: str) -> list[str]:
     """From the referrers API and the fallback tag: a registry may have been upgraded in between."""
     found = [one.digest for one in store.referrers(digest) or []]
     fallback = store.manifest(digest.replace(":", "-"))

@@ -13,7 +13,8 @@ from typing import BinaryIO, TypeVar, cast
 from common.errors import EX_DATAERR, EX_SOFTWARE, Finding, UserError
 from common.terminal import Say
 from common.text import megabytes
-from images.registry.client import Repository, Source, Stopped
+from images.registry.bodies import Stopped
+from images.registry.client import Repository, Source
 from images.registry.oci import Descriptor, Layout, Manifest
 from images.registry.transport import CONNECTIONS
 

@@ -155,11 +155,11 @@ def test_the_sbom_is_the_same_bytes_and_is_the_one_that_is_attached(
     one, two = (invoke("sbom", good, "--arch=arm64") for _ in range(2))
     assert one.returncode == 0, one.stderr
     assert one.stdout == two.stdout
-    assert sbom.invalid(one.stdout) == ""
+    assert sbom.invalid(json.loads(one.stdout)) == ""
     assert invoke("sbom", good, f"--out={tmp_path}").returncode == 0
     assert (tmp_path / "arm64.cdx.json").read_text() == one.stdout
     trust = sign.Trust(f"{shop.keys['ours']}.pub", offline=True)
-    reference = f"{good.rpartition(':')[0]}@{sbom.subject(one.stdout)}"
+    reference = f"{good.rpartition(':')[0]}@{sbom.subject(json.loads(one.stdout))}"
     (attached,), _ = sign.attestations(reference, sign.SBOM, trust)
     assert attached.predicate == json.loads(one.stdout)
 

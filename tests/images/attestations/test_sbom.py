@@ -43,7 +43,7 @@ def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
     one = sbom.document(MATRIX, image(tmp_path / "one", Small()))
     two = sbom.document(MATRIX, image(tmp_path / "two", Small()))
     assert one == two
-    assert sbom.invalid(one) == ""
+    assert sbom.invalid(json.loads(one)) == ""
     assert json.loads(one)["metadata"]["timestamp"] == "2025-12-28T00:00:00+00:00"
 
 
@@ -58,7 +58,7 @@ def test_another_image_has_another_serial_number(tmp_path: Path) -> None:
 def test_it_is_about_the_image_by_digest(tmp_path: Path) -> None:
     read = image(tmp_path, Small())
     text = sbom.document(MATRIX, read)
-    assert sbom.subject(text) == read.manifest.digest
+    assert sbom.subject(json.loads(text)) == read.manifest.digest
     about = json.loads(text)["metadata"]["component"]
     assert about["purl"].startswith(
         f"pkg:oci/vllm-ascend@{read.manifest.digest}".replace(":s", "%3As")
@@ -167,7 +167,7 @@ def test_cann_mooncake_and_the_base(tmp_path: Path) -> None:
     base = component(made, "quay.io/ascend/cann")
     assert base["version"] == A3.cann_tag
     assert base["hashes"] == [{"alg": "SHA-256", "content": BASE_DIGEST}]
-    assert sbom.base(json.dumps(made)) == f"sha256:{BASE_DIGEST}"
+    assert sbom.base(made) == f"sha256:{BASE_DIGEST}"
 
 
 def test_mooncake_as_a_package_is_listed_once(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_the_base_has_the_digest_that_the_provenance_names(tmp_path: Path) -> No
     made = sbom.documents(MATRIX, registry, registry.manifests[root["digest"]], (), print)
     assert list(made) == ["arm64", "amd64"]
     for manifest, text in made.values():
-        assert sbom.subject(text) == manifest.digest
+        assert sbom.subject(json.loads(text)) == manifest.digest
         assert BASE_DIGEST in text
 
 
@@ -212,16 +212,9 @@ def test_an_image_of_someone_else(tmp_path: Path, small: Small, what: str) -> No
 
 
 def test_a_broken_document_is_told() -> None:
-    assert "is not JSON" in sbom.invalid("{")
-    assert "'not-a-type'" in sbom.invalid(
-        json.dumps(
-            {
-                "bomFormat": "CycloneDX",
-                "specVersion": "1.6",
-                "components": [{"type": "not-a-type", "name": "x"}],
-            }
-        )
-    )
+    broken = {"type": "not-a-type", "name": "x"}
+    made = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [broken]}
+    assert "'not-a-type'" in sbom.invalid(made)
 
 
 def test_written_and_printed(tmp_path: Path) -> None:
