@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Mirrors:
         ]
         if problems:
             raise UserError(problems)
+        # The address of an archive on the mirror serves as well: packages.sh and rootfs append it.
+        values["apt_mirror"] = re.sub(r"(/(debian|ubuntu))?/*$", "", values["apt_mirror"])
         proxies = tuple((name, environ[name]) for name in PROXIES if environ.get(name))
         return cls(**values, proxies=proxies)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from images.build.options import Options, native_arch
 from images.build.render import Base
 from images.build.targets import BuildTarget
 from images.matrix import STAND_IN, Arch, Matrix
+from images.mirrors import Mirrors
 
 PIP = "pip==24.0"  # what CPython 3.11.13, the CANN image's own, brings
 DOCKERFILE = f"""\
@@ -34,8 +36,9 @@ RUN mkdir -p /usr/local/Ascend/kernels && echo "$NAME" > /usr/local/Ascend/kerne
 def provide_roots(matrix: Matrix, arch: Arch, say: Say) -> None:
     """Make the Debian root file systems as `invoke build` does; this is not timed."""
     roots = WORK / "roots"
-    rootfs.provide(matrix.stand_in, arch, "base", roots, say)
-    rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
+    mirror = Mirrors.of(os.environ).apt_mirror
+    rootfs.provide(matrix.stand_in, arch, "base", roots, say, mirror)
+    rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say, mirror)
 
 
 def make(

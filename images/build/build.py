@@ -187,9 +187,10 @@ def provide_roots(targets: list[BuildTarget], say: Say) -> None:
     roots = WORK / "roots"
     for name, debian in dict.fromkeys(target.root for target in targets if target.root):
         for arch in options.arches:
-            rootfs.provide(debian, arch, name, roots, say)
+            rootfs.provide(debian, arch, name, roots, say, options.mirrors.apt_mirror)
     if any(target.tools_image is None for target in targets):
-        rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say)
+        mirror = options.mirrors.apt_mirror
+        rootfs.provide(matrix.tools, native_arch(matrix), "tools", roots, say, mirror)
     for folder in (roots, NO_WHEELS):
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -24,9 +24,12 @@ MERGED_USR = (
 )
 
 
-def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) -> Path:
+def provide(
+    debian: Debian, arch: Arch, name: str, directory: Path, say: Say, mirror: str = ""
+) -> Path:
     """Return the root file system of `debian`, `{name}-{arch}.tar`; make it if it is missing.
 
+    `mirror` replaces the host of Debian's archive.
     A foreign architecture is only unpacked: maintainer scripts would need an emulator, and nothing
     here depends on them. Raises UserError (69) with mmdebstrap's message.
     """
@@ -35,7 +38,7 @@ def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) ->
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):  # another build may be making it
             if not _is_made(target, debian, arch):
-                _make(target, debian, arch, name, say)
+                _make(target, debian, arch, name, say, mirror)
     return target
 
 
@@ -55,7 +58,7 @@ def _is_made(target: Path, debian: Debian, arch: Arch) -> bool:
     return made_of == fingerprint(debian, arch)
 
 
-def _make(target: Path, debian: Debian, arch: Arch, name: str, say: Say) -> None:
+def _make(target: Path, debian: Debian, arch: Arch, name: str, say: Say, mirror: str) -> None:
     if shutil.which("mmdebstrap") is None:
         raise user_error("mmdebstrap", "is not installed", "./setup.sh installs it", EX_UNAVAILABLE)
     say(
@@ -64,11 +67,13 @@ def _make(target: Path, debian: Debian, arch: Arch, name: str, say: Say) -> None
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / target.name
-        mirror = [os.environ["APT_MIRROR"]] if os.environ.get("APT_MIRROR") else []
         environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
         environment["TMPDIR"] = scratch
         answer = subprocess.run(
-            [*_command(debian, arch), debian.suite, str(made), *mirror],
+            [
+                *(*_command(debian, arch), debian.suite, str(made)),
+                *([f"{mirror}/debian"] if mirror else []),
+            ],
             env=environment,
             capture_output=True,
             text=True,
@@ -77,7 +82,7 @@ def _make(target: Path, debian: Debian, arch: Arch, name: str, say: Say) -> None
             reasons = [line for line in answer.stderr.splitlines() if line.startswith("E:")]
             words = "; ".join(reasons or answer.stderr.splitlines()[-3:])
             raise user_error(
-                "mmdebstrap", words, "APT_MIRROR names another Debian mirror", EX_UNAVAILABLE
+                "mmdebstrap", words, "--apt-mirror names another mirror", EX_UNAVAILABLE
             )
         stamp = target.with_suffix(".sha256")
         stamp.unlink(missing_ok=True)

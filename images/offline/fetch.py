@@ -224,9 +224,10 @@ class _Fetch:
         return []
 
     def add_roots(self) -> None:
+        mirror = self.targets[0].options.mirrors.apt_mirror
         for name, (debian, arch) in self.needs.roots.items():
             kind = name.removesuffix(f"-{arch.name}.tar")
-            archive = rootfs.provide(debian, arch, kind, WORK / "roots", self.say)
+            archive = rootfs.provide(debian, arch, kind, WORK / "roots", self.say, mirror)
             for source in (archive, archive.with_suffix(".sha256")):
                 target = self.directory / ROOTS / source.name
                 self.kept += _copied(source, target)

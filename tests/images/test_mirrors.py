@@ -47,6 +47,13 @@ def test_the_variables_people_already_set(variable: str, field: str) -> None:
     assert getattr(given, field) == "https://given.example"
 
 
+@pytest.mark.parametrize("end", ["", "/", "/debian", "/debian/", "/ubuntu"])
+def test_an_apt_mirror_is_given_with_or_without_its_archive(end: str) -> None:
+    assert Mirrors.of({}, apt_mirror=f"https://m.example/apt{end}").apt_mirror == (
+        "https://m.example/apt"
+    )
+
+
 def test_uvs_index_goes_before_pips() -> None:
     assert Mirrors.of(
         {"UV_DEFAULT_INDEX": "https://uv", "PIP_INDEX_URL": "https://pip"}

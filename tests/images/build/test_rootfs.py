@@ -31,7 +31,6 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
-    monkeypatch.delenv("APT_MIRROR", raising=False)
     return directory
 
 
@@ -89,11 +88,9 @@ def test_a_foreign_architecture_is_only_unpacked(
     assert "--architectures=riscv64 --variant=extract --include=?essential" in call
 
 
-def test_a_mirror_is_asked(
-    mmdebstrap: Path, matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("APT_MIRROR", "http://mirror.example/debian")
-    _provide(matrix.stand_in, tmp_path)
+def test_a_mirror_is_asked(mmdebstrap: Path, matrix: Matrix, tmp_path: Path) -> None:
+    there = "http://mirror.example"
+    rootfs.provide(matrix.stand_in, NATIVE, "base", tmp_path, lambda _: None, there)
     assert _calls(mmdebstrap)[0].endswith(".tar http://mirror.example/debian")
 
 
@@ -103,7 +100,7 @@ def test_a_failure_leaves_nothing_and_tells_the_reasons(
     (mmdebstrap / "code").write_text("1")
     roots = tmp_path / "roots"
     assert problems_of(lambda: _provide(matrix.stand_in, roots), 69) == [
-        "mmdebstrap: E: no such suite (APT_MIRROR names another Debian mirror)"
+        "mmdebstrap: E: no such suite (--apt-mirror names another mirror)"
     ]
     assert list(roots.iterdir()) == []
 

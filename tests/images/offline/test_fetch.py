@@ -67,7 +67,9 @@ def roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Root file systems without a package mirror."""
     monkeypatch.setattr(fetch, "WORK", tmp_path / "work")
 
-    def provide(debian: Debian, arch: Arch, name: str, directory: Path, say: Say) -> Path:
+    def provide(
+        debian: Debian, arch: Arch, name: str, directory: Path, say: Say, mirror: str
+    ) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         made = directory / f"{name}-{arch.name}.tar"
         made.write_text(f"root of {debian.packages}")
