@@ -91,10 +91,12 @@ def test_the_reference_cluster_becomes_the_committed_one() -> None:
 
 
 def named(recipe: Recipe) -> str:
-    """A cluster file that runs every group of a recipe."""
+    """A cluster file that runs every group of a recipe; `serve` is single where it has both."""
     nodes: list[str] = []
     instances = []
     for role, block in recipe.groups.items():
+        if role == "leader" and "single" in recipe.groups:
+            continue
         dp, local = block.sizes.dp or 1, block.sizes.dp_local
         count = block.nodes or (dp // local if local else 1)
         own = [f"node{len(nodes) + at}" for at in range(count)]
