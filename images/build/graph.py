@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+LEFT_OUT = {"__pycache__", ".dockerignore"}  # the .dockerignore of a context leaves out both
 Context = Path | str  # a directory, or an address that stands for its content
 
 
@@ -107,7 +108,7 @@ def _tree_digest(root: Path) -> str:
         return stamp.read_text()
     digest = hashlib.sha256()
     for file in [root] if root.is_file() else sorted(root.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
+        if file.is_file() and not LEFT_OUT & {*file.parts}:
             digest.update(f"{file.relative_to(root)}\0{file.stat().st_mode & 0o111}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from images.build import targets
+from images.build import graph, targets
 from images.build.base import FoundBase
 from images.build.options import Options, parse_arches, parse_sources, select_variants
 from images.build.render import Base
@@ -322,3 +322,24 @@ def test_installers_count_by_their_sums_and_are_not_read(
     )
     assert before["cann"] != after["cann"]
     assert before["layer-torch"] == after["layer-torch"]
+
+
+def test_byte_code_beside_the_sources_builds_no_layer_again(
+    matrix: Matrix, variant: Variants, options: Options, tmp_path: Path
+) -> None:
+    """Neither BuildKit nor a fingerprint takes it: a test run would spoil the cache."""
+    places = _target(matrix, variant("a3"), STANDING_IN, options).contexts.values()
+    directories = [one for one in places if isinstance(one, Path) and any(one.rglob("*.py"))]
+    assert {one.name for one in directories} == {"entrypoints", "stages"}
+    for one in directories:
+        ignored = (one / ".dockerignore").read_text().splitlines()
+        assert {"**/__pycache__", ".dockerignore"} <= {*ignored}
+    names = ("a.py", ".dockerignore", "sub/__pycache__/a.pyc", "sub/b.py")
+    prints = []
+    for count in range(1, 5):
+        for name in names[:count]:
+            path = tmp_path / str(count) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+        prints.append(graph._content(tmp_path / str(count), ""))
+    assert prints[0] == prints[1] == prints[2] != prints[3]
