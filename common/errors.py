@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
 EX_USAGE = 64  # sysexits(3): a wrong option
@@ -68,6 +68,12 @@ class UserError(Exception):
 def user_error(where: str, message: str, fix: str = "", exit_code: int = EX_USAGE) -> UserError:
     """A `UserError` of one finding."""
     return UserError([Finding(where, message, fix)], exit_code)
+
+
+def merged(errors: Sequence[UserError]) -> UserError:
+    """One error with the findings of all, each once, and the highest of their exit codes."""
+    findings = dict.fromkeys(finding for error in errors for finding in error.findings)
+    return UserError(findings, max(error.exit_code for error in errors))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

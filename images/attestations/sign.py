@@ -40,10 +40,7 @@ class Signer:
     certificates: str = ""
 
     def __post_init__(self) -> None:
-        if self.offline and not self.key:
-            what = "a signature without a key needs the transparency log"
-            raise user_error("--no-transparency-log", what, "--key FILE")
-        if self.key and (wrong := _key_error(self.key)):
+        if wrong := _wrong(self.key, self.offline):
             raise UserError(wrong)
 
     @property
@@ -70,12 +67,7 @@ class Trust:
         if not self.key and not (self.identity and self.issuer):
             what = "no trusted signer is given"
             wrong.append(Finding("--key", what, "--key FILE, or --identity ID and --issuer URL"))
-        if self.offline and not self.key:
-            what = "a signature without a key needs the transparency log"
-            wrong.append(Finding("--no-transparency-log", what, "--key FILE"))
-        if self.key:
-            wrong += _key_error(self.key)
-        if wrong:
+        if wrong := [*wrong, *_wrong(self.key, self.offline)]:
             raise UserError(wrong)
 
     @property
@@ -86,9 +78,12 @@ class Trust:
         return [*identity, "--certificate-oidc-issuer", self.issuer]
 
 
-def _key_error(key: str) -> list[Finding]:
+def _wrong(key: str, offline: bool) -> list[Finding]:
     """A key is a file, or an address such as env://NAME or that of a KMS."""
-    if "://" in key or Path(key).is_file():
+    if offline and not key:
+        what = "a signature without a key needs the transparency log"
+        return [Finding("--no-transparency-log", what, "--key FILE")]
+    if not key or "://" in key or Path(key).is_file():
         return []
     return [Finding("--key", f"no such file: {key}", "cosign generate-key-pair makes one")]
 

@@ -83,6 +83,12 @@ def packages(contents: Contents) -> list[PythonPackage]:
     return sorted(found, key=lambda one: (one.name.lower(), one.directory, one.version))
 
 
+def importable(contents: Contents) -> list[PythonPackage]:
+    """Packages that Python can import, without copies inside other packages."""
+    places = ("site-packages", "dist-packages")
+    return [one for one in packages(contents) if posixpath.basename(one.directory) in places]
+
+
 def os_packages(contents: Contents) -> list[OsPackage]:
     """The distribution's packages: from dpkg, or from rpm if its database is SQLite.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, user_error
 from common.terminal import Say
 from images.contents import cache, packages, project_files
 from images.contents.image import config as read_config
-from images.contents.layers import Contents, merged
 from images.contents.layers import Layer as Content
+from images.contents.layers import merged
 from images.inspect import attached
 from images.inspect.model import Health, Image, Layer, Package, shared
 from images.inspect.stores import LocatedImage, open_images
@@ -103,6 +102,10 @@ def _image(
     by_digest = {one.digest: name for name, one in zip(names, descriptors, strict=True)}
     read = [one for one in known if one is not None]
     contents = merged(read) if len(read) == len(known) else None
+
+    def listed(found: Iterable[packages.PythonPackage | packages.OsPackage]) -> tuple[Package, ...]:
+        return tuple(Package(one.name, one.version, by_digest[one.layer]) for one in found)
+
     return Image(
         reference=found.reference,
         place=found.place,
@@ -123,8 +126,8 @@ def _image(
         stop_signal=settings.get("StopSignal") or "",
         workdir=settings.get("WorkingDir") or "",
         user=settings.get("User") or "",
-        python_packages=_python(contents, by_digest) if contents else None,
-        os_packages=_distribution(contents, by_digest) if contents else None,
+        python_packages=listed(packages.importable(contents)) if contents else None,
+        os_packages=listed(packages.os_packages(contents)) if contents else None,
         roles=project_files.roles(contents) if contents else None,
         recipes=project_files.recipes(contents) if contents else None,
         sboms=tuple(attached.sboms(found.store, top, manifest)),
@@ -136,21 +139,6 @@ def _read(found: LocatedImage, descriptors: Sequence[Descriptor], say: Say) -> l
         say(f"reading {count} layers of {found.reference}, {megabytes:,.1f} MB")
 
     return cache.read(found.store, descriptors, tell)
-
-
-def _python(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
-    """Packages that Python can import, without copies inside other packages."""
-    return tuple(
-        Package(one.name, one.version, names[one.layer])
-        for one in packages.packages(contents)
-        if PurePosixPath(one.directory).name in ("site-packages", "dist-packages")
-    )
-
-
-def _distribution(contents: Contents, names: Mapping[str, str]) -> tuple[Package, ...]:
-    return tuple(
-        Package(one.name, one.version, names[one.layer]) for one in packages.os_packages(contents)
-    )
 
 
 def _health(raw: Mapping[str, Any]) -> Health | None:

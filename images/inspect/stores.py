@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from common import docker
-from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError, did_you_mean, user_error
+from common.errors import EX_DATAERR, EX_UNAVAILABLE, UserError, did_you_mean, merged, user_error
 from common.files import write_atomically
 from common.paths import WORK
 from common.terminal import Say
@@ -175,17 +175,15 @@ def open_images(
     """
     if at and at not in PLACES:
         raise user_error("--at", f"'{at}' is not known", did_you_mean(at, PLACES))
-    problems: list[Finding] = []
-    code = 0
+    errors: list[UserError] = []
     found: dict[str, LocatedImage | None] = {}
     for reference in references:
         try:
             found[reference] = _locate(reference, at, certificates, say)
         except UserError as error:
-            problems += error.findings
-            code = max(code, error.exit_code)
-    if problems:
-        raise UserError(dict.fromkeys(problems), code)
+            errors.append(error)
+    if errors:
+        raise merged(errors)
     in_engine = {reference: _id(reference) for reference, one in found.items() if one is None}
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         names = {digest: reference for reference, digest in in_engine.items()}
@@ -217,14 +215,10 @@ def _locate(reference: str, at: str, certificates: str, say: Say) -> LocatedImag
     key = named.digest or named.tag or "latest"
     repository = HttpRepository(named.repository, certificates=certificates, say=say)
     if repository.manifest(key) is None:
-        fix = _other_tags(repository, key)
+        tags = repository.tags()
+        fix = did_you_mean(key, tags) if tags else "it has no tags"
         raise user_error(reference, "is not in the registry", fix, EX_UNAVAILABLE)
     return LocatedImage(reference, REGISTRY, repository, key)
-
-
-def _other_tags(store: Store, key: str) -> str:
-    tags = store.tags()
-    return did_you_mean(key, tags) if tags else "it has no tags"
 
 
 def split_reference(reference: str) -> tuple[Path, str]:

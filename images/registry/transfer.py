@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
-from common.errors import EX_DATAERR, EX_SOFTWARE, Finding, UserError
+from common.errors import EX_DATAERR, EX_SOFTWARE, Finding, UserError, merged
 from common.terminal import Say
 from common.text import megabytes
 from images.registry.bodies import Stopped
@@ -46,8 +46,7 @@ def run_all(
         if not isinstance(error, UserError | Stopped):
             raise error
     if users:
-        problems = dict.fromkeys(problem for error in users for problem in error.findings)
-        raise UserError(problems, max(error.exit_code for error in users))
+        raise merged(users)
     if errors:
         raise KeyboardInterrupt
     return [future.result() for future in futures]
@@ -69,7 +68,7 @@ def collect_all(
     found = run_all(items, attempt, stop, workers)
     errors = [one for one in found if isinstance(one, UserError)]
     if errors:
-        raise UserError((finding for one in errors for finding in one.findings), EX_DATAERR)
+        raise merged(errors)
     return [one for one in found if not isinstance(one, UserError)]
 
 
