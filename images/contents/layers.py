@@ -121,19 +121,21 @@ class Memory:
 
     def count(self, descriptor: Descriptor) -> None:
         """Raises UserError (65) if the image has too many entries."""
-        self._take(descriptor, "entries", 1, "has more than {:,} entries")
+        if not self._take("entries", 1):
+            limit = limits.of_layers("entries")
+            raise _damaged(descriptor, f"with it, the image has more than {limit:,} entries")
 
     def take(self, descriptor: Descriptor, file: File, kept: bytes) -> None:
         """Raises UserError (65) if the limit is exceeded."""
         size = ENTRY + 2 * len(file.path) + len(file.target) + len(kept) + LINE * kept.count(b"\n")
-        what = "needs more than {:,} bytes of memory at " + file.path
-        self._take(descriptor, "memory", size, what)
+        if not self._take("memory", size):
+            limit = limits.of_layers("memory")
+            raise _damaged(descriptor, f"needs more than {limit:,} bytes of memory at {file.path}")
 
-    def _take(self, descriptor: Descriptor, kind: str, size: int, what: str) -> None:
+    def _take(self, kind: str, size: int) -> bool:
         with self._lock:
             self._left[kind] -= size
-        if self._left[kind] < 0:
-            raise _damaged(descriptor, what.format(limits.of_layers(kind)))
+            return self._left[kind] >= 0
 
 
 def layer(
