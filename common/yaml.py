@@ -31,6 +31,41 @@ def document(path: Path) -> Any:
         raise user_error(str(path), f"is not YAML: {words}", exit_code=EX_DATAERR) from None
 
 
+def line_of(path: Path, key: str) -> int:
+    """The line (from 1) of a dotted key, or of the nearest key above it; 0 without any.
+
+    A part of the key is a name, which may have dots itself, a list's index, or the `name` of an
+    entry in a list. JSON is YAML too.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return 0
+    line, parts = 0, key.split(".")
+    while node is not None and parts:
+        node, taken, found = _child(node, parts)
+        line, parts = found or line, parts[taken:]
+    return line
+
+
+def _child(node: Any, parts: list[str]) -> tuple[Any, int, int]:
+    """The node below, how many parts name it, and the line of its key; None if there is none."""
+    if isinstance(node, yaml.MappingNode):
+        for count in range(len(parts), 0, -1):
+            for key, value in node.value:
+                if key.value == ".".join(parts[:count]):
+                    return value, count, key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for count in range(len(parts), 0, -1):
+            part = ".".join(parts[:count])
+            for index, value in enumerate(node.value):
+                own = value.value if isinstance(value, yaml.MappingNode) else ()
+                named = any(k.value == "name" and v.value == part for k, v in own)
+                if named or part == str(index):
+                    return value, count, value.start_mark.line + 1
+    return None, 1, 0
+
+
 def kind(value: Any) -> str:
     """Describe a value in a message."""
     return "missing" if value is None else f"{value!r} ({type(value).__name__})"

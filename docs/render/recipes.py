@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from common.errors import EX_DATAERR, Finding, UserError, did_you_mean
 from common.paths import ROOT
-from common.yaml import document
+from common.yaml import document, line_of
 from docs.render.compatibility import in_order
 from docs.render.markdown import Page, page
 from docs.render.releases import release_facts
@@ -124,7 +125,19 @@ class RecipeEntry:
 
 
 def render(matrix: Matrix) -> list[Page]:
-    """A page for each model, and a list of them."""
+    """A page for each model, and a list of them.
+
+    Raises UserError (65) for releases and features in recipes that nobody knows.
+    """
+    problems = [
+        finding
+        for name in recipes.names()
+        for finding in unknown_names(
+            Path(data.path_of("recipes", f"{name}.yaml")), recipes.load(name)
+        )
+    ]
+    if problems:
+        raise UserError(problems, EX_DATAERR)
     entries = [_entry(matrix, name) for name in recipes.names()]
     platforms = {one.variant.platform.name: one.variant for one in entries}
     functions = {name: commands.function(_image(of, {})) for name, of in platforms.items()}
@@ -224,3 +237,27 @@ def _features(recipe: Recipe, variant: Variant) -> Iterator[Setting]:
         form = release.features[name]
         text = form.env or (f"--{form.arg}" if form.arg else "")
         yield Setting(name, value, text, f"{form.missing}; {form.source}".removeprefix("; "))
+
+
+def unknown_names(path: Path, recipe: Recipe) -> Iterator[Finding]:
+    """The releases that a recipe claims and nobody knows, and features that a release lacks."""
+    lacking: dict[str, list[str]] = {}
+    for release in recipe.releases:
+        if release not in data.names("releases"):
+            yield _unknown(path, "releases", release, "a release", data.names("releases"))
+            continue
+        known = release_facts(release).features
+        blocks = recipe.on(release).groups.values()
+        for name in dict.fromkeys(name for block in blocks for name in block.features):
+            if name not in known:
+                lacking.setdefault(name, []).append(release)
+    for name, releases in lacking.items():
+        known = release_facts(releases[-1]).features
+        what = f"a feature of {', '.join(releases)}"
+        yield _unknown(path, f"features.{name}", name, what, known)
+
+
+def _unknown(path: Path, key: str, name: str, what: str, known: Iterable[str]) -> Finding:
+    file = str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    message, fix = f"'{name}' is not {what}", did_you_mean(name, known)
+    return Finding(key, message, fix, file=file, line=line_of(path, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from markdown_it import MarkdownIt
 
 from common.errors import UserError
 from docs.render import checks, markdown, reference, releases, roles
+from docs.render import recipes as recipe_pages
 from docs.render.markdown import MARK, Page
+from entrypoints import documents
 from entrypoints.inputs.recipes import names as recipe_names
 from entrypoints.inputs.roles import ROLES
 from entrypoints.inputs.settings import VARIABLES
@@ -133,3 +136,20 @@ def test_a_code_span_holds_its_text(text: str) -> None:
     cell = MarkdownIt("gfm-like", {"linkify": False}).parse(row)[4]
     shown = "".join(one.content for one in cell.children or ())
     assert shown == plain
+
+
+def test_a_feature_that_nobody_knows_is_an_error_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(documents.ENV_DIR, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "recipes" / "qwen3-235b-a22b-w8a8" / "throughput-a3.yaml"
+    text = path.read_text().replace("flashcomm1:", "flashcom1:", 1)
+    path.write_text(text)
+    monkeypatch.setattr(documents, "ENV_DIR", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        recipe_pages.render(load())
+    (found,) = caught.value.findings
+    lines = text.splitlines()
+    assert (found.file, lines[found.line - 1].strip()) == (str(path), "flashcom1: true")
+    assert found.message.startswith("'flashcom1' is not a feature of v0.13.0rc1, v0.13.0")
+    assert "flashcomm1" in found.fix
