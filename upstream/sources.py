@@ -16,7 +16,7 @@ from upstream.package_index import wheel
 
 # Files to read as text.
 TEXT = re.compile(
-    r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|(^|/)(Dockerfile[^/]*|METADATA))"
+    r".*(\.(py|md|rst|toml|txt|ya?ml|sh|in|cfg|json)|(^|/)(Dockerfile[^/]*|METADATA|PKG-INFO))"
 )
 VLLM_TAG = r"^ARG VLLM_TAG=[\"']?v?(\d[^\s\"']*)[\"']?$"
 MAX_SIZE = 2_000_000  # bytes; larger files are skipped

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import EX_DATAERR, EX_USAGE, UserError
+from common.yaml import line_of
 from tests.upstream.sample_sources import NAME, made
 from upstream import audit
 from upstream.audit import audit_report, citations
@@ -22,6 +23,7 @@ from upstream.audit.audit_result import (
     CONFIRMED,
     CONTRADICTED,
     FAILING,
+    READ,
     UNCHECKED,
     UNSOURCED,
     VERDICTS,
@@ -56,7 +58,7 @@ PREFLIGHT = {
         }
     },
     "control_nodes": ["davinci_manager"],
-    "mounts": ["/etc/hccn.conf", "/etc/unheard"],
+    "mounts": ["/etc/hccn.conf", "/opt/hccn.conf"],
 }
 MODELS = {
     "models": [
@@ -79,7 +81,11 @@ DOCUMENTS: dict[str, Any] = {
         "devices": 8,
         "hbm_gib": 64,
     },
-    "env/recipes/small/one.yaml": {"source": "vllm-ascend v1.0.0: docs/source/guide.md:1,2"},
+    "env/recipes/small/one.yaml": {
+        "source": "vllm-ascend v1.0.0: docs/source/guide.md:1,2",
+        "model": "Small",
+        "roles": {"single": None},
+    },
     "images/matrix.yaml": MATRIX,
 }
 
@@ -172,7 +178,7 @@ def data(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
 def test_data_that_is_right(data: Data) -> None:
     found = data.run()
     assert [one for one in found if one.verdict in FAILING] == []
-    confirmed = [one for one in found if one.verdict == CONFIRMED]
+    confirmed = [one for one in found if one.verdict in (CONFIRMED, READ)]
     assert len(confirmed) > 90
     assert [one for one in confirmed if not one.source] == []
     assert [one for one in found if one.verdict == UNCHECKED and not one.why] == []
@@ -201,6 +207,14 @@ def test_a_rule_without_a_source_fails_and_one_whose_line_is_another(data: Data)
     assert data.failing() == {"rules: none": UNSOURCED, "rules: line": CONTRADICTED}
 
 
+def test_only_a_second_file_confirms_what_bump_reads(data: Data) -> None:
+    verdicts = {one.key: one for one in data.run() if one.file == PINS}
+    assert verdicts["platforms"].verdict == READ
+    assert "bump" in verdicts["platforms"].why
+    found = [one for one in data.run() if one.file == DIALECT and one.verdict == CONFIRMED]
+    assert all("; " in one.source for one in found if not one.key.endswith("source"))
+
+
 def test_a_persons_pin_is_not_held_against_upstream(data: Data) -> None:
     data.change(PINS, "cann: 8.5.0  # v1.0.0:Dockerfile:1", "cann: 8.3.rc2  # by hand: tried here")
     assert data.failing() == {}
@@ -214,9 +228,10 @@ def test_all_that_is_wrong_is_said_at_once(data: Data) -> None:
     with pytest.raises(UserError) as caught:
         audit.enforce(data.run())
     assert caught.value.exit_code == EX_DATAERR
-    assert sorted(one.where for one in caught.value.findings) == [
-        "env/defaults.yaml: release",
-        f"{DIALECT}: kv_port",
+    text = (data.root / DIALECT).read_text().splitlines()
+    assert sorted((one.file, one.line, one.where) for one in caught.value.findings) == [
+        ("env/defaults.yaml", 1, "release"),
+        (DIALECT, text.index("kv_port: 1") + 1, "kv_port"),
     ]
 
 
@@ -273,7 +288,7 @@ def test_a_vllm_alone(data: Data) -> None:
     shutil.copy(data.root / VARIABLES, data.root / "env/variables/cpu-1.0.0.json")
     found = [one for one in data.run() if one.file == "env/releases/cpu-1.0.0.yaml"]
     verdicts = {one.key: one.verdict for one in found}
-    assert verdicts["vllm"] == verdicts["kv_port"] == CONFIRMED
+    assert verdicts["vllm"] == verdicts["kv_port"] == READ
     assert verdicts["prefill_over_nodes.works"] == UNCHECKED
     assert verdicts["features.nnodes.arg"] == CONTRADICTED  # it is missing
 
@@ -377,7 +392,7 @@ SOME = [
 
 def test_as_text_what_is_wrong_comes_first() -> None:
     assert audit_report.text(SOME).splitlines() == [
-        "1 contradicted, 1 without a source, 9 not checkable, 1 confirmed",
+        "1 contradicted, 1 without a source, 9 not checkable, 0 as read, 1 confirmed",
         "",
         "contradicted (1)",
         "  b: wrong is 1",
@@ -401,7 +416,7 @@ def test_as_data() -> None:
     day = AuditResult("d", "published", {"torch": datetime.date(2026, 5, 1)}, UNCHECKED, why="x")
     told = json.loads(json.dumps(audit_report.data([*SOME, day])))
     assert told["statements"][-2]["value"] == {"torch": "2026-05-01"}
-    assert told["counts"] == dict(zip(VERDICTS, (1, 1, 10, 1), strict=True))
+    assert told["counts"] == dict(zip(VERDICTS, (1, 1, 10, 0, 1), strict=True))
     assert told["statements"][0] == {
         "file": "b",
         "key": "wrong",
@@ -409,4 +424,37 @@ def test_as_data() -> None:
         "verdict": CONTRADICTED,
         "source": "x:2",
         "why": "is 2 there",
+        "line": 0,
     }
+
+
+# ---- lines ---------------------------------------------------------------------------------------
+
+LINES = """\
+a: 1
+by:
+  v0.1.0: {x: 1}
+list:
+  - name: one.two
+    key: 1
+  - [p, q]
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("a", 1),
+        ("by.v0.1.0.x", 3),
+        ("by.v0.2.0", 2),
+        ("list.one.two.key", 6),
+        ("list.1", 7),
+        ("unheard", 0),
+        ("", 0),
+    ],
+)
+def test_the_line_of_a_key(tmp_path: Path, key: str, line: int) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(LINES)
+    assert line_of(path, key) == line
+    assert line_of(tmp_path / "none.yaml", key) == 0

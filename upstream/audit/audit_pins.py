@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,22 +18,41 @@ NOTE = re.compile(r"^( *)([\w-]+):.*?  # (.*)$")
 INDEX = ("published", "later")  # dates from the package index
 
 
-def audit(file: str, path: Path, derived: Derived) -> Iterator[AuditResult]:
-    """Audit each pin of a release, and the source in its comment."""
+def audit(
+    file: str, path: Path, derived: Derived, uploaded: datetime.date | None = None
+) -> Iterator[AuditResult]:
+    """Audit each pin of a release, and the source in its comment.
+
+    `uploaded`: the day after the index got the release, if it was asked. A pin that a script of
+    upstream's image replaces is contradicted until a person decides.
+    """
     stated, upstream = pins_file.read(path), pins_file.from_facts(derived.facts)
     comments = notes(path.read_text(encoding="utf-8"))
     questions = {one.key: one.question for one in derived.decisions}
+    replaced = {
+        one.key: claim
+        for one in derived.contradictions
+        for claim in one.claims
+        if re.search(r"\.sh:\d+$", claim[1])
+    }
     for key, line in stated.items():
         fresh = upstream.get(key)
         source = _source(key, derived.facts)
         if line.by_hand:
             beside = f"; upstream's is {fresh.value!r}" if fresh else ""
             yield unchecked(file, key, line.value, f"{line.note}{beside}", source)
+        elif key == "published" and uploaded:
+            yield compared(file, key, line.value, uploaded, "the package index's upload time")
+        elif fresh is None and (key in questions or key.partition(".")[0] in INDEX):
+            why = questions.get(key) or "only the package index states it"
+            yield unchecked(file, key, line.value, why)
         elif fresh is None:
-            why = "only the package index states it" if key.partition(".")[0] in INDEX else ""
-            yield unchecked(
-                file, key, line.value, questions.get(key) or why or "no file of upstream states it"
-            )
+            why = "no file of upstream states it; say why in a comment: by hand: …"
+            yield contradicted(file, key, line.value, "", why)
+        elif key in replaced:
+            value, place = replaced[key]
+            why = f"a script of upstream's image installs {value}; decide, and mark it: by hand: …"
+            yield contradicted(file, key, line.value, place, why)
         elif _plain(fresh.value) != _plain(line.value):
             yield contradicted(file, key, line.value, source, f"is {fresh.value!r} there")
         else:
@@ -80,7 +100,10 @@ def platforms(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator
 
 
 def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator[AuditResult]:
-    """Audit that some release installs each pair of torch and torch_npu with its CANN."""
+    """Audit that some release installs each pair of torch and torch_npu with its CANN.
+
+    A pair is written by `bump` for a release, so one that no release installs is an error.
+    """
     installed = {}
     for one in derived.values():
         facts = {fact.key: fact for fact in one.facts}
@@ -93,8 +116,8 @@ def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator
             if value in installed:
                 yield confirmed(MATRIX, key, " ".join(value), installed[value])
             else:
-                why = "no audited release installs these together"
-                yield unchecked(MATRIX, key, " ".join(value), why)
+                why = "no release installs these together"
+                yield contradicted(MATRIX, key, " ".join(value), "", why)
 
 
 def _source(key: str, facts: Iterable[Fact]) -> str:

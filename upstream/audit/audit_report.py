@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from upstream.audit.audit_result import CONFIRMED, FAILING, UNCHECKED, VERDICTS, AuditResult
+from upstream.audit.audit_result import (
+    CONFIRMED,
+    FAILING,
+    READ,
+    UNCHECKED,
+    VERDICTS,
+    AuditResult,
+)
 
 SHOWN = 6  # keys to list for a reason
 
@@ -44,7 +51,8 @@ def text(results: Iterable[AuditResult], every: bool = False) -> str:
 def _group(verdict: str, those: list[AuditResult], every: bool) -> Iterator[str]:
     if verdict in FAILING:
         for one in those:
-            yield f"  {one.file}: {one.key}" + ("" if one.value is None else f" is {one.value!r}")
+            place = f"{one.file}:{one.line}" if one.line else one.file
+            yield f"  {place}: {one.key}" + ("" if one.value is None else f" is {one.value!r}")
             yield f"      {one.source}: {one.why}" if one.source else f"      {one.why}"
     elif every:
         for one in those:
@@ -55,7 +63,7 @@ def _group(verdict: str, those: list[AuditResult], every: bool) -> Iterator[str]
             more = f", and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
             yield f"  {why} ({len(keys)})"
             yield f"      {', '.join(keys[:SHOWN])}{more}"
-    elif verdict == CONFIRMED:
+    elif verdict in (READ, CONFIRMED):
         for file, number in sorted(Counter(one.file for one in those).items()):
             yield f"  {file}: {number}"
 

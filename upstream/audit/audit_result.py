@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 CONFIRMED = "confirmed"
+READ = "as read"
 CONTRADICTED = "contradicted"
 UNSOURCED = "without a source"
 UNCHECKED = "not checkable"
 FAILING = (CONTRADICTED, UNSOURCED)
-VERDICTS = (CONTRADICTED, UNSOURCED, UNCHECKED, CONFIRMED)
+VERDICTS = (CONTRADICTED, UNSOURCED, UNCHECKED, READ, CONFIRMED)
 
 
 @dataclass(frozen=True)
 class AuditResult:
     """`file`, `key`: where the project states the value. `source`: file:line that decides.
 
-    `why`: what the source says instead, or why it cannot be checked. The field names are the keys
-    of `--format json`.
+    `why`: what the source says instead, or why it cannot be checked. `line`: of the key in `file`,
+    0 until it is looked up. The field names are the keys of `--format json`.
     """
 
     file: str
@@ -28,6 +29,7 @@ class AuditResult:
     verdict: str
     source: str = ""
     why: str = ""
+    line: int = 0
 
 
 def confirmed(file: str, key: str, value: Any, source: str) -> AuditResult:

@@ -19,7 +19,7 @@ from upstream.audit.audit_result import CONFIRMED, CONTRADICTED, UNCHECKED
 from upstream.sources import Tree
 
 OF = re.compile(
-    r"(?P<package>vllm-ascend|vllm)"
+    r"(?P<package>vllm-ascend|vllm|megatron-bridge)"
     r"(?: v?(?P<first>\d[\w.]*)(?:-v?(?P<last>\d[\w.]*))?)?: ?(?P<rest>\S.*)"
 )
 PLACE = re.compile(r"(?P<path>[\w./-]*?[\w-](?:\.[A-Za-z]\w*|/[\w-]+))(?::(?P<lines>\d[\d,-]*))?")
