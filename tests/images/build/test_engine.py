@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -14,11 +15,20 @@ from images.registry.oci import MEDIA_TYPES, Manifest, index
 
 OCI = MEDIA_TYPES["oci"]
 TAG = "vllm-ascend:x"
+CONFIGS = {
+    f"sha256:{hashlib.sha256(content.encode()).hexdigest()}": content
+    for content in ("for arm64", "for amd64")
+}
 ARM, AMD = (
-    Manifest.made({"mediaType": OCI.manifest, "layers": [], "config": {"digest": f"sha256:{arch}"}})
-    for arch in ("arm64", "amd64")
+    Manifest.made(
+        {
+            "mediaType": OCI.manifest,
+            "layers": [],
+            "config": {"mediaType": OCI.config, "digest": digest, "size": len(content)},
+        }
+    )
+    for digest, content in CONFIGS.items()
 )
-CONFIGS = {"sha256:arm64": "for arm64", "sha256:amd64": "for amd64"}
 BOTH = index(OCI, {"arm64": ARM.descriptor, "amd64": AMD.descriptor}, {})
 
 # As the engine pushes: TLS first, then whether blobs are there, children before what names them.
