@@ -6,7 +6,6 @@ BuildKit adds a statement about each architecture to the index of the image.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +45,11 @@ class Statement:
         document = documents.parse(content, "attestation", where)
         payload = document.get("dsseEnvelope", document)["payload"]
         try:
-            return cls.parse(where, base64.b64decode(payload))
-        except binascii.Error as error:
+            content = base64.b64decode(payload)
+        except ValueError as error:
             what = f"is not an attestation: payload: {error}"
             raise user_error(where, what, exit_code=EX_DATAERR) from None
+        return cls.parse(where, content)
 
     @property
     def builder(self) -> str:

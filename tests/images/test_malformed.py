@@ -187,6 +187,7 @@ def test_attestations(tmp_path: Path) -> None:
     payloads = [json.dumps(one).encode() for one in spoiled(statement)]
     payloads += [text.encode() for text in TEXTS]
     made = [{"payload": base64.b64encode(one).decode()} for one in payloads]
+    made += [{"payload": "\xe9"}, {"payload": "a"}]
     count = 0
     for number, one in enumerate((*made, *spoiled(bundle))):
         layout = Layout(tmp_path / str(number))
