@@ -58,7 +58,10 @@ class Os:
 
 @dataclass(frozen=True)
 class Platform:
-    """A hardware generation; vllm-ascend's kernels are compiled for its `soc_version`."""
+    """A hardware generation; vllm-ascend's kernels are compiled for its `soc_version`.
+
+    `roles`: whether the entrypoint knows enough of it to run a role (env/platforms).
+    """
 
     name: Name
     title: str
@@ -66,6 +69,7 @@ class Platform:
     soc_version: str
     tag_suffix: str
     mooncake: bool = True
+    roles: bool = True
 
 
 @dataclass(frozen=True)
@@ -336,9 +340,9 @@ class Matrix:
         return variant
 
     def variants(self, release: str | None) -> Iterator[Variant]:
-        """Every published image of a release, platforms first."""
+        """Every published image of a release: of platforms that run roles, platforms first."""
         chosen = self.release(release)
-        for platform in chosen.platforms:
+        for platform in (name for name in chosen.platforms if self.platforms[name].roles):
             for os in self.oses:
                 yield self.variant(chosen.name, platform, os)
 

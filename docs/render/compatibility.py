@@ -25,6 +25,7 @@ class Row:
     release: Release
     default: bool
     packages: dict[str, str]
+    platforms: tuple[str, ...]
     locked: tuple[str, ...]
     vendor: tuple[str, ...]
     tags: tuple[str, ...]
@@ -37,6 +38,9 @@ def rows(matrix: Matrix) -> list[Row]:
             release=one,
             default=one.name == matrix.default_release,
             packages={name: _package(matrix, one, name) for name in PACKAGES},
+            platforms=tuple(
+                dict.fromkeys(variant.platform.name for variant in matrix.variants(one.name))
+            ),
             locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch)),
             vendor=() if lock.complete(one, matrix.arches) else tuple(one.vendor),
             tags=tuple(variant.tag for variant in matrix.variants(one.name)),

@@ -98,10 +98,6 @@ def test_the_matrix_as_data() -> None:
         "v0.23.0.post1-openeuler",
         "v0.23.0.post1-a3",
         "v0.23.0.post1-a3-openeuler",
-        "v0.23.0.post1-310p",
-        "v0.23.0.post1-310p-openeuler",
-        "v0.23.0.post1-a5",
-        "v0.23.0.post1-a5-openeuler",
     ]
     assert rows[2] == {
         "release": "v0.23.0.post1",

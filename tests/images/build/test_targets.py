@@ -49,8 +49,8 @@ def test_platforms_and_oses_are_combined(matrix: Matrix) -> None:
 
 def test_all_is_every_image_of_the_release(matrix: Matrix) -> None:
     found = select_variants(matrix, "v0.23.0.post1", [], ["ubuntu22.04"], True)
-    assert len(found) == 8
-    assert {variant.platform.name for variant in found} == {"a2", "a3", "310p", "a5"}
+    assert len(found) == 4
+    assert {variant.platform.name for variant in found} == {"a2", "a3"}
 
 
 def test_no_platform(matrix: Matrix, problems_of: Problems) -> None:
