@@ -84,8 +84,7 @@ class ReservedPorts(NamedTuple):
 class Release(NamedTuple):
     """env/stack.yaml overlaid with env/releases/<name>.yaml; the files explain each key.
 
-    `facts`: the release whose files hold for it. `kv_extra_config_unread`: key -> source.
-    `connectors`: name -> source.
+    `facts`: the release whose files hold for it. `connectors`: name -> source.
     `connectors_gone`, `flags_gone`: name -> {instead, source}.
     `variables_gone`: name -> {since, fix, source}. The other mappings have a `source` too.
     `image_env`: what upstream's image sets for every process; {} for a vLLM without vllm-ascend.
@@ -97,7 +96,6 @@ class Release(NamedTuple):
     mooncake: str
     kv_port: int
     adxl_ports: AdxlPorts
-    kv_extra_config_unread: Mapping[str, str]
     features: Mapping[str, Feature]
     connectors: Mapping[str, str]
     connectors_gone: Mapping[str, Mapping[str, str]]

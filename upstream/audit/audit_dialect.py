@@ -26,8 +26,9 @@ from upstream.facts import Contradiction, Fact
 from upstream.sources import Sources
 
 GONE = ("connectors_gone", "flags_gone", "variables_gone")
-MAY_BE_EMPTY = ("kv_extra_config_unread", "fused_mc2_largest_ep", "image_env")
+MAY_BE_EMPTY = ("fused_mc2_largest_ep", "image_env")
 FLAG = re.compile(r"--([a-z][a-z-]+)")
+PORTS_UNCHECKED = "only Mooncake's C++ code has its ports, which no Python package contains"
 WORDS = ("instead", "fix", "since")
 TOLERANCE = 5  # lines between a citation and the derived fact
 NO_SOURCES = "cannot be checked without vllm-ascend"
@@ -102,7 +103,7 @@ def _leaf(
     if fact and not _same(fact.value, value):
         return contradicted(file, key, value, fact.source, f"is {fact.value!r} there")
     if fact and not OF.match(fact.source):
-        return unchecked(file, key, value, _reason(key), fact.source)
+        return unchecked(file, key, value, PORTS_UNCHECKED, fact.source)
     if fact:
         return confirmed(file, key, value, fact.source)
     if key == "vllm" and vllm_only(sources):
@@ -120,12 +121,6 @@ def _leaf(
     if key in MAY_BE_EMPTY and not value:
         return confirmed(file, key, value, str(sources.vllm_ascend))
     return unchecked(file, key, value, "cannot be derived from the sources")
-
-
-def _reason(key: str) -> str:
-    if key.startswith("kv_extra_config_unread."):
-        return "the sources do not read it; a person wrote the rest of the entry"
-    return "only Mooncake's C++ code has its ports, which no Python package contains"
 
 
 def _gone(
@@ -226,7 +221,7 @@ def _agree(source: str, other: str) -> bool:
 def _groups(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The entries that must have a source, with their dotted keys."""
     for key, value in document.items():
-        if not isinstance(value, Mapping) or key == "kv_extra_config_unread":
+        if not isinstance(value, Mapping):
             continue
         if key in ("features", "connectors", *GONE):
             yield from ((f"{key}.{name}", entry) for name, entry in value.items())

@@ -22,7 +22,6 @@ DERIVATIONS: dict[str, tuple[Derivation, bool]] = {
     "mooncake": (limits.mooncake, False),
     "kv_port": (limits.kv_port, True),
     "adxl_ports": (limits.adxl_ports, False),
-    "kv_extra_config_unread": (removed_names.extra_config, False),
     "features": (feature_forms.features, True),
     "connectors": (removed_names.connectors, True),
     "flags_gone": (removed_names.flags, True),

@@ -16,7 +16,7 @@ from upstream.facts import Decision, Derived
 WIDTH = 100  # columns
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # Groups whose members have their own sources.
-GROUPS = ("kv_extra_config_unread", "features", "connectors")
+GROUPS = ("features", "connectors")
 
 
 def document(derived: Derived) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from common.paths import ENV
 from upstream.dialect import python_source
-from upstream.dialect.upstream_names import ARGS, ENVS, package_trees, upstream_names
+from upstream.dialect.upstream_names import ARGS, ENVS, package_trees
 from upstream.facts import Decision, Fact
 from upstream.sources import Sources
 
@@ -147,13 +147,3 @@ def variables(
         else:
             question = f"nothing reads {name} any more: what should an operator who sets it do?"
             yield Decision(f"{key}.fix", question, "remove it")
-
-
-def extra_config(sources: Sources, previous: Mapping[str, Any]) -> Found:
-    """Derive which keys of kv_connector_extra_config the release does not read."""
-    for name, words in upstream_names()["kv_extra_config"].items():
-        pattern = rf"get_from_extra_config\(\s*['\"]{name}['\"]"
-        tree = sources.vllm_ascend
-        paths = tree.matching(r"vllm_ascend/distributed/.*\.py")
-        if tree.files and not any(tree.locate(path, pattern) for path in paths):
-            yield Fact(f"kv_extra_config_unread.{name}", words, words)
