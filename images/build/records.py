@@ -79,6 +79,8 @@ def _local_layers(tag: str) -> tuple[list[str], list[int | None]]:
     made = ("ADD", "COPY", "RUN", "WORKDIR")
     filled = [int(size) for size, by in rows if size != "0" or by.startswith(made)]
     unknown: list[int | None] = [None] * len(digests)
+    if not any(filled):  # an image that the engine has not unpacked, as of another architecture
+        return digests, unknown
     return digests, [*unknown, *filled][-len(digests) :] if digests else []
 
 

@@ -45,7 +45,7 @@ def _one_built(one: Built) -> str:
             )
             for layer in one.layers
         ]
-        rows.append(("  total", megabytes(one.size), "", ""))
+        rows.append(("  total", megabytes(one.size or None), "", ""))
         lines.append(table(rows, right=(1, 2)))
     lines += [
         f"  compressed, {size.arch}: {megabytes(size.total)}"
