@@ -90,7 +90,7 @@ def deprecation(name: str) -> Deprecation | None:
     """Whether upstream plans to stop testing a model, given by name or folder."""
     known = data.read(data.path_of("models.yaml"))["deprecated"]
     for model in known["names"]:
-        if _rest(name, model) is not None:
+        if _suffix(name, model) is not None:
             return Deprecation(model, known["release"], known["source"])
     return None
 
@@ -108,13 +108,37 @@ def find(name: str, flags: Flags) -> Model | None:
         if bits == 16 and value_of(flags, "--quantization"):
             bits = None  # quantized in an unknown way
         return _model(config, over, bits, os.path.join(name, "config.json"))
-    for known in data.read(data.path_of("models.yaml"))["models"]:
-        rest = _rest(name, known["name"])
-        if rest is not None:
-            bits = int(rest["bits"] or 16) if rest else 16
-            made = _model(known["config"], over, bits, known["source"])
-            return made if rest else made._replace(expert_bits=known.get("expert_bits"))
+    named = known(name)
+    if named is None:
+        return None
+    entry, suffix = named
+    published = None if "checkpoint_quantization" in entry["config"] else 16
+    bits = suffix_bits(suffix) if suffix else published
+    made = _model(entry["config"], over, bits, entry["source"])
+    return made if suffix else made._replace(expert_bits=entry.get("expert_bits"))
+
+
+def known(name: str) -> tuple[Mapping[str, Any], str] | None:
+    """The entry of env/models.yaml for a name, and what follows the known name: `-w8a8`."""
+    for entry in data.read(data.path_of("models.yaml"))["models"]:
+        suffix = _suffix(name, entry["name"])
+        if suffix is not None:
+            return entry, suffix
     return None
+
+
+def _suffix(name: str, stem: str) -> str | None:
+    """What follows the known name; None for a different name."""
+    last = name.rstrip("/").rpartition("/")[2].lower()
+    suffix = last[len(stem) :]
+    fits = last.startswith(stem.lower()) and (not suffix or _SUFFIX.fullmatch(suffix))
+    return suffix if fits else None
+
+
+def suffix_bits(suffix: str) -> int:
+    """The width of an expert's weight by the suffix of a name: 8 for `-w8a8`, 16 without one."""
+    match = _SUFFIX.fullmatch(suffix)
+    return int(match["bits"] or 16) if match else 16
 
 
 def _local(name: str) -> dict[str, Any] | None:
@@ -124,16 +148,6 @@ def _local(name: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return raw if isinstance(raw, dict) else None
-
-
-def _rest(name: str, known: str) -> Mapping[str, str | None] | None:
-    """What follows the known name: {} for nothing, None for a different name."""
-    last = name.rstrip("/").rpartition("/")[2].lower()
-    if not last.startswith(known.lower()):
-        return None
-    rest = last[len(known) :]
-    match = _SUFFIX.fullmatch(rest)
-    return match.groupdict() if match else None if rest else {}
 
 
 def _bits(config: Mapping[str, Any], name: str) -> int | None:
