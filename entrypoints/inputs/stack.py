@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 class Platform(NamedTuple):
-    """env/platforms/<name>.yaml. `devices`: NPUs of a node; 0 on a platform without NPUs."""
+    """env/platforms/<name>.yaml. `devices`: NPUs of a node; 0 on a platform without NPUs.
+
+    `hbm_gib` is the memory that a device is sold with, `hbm_bytes` what torch sees of it.
+    """
 
     name: str
     description: str
     soc: str
     devices: int
     hbm_gib: int
+    hbm_bytes: int
     env: Mapping[str, str]
 
 

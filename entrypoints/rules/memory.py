@@ -43,7 +43,7 @@ def need(facts: Facts) -> Need | None:
     if weights is None:
         return None
     cache = model.kv_cache(tokens, place.tp, place.pp) if tokens else None
-    have = platform.hbm_gib * _share(facts) if platform else 0
+    have = platform.hbm_bytes / _GIB * _share(facts) if platform else 0
     return Need(weights / _GIB, None if cache is None else cache / _GIB, tokens, have)
 
 
@@ -52,7 +52,7 @@ def estimate(facts: Facts) -> Iterator[Finding]:
     if needed is None or needed.cache is None or platform is None:
         return
     if needed.have and needed.total > needed.have:
-        share, hbm = _share(facts), platform.hbm_gib
+        share, hbm = _share(facts), platform.hbm_bytes / _GIB
         yield finding(
             "memory-estimate", **needed._asdict(), total=needed.total, share=share, hbm=hbm
         )

@@ -107,7 +107,8 @@ class TestPrecedence:
     ) -> None:
         shutil.copytree(documents.ENV_DIR, tmp_path, dirs_exist_ok=True)
         (tmp_path / "platforms/a9.yaml").write_text(
-            "{description: A9, soc: s, devices: 1, hbm_gib: 1, env: {P: 010, Q: True}}"
+            "{description: A9, soc: s, devices: 1, hbm_gib: 1, hbm_bytes: 1,"
+            " env: {P: 010, Q: True}}"
         )
         recipe = tmp_path / "r.yaml"
         recipe.write_text("{model: m, env: {Q: no}, roles: {single: }}")
