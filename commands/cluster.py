@@ -95,6 +95,36 @@ def upgrade(
 
 
 @command
+def dryrun(
+    file: str = CLUSTER_FILE,
+    image: str = option("ask this image (default: the file's)"),
+    model: bool = option("build the model of each distinct rank, too", default=True),
+    hbm: float = option("GiB of a device's memory (default: the platform's)", default=0.0),
+    allowance: float = option(
+        "GiB for activations, graphs and HCCL (default: estimated)", default=0.0
+    ),
+    format: str = FORMAT,
+) -> None:
+    """Ask the image's own vLLM and vllm-ascend whether each node would start, without an NPU
+
+    Runs the images of the file here, without network. Exits with 65 when upstream refuses a node.
+
+        invoke cluster.dryrun FILE
+    """
+    from clusters import dryrun as dry
+    from common.errors import EX_DATAERR
+    from entrypoints.dryrun import report
+
+    options = [] if model else ["--no-model"]
+    options += [f"--hbm={hbm:g}"] if hbm else []
+    options += [f"--allowance={allowance:g}"] if allowance else []
+    found = dry.run(_sound(file), image, options)
+    output(format, found, lambda: report.text(found))
+    if any(one["refused"] for one in found):
+        raise Exit(code=EX_DATAERR)
+
+
+@command
 def diff(
     old: str = CLUSTER_FILE,
     new: str = argument("the file that replaces it"),

@@ -95,6 +95,16 @@ def _health(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
     return health.as_json(found) if form == "json" else health.text(found), code
 
 
+def _dryrun(args: Sequence[str], environ: Mapping[str, str]) -> Answer:
+    """Ask the image's vLLM and vllm-ascend whether this node would start; 65 when it would not."""
+    from entrypoints.dryrun import command
+
+    if args[:1] in (["-h"], ["--help"]):
+        return command.HELP, 0
+    form, rest = _format(args, ("text", "json"))
+    return command.run(rest, environ, form)
+
+
 def _recipes(args: Sequence[str], _: Mapping[str, str]) -> Answer:
     form, names = _format(args, ("text", "json"))
     for name in names:
@@ -117,6 +127,7 @@ def _roles(args: Sequence[str], _: Mapping[str, str]) -> Answer:
 
 COMMANDS: dict[str, Callable[[Sequence[str], Mapping[str, str]], Answer]] = {
     "plan": _plan,
+    "dryrun": _dryrun,
     "preflight": _preflight,
     "health": _health,
     "recipes": _recipes,

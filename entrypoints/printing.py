@@ -27,6 +27,7 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 USAGE_TEXT = """\
 usage: [FLAGS ...]                     run the server of ROLE; these flags replace its own
        plan [--format text|json|env] [FLAGS ...]   show what would run; start nothing
+       dryrun [--format text|json] [FLAGS ...]     ask this image's vLLM whether it would start
        preflight [--format text|json]  check whether this machine fits
        health [--format text|json]     report whether the server here is starting, ready or broken
        recipes [NAME ...] [--format text|json]     list the recipes, or show some in detail
