@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from entrypoints.findings import Finding, Refused, did_you_mean
+from entrypoints.findings import Refused, did_you_mean
 from entrypoints.inputs import baselines, data, model, recipes, releases
 from entrypoints.inputs.baselines import Figure
 from entrypoints.inputs.recipes import Recipe
@@ -61,8 +61,15 @@ def find(
     Raises Refused (64) for an unknown name, platform or release.
     """
     findings = [recipes.unknown(name, "NAME") for name in names if name not in recipes.names()]
-    findings += _unknown(platform, "platforms", "unknown-platform.not-a-platform")
-    findings += _unknown(release, "releases", "unknown-release.not-a-release")
+    if platform and platform not in (platforms := data.names("platforms")):
+        fix = did_you_mean(platform, platforms)
+        findings.append(finding("unknown-platform.not-a-platform", name=platform, known=fix))
+    known = data.names("releases")
+    facts = releases.facts_of(release, known)
+    if release and not facts:
+        fix = releases.meant(release, known)
+        findings.append(finding("unknown-release.not-a-release", name=release, known=fix))
+    release = facts
     if findings:
         raise Refused(findings)
     with data.CachedReads():
@@ -74,12 +81,6 @@ def find(
             and (not release or release in (recipe.releases or [release]))
             and all(word in _words(recipe) for word in search.lower().split())
         ]
-
-
-def _unknown(name: str, kind: str, message: str) -> Iterator[Finding]:
-    known = data.names(kind)
-    if name and name not in known:
-        yield finding(message, name=name, known=did_you_mean(name, known))
 
 
 def _words(recipe: Recipe) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoints import library
 from entrypoints.findings import Finding
 from entrypoints.inputs import releases, stack
 
@@ -49,6 +50,13 @@ def test_what_an_unknown_release_may_mean(name: str, near: str) -> None:
     fix = releases.meant(name, KNOWN)
     assert fix.startswith(f"did you mean {near}?")
     assert "v0.11.0, v0.13.0rc1, v0.13.0, v0.15.0rc1" in fix
+
+
+def test_recipes_for_a_release_between_others() -> None:
+    found = library.find(release="v0.19.1rc1")
+    assert [one.recipe.name for one in found] == [
+        one.recipe.name for one in library.find(release="v0.18.0")
+    ]
 
 
 def test_a_release_between_others_has_their_facts_and_a_warning() -> None:
