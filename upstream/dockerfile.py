@@ -155,7 +155,10 @@ class Dockerfile:
 
     @cached_property
     def scripts(self) -> tuple[Script, ...]:
-        """The scripts of the release that commands run; those of other projects are left out."""
+        """The scripts of the release that commands run and that do something with the defaults.
+
+        Those of other projects are left out.
+        """
         copied = [
             source.removeprefix("./") for one in self._named("COPY") for source in one.text.split()
         ]
@@ -166,8 +169,11 @@ class Dockerfile:
             source = next((one for one in own if one in self.tree.files), None)
             if source is None:
                 continue
-            lines = enumerate(self.tree.text(source).splitlines(), 1)
             values = {**self._defaults, **dict(shell.assignments(command))}
+            text = self.tree.text(source)
+            if shell.ends_at_once(text, values):
+                continue
+            lines = enumerate(text.splitlines(), 1)
             inner = tuple(shell.with_values(shell.commands(lines), values))
             found.append(Script(source, command.line, inner))
         return tuple(found)

@@ -16,6 +16,11 @@ ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 KEYWORDS = {"if", "then", "else", "elif", "fi", "do", "done", "{", "}", "(", ")", "!"}
 OPERATOR = re.compile(r"&&|;|\|\||\|")
 EXPORT = "export"
+# A guard at the start of a script: `if [ "$BUILD_TYPE" != "daily" ]; then … exit 0 … fi`.
+GUARDED = re.compile(
+    r'^(if \[ "[^"\n]*" != "[^"\n]*" \]); then\n(?:(?!fi$).*\n)*?\s*exit 0$', re.MULTILINE
+)
+GUARD = re.compile(r'if \[ "([^"]*)" != "([^"]*)" \]')
 SHELLS = {"bash", "sh", "source", "."}
 
 
@@ -133,6 +138,14 @@ def scripts(found: Iterable[Command]) -> Iterator[tuple[Command, str]]:
             names = [word for word in names[1:] if not word.startswith("-")]
         if names and re.fullmatch(r"[\w./-]+\.sh", names[0]):
             yield command, names[0]
+
+
+def ends_at_once(text: str, values: Mapping[str, str]) -> bool:
+    """Whether a script exits because a variable has not the value that it tests for."""
+    guards = (GUARD.fullmatch(expand(one, values)) for one in GUARDED.findall(text))
+    return any(
+        match and "$" not in match[1] + match[2] and match[1] != match[2] for match in guards
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:

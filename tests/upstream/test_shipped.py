@@ -124,6 +124,15 @@ def test_a_script_replaces_packages(whole: Tree, dockerfile: Dockerfile) -> None
     assert found[0].source == f"vllm-ascend v0.30.0rc2: {SCRIPT}:12"
 
 
+def test_a_script_that_ends_at_once_replaces_nothing(whole: Tree) -> None:
+    """As in vllm-ascend 0.27.1rc1, whose release builds do not set BUILD_TYPE=daily."""
+    text = whole.files["Dockerfile.a3"].replace("BUILD_TYPE=daily bash", "bash")
+    files = {**whole.files, "Dockerfile.a3": text}
+    assert shipped.snapshots(tree(**files)) == ()
+    unset = text.replace('ARG BUILD_TYPE="release"\n', "")
+    assert len(shipped.snapshots(tree(**{**files, "Dockerfile.a3": unset}))) == 3
+
+
 def test_a_download_whose_name_is_put_together(dockerfile: Dockerfile) -> None:
     ((address, _),) = dockerfile.downloads()
     assert address.endswith(
