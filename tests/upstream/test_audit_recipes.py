@@ -64,7 +64,7 @@ def test_a_recipe_as_its_document_has_it(tmp_path: Path) -> None:
     assert {one.key.partition(" (")[0] for one in found} == {
         *("env.HCCL_BUFFSIZE", "env.VLLM_USE_MODELSCOPE", "sizes.tp"),
         *("args.host", "args.max-num-seqs", "args.compilation-config"),
-        *("kv_transfer.kv_connector", "roles.prefill.kv_transfer.kv_port"),
+        *("kv_transfer.kv_connector", "roles.prefill.kv_transfer.kv_port", "model"),
     }
 
 

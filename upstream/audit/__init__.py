@@ -152,6 +152,7 @@ def run(audit: Audit, release: str | None, say: Say) -> list[AuditResult]:
         releases = {name: one for name, one in sources.items() if name in names}
         found += audit_pins.platforms(matrix, releases.values())
         found += audit_pins.pairs(matrix, derived)
+        found += audit_pins.shared(matrix, releases.values())
         default = matrix["default_release"]
         found += audit_env.audit(audit.root, default, releases, library)
         say("recipes: comparing with upstream's scripts")

@@ -230,6 +230,10 @@ def _servers(
                 return
     for key in ("hbm_gib", "devices"):
         yield unchecked(file, key, document[key], "no document of these releases names the server")
+    trees = [one.vllm_ascend for one in sources]
+    if not any(t.locate(p, title) for t in trees for p in t.matching(r"docs/source/.*\.md")):
+        why = "no document names such a server"
+        yield contradicted(file, "description", document["description"], str(trees[-1]), why)
 
 
 def _host(root: Path, sources: list[Sources]) -> Iterator[AuditResult]:

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from upstream.audit.audit_result import AuditResult, compared, confirmed, contradicted, unchecked
+from upstream.audit.audit_result import (
+    AuditResult,
+    compared,
+    confirmed,
+    contradicted,
+    found,
+    unchecked,
+)
 from upstream.bump import pins, pins_file
 from upstream.facts import Derived, Fact
 from upstream.sources import Sources
@@ -97,6 +104,20 @@ def platforms(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator
                 yield unchecked(MATRIX, key, value, "these releases have no Dockerfile for it")
             else:
                 yield compared(MATRIX, key, value, known.value, known.source)
+
+
+def shared(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator[AuditResult]:
+    """Audit that the newest Dockerfiles with them have the base and the common requirements."""
+    texts = {"images.cann": f"{matrix.get('images', {}).get('cann', '')}:"}
+    for one in matrix.get("common_requirements", ()):
+        texts[f"common_requirements.{matrix['common_requirements'].index(one)}"] = one
+    trees = [one.vllm_ascend for one in sources][::-1]
+    for key, text in texts.items():
+        pattern = rf"(?<![\w.-]){re.escape(text)}(?=['\"\s\d]|$)"
+        places = (t.locate(path, pattern) for t in trees for path in t.matching(r"Dockerfile.*"))
+        place = next(filter(None, places), None)
+        if text != ":":
+            yield found(MATRIX, key, text.rstrip(":"), place, "", "no Dockerfile has it")
 
 
 def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator[AuditResult]:

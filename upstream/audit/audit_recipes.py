@@ -20,9 +20,16 @@ from common.errors import UserError
 from docs.render.recipes import unknown_names
 from entrypoints.findings import Refused
 from entrypoints.inputs import catalogue, data, recipes, stack
-from entrypoints.inputs.arguments import Flag
+from entrypoints.inputs.arguments import Flag, from_value
 from entrypoints.inputs.recipes import Block, Recipe
-from upstream.audit.audit_result import AuditResult, confirmed, contradicted, unchecked
+from entrypoints.inputs.stack import Release
+from upstream.audit.audit_result import (
+    AuditResult,
+    confirmed,
+    contradicted,
+    found,
+    unchecked,
+)
 from upstream.audit.citations import Library, Place, places
 
 SIZES = {
@@ -150,12 +157,47 @@ def _release(
     names = {place.path.rpartition("/")[2] for place in cited}
     own = [] if of_it else documents.named(version, names) or documents.named(version)
     place = ", ".join(dict.fromkeys(stated.sources.values()))
+    yield from _model(file, stated, release, documents)
+    facts = stack.release(release, [])
     for group, block in stated.groups.items():
-        settings = [one for one in _settings(block) if not _has_source(one, group, stated)]
+        every = (*_settings(block), *_features(block, facts), *_served(stated))
+        settings = [one for one in every if not _has_source(one, group, stated)]
         if given:
             yield from _values(file, release, group, settings, given, place)
-        if settings and not of_it:
-            yield _claim(file, recipe, release, group, settings, own)
+        # A later release may choose a feature by itself, or have it by default.
+        kept = [one for one in settings if not one.key.startswith("features.")]
+        if kept and not of_it:
+            yield _claim(file, recipe, release, group, kept, own)
+
+
+def _model(file: str, recipe: Recipe, release: str, documents: Documents) -> Iterator[AuditResult]:
+    """Whether any file of the release names the model."""
+    name = recipe.model.rpartition("/")[2]
+    tree = documents.library.of("vllm-ascend")[release.removeprefix("v")]
+    if name and "model" not in recipe.sources:
+        text = rf"(?i){re.escape(name)}"
+        place = next(filter(None, (tree.locate(one, text) for one in tree.matching(READ))), None)
+        why = "no document and no test names it"
+        yield found(file, f"model (all, {release})", recipe.model, place, str(tree), why)
+
+
+def _served(recipe: Recipe) -> Iterator[Setting]:
+    if recipe.served_model_name:
+        value = recipe.served_model_name[0]
+        yield Setting("served_model_name", "served_model_name", value, "--served-model-name")
+
+
+def _features(block: Block, release: Release | None) -> Iterator[Setting]:
+    """The features as the release has them: a variable, a flag, or a key of a JSON flag."""
+    for name, value in block.features.items():
+        form = release.features.get(name) if release else None
+        if form is None or form.missing or isinstance(value, Mapping) or not value:
+            continue
+        key = f"features.{name}"
+        if form.env:
+            yield Setting(key, form.env, str(int(value)))
+        elif "." not in form.arg:
+            yield Setting(key, name, from_value(form.arg, value), f"--{form.arg}")
 
 
 def _places(source: str) -> Iterator[Place]:
@@ -219,6 +261,8 @@ def _settings(block: Block) -> Iterator[Setting]:
         value = getattr(block.sizes, name)
         if value not in (None, 1):
             yield Setting(f"sizes.{name}", name, value, flag_name)
+    if block.port:
+        yield Setting("port", "port", block.port, "--port")
     for name in TRANSFER:
         if name in block.kv_transfer:
             yield Setting(f"kv_transfer.{name}", name, block.kv_transfer[name])
@@ -231,7 +275,7 @@ def _has_source(setting: Setting, group: str, recipe: Recipe) -> bool:
 
 
 def _stated(setting: Setting, server: Server) -> bool:
-    if setting.key.startswith("env."):
+    if not setting.flag and not setting.key.startswith("kv_transfer."):
         value = server.env.get(setting.name)
         return value is not None and _boolean(value) == _boolean(setting.value)
     if setting.key.startswith("kv_transfer."):
@@ -244,7 +288,13 @@ def _stated(setting: Setting, server: Server) -> bool:
         return False
     values = given[-1].values
     if not isinstance(setting.value, Flag):
-        return values[:1] == (str(setting.value),)
+        plain = str(setting.value)
+        left_open = {*server.placeholders, *server.placeholders.values()}
+        return bool(values) and (
+            values[0] == plain
+            or bool({values[0], setting.flag} & left_open)
+            or bool(PLACEHOLDER.fullmatch(values[0]))
+        )
     if not setting.value.values:
         return not values or values[0].lower() == "true"
     return bool(values) and _within(_plain(setting.value.values[0]), _plain(values[0]))
@@ -271,7 +321,7 @@ def _plain(text: str) -> Any:
 
 
 def _there(setting: Setting, server: Server) -> str:
-    if setting.key.startswith("env."):
+    if not setting.flag and not setting.key.startswith("kv_transfer."):
         value: object = server.env.get(setting.name)
     elif setting.key.startswith("kv_transfer."):
         transfer = server.transfer
