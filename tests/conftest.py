@@ -20,6 +20,7 @@ ORDER = (
     "e2e/images/test_publish.py",
     "e2e/images/test_check.py",
     "e2e/images/test_publish_by_parts.py",
+    "e2e/entrypoints/test_dryrun.py",
     "upstream/parser/test_serve_parser.py",
     "upstream/test_bump_upstream.py",
     "images/locking/test_lock_real.py",
