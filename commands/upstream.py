@@ -102,7 +102,7 @@ def lock(
     """
     from common.errors import EX_DATAERR, UserError
     from images.build.options import parse_arches
-    from images.locking import cpu, vendor
+    from images.locking import checks, cpu, vendor
     from images.locking import lock as locks
     from images.locking.index import Wheels
     from images.matrix import load
@@ -110,11 +110,11 @@ def lock(
 
     matrix = load()
     if check:
-        checked = locks.checked(matrix, release or None)
+        checked = checks.checked(matrix, release or None)
         of_cpu = list(cpu.locked(matrix))
         problems = [
-            *locks.check_tools(matrix),
-            *(p for r in checked for p in locks.check(matrix, r)),
+            *checks.check_tools(matrix),
+            *(p for r in checked for p in checks.check(matrix, r)),
             *(p for one, its in of_cpu for p in cpu.check(matrix, one, [its])),
         ]
         if problems:

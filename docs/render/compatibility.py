@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from docs.render.markdown import Page, page
-from images.locking import lock
+from images.locking import slices
 from images.matrix import CpuVllm, Matrix, Release
 
 # Packages without a pin that readers look for.
@@ -42,7 +42,7 @@ def rows(matrix: Matrix) -> list[Row]:
                 dict.fromkeys(variant.platform.name for variant in matrix.variants(one.name))
             ),
             locked=tuple(arch for arch in matrix.arches if _locked(matrix, one, arch)),
-            vendor=() if lock.complete(one, matrix.arches) else tuple(one.vendor),
+            vendor=() if slices.complete(one, matrix.arches) else tuple(one.vendor),
             tags=tuple(variant.tag for variant in matrix.variants(one.name)),
         )
         for one in in_order(matrix)
@@ -67,19 +67,19 @@ def render(matrix: Matrix) -> Page:
 
 def vllm_locked(matrix: Matrix, vllm: CpuVllm) -> tuple[str, ...]:
     """The architectures for which a vLLM on the CPU has a lock."""
-    return tuple(arch for arch in matrix.arches if (lock.LOCKS / vllm.lock / arch).is_dir())
+    return tuple(arch for arch in matrix.arches if (slices.LOCKS / vllm.lock / arch).is_dir())
 
 
 def _locked(matrix: Matrix, release: Release, arch: str) -> bool:
-    return all(lock.slice_path(release, arch, layer).is_file() for layer in matrix.layers)
+    return all(slices.slice_path(release, arch, layer).is_file() for layer in matrix.layers)
 
 
 def _package(matrix: Matrix, release: Release, name: str) -> str:
-    layer = lock.layer_of(matrix.layers, name)
+    layer = slices.layer_of(matrix.layers, name)
     for arch in matrix.arches:
-        path = lock.slice_path(release, arch, layer)
+        path = slices.slice_path(release, arch, layer)
         if path.is_file():
-            found = lock.parse(path.read_text(encoding="utf-8"))
+            found = slices.parse(path.read_text(encoding="utf-8"))
             return next((one.version for one in found if one.name == name), "")
     needs = map(Requirement, (*release.requirements, *matrix.common_requirements))
     return next((str(one.specifier) for one in needs if one.name == name), "")

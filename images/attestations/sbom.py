@@ -41,8 +41,8 @@ from images.contents.packages import (
     packages,
 )
 from images.labels import BASE, BASE_DIGEST, BASE_NAME, PIN, RELEASE
-from images.locking import cpu, lock
-from images.locking.lock import LOCKS, Pinned
+from images.locking import cpu, slices
+from images.locking.slices import LOCKS, Pinned
 from images.matrix import CPU, STAND_IN, Matrix, Release
 from images.names import REPOSITORY
 from images.registry.oci import Manifest
@@ -265,7 +265,7 @@ def _locked(
         found = matrix.cpu.vllm_versions[vllm]
         return found.lock, cpu.read(matrix, found, image.arch, locks)
     stand_in = image.labels.get(BASE) == STAND_IN
-    return release.name, lock.read(matrix, release, image.arch, locks, stand_in)
+    return release.name, slices.read(matrix, release, image.arch, locks, stand_in)
 
 
 def _compiled_names(release: Release, image: Image) -> set[str]:

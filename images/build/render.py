@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import EX_DATAERR, Finding, UserError, user_error
 from images.build.stages.standin.environment import UnknownCannVersion, cann, static_environment
 from images.labels import BASE, BASE_NAME, LAYERS, PIN, RELEASE
-from images.locking.lock import layer_of, vllm_source
+from images.locking.slices import layer_of, vllm_source
 from images.matrix import INDEX, STAND_IN, Matrix, Variant
 
 TEMPLATES = Path(__file__).parent / "layers"

@@ -17,7 +17,7 @@ from images.build.base import FoundBase
 from images.build.inputs import Inputs
 from images.build.options import Options, native_arch
 from images.build.render import Base, Environment, dockerfile, in_image, layers
-from images.locking import cpu, lock, vendor
+from images.locking import checks, cpu, slices, vendor
 from images.matrix import CPU, SOURCES, STAND_IN, Arch, Debian, Matrix, Variant
 from images.names import REPOSITORY
 
@@ -127,7 +127,7 @@ class BuildTarget:
         result: dict[str, graph.Context] = {
             "": options.offline.roots_directory if options.offline else WORK / "roots",
             "stages": Path(__file__).parent / "stages",
-            "locks": lock.LOCKS,
+            "locks": slices.LOCKS,
             "entrypoints": ROOT / "entrypoints",
             "env": ENV,
         }
@@ -247,9 +247,9 @@ def resolve(
         variant.cpu_vllm or variant.release.vendor for variant in variants
     ):
         raise user_error("--wheels", "is for --platform cpu, and for packages of a vendor only")
-    problems = list(lock.check_tools(matrix))
+    problems = list(checks.check_tools(matrix))
     for release in releases:
-        disagreements = lock.check(matrix, release)
+        disagreements = checks.check(matrix, release)
         problems += disagreements
         if complete and not disagreements and options.base != STAND_IN and not options.offline:
             try:

@@ -16,9 +16,10 @@ from typing import Any
 
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from common.terminal import Say
-from images.locking import lock
+from images.locking import checks, lock, slices
 from images.locking.index import Wheels
-from images.locking.lock import EXCLUDED, LOCKS, MANYLINUX, RECORD, end_of
+from images.locking.lock import MANYLINUX, end_of
+from images.locking.slices import EXCLUDED, LOCKS, RECORD
 from images.matrix import INDEX, PYTORCH, Arch, CpuVllm, Matrix
 
 OF_INDEX = (
@@ -95,7 +96,7 @@ def make(
             findings = [Finding(one.where, one.message, one.fix or fix) for one in error.findings]
             raise UserError(findings, EX_UNAVAILABLE) from None
         alone = lock.resolve(matrix.cpu.alone, "--no-deps", *target)
-        pinned = [*lock.parse(text), *lock.parse(alone)]
+        pinned = [*slices.parse(text), *slices.parse(alone)]
         pinned = [package for package in pinned if not EXCLUDED.fullmatch(package.name)]
         with tempfile.TemporaryDirectory(prefix="lock-") as scratch:
             made = Path(scratch) / arch.name
@@ -120,23 +121,23 @@ def check(
         if not (folder / RECORD).is_file():
             problems.append(Finding(where, "this vLLM has no lock", remedy))
             continue
-        problems += lock.check_record(folder / RECORD, inputs(matrix, vllm), where, remedy)
-        slices, unreadable = lock.read_slices(paths, remedy, locks)
+        problems += checks.check_record(folder / RECORD, inputs(matrix, vllm), where, remedy)
+        found, unreadable = slices.read_slices(paths, remedy, locks)
         problems += unreadable
         if not unreadable:
             wanted = [*requirements(matrix, vllm), *matrix.cpu.alone]
-            problems += lock.check_slices(where, matrix.cpu.layers, wanted, slices)
+            problems += checks.check_slices(where, matrix.cpu.layers, wanted, found)
     return problems
 
 
 def read(
     matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path = LOCKS
-) -> dict[str, list[lock.Pinned]]:
+) -> dict[str, list[slices.Pinned]]:
     """The slices for an architecture, layer → packages. Raises UserError (65)."""
-    slices, problems = lock.read_slices(*_slices(matrix, vllm, arch, locks), locks)
+    found, problems = slices.read_slices(*_slices(matrix, vllm, arch, locks), locks)
     if problems:
         raise UserError(problems, EX_DATAERR)
-    return slices
+    return found
 
 
 def _slices(matrix: Matrix, vllm: CpuVllm, arch: str, locks: Path) -> tuple[dict[str, Path], str]:

@@ -26,12 +26,12 @@ from packaging.version import Version
 from common.errors import EX_DATAERR, EX_UNAVAILABLE, Finding, UserError
 from common.paths import WORK
 from common.terminal import Say
-from images.locking.lock import (
+from images.locking.lock import lock
+from images.locking.slices import (
     EXCLUDED,
     LOCKS,
     VENDOR,
     Pinned,
-    lock,
     read,
     read_slice,
     render,

@@ -42,7 +42,7 @@ from images.build.bundle import (
 )
 from images.build.progress import Progress
 from images.build.targets import BuildTarget
-from images.locking import lock, vendor
+from images.locking import lock, slices, vendor
 from images.locking.uv import UV
 from images.mirrors import Mirrors
 from images.offline import needs
@@ -289,7 +289,7 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
     """
     options = ["--no-binary" if one.from_source else "--only-binary", ":all:"]
     options += ["--find-links", str(wheels)] if wheels else []
-    if Path(one.path).stem == lock.VENDOR:
+    if Path(one.path).stem == slices.VENDOR:
         options += ["--find-links", str(vendor.WHEELS / Path(one.path).parts[0])]
     certificates = {"SSL_CERT_FILE": mirrors.certificates} if mirrors.certificates else {}
     answer = subprocess.run(
@@ -297,7 +297,7 @@ def resolve(one: Slice, mirrors: Mirrors, wheels: Path | None = None) -> dict[st
             *(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", *options),
             *("--format", "pylock.toml", "--python-version", one.python),
             *("--python-platform", f"{one.machine}-{lock.MANYLINUX}"),
-            str(lock.LOCKS / one.path),
+            str(slices.LOCKS / one.path),
         ],
         env={**os.environ, **mirrors.settings, **certificates},
         capture_output=True,

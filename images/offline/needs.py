@@ -12,7 +12,7 @@ from images.build.bundle import REMEDY, Bundle
 from images.build.inputs import Inputs
 from images.build.options import native_arch
 from images.build.targets import BuildTarget
-from images.locking import lock
+from images.locking import slices
 from images.matrix import Arch, Debian
 
 FROM_SOURCE = ("sources.txt", "vllm-ascend.txt", "compiled.txt")
@@ -32,8 +32,8 @@ class Slice:
     def from_source(self) -> bool:
         return PurePosixPath(self.path).name in FROM_SOURCE
 
-    def pinned(self) -> list[lock.Pinned]:
-        return list(lock.parse((lock.LOCKS / self.path).read_text()))
+    def pinned(self) -> list[slices.Pinned]:
+        return list(slices.parse((slices.LOCKS / self.path).read_text()))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from docs.render import reference
 from entrypoints.inputs import recipes
 from entrypoints.inputs.recipes import Recipe
 from images import matrix as matrices
-from images.locking import lock, vendor
+from images.locking import checks, vendor
 from images.locking.index import Wheels
 from images.matrix import Matrix, Mooncake, Release
 from images.mirrors import Mirrors
@@ -362,7 +362,7 @@ def _lock(
 ) -> Step:
     locks = project.root / "images" / "locks"
     paths = (f"images/locks/{release.name}",)
-    if not lock.check(matrix, release, locks):
+    if not checks.check(matrix, release, locks):
         return Step("locks", "unchanged", paths)
     if not locking:
         return Step("locks", "remains", paths, "skipped", f"invoke lock --release {release.name}")
@@ -379,7 +379,7 @@ def _lock(
         project.lock(matrix, release)
     except UserError as error:
         return _failed("locks", error, f"invoke lock --release {release.name}")
-    problems = lock.check(matrix, release, locks)
+    problems = checks.check(matrix, release, locks)
     if problems:
         detail = "; ".join(map(str, problems))
         return Step("locks", "failed", paths, detail, f"invoke lock --release {release.name}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from images.locking import lock
+from images.locking import slices
 from images.locking.index import Wheels
 from images.matrix import INDEX, CpuVllm, load
 from tests.e2e.conftest import NATIVE, Image, build, docker, image, invoke
@@ -46,7 +46,7 @@ def wheels(vllm: CpuVllm) -> list[str]:
     """The option of build that a vLLM needs."""
     if vllm.torch_from == INDEX:
         return []
-    if not (lock.LOCKS / vllm.lock / NATIVE / "torch.txt").is_file():
+    if not (slices.LOCKS / vllm.lock / NATIVE / "torch.txt").is_file():
         pytest.skip(f"vLLM {vllm.version} has no lock for {NATIVE}")
     for link in Wheels.of(os.environ).find_links:
         if any(Path(link).glob(f"torch-{vllm.torch_version}-cp311-*.whl")):

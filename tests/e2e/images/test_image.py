@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from entrypoints.inputs.data import path_of, read
-from images.locking import lock
+from images.locking import slices
 from images.matrix import load
 from tests.e2e.conftest import NATIVE, SITE_PACKAGES, Image, docker
 from tests.e2e.entrypoints.test_ray import logs, until
@@ -230,8 +230,8 @@ def test_the_other_roles_programs_are_there(a3: Image, command: str, words: set[
 
 
 def test_ray_is_the_locked_one(a3: Image) -> None:
-    slices = lock.read(load(), load().release(None), NATIVE)
-    (locked,) = (package.version for package in slices["libraries"] if package.name == "ray")
+    found = slices.read(load(), load().release(None), NATIVE)
+    (locked,) = (package.version for package in found["libraries"] if package.name == "ray")
     assert a3.run("ray", "--version").stdout.split()[-1] == locked
 
 

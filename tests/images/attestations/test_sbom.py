@@ -14,7 +14,7 @@ from images.attestations import sbom
 from images.build import render
 from images.build.render import Base
 from images.contents.packages import packages
-from images.locking.lock import LOCKS
+from images.locking.slices import LOCKS
 from images.matrix import CPU
 from tests.images.hand_made import Layout
 from tests.images.small_images import A2, A3, BASE_DIGEST, MATRIX, SITE, Small, index, package, pair

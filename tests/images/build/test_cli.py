@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from images.locking import lock
+from images.locking import slices
 from tests import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -123,7 +123,7 @@ def test_the_matrix_as_data() -> None:
 def test_the_locks_agree_with_the_matrix() -> None:
     answer = _invoke("lock", "--check")
     assert (answer.returncode, answer.stderr) == (0, "")
-    locked = sorted(path.name for path in lock.LOCKS.iterdir() if path.is_dir())
+    locked = sorted(path.name for path in slices.LOCKS.iterdir() if path.is_dir())
     said = answer.stdout.strip().removeprefix("locks agree with the matrix: ")
     assert sorted(said.split(", ")) == locked
 

@@ -15,7 +15,7 @@ from images.build.base import FoundBase
 from images.build.options import Options, parse_arches, parse_sources, select_variants
 from images.build.render import Base
 from images.build.targets import BuildTarget, resolve
-from images.locking import lock
+from images.locking import slices
 from images.matrix import STAND_IN, Matrix, Variant
 from images.mirrors import Mirrors
 
@@ -248,7 +248,7 @@ def _target(matrix: Matrix, variant: Variant, found: FoundBase, options: Options
 def test_a_stand_in_takes_no_sources(matrix: Matrix, variant: Variants, options: Options) -> None:
     found = _target(matrix, variant("a3"), STANDING_IN, options).contexts
     assert set(found) == {"", "stages", "locks", "entrypoints", "env"}
-    assert found["locks"] == lock.LOCKS
+    assert found["locks"] == slices.LOCKS
 
 
 def test_sources_are_those_of_the_release(

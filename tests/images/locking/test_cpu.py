@@ -15,7 +15,7 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, UserError, user_
 from entrypoints.inputs import stack
 from images.build import base, options, render, targets
 from images.conformance import labels as checking
-from images.locking import cpu, lock
+from images.locking import cpu, lock, slices
 from images.locking.index import Wheels
 from images.matrix import CPU, INDEX, CpuVllm, Matrix, Variant
 
@@ -92,7 +92,7 @@ def test_the_entrypoint_goes_by_facts_of_the_vllm_inside(matrix: Matrix) -> None
 
 @pytest.fixture
 def locks(vllm: CpuVllm, tmp_path: Path) -> Path:
-    shutil.copytree(lock.LOCKS / vllm.lock, tmp_path / vllm.lock)
+    shutil.copytree(slices.LOCKS / vllm.lock, tmp_path / vllm.lock)
     return tmp_path
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_slice(
     locks: Path,
 ) -> None:
     path = locks / vllm.lock / "amd64" / f"{layer}.txt"
-    path.write_text(lock.with_digest(change(path.read_text().partition("\n")[2])))
+    path.write_text(slices.with_digest(change(path.read_text().partition("\n")[2])))
     problems = cpu.check(matrix, vllm, [matrix.arch("amd64")], locks)
     assert told in "\n".join(map(str, problems))
 
@@ -193,7 +193,7 @@ def test_locking_the_index_build_says_what_it_costs(
 def test_the_index_build_of_torch_is_locked_without_nvidias_libraries(matrix: Matrix) -> None:
     vllm = matrix.cpu_vllm("0.13.0")
     for arch in matrix.arches:
-        (torch,) = lock.parse((lock.LOCKS / vllm.lock / arch / "torch.txt").read_text())
+        (torch,) = slices.parse((slices.LOCKS / vllm.lock / arch / "torch.txt").read_text())
         assert (torch.name, torch.version) == ("torch", vllm.torch)
 
 

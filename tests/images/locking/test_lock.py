@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from images.locking import lock
-from images.locking.lock import LOCKS, Pinned
+from images.locking import checks, lock, slices
+from images.locking.slices import LOCKS, Pinned
 from images.matrix import Matrix, Release
 
 HASH = "sha256:" + 64 * "a"
@@ -27,31 +27,33 @@ HASHES = st.integers(0, 999).map(lambda n: f"sha256:{hashlib.sha256(b'%d' % n).h
 PINNED = st.builds(
     Pinned, NAMES, VERSIONS, st.lists(HASHES, min_size=1, max_size=3, unique=True).map(tuple)
 )
-LOCKED = sorted(path.parent.name for path in LOCKS.glob(f"*/{lock.RECORD}"))
+LOCKED = sorted(path.parent.name for path in LOCKS.glob(f"*/{slices.RECORD}"))
 SLICES = sorted(LOCKS.rglob("*.txt"))
 
 
 @settings(max_examples=50)
 @given(st.lists(PINNED, unique_by=lambda pinned: pinned.name, max_size=5))
 def test_what_is_written_is_read_back(packages: list[Pinned]) -> None:
-    text = lock.render(packages)
-    assert list(lock.parse(text)) == sorted(packages, key=lambda pinned: pinned.name)
-    assert lock.render(lock.parse(text)) == text
+    text = slices.render(packages)
+    assert list(slices.parse(text)) == sorted(packages, key=lambda pinned: pinned.name)
+    assert slices.render(slices.parse(text)) == text
 
 
 @given(st.permutations([Pinned(name, "1.0", (HASH,)) for name in ("a", "b", "c", "d")]))
 def test_a_slice_does_not_depend_on_the_resolvers_order(packages: list[Pinned]) -> None:
-    assert lock.render(packages) == lock.render(sorted(packages, key=lambda pinned: pinned.name))
+    assert slices.render(packages) == slices.render(
+        sorted(packages, key=lambda pinned: pinned.name)
+    )
 
 
 @pytest.mark.parametrize("path", SLICES, ids=lambda path: str(path.relative_to(LOCKS)))
 def test_a_committed_slice_is_as_it_would_be_written(path: Path) -> None:
-    assert lock.render(lock.parse(path.read_text())) == path.read_text()
+    assert slices.render(slices.parse(path.read_text())) == path.read_text()
 
 
 def test_comments_empty_lines_and_other_spellings_of_a_name() -> None:
     text = f"# a comment\n\nTorch_NPU==2.8.0 \\\n    --hash={HASH}\n\nnumpy==1.26.4 --hash={HASH}\n"
-    assert [(p.name, p.version) for p in lock.parse(text)] == [
+    assert [(p.name, p.version) for p in slices.parse(text)] == [
         ("torch-npu", "2.8.0"),
         ("numpy", "1.26.4"),
     ]
@@ -79,7 +81,7 @@ def test_comments_empty_lines_and_other_spellings_of_a_name() -> None:
 )
 def test_an_entry_that_pins_nothing(line: str) -> None:
     with pytest.raises(ValueError, match="not 'name==version --hash=sha256"):
-        list(lock.parse(line))
+        list(slices.parse(line))
 
 
 # ---- layers --------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def test_an_entry_that_pins_nothing(line: str) -> None:
 
 @given(NAMES)
 def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> None:
-    layer = lock.layer_of(matrix.layers, package)
+    layer = slices.layer_of(matrix.layers, package)
     naming = [name for name, packages in matrix.layers.items() if package in packages]
     assert [layer] == (naming or ["dependencies"])
 
@@ -112,7 +114,7 @@ def test_every_package_is_in_exactly_one_layer(matrix: Matrix, package: str) -> 
 def test_the_layers_hold_what_they_are_named_after(
     matrix: Matrix, package: str, layer: str
 ) -> None:
-    assert lock.layer_of(matrix.layers, package) == layer
+    assert slices.layer_of(matrix.layers, package) == layer
 
 
 # ---- the committed locks -------------------------------------------------------------------------
@@ -124,19 +126,19 @@ def test_the_reference_is_locked() -> None:
 
 @pytest.mark.parametrize("name", LOCKED)
 def test_a_committed_lock_agrees_with_the_matrix(matrix: Matrix, name: str) -> None:
-    assert lock.check(matrix, matrix.releases[name]) == []
+    assert checks.check(matrix, matrix.releases[name]) == []
 
 
 def test_the_builds_own_packages_are_locked(matrix: Matrix) -> None:
-    assert not list(lock.check_tools(matrix))
+    assert not list(checks.check_tools(matrix))
 
 
 @pytest.mark.parametrize("name", LOCKED)
 @pytest.mark.parametrize("arch", ["arm64", "amd64"])
 def test_a_lock_holds_every_package_once_with_hashes(matrix: Matrix, name: str, arch: str) -> None:
-    slices = lock.read(matrix, matrix.releases[name], arch)
-    assert [*slices] == [*matrix.layers]
-    packages = [package for layer in matrix.layers for package in slices[layer]]
+    found = slices.read(matrix, matrix.releases[name], arch)
+    assert [*found] == [*matrix.layers]
+    packages = [package for layer in matrix.layers for package in found[layer]]
     names = [package.name for package in packages]
     assert len(set(names)) == len(names) > 150
     for package in packages:
@@ -152,8 +154,8 @@ def test_a_lock_holds_every_package_once_with_hashes(matrix: Matrix, name: str, 
 @pytest.mark.parametrize("name", LOCKED)
 @pytest.mark.parametrize("arch", ["arm64", "amd64"])
 def test_a_lock_has_neither_triton_nor_nvidia(matrix: Matrix, name: str, arch: str) -> None:
-    slices = lock.read(matrix, matrix.releases[name], arch)
-    for packages in slices.values():
+    found = slices.read(matrix, matrix.releases[name], arch)
+    for packages in found.values():
         for package in packages:
             assert package.name != "triton"
             assert not package.name.startswith(("nvidia-", "cuda-", "pytorch-triton"))
@@ -161,17 +163,16 @@ def test_a_lock_has_neither_triton_nor_nvidia(matrix: Matrix, name: str, arch: s
 
 def test_the_utilities_are_the_same_in_every_release(matrix: Matrix) -> None:
     """So is their layer. What else the router needs is vLLM's already."""
-    slices = {path.read_text() for path in LOCKS.glob("*/*/utilities.txt")}
-    (text,) = slices
-    assert [str(pinned.name) for pinned in lock.parse(text)] == [*matrix.layers["utilities"]]
+    (text,) = {path.read_text() for path in LOCKS.glob("*/*/utilities.txt")}
+    assert [str(pinned.name) for pinned in slices.parse(text)] == [*matrix.layers["utilities"]]
 
 
 @pytest.mark.parametrize("name", LOCKED)
 def test_vllm_is_the_wheel_without_a_device(matrix: Matrix, name: str) -> None:
     release = matrix.releases[name]
-    slices = lock.read(matrix, release, "arm64")
-    assert [package.version for package in slices["vllm"]] == [f"{release.vllm}+empty"]
-    source = lock.read_slice(LOCKS / name / f"{lock.vllm_source(release)}.txt")
+    found = slices.read(matrix, release, "arm64")
+    assert [package.version for package in found["vllm"]] == [f"{release.vllm}+empty"]
+    source = slices.read_slice(LOCKS / name / f"{slices.vllm_source(release)}.txt")
     assert [package.version for package in source] == [release.vllm]
 
 
@@ -189,17 +190,17 @@ def copied(matrix: Matrix, tmp_path: Path) -> ReadyLock:
 
 
 def _change(path: Path, function: Callable[[list[Pinned]], list[Pinned]]) -> None:
-    path.write_text(lock.render(function(list(lock.parse(path.read_text())))))
+    path.write_text(slices.render(function(list(slices.parse(path.read_text())))))
 
 
 def _edit(path: Path, function: Callable[[str], str]) -> None:
     """Change the lines of a slice, and its digest with them."""
-    path.write_text(lock.with_digest(function(path.read_text().partition("\n")[2])))
+    path.write_text(slices.with_digest(function(path.read_text().partition("\n")[2])))
 
 
 def _found(matrix: Matrix, copied: ReadyLock) -> list[str]:
     release, locks = copied
-    return [str(problem) for problem in lock.check(matrix, release, locks)]
+    return [str(problem) for problem in checks.check(matrix, release, locks)]
 
 
 def test_a_copy_agrees(matrix: Matrix, copied: ReadyLock) -> None:
@@ -223,7 +224,9 @@ def test_a_package_outside_the_matrixs_bounds(matrix: Matrix, copied: ReadyLock)
 
 def test_a_package_in_the_wrong_slice(matrix: Matrix, copied: ReadyLock) -> None:
     folder = copied[1] / "v0.13.0rc1/arm64"
-    moved = next(p for p in lock.parse((folder / "torch.txt").read_text()) if p.name == "torch-npu")
+    moved = next(
+        p for p in slices.parse((folder / "torch.txt").read_text()) if p.name == "torch-npu"
+    )
     _change(folder / "torch.txt", lambda packages: [p for p in packages if p != moved])
     _change(folder / "dependencies.txt", lambda packages: [*packages, moved])
     assert _found(matrix, copied) == [
@@ -233,7 +236,9 @@ def test_a_package_in_the_wrong_slice(matrix: Matrix, copied: ReadyLock) -> None
 
 def test_a_package_in_two_slices(matrix: Matrix, copied: ReadyLock) -> None:
     folder = copied[1] / "v0.13.0rc1/arm64"
-    numpy = next(p for p in lock.parse((folder / "libraries.txt").read_text()) if p.name == "numpy")
+    numpy = next(
+        p for p in slices.parse((folder / "libraries.txt").read_text()) if p.name == "numpy"
+    )
     _change(folder / "vllm.txt", lambda packages: [*packages, numpy])
     assert _found(matrix, copied) == [
         "locks/v0.13.0rc1/arm64/vllm.txt: numpy is also in libraries.txt"
@@ -291,7 +296,7 @@ def test_missing_sources_are_told_once(matrix: Matrix, copied: ReadyLock) -> Non
 
 @pytest.mark.parametrize("text", ["", f"vllm==0.11.0 --hash={HASH}\n"])
 def test_sources_of_another_vllm(matrix: Matrix, copied: ReadyLock, text: str) -> None:
-    (copied[1] / "v0.13.0rc1/sources.txt").write_text(lock.with_digest(text))
+    (copied[1] / "v0.13.0rc1/sources.txt").write_text(slices.with_digest(text))
     (problem,) = _found(matrix, copied)
     assert problem.startswith("locks/v0.13.0rc1/sources.txt: ")
 
@@ -306,8 +311,8 @@ def test_a_release_names_what_its_lock_has_to_compile(
     shutil.copytree(LOCKS / name, tmp_path / name)
     pinned = [] if release.compiled else [Pinned("arctic-inference", "0.1.1", (HASH,))]
     for arch in matrix.arches:
-        (tmp_path / name / arch / "compiled.txt").write_text(lock.render(pinned))
-    problems = [str(problem) for problem in lock.check(matrix, release, tmp_path)]
+        (tmp_path / name / arch / "compiled.txt").write_text(slices.render(pinned))
+    problems = [str(problem) for problem in checks.check(matrix, release, tmp_path)]
     assert any("arctic-inference" in problem for problem in problems)
 
 
@@ -347,7 +352,7 @@ def test_the_matrix_has_moved_on(matrix: Matrix, copied: ReadyLock) -> None:
         for one in release.requirements
     )
     moved = dataclasses.replace(release, requirements=requirements)
-    assert [str(problem) for problem in lock.check(matrix, moved, locks)] == [
+    assert [str(problem) for problem in checks.check(matrix, moved, locks)] == [
         "locks/v0.13.0rc1/lock.json: requirements: the matrix says torchvision==0.24.0; "
         "the lock torchvision==0.23.0 (invoke lock --release v0.13.0rc1)",
         "locks/v0.13.0rc1/arm64: torchvision is 0.23.0, the matrix says ==0.24.0",
@@ -358,7 +363,7 @@ def test_the_matrix_has_moved_on(matrix: Matrix, copied: ReadyLock) -> None:
 def test_the_matrix_asks_for_another_day(matrix: Matrix, copied: ReadyLock) -> None:
     release, locks = copied
     moved = dataclasses.replace(release, published=release.published.replace(day=29))
-    assert [str(problem) for problem in lock.check(matrix, moved, locks)] == [
+    assert [str(problem) for problem in checks.check(matrix, moved, locks)] == [
         "locks/v0.13.0rc1/lock.json: published: the matrix says 2025-12-29, the lock 2025-12-28 "
         "(invoke lock --release v0.13.0rc1)"
     ]
@@ -366,12 +371,12 @@ def test_the_matrix_asks_for_another_day(matrix: Matrix, copied: ReadyLock) -> N
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
 def test_a_record_that_cannot_be_read(matrix: Matrix, copied: ReadyLock, text: str) -> None:
-    (copied[1] / "v0.13.0rc1" / lock.RECORD).write_text(text)
+    (copied[1] / "v0.13.0rc1" / slices.RECORD).write_text(text)
     assert any("locks/v0.13.0rc1/lock.json" in problem for problem in _found(matrix, copied))
 
 
 def test_a_record_of_an_older_form(matrix: Matrix, copied: ReadyLock) -> None:
-    path = copied[1] / "v0.13.0rc1" / lock.RECORD
+    path = copied[1] / "v0.13.0rc1" / slices.RECORD
     record = json.loads(path.read_text())
     del record["later"]
     path.write_text(json.dumps({**record, "index": "x"}))
@@ -385,7 +390,7 @@ def test_read_refuses_what_check_finds(
     release, locks = copied
     (locks / "v0.13.0rc1/arm64/torch.txt").write_text("torch\n")
     (locks / "v0.13.0rc1/arm64/vllm.txt").unlink()
-    found = problems_of(lambda: lock.read(matrix, release, "arm64", locks), 65)
+    found = problems_of(lambda: slices.read(matrix, release, "arm64", locks), 65)
     assert [problem.split(": ")[0] for problem in found] == [
         "locks/v0.13.0rc1/arm64/torch.txt",
         "locks/v0.13.0rc1/arm64/vllm.txt",
@@ -394,15 +399,15 @@ def test_read_refuses_what_check_finds(
 
 def test_only_releases_with_a_lock_are_checked(matrix: Matrix, copied: ReadyLock) -> None:
     _, locks = copied
-    assert [one.name for one in lock.checked(matrix, None, locks)] == ["v0.13.0rc1"]
-    assert [one.name for one in lock.checked(matrix, "v0.23.0.post1", locks)] == ["v0.23.0.post1"]
+    assert [one.name for one in checks.checked(matrix, None, locks)] == ["v0.13.0rc1"]
+    assert [one.name for one in checks.checked(matrix, "v0.23.0.post1", locks)] == ["v0.23.0.post1"]
 
 
 def test_the_builds_own_packages_are_missing(matrix: Matrix, tmp_path: Path) -> None:
     shutil.copy(LOCKS / "tools.txt", tmp_path)
     path = tmp_path / "tools.txt"
     _edit(path, lambda text: re.sub(r"^uv==\S+", "uv==0.1.0", text, flags=re.MULTILINE))
-    assert [str(problem) for problem in lock.check_tools(matrix, tmp_path)] == [
+    assert [str(problem) for problem in checks.check_tools(matrix, tmp_path)] == [
         "locks/tools.txt: lacks uv==0.13.9 (invoke lock --tools)",
         "locks/stand-in.txt: lacks pyelftools==0.33 (invoke lock --tools)",
         "locks/stand-in.txt: lacks ziglang==0.17.1 (invoke lock --tools)",
@@ -412,7 +417,7 @@ def test_the_builds_own_packages_are_missing(matrix: Matrix, tmp_path: Path) -> 
 def test_the_builds_own_packages_cannot_be_read(matrix: Matrix, tmp_path: Path) -> None:
     shutil.copy(LOCKS / "stand-in.txt", tmp_path)
     (tmp_path / "tools.txt").write_text("<<<<<<< ours\n")
-    assert any("locks/tools.txt" in str(one) for one in lock.check_tools(matrix, tmp_path))
+    assert any("locks/tools.txt" in str(one) for one in checks.check_tools(matrix, tmp_path))
 
 
 # ---- replacing -----------------------------------------------------------------------------------

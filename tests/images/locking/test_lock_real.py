@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from images.locking import lock
+from images.locking import checks, lock, slices
 from images.matrix import load
 
 pytestmark = pytest.mark.index
@@ -26,14 +26,14 @@ RELEASE = "v0.13.0rc1"
 @pytest.fixture
 def locks(tmp_path: Path) -> Path:
     """An empty directory of locks, with what the build itself installs."""
-    shutil.copy(lock.LOCKS / "tools.txt", tmp_path / "tools.txt")
+    shutil.copy(slices.LOCKS / "tools.txt", tmp_path / "tools.txt")
     return tmp_path
 
 
 def test_the_committed_lock_comes_out_again(locks: Path) -> None:
     matrix = load()
     made = lock.lock(matrix, matrix.release(RELEASE), None, print, locks)
-    committed = lock.LOCKS / RELEASE
+    committed = slices.LOCKS / RELEASE
     names = sorted(path.relative_to(committed) for path in committed.rglob("*") if path.is_file())
     assert sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file()) == names
     for name in names:
@@ -77,14 +77,14 @@ def test_torch_on_amd64_is_the_cpu_indexs(locks: Path, cpu_index: tuple[str, str
     made = lock.lock(matrix, release, address, print, locks)
     torch = {
         arch: next(
-            p for p in lock.parse((made / arch / "torch.txt").read_text()) if p.name == "torch"
+            p for p in slices.parse((made / arch / "torch.txt").read_text()) if p.name == "torch"
         )
         for arch in matrix.arches
     }
     assert torch["amd64"].version == "2.8.0+cpu"
     assert torch["amd64"].hashes == (f"sha256:{digest}",)
     assert torch["arm64"].version == "2.8.0"
-    assert lock.check(matrix, release, locks) == []
+    assert checks.check(matrix, release, locks) == []
 
 
 def test_an_index_that_lacks_a_package_changes_nothing(locks: Path) -> None:

@@ -18,7 +18,7 @@ from common.errors import EX_DATAERR, EX_UNAVAILABLE
 from images.build import base as bases
 from images.build import targets
 from images.build.options import Options
-from images.locking import lock, vendor
+from images.locking import checks, slices, vendor
 from images.matrix import Arch, Matrix, Release, VendorPackage
 
 Problems = Callable[..., list[str]]
@@ -55,11 +55,11 @@ def locks(tmp_path: Path, matrix: Matrix, release: Release) -> Path:
     for arch in matrix.arches:
         own = folder / release.name / arch
         for layer, names in matrix.layers.items():
-            pinned = [lock.Pinned(name, "1", (f"sha256:{64 * '0'}",)) for name in names]
+            pinned = [slices.Pinned(name, "1", (f"sha256:{64 * '0'}",)) for name in names]
             for place in (own, own / "stand-in"):
                 place.mkdir(parents=True, exist_ok=True)
-                (place / f"{layer}.txt").write_text(lock.render(pinned))
-    (folder / release.name / "sources.txt").write_text(lock.render([]))
+                (place / f"{layer}.txt").write_text(slices.render(pinned))
+    (folder / release.name / "sources.txt").write_text(slices.render([]))
     return folder
 
 
@@ -92,8 +92,8 @@ def _arches(matrix: Matrix) -> list[Arch]:
     return list(matrix.arches.values())
 
 
-def _slice(locks: Path, release: Release, arch: str) -> list[lock.Pinned]:
-    return lock.read_slice(lock.slice_path(release, arch, lock.VENDOR, locks))
+def _slice(locks: Path, release: Release, arch: str) -> list[slices.Pinned]:
+    return slices.read_slice(slices.slice_path(release, arch, slices.VENDOR, locks))
 
 
 def test_an_index_completes_the_slice_and_the_build_gets_the_wheels(
@@ -103,7 +103,7 @@ def test_an_index_completes_the_slice_and_the_build_gets_the_wheels(
     vendor.complete(matrix, release, _arches(matrix), None, "", told.append, locks)
     for arch, sha256 in hashes.items():
         (pinned,) = _slice(locks, release, arch)
-        assert pinned == lock.Pinned("triton-ascend", "3.2.2", (f"sha256:{sha256}",))
+        assert pinned == slices.Pinned("triton-ascend", "3.2.2", (f"sha256:{sha256}",))
         assert any(sha256 in line and "http://127.0.0.1" in line for line in told)
     directory = vendor.fetch(release, _arches(matrix), None, "", told.append, locks)
     assert {hashlib.sha256(one.read_bytes()).hexdigest() for one in directory.iterdir()} == {
@@ -118,7 +118,7 @@ def test_a_wheel_that_only_the_directory_has(
     sha256 = _wheel(tmp_path / "given" / NAME.format("aarch64"))
     vendor.complete(matrix, release, own, tmp_path / "given", "", print, locks)
     assert _slice(locks, release, "arm64")[0].hashes == (f"sha256:{sha256}",)
-    assert not lock.slice_path(release, "amd64", lock.VENDOR, locks).exists()
+    assert not slices.slice_path(release, "amd64", slices.VENDOR, locks).exists()
 
 
 def test_the_addresses_of_wheels_with_a_local_version(
@@ -145,7 +145,7 @@ def test_without_the_vendor_packages_addresses_and_both_ways_are_named(
         assert f"{server}/triton-ascend/" in line
         assert "--wheels DIR" in line
         assert f"invoke lock --release {release.name}" in line
-    assert not lock.complete(release, matrix.arches, locks)
+    assert not slices.complete(release, matrix.arches, locks)
 
 
 def test_another_build_under_the_same_name_is_refused(
@@ -174,7 +174,7 @@ def test_a_requirement_that_the_lock_lacks(
         EX_DATAERR,
     )
     assert all("requires something-else>=2, which the lock lacks" in line for line in lines)
-    assert not lock.complete(release, matrix.arches, locks)
+    assert not slices.complete(release, matrix.arches, locks)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_a_vendor_slice_is_compared_with_the_pins(
     matrix: Matrix, tmp_path: Path, version: str, words: str
 ) -> None:
     release = matrix.releases["v0.23.0.post1"]
-    shutil.copytree(lock.LOCKS / release.name, tmp_path / release.name)
-    pinned = [lock.Pinned("triton-ascend", version, (f"sha256:{64 * '0'}",))] if version else []
-    path = lock.slice_path(release, "arm64", lock.VENDOR, tmp_path)
-    path.write_text(lock.render(pinned))
-    found = [str(one) for one in lock.check(matrix, release, tmp_path)]
+    shutil.copytree(slices.LOCKS / release.name, tmp_path / release.name)
+    pinned = [slices.Pinned("triton-ascend", version, (f"sha256:{64 * '0'}",))] if version else []
+    path = slices.slice_path(release, "arm64", slices.VENDOR, tmp_path)
+    path.write_text(slices.render(pinned))
+    found = [str(one) for one in checks.check(matrix, release, tmp_path)]
     where = f"locks/{release.name}/arm64/vendor.txt: {words}"
     assert len(found) == bool(words)
     assert all(one.startswith(where) and "delete the file" in one for one in found)

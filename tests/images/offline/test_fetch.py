@@ -25,7 +25,7 @@ from images.build.bundle import Bundle, File, Image, Package
 from images.build.options import Options, native_arch
 from images.build.render import DEBIAN, Base
 from images.build.targets import BuildTarget
-from images.locking import lock
+from images.locking import slices
 from images.matrix import CPU, STAND_IN, Arch, Debian, Matrix, Variant
 from images.mirrors import Mirrors
 from images.offline import fetch, needs
@@ -53,12 +53,12 @@ def _sha256(path: Path, content: bytes) -> str:
 def small_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Locks of the real names, with one package each whose file has `_content`."""
     copy = tmp_path / "locks"
-    for path in lock.LOCKS.rglob("*.txt"):
-        target = copy / path.relative_to(lock.LOCKS)
+    for path in slices.LOCKS.rglob("*.txt"):
+        target = copy / path.relative_to(slices.LOCKS)
         target.parent.mkdir(parents=True, exist_ok=True)
         sha256 = _sha256(tmp_path / "scratch", _content(f"{path.stem}-1.whl"))
         target.write_text(f"{path.stem}==1 --hash=sha256:{sha256}\n")
-    monkeypatch.setattr(lock, "LOCKS", copy)
+    monkeypatch.setattr(slices, "LOCKS", copy)
     return copy
 
 
@@ -202,7 +202,7 @@ def test_a_wheel_beside_the_index_goes_into_the_bundle(
         wheel.writestr(f"{info}/RECORD", "")
     sha256 = File.of(wheels / name).sha256
     (tmp_path / "torch.txt").write_text(f"small==1.0+cpu --hash=sha256:{sha256}\n")
-    monkeypatch.setattr(lock, "LOCKS", tmp_path)
+    monkeypatch.setattr(slices, "LOCKS", tmp_path)
     one = Slice("torch.txt", "x86_64", "3.11")
     found = fetch.resolve(one, Mirrors(wheels="/no/index"), wheels)  # of no index: uv is offline
     assert found == {"small": [Remote(name, f"file://{wheels / name}", sha256)]}

@@ -20,7 +20,7 @@ from images.build.inputs import LABEL
 from images.build.options import Options
 from images.build.render import DEBIAN, Base
 from images.build.targets import BuildTarget
-from images.locking import lock
+from images.locking import slices
 from images.matrix import CPU, STAND_IN, Matrix, Variant
 from images.publish import built, jobs, publish
 from images.publish.jobs import Job
@@ -118,10 +118,10 @@ def test_a_lock_names_its_layer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = target().inputs
-    shutil.copytree(lock.LOCKS, tmp_path / "locks")
+    shutil.copytree(slices.LOCKS, tmp_path / "locks")
     for file in (tmp_path / "locks").glob("v0.13.0rc1/*/vllm.txt"):
         file.write_text(file.read_text() + "# another\n")
-    monkeypatch.setattr(lock, "LOCKS", tmp_path / "locks")
+    monkeypatch.setattr(slices, "LOCKS", tmp_path / "locks")
     after = target().inputs
     assert after.changed(before.annotations) == ["layer-vllm"]
 
