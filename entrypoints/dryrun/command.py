@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -51,11 +52,15 @@ def run(args: Sequence[str], environ: Mapping[str, str], form: str) -> tuple[str
     nodes = _nodes(environ) if several else [("", dict(environ), list(rest))]
     if several and rest:
         raise refused("bad-argument.nodes", why=f"{rest[0]!r} stands beside it")
-    with tempfile.TemporaryDirectory(prefix="dryrun-") as folder:
-        reports = [
-            _planned(name, variables, tokens, options, folder) for name, variables, tokens in nodes
-        ]
-        _ask(reports, options, environ)
+    try:
+        with tempfile.TemporaryDirectory(prefix="dryrun-") as folder:
+            reports = [
+                _planned(name, variables, words, options, folder)
+                for name, variables, words in nodes
+            ]
+            _ask(reports, options, environ)
+    except OSError as error:
+        raise refused("no-scratch", why=error.strerror or error) from None
     found = [one.as_data() for one in reports]
     text = report.as_json(found) if form == "json" else report.text(found)
     return text, DATA if any(one["refused"] for one in found) else 0
@@ -164,8 +169,8 @@ def _answers(wanted: str, environ: Mapping[str, str]) -> Iterator[dict[str, Any]
         )
         assert process.stdin
         assert process.stdout
-        with process.stdin as stdin:
-            stdin.write(wanted)
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+            stdin.write(wanted)  # it may have ended already, which its exit code tells
         with process.stdout as stdout:
             for line in stdout:
                 yield json.loads(line)

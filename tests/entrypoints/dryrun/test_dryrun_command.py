@@ -139,6 +139,23 @@ def test_an_image_that_cannot_be_asked(
     assert "this image cannot be asked: boom" in capsys.readouterr().err
 
 
+def test_an_image_that_ends_before_it_reads(
+    upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (upstream.folder / "python").write_text("#!/bin/sh\necho no >&2; exit 3\n")
+    variables = {f"FILL_{number}": "x" * 1000 for number in range(200)}  # more than a pipe holds
+    assert dryrun(upstream, **variables) == 78
+    assert "this image cannot be asked: no;" in capsys.readouterr().err
+
+
+def test_no_place_for_scratch_files(
+    upstream: Upstream, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(upstream.folder / "none"))
+    assert dryrun(upstream) == 78
+    assert "cannot write its scratch files" in capsys.readouterr().err
+
+
 def test_our_own_refusal_needs_no_upstream(
     upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
