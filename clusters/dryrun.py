@@ -14,7 +14,7 @@ from common.errors import EX_UNAVAILABLE, user_error
 from entrypoints.launch.model import Launch
 from entrypoints.launch.topology import NODES
 
-# What differs between nodes that are otherwise equal: upstream makes the same of all values.
+# Variables that may differ between equal nodes: their values do not change upstream's answer.
 _PLACE = (
     "DP_RANK",
     "DP_RPC_PORT",
@@ -29,11 +29,10 @@ SECRET = "secret"
 
 
 def run(deployment: Deployment, image: str, options: Sequence[str]) -> list[dict[str, Any]]:
-    """The reports of the file's distinct nodes, as `entrypoints.dryrun.report` prints them.
+    """The reports of the file's distinct nodes, in the form of `entrypoints.dryrun.report`.
 
-    `image`: asked in place of the file's; empty for those.
-    Runs a container without network for each image. Raises UserError (69) where the engine does
-    not have an image, or the image cannot be asked.
+    `image`: replaces all images of the file; empty keeps them. Runs a container without network
+    for each image. Raises UserError (69) if the engine lacks an image or its dry run fails.
     """
     found: list[dict[str, Any]] = []
     for own in sorted({one.image for one in deployment.containers}):
@@ -70,7 +69,7 @@ def _ask(
 
 
 def _mounts(containers: Iterable[Container]) -> list[str]:
-    """The model folders of this machine, where upstream finds them under the same path."""
+    """Mounts of the model folders that this machine has, at the same paths."""
     named = {launch.argv[2] for one in containers if (launch := one.launch) and _serves(launch)}
     folders = [one for one in sorted(named) if one.startswith("/") and Path(one).is_dir()]
     mounts = (f"type=bind,src={one},dst={one},readonly" for one in folders)
@@ -78,7 +77,7 @@ def _mounts(containers: Iterable[Container]) -> list[str]:
 
 
 def distinct(containers: Sequence[Container]) -> dict[str, Container]:
-    """One container of each kind by name; the name says how many more are equal."""
+    """One container of each kind by name; the name says how many others are equal."""
     found: dict[str, list[Container]] = {}
     for one in containers:
         if not one.command:

@@ -43,7 +43,7 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _exec(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Exec any other command; 127 when it is not found, 126 when it cannot be run.
 
-    It gets what upstream's image sets, unless the container has it.
+    The command also gets the variables that upstream's image sets. The container's own win.
     """
     from entrypoints.inputs import stack
     from entrypoints.running.process import execute

@@ -1,8 +1,8 @@
-"""Reads documents in YAML, and JSON.
+"""Read YAML and JSON documents.
 
-Importing PyYAML takes as long as everything else before the start. So a document under env/ is
-cached as JSON in `__pycache__` beside its file, like Python's byte code, and valid while the file
-has the same size and time.
+Importing PyYAML takes as long as everything else before the start. Documents under env/ are
+therefore cached as JSON in `__pycache__` beside their files, like Python's byte code. A cached
+document is valid while its file keeps its size and time.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from entrypoints.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-# Messages of rules about the launch; of checks of the machine; of variables, arguments and recipes.
-# The last are those that most starts do not need.
+# The launch (rules), the machine (checks), and the inputs: variables, arguments and recipes. The
+# inputs are last because most starts do not need them.
 KINDS = ("launch", "machine", "inputs")
 
 
@@ -52,7 +52,7 @@ def _message(code: str, entry: dict[str, Any], own: dict[str, Any]) -> Message:
 
 
 def finding(id: str, where: str = "", /, **values: Any) -> Finding:
-    """The finding of a message with these values; `fix` and `source` replace the message's."""
+    """Make a finding of a message with values; `fix` and `source` replace the message's."""
     return message(id)(where, **values)
 
 

@@ -1,9 +1,9 @@
-"""Reads the figures that upstream's nightly and weekly tests must reach, for env/baselines.
+"""Read the figures that upstream's nightly and weekly tests must reach, for env/baselines.
 
 A configuration is a node's commands with the benchmarks that run against them. A performance
-baseline is the output of a whole run in tokens a second, and passes from threshold * baseline on;
-0 and 1 stand for no figure yet. An accuracy passes within baseline ± threshold, in percent
-(vllm-ascend: tools/aisbench.py).
+baseline is the output of a whole run in tokens a second; a test passes from threshold * baseline
+on. 0 and 1 mean that there is no figure yet. An accuracy passes within baseline ± threshold, in
+percent (vllm-ascend: tools/aisbench.py).
 """
 
 from __future__ import annotations

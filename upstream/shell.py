@@ -1,4 +1,4 @@
-"""Read shell text as far as installations need it: commands, assignments, pip and downloads."""
+"""Read the parts of shell text that matter to installations: commands, pip and downloads."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def scripts(found: Iterable[Command]) -> Iterator[tuple[Command, str]]:
 
 
 def ends_at_once(text: str, values: Mapping[str, str]) -> bool:
-    """Whether a script exits because a variable has not the value that it tests for."""
+    """Whether a script exits at once because a variable lacks the value that it tests for."""
     guards = (GUARD.fullmatch(expand(one, values)) for one in GUARDED.findall(text))
     return any(
         match and "$" not in match[1] + match[2] and match[1] != match[2] for match in guards

@@ -1,4 +1,4 @@
-"""What upstream's images have besides the pins: variables, base, package indexes, snapshots."""
+"""Contents of upstream's images that have no pin: variables, base, indexes, snapshots."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class Snapshot:
 
 
 def environment(tree: Tree) -> Claims:
-    """What ENV gives the running image in any Dockerfile."""
+    """The variables that ENV sets in any Dockerfile, for the running image."""
     return _claims(tree, lambda one: one.environment)
 
 
 def build_environment(tree: Tree) -> Claims:
-    """What any Dockerfile sets for a command of its build."""
+    """The variables that any Dockerfile sets for a command of its build."""
     return _claims(tree, lambda one: one.build_variables)
 
 

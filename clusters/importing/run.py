@@ -195,7 +195,7 @@ def _release(scripts: Sequence[Script], options: Options) -> tuple[str, str]:
 
 
 def _release_of(name: str, stated: str) -> tuple[str, str]:
-    """A release, and where it is stated; with the facts of which one, unless its own."""
+    """A release, and a note: where it is stated, and whose facts it has if not its own."""
     found: list[LaunchFinding] = []
     release = stack.release(name, found)
     assert release is not None

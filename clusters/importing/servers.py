@@ -204,7 +204,7 @@ def _own_values(flag: Flag, known: Catalogue) -> int:
     if not switch and (not entry or entry.get("nargs") in ("+", "*")):
         return len(flag.values)
     if switch or (entry["type"] in ("flag", "bool") and "." not in flag.name):
-        # `--trust-remote-code true`, which vLLM refuses; a model is not a value of a switch
+        # vLLM refuses `--trust-remote-code true`. Any other word after a switch may be the model.
         return int(bool(flag.values) and flag.values[0].lower() in ("true", "false"))
     return min(len(flag.values), 1)
 

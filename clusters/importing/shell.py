@@ -139,7 +139,7 @@ class Lexer:
         return re.compile(pattern).match(self.text, self.at)
 
     def _take(self, pattern: str) -> str:
-        """Move over what matches here; empty if nothing does."""
+        """Move past a match here and return it; empty if nothing matches."""
         match = self._at(pattern)
         return self._move(len(match[0])) if match else ""
 

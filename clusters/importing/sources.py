@@ -32,8 +32,8 @@ _NIGHTLY = ("deployment", "templates", "test_cases")
 
 @dataclass(frozen=True)
 class Source(Reading):
-    """The reading of one input. `apart`: its scripts may belong to several deployments, as in a
-    document. `name`: of its file. `devices`: NPUs on each node, 0 if unknown.
+    """The reading of one input. `apart`: its scripts may belong to several deployments, as those
+    of a document. `name`: of the file. `devices`: NPUs on each node, 0 if unknown.
     """
 
     name: str = ""
@@ -263,7 +263,7 @@ class _Tests:
         command = _filled(command, {**env, **values}, times=3)
         env = {name: _filled(text, values) for name, text in env.items()}
         first = self.lines[path[:2]]
-        line = max(self.lines.get(path, first), first)  # of an alias: where it is used
+        line = max(self.lines.get(path, first), first)  # a YAML alias counts where it is used
         result = scripts.read(command, self.file, line, title=title, env={})
         servers = tuple(replace(one, line=line, env={**env, **one.env}) for one in result.scripts)
         return Reading(servers, (), result.doubts)

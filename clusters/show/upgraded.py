@@ -8,7 +8,7 @@ from typing import Any
 from clusters.file.document import dotted
 from clusters.upgrade.upgrade import ISSUE, Upgraded
 
-# Kind of a change -> how it is announced.
+# Kind of a change -> its heading.
 _KINDS = {
     "removed": "removed",
     "moved": "moved",

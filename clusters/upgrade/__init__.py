@@ -1,1 +1,1 @@
-"""Rewrites a cluster file and its recipe for another release, with the reason of each change."""
+"""Rewrite a cluster file and its recipe for another release, with the reason for each change."""

@@ -1,4 +1,4 @@
-"""Edit a YAML text at a path and leave everything else, comments included, as it is."""
+"""Edit a YAML text at a path; keep everything else, comments included."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clusters.model import Path
 
 
 def set_value(text: str, path: Path, value: Any) -> str:
-    """The text with a value at a path, which is added if only its mapping, or less, is there."""
+    """Return the text with a value at a path; add the path's missing parts."""
     *parent, key = path
     mapping = _node(text, tuple(parent))
     if not isinstance(mapping, yaml.MappingNode):
@@ -27,7 +27,7 @@ def set_value(text: str, path: Path, value: Any) -> str:
 
 
 def remove(text: str, path: Path) -> str:
-    """The text without the key at a path, and without a mapping that becomes empty by that."""
+    """Return the text without the key at a path, and without mappings that become empty."""
     *parent, key = path
     mapping = _node(text, tuple(parent))
     if not isinstance(mapping, yaml.MappingNode):
@@ -78,9 +78,9 @@ def _node(text: str, path: Path) -> yaml.Node | None:
 
 
 def _end(text: str, node: yaml.Node) -> int:
-    """The end of a value; that of a block ends with its last value, not with what follows."""
+    """The end of a value. A block ends with its last value, not with what follows."""
     end = int(node.end_mark.index)
-    if isinstance(node, yaml.ScalarNode):  # that of a block ends where the next key starts
+    if isinstance(node, yaml.ScalarNode):  # a block's mark is where the next key starts
         return len(text[:end].rstrip()) if node.style in ("|", ">") else end
     if getattr(node, "flow_style", True):
         return end

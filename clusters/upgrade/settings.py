@@ -15,7 +15,7 @@ from entrypoints.inputs.recipes import EXTRA
 from entrypoints.inputs.stack import Feature, Release
 
 CONFIG = "additional-config"
-HARMLESS = ("remove it", "nothing")  # how the facts begin that say what replaces something
+HARMLESS = ("remove it", "nothing")  # to follow advice that begins so loses nothing
 FLAG = re.compile(r"--(?P<name>[a-z][a-z0-9-]*)(?:\.(?P<key>\w+))?(?: (?P<value>\w+))?")
 
 REMOVED, MOVED, FORM, DEFAULT, LOST = "removed", "moved", "form", "default", "lost"
@@ -25,8 +25,8 @@ REMOVED, MOVED, FORM, DEFAULT, LOST = "removed", "moved", "form", "default", "lo
 class Change:
     """A change of a setting. `name`: of the variable, flag, key or feature.
 
-    `path`: where it is. `edits`: path → new value, None to remove it. A `lost` one has no
-    replacement. `form` and `default` change nothing in the file: the release does.
+    `path`: of the setting. `edits`: path → new value, None to remove it. `kind`: a `lost` setting
+    has no replacement; for `form` and `default` the release changes, not the file.
     """
 
     kind: str
@@ -39,13 +39,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """From a release to another one."""
+    """The step from one release to another."""
 
     old: Release
     new: Release
 
     def changes(self, raw: Mapping[str, Any], at: Path) -> Iterator[Change]:
-        """The changes in the settings of a mapping, which is at a path."""
+        """The changes in the settings of the mapping at a path."""
         for name, value in _mapping(raw.get("features")).items():
             yield from self._feature(name, value, (*at, "features", name))
         for name, value in _mapping(raw.get("env")).items():

@@ -54,10 +54,10 @@ class _Text:
 
 
 def upgrade(path: str, release: str, out: str, accepted: Sequence[str]) -> Upgraded:
-    """The file and its recipe for a release. `out`: where the cluster file will be.
+    """Rewrite the file and its recipe for a release. `out`: the path of the new cluster file.
 
-    Raises UserError: 64 for an unknown release, 65 when the file has errors, when something has no
-    replacement and is not accepted, or when the result has errors.
+    Raises UserError: 64 for an unknown release; 65 if the file or the result has errors, or if a
+    setting has no replacement and is not accepted.
     """
     cluster = read.load(path)
     step = Step(_release(cluster.release, "release"), _release(release, "--to"))
@@ -96,7 +96,7 @@ def _release(name: str, option: str) -> Release:
 
 
 def _cluster_changes(step: Step, raw: Mapping[str, Any]) -> Iterator[Change]:
-    """Of the file's own settings, its instances and an inline recipe."""
+    """The changes of the file's own settings, its instances and an inline recipe."""
     yield from step.changes(raw, ())
     for name, instance in raw["instances"].items():
         if isinstance(instance, Mapping):
@@ -109,7 +109,7 @@ def _cluster_changes(step: Step, raw: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _recipe_changes(step: Step, raw: Mapping[str, Any], at: Path) -> Iterator[Change]:
-    """Of a recipe, its roles, and the recipe that it contains as `extends`."""
+    """The changes of a recipe, its roles, and an inline recipe under its `extends`."""
     yield from step.changes(raw, at)
     for role, block in (raw.get("roles") or {}).items():
         if isinstance(block, Mapping):
@@ -138,9 +138,9 @@ def _library_name(named: Any) -> str:
 
 
 def _library_changes(step: Step, named: Any) -> Iterator[Change]:
-    """The changes over a recipe of the library that is not stated for the release.
+    """The changes over a recipe of the library that does not cover the release.
 
-    Each is one of the whole recipe, if all its roles need it.
+    A change that all roles need is made once, for the whole recipe.
     """
     name = _library_name(named)
     if not name:
@@ -197,7 +197,7 @@ def _hoisted(change: Change) -> Change:
 
 
 def _overlaid(text: str, named: Any, changes: Sequence[Change]) -> str:
-    """The cluster file with the changes laid over its recipe; what is removed becomes null."""
+    """Write the changes into the cluster file, over its recipe. A removed value becomes null."""
     edits = {path: value for one in changes for path, value in one.edits.items()}
     if not edits:
         return text

@@ -99,7 +99,7 @@ def _gib(flag: str, value: str) -> float:
 
 
 def _nodes(environ: Mapping[str, str]) -> list[tuple[str, dict[str, str], list[str]]]:
-    """The nodes on stdin; each has the image's environment under its own variables."""
+    """Read the nodes from stdin. Their variables override the image's environment."""
     try:
         given = json.load(sys.stdin)
         if not isinstance(given, list):
@@ -119,7 +119,7 @@ def _nodes(environ: Mapping[str, str]) -> list[tuple[str, dict[str, str], list[s
 def _planned(
     name: str, variables: Mapping[str, str], tokens: Sequence[str], options: Options, folder: str
 ) -> Report:
-    """The report of a node as far as our own plan goes."""
+    """Plan a node. Upstream's answer is still missing in the report."""
     try:
         launch = plan({**variables, "JEMALLOC": "0"}, tokens, _host(variables))
         if list(launch.argv[:2]) != ["vllm", "serve"]:
@@ -130,14 +130,14 @@ def _planned(
 
 
 def _host(variables: Mapping[str, str]) -> Host:
-    """The node's network in place of this machine's."""
+    """The network of the node, not of this machine."""
     address = variables.get("LOCAL_IP") or "127.0.0.1"
     nic = variables.get("NIC") or "eth0"
     return Host(lambda: [(nic, address)], lambda _: address)
 
 
 def _ask(reports: list[Report], options: Options, environ: Mapping[str, str]) -> None:
-    """Fill the reports with what upstream makes of the nodes that serve."""
+    """Ask upstream about the nodes that serve, and add its answers to their reports."""
     asked = [one for one in reports if one.request is not None]
     if not asked:
         return
@@ -154,7 +154,10 @@ def _ask(reports: list[Report], options: Options, environ: Mapping[str, str]) ->
 
 
 def _answers(wanted: str, environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """What the process with upstream's code writes. Its log is shown when it ends early."""
+    """Run upstream's code in a process and yield its answers.
+
+    If the process fails, the last answer is `unusable` with the last line of its log.
+    """
     import shutil
 
     python = shutil.which("python", path=environ.get("PATH")) or sys.executable
@@ -170,7 +173,7 @@ def _answers(wanted: str, environ: Mapping[str, str]) -> Iterator[dict[str, Any]
         assert process.stdin
         assert process.stdout
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
-            stdin.write(wanted)  # it may have ended already, which its exit code tells
+            stdin.write(wanted)  # if it has already ended, its exit code tells
         with process.stdout as stdout:
             for line in stdout:
                 yield json.loads(line)

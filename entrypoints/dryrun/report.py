@@ -32,7 +32,7 @@ _SHOWN = (
 
 
 class Report:
-    """A node. `request`: None where upstream is not asked. `answer`: what upstream made of it."""
+    """The report of a node. `request`: None if upstream is not asked. `answer`: upstream's."""
 
     def __init__(self, name: str, title: str, request: Request | None = None) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class Report:
         return any(one["severity"] == ERROR and one["judged"] for one in self.findings)
 
     def _behind(self, message: str) -> list[str]:
-        """The flags of the command, or the variables that set them, which a message speaks of."""
+        """The flags, with the variables that set them, and the variables that a message names."""
         words = re.sub("[-_]", " ", message.lower())
         found = []
         for flag, variable in self.flags.items():
@@ -126,7 +126,7 @@ def as_json(reports: Sequence[Data]) -> str:
 
 
 def text(reports: Sequence[Data]) -> str:
-    """All reports for a person."""
+    """All reports as text."""
     return "\n".join("".join(f"{line}\n" for line in _lines(one)) for one in reports)
 
 
@@ -162,7 +162,7 @@ def _weights(weights: Mapping[str, int]) -> str:
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
-    """What the KV cache gets of a device, and how much that holds."""
+    """The memory of a device that the KV cache gets, and the tokens and requests that fit."""
     total = f"{memory['hbm'] / _GIB:.2f} GiB * {memory['share']:g}"
     left = f"{memory['available'] / _GIB:.2f} GiB for the KV cache"
     allowance = f"{memory['allowance'] / _GIB:.2f} GiB allowed for activations, graphs and HCCL"

@@ -1,4 +1,4 @@
-"""What the process with upstream's code is asked: one request for each node that serves."""
+"""The requests to the process that runs upstream's code, one for each node that serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GIB = 1 << 30
 
 
 class Options(NamedTuple):
-    """`hbm`, `allowance`: GiB, 0 for the platform's and the estimate. `model`: stage 2 as well."""
+    """`hbm`, `allowance`: GiB; 0: the platform's, the estimate. `model`: whether to build it."""
 
     hbm: float = 0
     allowance: float = 0
@@ -26,7 +26,7 @@ class Options(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A node for upstream. `assumed`: what was taken in place of files that are not mounted."""
+    """A node to ask about. `assumed`: what replaces files that are not mounted."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -44,7 +44,7 @@ class Request(NamedTuple):
 def make(launch: Launch, environ: Mapping[str, str], options: Options, folder: str) -> Request:
     """The request for a node that runs `vllm serve`.
 
-    Files for a model that is not mounted go into a new folder in `folder`. Raises Refused where
+    Files for a model that is not mounted go into a new folder in `folder`. Raises Refused if
     nothing is known about the model or the device.
     """
     place = launch.place

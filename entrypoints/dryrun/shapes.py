@@ -12,8 +12,8 @@ from entrypoints.record import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Any
 
-# The linear layers of a decoder layer in the checkpoints of the library's models. A name that a
-# model lacks does no harm: upstream looks up those that it has.
+# The linear layers of a decoder layer in the checkpoints of the library's models. Names that a
+# model lacks do no harm: upstream looks up only those that the model has.
 _LINEAR = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -51,7 +51,7 @@ _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
 
 
 class Shape(NamedTuple):
-    """The config.json of a model by name. `bits`: those of the experts' weights in its name."""
+    """The config.json of a model. `bits`: the width of an expert's weight, by the model's name."""
 
     config: dict[str, Any]
     source: str
@@ -59,7 +59,7 @@ class Shape(NamedTuple):
 
 
 def find(name: str) -> Shape | None:
-    """The shape of a model that is known by name, as far as upstream can load it; else None."""
+    """The shape of a model by name; None if env/models.yaml lacks what upstream needs."""
     found = model.known(name)
     if found is None or "model_type" not in found[0]["config"]:
         return None
@@ -69,7 +69,7 @@ def find(name: str) -> Shape | None:
 
 
 def write(shape: Shape, folder: str, longest: int) -> None:
-    """Write the files that upstream reads before the weights. `longest`: tokens, where unknown."""
+    """Write the files that upstream reads before the weights. `longest`: tokens, if unknown."""
     config = dict(shape.config)
     inner = config.get("text_config")
     text = {**config, **(inner if isinstance(inner, dict) else {})}

@@ -1,7 +1,7 @@
 """Upstream's own figures for the recipes: what its nightly and weekly tests must reach.
 
-A recipe has the figures of a configuration if it states that configuration's command: the file and
-the line are a source of the recipe (env/baselines).
+A recipe has the figures of a configuration (env/baselines) if the file and line of the
+configuration's command are a source of the recipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOAD = {
 class Figure(NamedTuple):
     """`baseline`: output tokens a second, or percent of correct answers.
 
-    `threshold`: the part of a throughput that suffices; the points by which an accuracy may differ.
+    `threshold`: the share of a throughput that passes; the points by which an accuracy may differ.
     `schedule`: nightly or weekly. `load`: what the test sends.
     """
 
@@ -46,14 +46,14 @@ class Figure(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The figure, for people."""
+        """The figure as text."""
         if self.metric == ACCURACY:
             return f"accuracy {self.baseline:g} ± {self.threshold:g} % of {self.dataset}"
         return f"output {self.baseline:g} token/s of {self.dataset}"
 
     @property
     def sends(self) -> str:
-        """The load of the test, for people."""
+        """The load of the test as text."""
         return ", ".join(
             text.format(self.load[key]) for key, text in _LOAD.items() if self.load.get(key)
         )

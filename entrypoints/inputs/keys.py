@@ -1,7 +1,7 @@
-"""The keys that a release reads of --additional-config and of kv_connector_extra_config.
+"""The keys of --additional-config and kv_connector_extra_config that a release reads.
 
-`invoke flags` writes env/keys/{release}.json from the sources. A release ignores most other keys:
-what they should turn on stays off, without an error.
+`invoke flags` writes env/keys/{release}.json from the sources. A release ignores most other keys
+without an error: what they should turn on stays off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CONFIG = "additional_config"
 
 
 class Unread(NamedTuple):
-    """A dotted key that is not read. `refused`: the server ends because of it."""
+    """A dotted key that the release does not read. `refused`: the server ends because of it."""
 
     key: str
     refused: bool
@@ -48,7 +48,7 @@ def names() -> list[str]:
 
 
 def unread(config: Mapping[str, Any], release: Release) -> list[Unread]:
-    """The keys of --additional-config that the release does not read, the outermost only."""
+    """The outermost keys of --additional-config that the release does not read."""
     return list(_unread(config, load(release.facts)[_CONFIG], ""))
 
 
@@ -82,7 +82,7 @@ def advice(key: str, release: Release) -> Advice:
 
 
 def moved_to(key: str, here: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The key among `here` that sets what `key` does in earlier catalogues; empty without one."""
+    """The key among `here` that sets what `key` sets in earlier catalogues; else empty."""
     leaf = key.rpartition(".")[2]
     same = [keys[key].get("same_as") for keys in earlier]
     same += [one for one in here if one.rpartition(".")[2] == leaf and leaf != "enabled"]
@@ -90,14 +90,14 @@ def moved_to(key: str, here: Mapping[str, Any], earlier: Sequence[Mapping[str, A
 
 
 def schedulers_after(name: str, release: Release) -> bool:
-    """Whether a connector's schedulers listen, too, after the ports of all its workers."""
+    """Whether a connector's schedulers listen on the ports after those of all workers."""
     return bool(load(release.facts)["connectors"].get(name, {}).get("schedulers_after"))
 
 
 def unread_extra(
     name: str, extra: Mapping[str, Any], release: Release
 ) -> Iterator[tuple[str, str, str]]:
-    """Key, fix and source for what a connector does not read of kv_connector_extra_config."""
+    """Key, fix and source for each key of kv_connector_extra_config that a connector ignores."""
     catalogue = load(release.facts)
     connector = catalogue["connectors"].get(name)
     if connector is None or connector.get("open"):

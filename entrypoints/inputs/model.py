@@ -119,7 +119,7 @@ def find(name: str, flags: Flags) -> Model | None:
 
 
 def known(name: str) -> tuple[Mapping[str, Any], str] | None:
-    """The entry of env/models.yaml for a name, and what follows the known name: `-w8a8`."""
+    """The entry of env/models.yaml for a name, and the rest of the name, such as `-w8a8`."""
     for entry in data.read(data.path_of("models.yaml"))["models"]:
         suffix = _suffix(name, entry["name"])
         if suffix is not None:
@@ -128,7 +128,7 @@ def known(name: str) -> tuple[Mapping[str, Any], str] | None:
 
 
 def _suffix(name: str, stem: str) -> str | None:
-    """What follows the known name; None for a different name."""
+    """The rest after the known name; None for a different name."""
     last = name.rstrip("/").rpartition("/")[2].lower()
     suffix = last[len(stem) :]
     fits = last.startswith(stem.lower()) and (not suffix or _SUFFIX.fullmatch(suffix))

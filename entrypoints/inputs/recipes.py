@@ -2,9 +2,9 @@
 
 A recipe has a head (model, names, platforms) and settings. Under `roles:` each group (single,
 leader, prefill, decode, ray-head) adds to the settings or replaces them; null removes a value.
-`extends` lays it over another recipe, given by name or inline. `releases`: those for which its
-facts are stated. `by_release`: what other releases state differently, laid over the recipe there.
-`source`: where, as one text or one for each part by its dotted key.
+`extends` lays it over another recipe, given by name or inline. `releases`: the releases that its
+source covers. `by_release`: values for other releases, laid over the recipe's. `source`: one text,
+or one for each part by its dotted key.
 """
 
 from __future__ import annotations
@@ -124,10 +124,9 @@ class Recipe(NamedTuple):
     """A checked recipe. `groups`: each group's settings laid over the recipe's.
 
     `name`: RECIPE when the variable contains the recipe itself. `extends`: what it is laid over.
-    `releases`: those for which it is stated; empty when it states none. `sources`: dotted key of a
-    part -> where its facts are stated; the empty key covers all other parts. `by_release`: the
-    recipe as a release has it, where it differs. `common`: the settings of every group, for one
-    that is added.
+    `releases`: those that its source covers; may be empty. `sources`: dotted key of a part -> the
+    source of its facts; the empty key covers all other parts. `by_release`: the recipe of each
+    release with other values. `common`: the settings of every group, also of one added later.
     """
 
     name: str
@@ -143,7 +142,7 @@ class Recipe(NamedTuple):
     common: Block = Block()
 
     def on(self, release: str) -> Recipe:
-        """The recipe as it is stated for a release."""
+        """The recipe with the values for a release."""
         return self.by_release.get(release, self)
 
     @property
@@ -271,7 +270,7 @@ class _Reader:
         return recipe._replace(releases=releases, sources=sources, by_release=by_release)
 
     def differences(self, at: str, raw: Any) -> dict[str, Any]:
-        """What one release states differently."""
+        """Check the values for one release."""
         known = [key for key in Block._fields if key not in _SAME_EVERYWHERE]
         good = self.mapping(at, raw, (*_BY_RELEASE, *known))
         for role, block in self.mapping(f"{at}.roles", good.get("roles"), GROUPS).items():
@@ -279,7 +278,7 @@ class _Reader:
         return good
 
     def laid_over(self, under: Recipe, at: str, raw: Mapping[str, Any]) -> Recipe:
-        """A document, or a part of it, over what it changes."""
+        """Lay a document, or a part of it, over the recipe that it changes."""
         inside = f"{at}." if at else ""
         roles = self.mapping(f"{inside}roles", raw.get("roles"), GROUPS)
         base = self.block(at, {k: v for k, v in raw.items() if k in Block._fields})

@@ -17,8 +17,9 @@ def sort(releases: Iterable[str]) -> list[str]:
 def facts_of(name: str, known: Iterable[str]) -> str:
     """The known release whose facts hold for a release; empty if there is none.
 
-    Itself; for v0.23.0 its known post-release; for a candidate, post-release or development build
-    the nearest one below it; for a nightly build the newest one.
+    A known release has its own facts, and v0.23.0 those of its known post-release. A candidate, a
+    post-release or a development build has those of the nearest earlier release, a nightly build
+    those of the newest.
     """
     if name in (known := list(known)):
         return name
@@ -36,7 +37,7 @@ def facts_of(name: str, known: Iterable[str]) -> str:
 
 
 def is_own(name: str, facts: str) -> bool:
-    """Whether the facts are those of a post-release of it: of v0.23.0.post1 for v0.23.0."""
+    """Whether `facts` is a post-release of `name`, as v0.23.0.post1 is of v0.23.0."""
     return re.fullmatch(rf"{re.escape(name)}\.post\d+", facts) is not None
 
 

@@ -45,8 +45,8 @@ def _config(facts: Facts, key: str) -> Any:
     return value
 
 
-# Condition -> whether the plan meets it. Numbers are bounds, [low, high or null]; lists of names
-# mean any of them, those of keys, features and flags all of them.
+# Condition -> whether the plan meets it. Numbers are bounds, [low, high or null]. A list of names
+# means any of them; a list of keys, features or flags means all of them.
 CONDITIONS: Mapping[str, Callable[[Facts, Any], bool]] = {
     "models": lambda facts, names: any(_plain(n) in _plain(facts.model_name) for n in names),
     "roles": lambda facts, names: facts.place.group.name in names,

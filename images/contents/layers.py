@@ -120,7 +120,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def count(self, descriptor: Descriptor) -> None:
-        """Raises UserError (65) if the image has too many entries."""
+        """Count an entry. Raises UserError (65) if the image has too many."""
         if not self._take("entries", 1):
             limit = limits.of_layers("entries")
             raise _damaged(descriptor, f"with it, the image has more than {limit:,} entries")
@@ -210,7 +210,7 @@ def _check_size(layer: Descriptor, path: str, size: int) -> None:
 
 
 def _path(name: str, layer: Descriptor) -> str:
-    """Raises UserError (65) for a path that no system could open."""
+    """Normalize a path. Raises UserError (65) if it is too long for any system."""
     path = posixpath.normpath(name).lstrip("/")
     if len(path) > (limit := limits.of_layers("path")):
         raise _damaged(layer, f"has a path of {len(path):,} characters, the limit is {limit:,}")
@@ -326,7 +326,7 @@ def merged(layers: Sequence[Layer]) -> Contents:
     """The files that a container sees: each layer over those before it, whiteouts applied."""
     newest: dict[str, int] = {}  # path → the last layer that has it
     removed: dict[str, int] = {}  # path → the last layer that removes it
-    hides: dict[str, int] = {}  # path → the last layer that hides what earlier ones have below it
+    hides: dict[str, int] = {}  # path → the last layer that hides earlier files below it
     for number, one in enumerate(layers):
         newest |= dict.fromkeys(one.files, number)
         removed |= dict.fromkeys(one.removed, number)
@@ -334,7 +334,7 @@ def merged(layers: Sequence[Layer]) -> Contents:
         hides |= dict.fromkeys((*one.removed, *one.emptied, *over), number)
     files: dict[str, File] = {}
     kept: dict[str, bytes] = {}
-    above = [("", -1)]  # the directories on the way to a path that hide something
+    above = [("", -1)]  # the parents of a path that hide something
     for path in sorted({**newest, **hides}, key=lambda path: path.replace("/", "\0")):
         while not path.startswith(above[-1][0]):
             above.pop()

@@ -37,10 +37,10 @@ def read_and_compare(
     certificates: str = "",
     say: Say,
 ) -> tuple[list[Image], list[Image]]:
-    """The images of `before` and those of `references`, with the layers that they share, also with
-    `beside`, of which only manifests are read; with `brief`, of all.
+    """Read the images of `before` and of `references`, and mark the layers that they share.
 
-    Raises UserError (64, 65, 69).
+    Images of `beside` count for sharing too; only their manifests are read. `brief` reads only the
+    manifests of all images. Raises UserError (64, 65, 69).
     """
     with open_images([*before, *references, *beside], at, certificates, say) as found:
         read = partial(_images, arches=arches, brief=brief, say=say)

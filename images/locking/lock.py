@@ -2,10 +2,10 @@
 
 A slice is a requirements file with pins and hashes, `locks/{release}/{arch}/{layer}.txt`.
 Its first line is a digest of the rest. `locks/{release}/sources.txt` pins the source distribution
-of vLLM, or `vllm-wheel.txt` its wheel, and `lock.json` records the inputs, so that `check` needs no
-network to see whether the matrix has changed. What the index lacks is in `{arch}/vendor.txt`, which
-images.locking.vendor completes. `{arch}/stand-in/` has the layers that differ in a stand-in. Two
-slices beside the releases are for tools that the build installs.
+of vLLM, or `vllm-wheel.txt` its wheel. `lock.json` records the inputs, which images.locking.checks
+compares with the matrix. `{arch}/vendor.txt` has what the index lacks; images.locking.vendor writes
+it. `{arch}/stand-in/` has the layers that differ in a stand-in. Two slices beside the releases,
+`tools.txt` and `stand-in.txt`, are for what the build itself installs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def requirements(matrix: Matrix, release: Release) -> list[str]:
 
 
 def own_pins(release: Release) -> list[str]:
-    """The pins of torch-npu and triton-ascend, but for what the vendor's slice has."""
+    """The pins of torch-npu and triton-ascend, without those in the vendor slice."""
     return [
         f"{name}=={release.version_of(name)}"
         for name in VENDOR_PACKAGES

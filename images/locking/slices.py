@@ -17,7 +17,7 @@ from images.matrix import STAND_IN, Matrix, Release
 LOCKS = ROOT / "images" / "locks"
 RECORD = "lock.json"
 SOURCES = "sources"  # the slice of source distributions to build wheels from
-VLLM_WHEEL = "vllm-wheel"  # or of vLLM's wheel, to make the one without a device from
+VLLM_WHEEL = "vllm-wheel"  # or of vLLM's wheel, from which the wheel without a device is made
 VENDOR = "vendor"  # the slice of what the index lacks
 DIGEST = "# sha256 of the lines below: "
 # triton and triton-ascend have the same directory; an NPU does not use the nvidia libraries that
@@ -76,7 +76,7 @@ def with_digest(text: str) -> str:
 
 
 def read_slice(path: Path) -> list[Pinned]:
-    """Read a slice and check its digest. Raises ValueError, and OSError such as for no file."""
+    """Read a slice and check its digest. Raises ValueError, and OSError if it cannot be read."""
     text = path.read_text(encoding="utf-8")
     pinned = list(parse(text))
     if text != with_digest(text.partition("\n")[2]):
@@ -85,7 +85,7 @@ def read_slice(path: Path) -> list[Pinned]:
 
 
 def vllm_source(release: Release) -> str:
-    """The slice of what vLLM's wheel without a device is made from."""
+    """The slice of the distribution from which vLLM's wheel without a device is made."""
     return VLLM_WHEEL if release.vllm_wheel_without else SOURCES
 
 
@@ -103,7 +103,7 @@ def read(
 
 
 def complete(release: Release, arches: Iterable[str], locks: Path = LOCKS) -> bool:
-    """Whether a lock has a slice for all that comes from the vendor."""
+    """Whether a lock has every vendor slice that it needs."""
     return not release.vendor or all(
         slice_path(release, arch, VENDOR, locks).is_file() for arch in arches
     )

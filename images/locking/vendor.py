@@ -1,8 +1,8 @@
-"""The vendor slice: packages of a release that the package index lacks, and where they come from.
+"""The vendor slice: packages of a release that the package index lacks, and their addresses.
 
-The release's YAML has the address of each. `complete` hashes the wheels where they can be reached,
-or in a directory given, and writes `{arch}/vendor.txt`; `fetch` provides the wheels of the slice
-for a build. Vendors upload other builds under the same name: a wheel with another hash is refused.
+The release's YAML has the address of each. `complete` gets the wheels from there or from a
+directory, hashes them and writes `{arch}/vendor.txt`. `fetch` provides the wheels of the slice
+for a build, and refuses a wheel with another hash: vendors replace builds under the same name.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def complete(
     say: Say,
     locks: Path = LOCKS,
 ) -> None:
-    """Hash each wheel of the vendor that no slice has, and write the slices.
+    """Hash each wheel of the vendor that is not in a slice, and write the slices.
 
     Raises UserError: 69 with every package that cannot be reached, its address and what to do; 65
     for a wheel that requires a package that the lock lacks.
@@ -168,7 +168,7 @@ def fetch(
 ) -> Path:
     """Return a directory with the wheels of the vendor slices, each with the hash of its slice.
 
-    Raises UserError: 65 with every wheel that has another hash, 69 with those not reached.
+    Raises UserError: 65 with every wheel of another hash, 69 with those out of reach.
     """
     problems: list[Finding] = []
     directory = directory_of(release)
@@ -243,7 +243,7 @@ def _unlocked(wanted: Wanted, wheel: Path, locked: set[str]) -> Iterator[Finding
 
 
 def _obtain(wanted: Wanted, wheels: Path | None, certificates: str) -> tuple[Path, str]:
-    """Copy or download a wheel into the release's directory; returns it, and where it is from."""
+    """Copy or download a wheel into the release's directory. Return its path and origin."""
     directory = directory_of(wanted.release)
     directory.mkdir(parents=True, exist_ok=True)
     given = _newest([one.name for one in wheels.glob("*.whl")] if wheels else [], wanted)

@@ -1,4 +1,4 @@
-"""The bodies of blobs on their way from and to a registry."""
+"""The bodies of downloads from a registry and uploads to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stopped(Exception):
 
 
 class Download:
-    """The body of an answer; `begin` requests it anew from an offset if the connection is cut."""
+    """The body of an answer. If the connection is cut, `begin` requests the rest from an offset."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Download:
         if self._response is None:
             found = self._response = self._begin(self._offset)
             if self._offset and found.status_code != requests.codes.partial_content:
-                skipped = self._offset  # the registry does not know Range
+                skipped = self._offset  # the registry ignores Range
                 while skipped and (piece := found.raw.read(min(skipped, limits.PIECE))):
                     skipped -= len(piece)
         return self._response
@@ -70,7 +70,7 @@ class Download:
 
 
 class DigestReader:
-    """A blob whose digest is checked: at its end, a wrong one raises what `damaged` returns."""
+    """A blob with its digest checked at the end. Raises what `damaged` returns if it is wrong."""
 
     def __init__(self, file: BinaryIO, digest: str, damaged: Callable[[str], UserError]) -> None:
         self._file = file
@@ -89,7 +89,7 @@ class DigestReader:
 
 
 class Upload(DigestReader):
-    """The body of an upload, with a known length; can be stopped between two pieces."""
+    """The body of an upload, with a known length. `stop` ends it between two pieces."""
 
     def __init__(
         self,

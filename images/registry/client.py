@@ -46,7 +46,7 @@ Source = Callable[[], AbstractContextManager[BinaryIO]]  # opens a blob, anew fo
 
 
 class Referrers(Protocol):
-    """What can be asked for what refers to an image."""
+    """A source of manifests and of what refers to them, such as signatures."""
 
     def manifest(self, reference: str) -> Manifest | None: ...
 

@@ -1,4 +1,4 @@
-"""Documents made by others: JSON that must fit the schema of its kind, in documents.yaml."""
+"""Read JSON documents that others write, and check them by the schemas in documents.yaml."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PATH = Path(__file__).with_suffix(".yaml")
 
 
 def read(file: BinaryIO, kind: str, where: str) -> Any:
-    """Read a document. Raises UserError (65) as `parse`, and if it is too large."""
+    """Read a document of a kind. Raises UserError (65) as `parse` does, and if it is too large."""
     return parse(limits.read(file, kind, where), kind, where)
 
 
 def parse(content: bytes | str, kind: str, where: str) -> Any:
-    """Raises UserError (65) for what is not JSON, or not a document of this kind."""
+    """Parse a document. Raises UserError (65) if it is not JSON or not of this kind."""
     try:
         document = load(content)
     except ValueError as error:
@@ -32,7 +32,7 @@ def parse(content: bytes | str, kind: str, where: str) -> Any:
 
 
 def check(document: Any, kind: str, where: str) -> None:
-    """Raises UserError (65) for a document that is not of this kind."""
+    """Check a document. Raises UserError (65) if it is not of this kind."""
     schema = _schema(kind)
     try:
         wrong = next(schema.iter_errors(document), None)
@@ -48,13 +48,13 @@ def _refused(kind: str, where: str, what: str) -> UserError:
 
 
 def load(content: bytes | str) -> Any:
-    """Parse JSON. Raises ValueError, also for deep nesting and text that is not Unicode."""
+    """Parse JSON. Raises ValueError, also if it is nested too deeply or not Unicode."""
     text = content if isinstance(content, str) else content.decode()
     try:
         document = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if "\\ud" in text.lower():  # perhaps half of a pair, which cannot be printed
+    if "\\ud" in text.lower():  # an unpaired surrogate cannot be printed
         json.dumps(document, ensure_ascii=False).encode()
     return document
 

@@ -49,7 +49,7 @@ class Audit:
 
     `open`: package, version → files; raises UserError (69). `members`: the files of vllm-ascend
     that may name variables, including C++. `checks`: package → rules. `parser`: findings of vLLM's
-    own parser for a release. `uploaded`: the day after a version of vllm-ascend was uploaded.
+    own parser for a release. `uploaded`: version of vllm-ascend → the day after its upload.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Audit the shapes in env/models.yaml against another project's code for the same models."""
+"""Audit the shapes in env/models.yaml against megatron-bridge's code for the same models."""
 
 from __future__ import annotations
 

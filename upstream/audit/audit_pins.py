@@ -30,8 +30,8 @@ def audit(
 ) -> Iterator[AuditResult]:
     """Audit each pin of a release, and the source in its comment.
 
-    `uploaded`: the day after the index got the release, if it was asked. A pin that a script of
-    upstream's image replaces is contradicted until a person decides.
+    `uploaded`: the day after the release's upload, if known. If a script of upstream's image
+    replaces a package, its pin is contradicted until a person decides.
     """
     stated, upstream = pins_file.read(path), pins_file.from_facts(derived.facts)
     comments = notes(path.read_text(encoding="utf-8"))
@@ -107,7 +107,7 @@ def platforms(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator
 
 
 def shared(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator[AuditResult]:
-    """Audit that the newest Dockerfiles with them have the base and the common requirements."""
+    """Audit the base image and the common requirements against the newest Dockerfiles with them."""
     texts = {"images.cann": f"{matrix.get('images', {}).get('cann', '')}:"}
     for one in matrix.get("common_requirements", ()):
         texts[f"common_requirements.{matrix['common_requirements'].index(one)}"] = one
@@ -123,7 +123,7 @@ def shared(matrix: Mapping[str, Any], sources: Iterable[Sources]) -> Iterator[Au
 def pairs(matrix: Mapping[str, Any], derived: Mapping[str, Derived]) -> Iterator[AuditResult]:
     """Audit that some release installs each pair of torch and torch_npu with its CANN.
 
-    A pair is written by `bump` for a release, so one that no release installs is an error.
+    `bump` writes each pair for a release, so a pair that no release installs is an error.
     """
     installed = {}
     for one in derived.values():

@@ -1,6 +1,6 @@
 """Audit recipes against the servers that upstream's documents and tests start.
 
-The scripts are read by the importer, not by the code that wrote or plans the recipe.
+The importer reads the scripts, so the code that plans the recipe does not check itself.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ SIZES = {
 }
 OF_A_NODE = ("data-parallel-start-rank",)  # a document has the rank of each node
 TRANSFER = ("kv_connector", "kv_port", "engine_id")
-# vLLM takes the first for the second since v0.13.0 (vllm/config/speculative.py).
+# Since v0.13.0 vLLM treats the first as the second (vllm/config/speculative.py).
 SAME = {"deepseek_mtp": "mtp"}
-MOST = 1 / 8  # of a recipe's settings another release may state differently, or not at all
+MOST = 1 / 8  # the share of a recipe's settings that may differ in another release
 PLACEHOLDER = re.compile(r"<.*>|\$.*|your[_ -].*", re.IGNORECASE)
 READ = r"(docs/source/(?!locale).*\.md|tests/e2e/.*\.ya?ml)"
 
@@ -99,7 +99,7 @@ class Documents:
 
 
 def audit(root: Path, library: Library) -> Iterator[AuditResult]:
-    """Audit the values of every recipe below `root`, and the releases that it claims."""
+    """Audit the values of every recipe below `root`, and the releases that it lists."""
     documents = Documents(library)
     folder = root / "env" / "recipes"
     for path in sorted(folder.rglob("*.yaml")):
@@ -121,7 +121,7 @@ def audit(root: Path, library: Library) -> Iterator[AuditResult]:
 
 
 def _key_in(raw: Mapping[str, Any], key: str) -> str:
-    """The key of a setting as the file has it: `KEY (GROUP, RELEASE)` is where it is set last."""
+    """The key at which the file sets `KEY (GROUP, RELEASE)`; the most specific one counts."""
     plain, _, rest = key.partition(" (")
     group, _, release = rest.removesuffix(")").partition(", ")
     before = f"by_release.{release}"
@@ -213,7 +213,7 @@ def _values(
     given: list[Server],
     place: str,
 ) -> Iterator[AuditResult]:
-    """Compare with the cited server that has most of the settings."""
+    """Compare the settings with the cited server that shares the most of them."""
     best = max(given, key=lambda server: sum(_stated(one, server) for one in settings))
     for one in settings:
         key = f"{one.key} ({group}, {release})"
@@ -231,7 +231,7 @@ def _claim(
     settings: list[Setting],
     own: list[tuple[Server, str]],
 ) -> AuditResult:
-    """Whether a release that no source is of has a document that states the settings."""
+    """Audit a release that no source covers: whether its documents state the settings."""
     key = f"releases ({group}, {release})"
     if not own:
         why = "its documents of these names start no server"
@@ -269,7 +269,7 @@ def _settings(block: Block) -> Iterator[Setting]:
 
 
 def _has_source(setting: Setting, group: str, recipe: Recipe) -> bool:
-    """Whether the recipe names a source of this setting's own, which is audited by itself."""
+    """Whether the recipe has a separate source for this setting."""
     keys = (f"{setting.key}.", f"roles.{group}.{setting.key}.")
     return any(source and key.startswith(f"{source}.") for key in keys for source in recipe.sources)
 
@@ -301,7 +301,7 @@ def _stated(setting: Setting, server: Server) -> bool:
 
 
 def _within(one: Any, other: Any) -> bool:
-    """Whether a value has what the recipe's has; a mapping may have more keys."""
+    """Whether `other` has the value of `one`; a mapping may have more keys."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return all(key in other and _within(value, other[key]) for key, value in one.items())
     if isinstance(one, str) and isinstance(other, str):

@@ -1,7 +1,7 @@
-"""Find a second source for what bump and the audit read from the sources with the same code.
+"""Find a second source for values that bump and the audit read with the same code.
 
-Another file of the release has to state the same: its documents, tests, workflows or examples,
-searched as plain text. Without one, the value is as read, not confirmed.
+The second source is another file of the release: its documents, tests, workflows or examples,
+searched as plain text. Without it, the value is as read, not confirmed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WHY = "read by the code that bump uses; no other file of the release was found t
 
 
 def corroborate(results: Iterable[AuditResult], sources: Sources) -> Iterator[AuditResult]:
-    """Confirmed results with their second source, and as read where there is none."""
+    """Add a second source to each confirmed result; without one, the result is as read."""
     tree = sources.vllm_ascend
     searched = {path: text for path, text in tree.files.items() if SEARCHED.fullmatch(path)}
     for one in results:
@@ -50,7 +50,7 @@ def corroborate(results: Iterable[AuditResult], sources: Sources) -> Iterator[Au
 
 
 def _patterns(key: str, value: Any) -> Iterator[str]:
-    """What another file must have, all of it; nothing for a value that has no name."""
+    """Patterns that other files must all match; none for a value without a name."""
     if key in PINS:
         text = value.get("version", "") if isinstance(value, dict) else str(value)
         yield PINS[key].format(re.escape(text))

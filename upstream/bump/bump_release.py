@@ -76,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True)
 class BumpResult:
-    """`kept`: the pins that are marked as set by hand. `effects`: on recipes of `previous`."""
+    """`kept`: the pins marked `by hand`. `effects`: on recipes of `previous`."""
 
     release: str
     previous: str
@@ -228,7 +228,7 @@ def run(project: Project, release: str, locking: bool, dry: bool, say: Say) -> B
 
 
 def _earlier(project: Project, previous: str) -> tuple[Sources | None, list[Decision]]:
-    """The sources of the previous release, or that the index lacks them."""
+    """The sources of the previous release, or a decision if they cannot be read."""
     try:
         return project.sources(previous), []
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Questions about what upstream's image has, or is built with, and no pin covers."""
+"""Questions about contents and build settings of upstream's image that have no pin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _downloads(tree: Tree) -> Iterator[Decision]:
 
 
 def _scripts(tree: Tree) -> Iterator[Decision]:
-    """Packages that a script of the release installs over the pins."""
+    """Packages that a script of the release installs in place of the pinned ones."""
     found = shipped.snapshots(tree)
     if found:
         named = "; ".join(
@@ -54,7 +54,7 @@ def _readers(tree: Tree, name: str) -> Iterator[str]:
 
 
 def build_variables(tree: Tree) -> Iterator[Decision]:
-    """Variables that upstream's build sets and builds here do not."""
+    """Variables that upstream's build sets and this project's builds do not."""
     for name, one in shipped.taken(tree, shipped.build_environment(tree)).items():
         question = (
             f"{one.source} builds with {name}={one.value}, builds here without it;"

@@ -1,4 +1,4 @@
-"""What a new release means for the recipes of the one before."""
+"""The effects of a new release on the recipes of the previous one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUANTIZED = re.compile(r"-(w\d+a\d+|int8|bf16|floatmtp|quarot|mtp).*$", re.IGNOR
 
 @dataclass(frozen=True)
 class Effect:
-    """`source`: the place in the new release, or what was searched there."""
+    """`source`: the place in the new release, or the files that were searched."""
 
     recipe: str
     what: str
@@ -35,7 +35,7 @@ def effects(
     sources: Sources,
     earlier: Sources | None,
 ) -> Iterator[Effect]:
-    """Yield what no longer works, or is no longer tested, for recipes that `previous` has.
+    """Yield what no longer works or is no longer tested, for the recipes of `previous`.
 
     `dialect`: env/releases of the new release. `earlier`: the sources of `previous`. A recipe
     without an effect can be tried in the new release.
@@ -80,7 +80,7 @@ def _variables(
 
 
 def _known_variables(sources: Sources, names: Collection[str]) -> set[str]:
-    """The variables that either package defines, and those of `names` that it reads."""
+    """The variables that either package defines, and those among `names` that it reads."""
     return {
         name
         for package, tree in package_trees(sources).items()

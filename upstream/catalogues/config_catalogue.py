@@ -1,11 +1,15 @@
 """The catalogue of a release's keys: of --additional-config, and of each KV connector.
 
-`env/keys/{release}.json`. additional_config: dotted key → {source, default?, was?: the variable
-that it replaces, same_as?: the key that sets the same attribute, strict?: unknown keys below it
-are refused, open?: any key below it may be read}; the empty key is the option itself. shared:
-the keys of kv_connector_extra_config that are read for every connector. connectors: name →
-{source, keys: those that it reads itself, open?: other packages may read more, ports?: first port
-of its workers and schedulers, schedulers_after?: the schedulers' ports follow all workers'}.
+The form of `env/keys/{release}.json`:
+
+additional_config: dotted key → entry; the empty key is the option itself. An entry has `source`,
+    and if they apply `default`, `was` (the variable that the key replaces), `same_as` (the key
+    that sets the same attribute), `strict` (unknown keys below it are refused) and `open` (any key
+    below it may be read).
+shared: keys of kv_connector_extra_config that are read for every connector.
+connectors: name → `source`, `keys` (those that the connector reads), and if they apply `open`
+    (other packages may read more), `ports` (the first port of its workers and schedulers) and
+    `schedulers_after` (the schedulers' ports follow those of all workers).
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ PYTHON = r"vllm_ascend/.*\.py"
 TRANSFER = r"vllm/distributed/kv_transfer/.*\.py"
 EXTRA, GETTER = "kv_connector_extra_config", "get_from_extra_config"
 REGISTRIES = r"(vllm_ascend/distributed/(kv_transfer/)?__init__|.*/kv_connector/factory)\.py"
-# Modules of a release that other connectors than theirs do not use.
+# Modules that only their own connectors use.
 OF_CONNECTORS = ("vllm_ascend/distributed/", "vllm/distributed/kv_transfer/kv_connector/v1/")
 # Packages that get the whole configuration.
 EXTERNAL = ("lmcache", "ucm", "flexkv")
@@ -39,7 +43,7 @@ SIZES = {
 
 
 def catalogue(sources: Sources) -> dict[str, Any]:
-    """The catalogue of a release, in the form of its file."""
+    """The catalogue of a release, as in its file."""
     own, vllm = sources.vllm_ascend, sources.vllm
     ours = {path: own.files[path] for path in own.matching(PYTHON)}
     theirs = {path: vllm.files[path] for path in vllm.matching(TRANSFER)}
@@ -47,7 +51,7 @@ def catalogue(sources: Sources) -> dict[str, Any]:
     shared = _extra(
         {path: text for path, text in files.items() if not path.startswith(OF_CONNECTORS)}
     )
-    keys = _names(shared) - {"kv_connector"}  # of a part of MultiConnector
+    keys = _names(shared) - {"kv_connector"}  # names a part of MultiConnector
     reads = Reader(ours, "additional_config", typed=CONFIG_CLASS).reads
     return {
         "release": sources.release,

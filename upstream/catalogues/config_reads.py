@@ -1,8 +1,8 @@
-"""Find the keys that Python sources read from a JSON option, by following the option's mapping.
+"""Find the keys that Python sources read from a JSON option, without running them.
 
-The mapping is followed through variables, attributes of `self`, and arguments of functions and
-classes, without running anything: `.get("key", default)`, `["key"]`, `"key" in …`, `f(**mapping)`,
-and loops that compare its keys with a class's table of defaults.
+`Reader` follows the option's mapping through variables, attributes of `self`, and arguments of
+functions and classes. It finds `.get("key", default)`, `["key"]`, `"key" in …`, `f(**mapping)`, and
+loops that compare the keys with a class's table of defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFINED = re.compile(r"^(class|def) (\w+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that is the mapping itself (an empty path) or what it has below these keys."""
+    """A value that is the mapping itself (an empty path), or its part below these keys."""
 
     path: KeyPath
 
@@ -34,10 +34,10 @@ Value = Ref | str | None
 
 @dataclass
 class Reads:
-    """What is read. `places`: path → (file, line). `defaults`: path → constant.
+    """The keys that are read. `places`: path → (file, line). `defaults`: path → constant.
 
     `was`: path → the variable that the key replaces. `strict`: mappings whose unknown keys are
-    refused. `open`: mappings that are passed on as a whole, so that any key may be read.
+    refused. `open`: mappings that are passed on as a whole: any key may be read.
     `stored`: attribute → the paths that are stored in it.
     """
 
@@ -61,13 +61,13 @@ class Class:
         return {one.name: one for one in self.node.body if isinstance(one, ast.FunctionDef)}
 
     def is_config(self) -> bool:
-        """Whether it is one of vLLM's dataclasses with `@config`, which refuse unknown keys."""
+        """Whether it is a dataclass of vLLM's with `@config`, which refuses unknown keys."""
         names = (one.func if isinstance(one, ast.Call) else one for one in self.node.decorator_list)
         return any(ast.unparse(one) == "config" for one in names)
 
 
 class Reader:
-    """Reads files for the keys of an option. `root`: the attribute or parameter with its mapping.
+    """Find the keys of an option in files. `root`: the attribute or parameter with its mapping.
 
     `getter`: a method that returns the value of a key. `typed`: the `@config` class of the mapping.
     """
@@ -159,7 +159,7 @@ class Reader:
             self.attributes[key] = value or self.attributes.get(key)
 
     def _store(self, target: ast.expr, value: ast.expr, scope: dict[str, Value]) -> None:
-        """Note in which attribute a key's value ends, also inside a converter or a condition."""
+        """Record which attribute stores a key's value, also after a converter or a condition."""
         if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
             calls = (one for one in ast.walk(value) if isinstance(one, ast.Call))
             found = next(filter(None, (self._key(one, scope) for one in calls)), None)
@@ -209,7 +209,7 @@ class Reader:
         return (*over.path, name) if isinstance(over, Ref) else None
 
     def _quiet(self, node: ast.expr, scope: dict[str, Value]) -> Value:
-        """The value of a simple expression, without noting what it reads."""
+        """The value of a simple expression, without recording what it reads."""
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else None
         if isinstance(node, ast.Name):
@@ -255,7 +255,7 @@ class Reader:
         return None
 
     def _value(self, node: ast.expr, scope: dict[str, Value]) -> Value:
-        """Note what an expression reads, and return its value."""
+        """Record what an expression reads, and return its value."""
         for one in ast.walk(node):
             if isinstance(one, ast.Call):
                 path = self._key(one, scope)
@@ -333,7 +333,7 @@ class Reader:
     def _passed_on(
         self, call: ast.Call, given: list[Value], named: Mapping[str | None, Value]
     ) -> None:
-        """A mapping below the root that something unknown receives may be read in any way."""
+        """Mark a mapping below the root as open if something unknown receives it."""
         if _last(call.func) in ("isinstance", "bool", "len", "str", "info", "warning", *COPIES):
             return
         for one in (*given, *named.values()):
@@ -341,7 +341,7 @@ class Reader:
                 self.reads.open.add(one.path)
 
     def _callee(self, func: ast.expr) -> tuple[str, str, ast.FunctionDef, int] | None:
-        """The file, class, function and number of bound parameters of what is called."""
+        """The file, class, function and number of bound parameters of a call's target."""
         name = _last(func)
         if isinstance(func, ast.Attribute) and ast.unparse(func.value) in ("self", "cls"):
             return self._method(self.owner, name)

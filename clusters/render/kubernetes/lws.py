@@ -88,7 +88,7 @@ class _Manifests:
         return [result, labels.service(self.cluster, f"{name}-api", instance, pods, port)]
 
     def template(self, containers: Sequence[Container], each: int) -> Manifest:
-        """The one template of these containers; every `each` of them form a group."""
+        """The template that these containers share; each group has `each` of them."""
         first = containers[0]
         who = f"the {'leaders' if first.rank == 0 else 'workers'} of a LeaderWorkerSet"
         own = _identity(containers[::each])

@@ -1,4 +1,4 @@
-"""Reads nodes from stdin as JSON, and writes what upstream makes of each, one line a node."""
+"""Read nodes from stdin as JSON, and write upstream's answer about each on a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entrypoints.dryrun.upstream import forks
 
 
 def main() -> int:
-    """Import once, then fork for each node. Answers go to the stdout that was given."""
+    """Import once, then fork for each node. Write the answers to the original stdout."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # upstream prints, too
 

@@ -1,4 +1,4 @@
-"""Stage 1: the server's own parser and engine configuration, with the platform plugin active."""
+"""Stage `configuration`: the server's parser and engine configuration, with the platform plugin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Settings:
 
 
 def configure(argv: list[str]) -> Configured:
-    """The configuration that `vllm serve` makes of a command line. Raises what upstream raises."""
+    """The configuration that `vllm serve` makes from its arguments. Raises what upstream raises."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli import serve
     from vllm.usage.usage_lib import UsageContext
@@ -60,7 +60,7 @@ def _parse(argv: list[str]) -> Any:
 
 
 def _dispatch(serve: Any, arguments: Any) -> None:
-    """Let the command choose how to serve, which it refuses for some combinations of flags."""
+    """Let the command choose how to serve; it refuses some combinations of flags."""
 
     for name in ("run_headless", "run_multi_api_server", "run_server", "run_dp_supervisor"):
         if hasattr(serve, name):

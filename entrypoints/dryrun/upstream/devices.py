@@ -1,7 +1,7 @@
-"""What replaces the NPUs: one process is any rank of any world, and tensors have no memory.
+"""Replace the NPUs: this process can be any rank of any world, and tensors have no memory.
 
 Upstream's worker then makes its groups, its runner, its model and the specification of its KV cache
-as on a device. No NPU is touched, even where there are some.
+as on a device. The machine's NPUs are not used.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _elements(args: Any, named: Any) -> int:
 
 
 class _Anything:
-    """A stream or an event: takes every call and does nothing."""
+    """A stream or an event that accepts every call and does nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
@@ -94,7 +94,7 @@ def _answering(value: Any) -> Any:
 
 
 def _cann_modules() -> None:
-    """CANN's Python module `acl`, which the stand-in base lacks, is imported but not called."""
+    """Replace CANN's Python module `acl` in a stand-in. Upstream imports it without calling it."""
     if importlib.util.find_spec("acl") is None:
         acl, runtime = types.ModuleType("acl"), types.ModuleType("acl.rt")
         acl.rt, runtime.memcpy = runtime, None  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ def _groups() -> None:
 
 
 def _vllm() -> None:
-    """What vLLM does over the network or with the weights."""
+    """Replace what vLLM does over the network or with the weights."""
     from vllm.distributed import parallel_state
     from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
     from vllm.model_executor.model_loader.base_loader import BaseModelLoader

@@ -1,4 +1,4 @@
-"""Facts of this machine that must not decide for the one that will serve."""
+"""Replace facts about this machine that the serving machine does not share."""
 
 from __future__ import annotations
 

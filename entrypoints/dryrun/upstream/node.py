@@ -1,4 +1,4 @@
-"""Everything that is asked of one node."""
+"""Run all stages for one node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from entrypoints.dryrun.upstream import forks, machine, readers, words, worker
 from entrypoints.dryrun.upstream.configuration import Configured, configure
 
-# In place of the node's own: no network, and no library that is loaded before all others.
+# These override the node's variables, so that nothing uses the network.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -29,8 +29,8 @@ Finding = dict[str, Any]
 def ask(node: dict[str, Any], with_model: bool) -> dict[str, Any]:
     """Ask upstream about a node; changes this process.
 
-    Returns `findings` and `seconds` by stage; as far as upstream came also what it `decided`, the
-    `ranks` with their weights, and the `memory` for the KV cache. Bytes throughout.
+    Returns `findings` and `seconds` by stage; if the stages got there, what upstream `decided`, the
+    `ranks` with their weights, and the `memory` for the KV cache. All sizes are bytes.
     """
     os.environ.update(node["env"])
     os.environ.update(OFFLINE)
@@ -68,7 +68,7 @@ def ask(node: dict[str, Any], with_model: bool) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _stage(stage: str, findings: list[Finding], seconds: dict[str, float]) -> Iterator[None]:
-    """Collect what upstream says in a stage, and what it raises."""
+    """Collect what upstream logs and raises in a stage."""
     log = words.Log()
     loggers = [logging.getLogger(name) for name in ("vllm", "vllm_ascend")]
     for one in loggers:
@@ -88,7 +88,7 @@ def _stage(stage: str, findings: list[Finding], seconds: dict[str, float]) -> It
 
 
 def _rank(made: Configured, rank: tuple[int, int], node: dict[str, Any]) -> dict[str, Any]:
-    """What the worker of a rank makes, in a process of its own."""
+    """Build the model of a rank, in a forked process."""
     findings: list[Finding] = []
     answer: dict[str, Any] = {"rank": rank, "findings": findings}
     with _stage(MODEL, findings, {}):
@@ -99,7 +99,7 @@ def _rank(made: Configured, rank: tuple[int, int], node: dict[str, Any]) -> dict
 def _memory(
     config: Any, node: dict[str, Any], weights: list[int], specs: list[Any], findings: list[Finding]
 ) -> dict[str, Any]:
-    """What the weights leave, divided by upstream's own code."""
+    """Let upstream divide the memory that the weights leave."""
     share = config.cache_config.gpu_memory_utilization
     allowance = node["allowance"] or worker.allowance(config)
     available = [int(node["hbm"] * share) - size - allowance for size in weights]
@@ -120,7 +120,7 @@ def _memory(
 
 
 def decided(config: Any) -> dict[str, Any]:
-    """What upstream made of the flags."""
+    """What upstream decided from the flags."""
     compilation, scheduler = config.compilation_config, config.scheduler_config
     model, parallel = config.model_config, config.parallel_config
     mode = compilation.cudagraph_mode

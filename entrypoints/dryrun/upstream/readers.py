@@ -17,7 +17,7 @@ _OWN = ("VLLM_ASCEND_RELEASE",)  # the entrypoint reads it
 
 
 def ask(made: Configured) -> Iterator[Finding]:
-    """Findings of what reads the configuration later."""
+    """Run what reads the configuration later, and yield a finding for each error."""
     for reader in (_ascend_config, _tool_parser, _reasoning_parser, _connector):
         try:
             reader(made)
@@ -40,7 +40,7 @@ def _reasoning_parser(made: Configured) -> None:
 
 
 def _named(get: Callable[[str], Any], flag: str, name: str) -> None:
-    """Ask a registry of parsers for a name. Raises Refusal with its words."""
+    """Ask a registry of parsers for a name. Raises Refusal with its message."""
     try:
         get(name)
     except KeyError as error:
@@ -48,7 +48,7 @@ def _named(get: Callable[[str], Any], flag: str, name: str) -> None:
 
 
 def _connector(made: Configured) -> None:
-    """The factory's choice, and the scheduler's half, which needs neither network nor NPU."""
+    """Let the factory create the scheduler's side, which needs neither network nor NPU."""
     transfer = made.config.kv_transfer_config
     if transfer is None:
         return
@@ -61,7 +61,7 @@ def _connector(made: Configured) -> None:
 
 
 def _ascend_config(made: Configured) -> None:
-    """The worker's own reading of --additional-config."""
+    """Let vllm-ascend read --additional-config as its worker does."""
     from vllm.config import set_current_vllm_config
     from vllm_ascend.ascend_config import init_ascend_config
 
@@ -70,7 +70,7 @@ def _ascend_config(made: Configured) -> None:
 
 
 def unquantized(config: Any) -> Iterator[Finding]:
-    """The finding for quantized weights that upstream takes for others."""
+    """The finding for quantized weights that upstream takes for unquantized ones."""
     described = os.path.join(config.model_config.model, "quant_model_description.json")
     if config.model_config.quantization is None and os.path.isfile(described):
         message = (
@@ -81,7 +81,7 @@ def unquantized(config: Any) -> Iterator[Finding]:
 
 
 def unread(made: Configured) -> Iterator[str]:
-    """The keys that nobody asked for so far."""
+    """The keys that no code has read so far."""
     for key in made.additional.unread() if made.additional is not None else ():
         yield f"{key} of --additional-config"
     if made.transfer is not None:
@@ -90,7 +90,7 @@ def unread(made: Configured) -> Iterator[str]:
 
 
 def _in_connectors(key: str) -> bool:
-    """Whether a connector has the key in its text: its half in the worker is not made here."""
+    """Whether the code of a connector names the key: the worker's side is not created here."""
     import vllm.distributed.kv_transfer
     import vllm_ascend.distributed
 
@@ -111,7 +111,7 @@ def ignored(name: str) -> Finding:
 
 
 def unknown_variables(names: list[str]) -> Iterator[Finding]:
-    """Findings for variables of vLLM and vllm-ascend that neither of them has."""
+    """Findings for `VLLM_` variables that neither vLLM nor vllm-ascend knows."""
     import vllm.envs
     import vllm_ascend.envs
 

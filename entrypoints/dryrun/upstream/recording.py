@@ -1,4 +1,4 @@
-"""Which keys of a setting upstream's code reads: dictionaries that remember what they are asked."""
+"""Record which keys of a setting upstream's code reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _THROUGH = "vllm.config.kv_transfer"  # get_from_extra_config asks for its calle
 
 
 class Recorded(dict[str, Any]):
-    """A dictionary that notes each key that vllm-ascend asks for, nested ones too.
+    """A dictionary that records each key that vllm-ascend or a connector reads, nested ones too.
 
-    Only vllm-ascend counts: vLLM hashes and prints the whole without acting on any key.
+    Other modules do not count: vLLM hashes and prints the whole without acting on any key.
     """
 
     def __init__(self, value: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def worker() -> Any:
-    """The module of the worker, in which what would touch the machine does nothing.
+    """The worker's module, with functions that would touch the machine doing nothing.
 
     Absent names belong to other releases: `bind_cpus` (cores of the host), and the rest ask the
     NPU's driver for the kind and the cores of the chip, which the image's SOC_VERSION states.

@@ -1,4 +1,4 @@
-"""Upstream's own words: what an exception or a log line says, and where in upstream."""
+"""What upstream's exceptions and log lines say, and where in upstream."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of(error: BaseException, stage: str) -> dict[str, Any]:
 
 
 class Refusal(Exception):
-    """A refusal that upstream reports in another way than by an exception of its own."""
+    """A refusal that upstream reports without an exception of its own."""
 
 
 def _message(error: BaseException) -> tuple[str, BaseException]:
@@ -90,7 +90,7 @@ class Log(logging.Handler):
             self.lines[at, text] = "warning" if record.levelno >= logging.WARNING else "note"
 
     def findings(self, stage: str) -> Iterator[dict[str, Any]]:
-        """What was said so far, each line once; clears the log."""
+        """The lines so far, each once. Clears the log."""
         for (at, text), severity in self.lines.items():
             yield {"stage": stage, "severity": severity, "message": text, "at": at, "judged": True}
         self.lines.clear()

@@ -1,4 +1,4 @@
-"""Stage 2: upstream's own worker builds the model of a rank, on tensors without memory."""
+"""Stages `model` and `memory`: upstream's own worker, on tensors without memory."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def allowance(config: Any) -> int:
 
 
 def capacity(config: Any, specs: list[dict[str, Any]], available: list[int]) -> int:
-    """Tokens that upstream's own division of the KV cache makes of the bytes left on each rank.
+    """Tokens that fit into the bytes left on each rank, by upstream's division of the KV cache.
 
-    Raises ValueError where upstream finds that one request of full length does not fit.
+    Raises ValueError if upstream finds that one request of full length does not fit.
     """
     from vllm.v1.core.kv_cache_utils import get_kv_cache_configs
 
