@@ -51,7 +51,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], form: str) -> tuple[str
     options, several, rest = _options(args)
     nodes = _nodes(environ) if several else [("", dict(environ), list(rest))]
     if several and rest:
-        raise refused("bad-argument.nodes", why=f"{rest[0]!r} stands beside it")
+        raise refused("bad-argument.nodes", why=f"give {rest[0]!r} in the nodes, not beside --nodes")
     try:
         with tempfile.TemporaryDirectory(prefix="dryrun-") as folder:
             reports = [
