@@ -93,7 +93,8 @@ def endpoint() -> Iterator[str]:
     """The recorded engine on this machine, serving under the recipe's name."""
     port = free_port()
     command = [sys.executable, "validation/recorded/vllm", "serve", "qwen3", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # the image has the entrypoint elsewhere
+    server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(900):  # it comes within seconds; a busy machine takes its time
