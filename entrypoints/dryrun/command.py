@@ -43,6 +43,8 @@ _CODE = (
     "import sys; sys.path.append({home!r});"
     " from entrypoints.dryrun.upstream.__main__ import main; sys.exit(main())"
 )
+# The image's byte code is not checked against its sources; a patched source is to be found here.
+_SOURCES = ("--check-hash-based-pycs", "always")
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -51,7 +53,9 @@ def run(args: Sequence[str], environ: Mapping[str, str], form: str) -> tuple[str
     options, several, rest = _options(args)
     nodes = _nodes(environ) if several else [("", dict(environ), list(rest))]
     if several and rest:
-        raise refused("bad-argument.nodes", why=f"give {rest[0]!r} in the nodes, not beside --nodes")
+        raise refused(
+            "bad-argument.nodes", why=f"give {rest[0]!r} in the nodes, not beside --nodes"
+        )
     try:
         with tempfile.TemporaryDirectory(prefix="dryrun-") as folder:
             reports = [
@@ -163,7 +167,7 @@ def _answers(wanted: str, environ: Mapping[str, str]) -> Iterator[dict[str, Any]
     python = shutil.which("python", path=environ.get("PATH")) or sys.executable
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [python, "-c", _CODE.format(home=_HOME)],
+            [python, *_SOURCES, "-c", _CODE.format(home=_HOME)],
             env={**environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
