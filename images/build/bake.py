@@ -75,7 +75,12 @@ def bake(
     ]
     command += ["--builder", builder] if builder else []
     command += ["--no-cache"] if no_cache else []
-    _run(command, progress)
+    try:
+        _run(command, progress)
+    except UserError:
+        if not progress.forget_lost_session():
+            raise
+        _run(command, progress)
     return dict(json.loads(metadata.read_text())) if metadata.is_file() else {}
 
 

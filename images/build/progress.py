@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXPORT = "export"
 CANCELLED = "context canceled"
+# BuildKit runs a step that two builds share in the session of the first. When that one ends early,
+# the other fails with these words, and succeeds when it runs again.
+LOST_SESSION = "no active sessions"
 
 
 @dataclass
@@ -88,6 +91,16 @@ class Progress:
                 self._event(event)
         elif line.strip():
             self.messages.append(line.strip())
+
+    def forget_lost_session(self) -> bool:
+        """Forget the failures, if another build that shared a step was interrupted."""
+        failed = [step for step in self.steps.values() if step.error]
+        if not any(LOST_SESSION in step.error for step in failed):
+            return False
+        for step in failed:
+            step.error, step.completed = "", None
+        self.messages.clear()
+        return True
 
     def _event(self, event: dict[str, Any]) -> None:
         for vertex in event.get("vertexes") or ():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from images.locking.slices import with_digest
 from tests import ROOT
 from tests.e2e.conftest import NATIVE, Image, building, docker, invoke, project
 
@@ -65,7 +66,8 @@ def test_a_wrong_hash_in_a_lock(
     slice_file = copy / "images" / "locks" / "v0.13.0rc1" / NATIVE / "mooncake.txt"
     lines = slice_file.read_text().splitlines()
     wrong = [line[: line.index("sha256:") + 7] + "0" * 64 for line in lines if "sha256:" in line]
-    slice_file.write_text(f"{lines[0]}\n{wrong[0]}\n")
+    pin = next(line for line in lines if "==" in line)
+    slice_file.write_text(with_digest(f"{pin}\n{wrong[0]}\n"))
     answer = invoke("build", "--platform=a3", "--base=stand-in", where=copy)
     assert answer.returncode == 70
     assert any(

@@ -15,6 +15,12 @@ from upstream.sources import Sources
 pytestmark = pytest.mark.e2e
 
 
+def _derived(pins: Path) -> list[str]:
+    """The lines that a bump writes: neither those by hand, nor the key above them."""
+    lines = pins.read_text().splitlines()
+    return [line for line in lines if "# by hand" not in line and line != "vendor:"]
+
+
 @pytest.mark.parametrize("release", ["v0.13.0", "v0.15.0rc1", "v0.18.0", "v0.23.0.post1"])
 def test_a_release_taken_out_and_bumped_back_is_what_it_was(tmp_path: Path, release: str) -> None:
     pins = Path("images") / "releases" / f"{release}.yaml"
@@ -24,7 +30,7 @@ def test_a_release_taken_out_and_bumped_back_is_what_it_was(tmp_path: Path, rele
     )
     (tmp_path / pins).unlink()
     done = bump_release.run(ours, release, locking=False, dry=False, say=print)
-    assert (tmp_path / pins).read_text() == (ROOT / pins).read_text()
+    assert _derived(tmp_path / pins) == _derived(ROOT / pins)
     assert {step.name: step.outcome for step in done.steps}["pairs"] == "unchanged"
     assert "pairs" not in [one.key for one in done.decisions]
     assert done.contradictions

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from common.errors import UserError
 from images.build.bake import bake
 from images.build.progress import Progress
 from tests import ROOT
@@ -106,6 +107,27 @@ def test_progress_is_read_from_the_stream(docker: Any, tmp_path: Path) -> None:
     progress = Progress(io.StringIO())
     bake(TARGETS, tmp_path / "bake", progress)
     assert progress.stage_seconds()["tools"] == pytest.approx(3.5)
+
+
+def test_a_step_lost_with_another_builds_session_runs_again(
+    docker: Any, tmp_path: Path, baked: Callable[..., dict[str, Any]]
+) -> None:
+    """BuildKit ran it for a build that was interrupted."""
+    lost, once = tmp_path / "lost", tmp_path / "once"
+    lost.write_text(_failed_step(error="no active sessions") + "ERROR: failed to solve\n")
+    fails = f"[ -e {once} ] || {{ touch {once}; cat {lost} >&2; exit 1; }}; "
+    docker.answers("buildx bake *", run=fails + WRITE)
+    assert baked() == {"a": {"containerimage.digest": "sha256:1"}}
+    assert len(docker.calls()) == 2
+
+
+def test_a_session_that_is_lost_again_is_an_error(
+    docker: Any, baked: Callable[..., dict[str, Any]]
+) -> None:
+    docker.answers("buildx bake *", code=1, err=_failed_step(error="no active sessions"))
+    with pytest.raises(UserError, match="layer-x: no active sessions"):
+        baked()
+    assert len(docker.calls()) == 2
 
 
 # ---- ended from outside --------------------------------------------------------------------------
