@@ -47,7 +47,6 @@ _FLOAT = (
     "embed_tokens",
 )
 _TOP = ("lm_head", "model.embed_tokens", "model.norm")
-_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
 
 
 class Shape(NamedTuple):
@@ -83,7 +82,7 @@ def write(shape: Shape, folder: str, longest: int) -> None:
 
 def _description(config: dict[str, Any], bits: int) -> Iterator[tuple[str, str]]:
     """ModelSlim's description: linear layers and experts quantized, everything else not."""
-    experts = next((config[key] for key in _EXPERTS if config.get(key)), 0)
+    experts = next((config[key] for key in model.EXPERTS if config.get(key)), 0)
     drafts = config.get("num_nextn_predict_layers") or 0
     narrow = f"W{bits}A8_DYNAMIC"
     yield "version", "1.0.0"

@@ -30,7 +30,7 @@ _LENGTHS = (
     "max_seq_length",
     "seq_len",
 )
-_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
+EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
 _ALREADY_SCALED = ("su", "longrope", "llama3")
 
 
@@ -174,7 +174,7 @@ def _model(
         hidden=hidden,
         kv_heads=_number(text, "num_key_value_heads") or heads,
         head_dim=_number(text, "head_dim") or (hidden // heads if heads else 0),
-        experts=_number(text, *_EXPERTS),
+        experts=_number(text, *EXPERTS),
         bits=bits,
         longest=longest,
         scaled=scaled,
@@ -241,7 +241,7 @@ def _parameters(config: Mapping[str, Any]) -> tuple[int, int] | None:
     if not (layers and hidden and heads and vocabulary):
         return None
     attention = _attention(config, layers, hidden, heads)
-    count, width = _number(config, *_EXPERTS), _number(config, "moe_intermediate_size")
+    count, width = _number(config, *EXPERTS), _number(config, "moe_intermediate_size")
     if attention is None or (count and not width):
         return None
     dense = min(_number(config, "first_k_dense_replace"), layers) if count else layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def unquantized(config: Any) -> Iterator[Finding]:
             "the folder's quant_model_description.json says that the weights are quantized, and"
             " upstream chose no quantization: give --quantization ascend"
         )
-        yield {"stage": STAGE, "severity": "error", "message": message, "at": "", "judged": True}
+        yield words.finding(STAGE, "error", message)
 
 
 def unread(made: Configured) -> Iterator[str]:
@@ -91,23 +92,24 @@ def unread(made: Configured) -> Iterator[str]:
 
 def _in_connectors(key: str) -> bool:
     """Whether the code of a connector names the key: the worker's side is not created here."""
+    name = key.rpartition(".")[2]
+    return f'"{name}"' in _connectors() or f"'{name}'" in _connectors()
+
+
+@cache
+def _connectors() -> str:
+    """The code of all connectors."""
     import vllm.distributed.kv_transfer
     import vllm_ascend.distributed
 
-    name = key.rpartition(".")[2]
     folders = (*vllm.distributed.kv_transfer.__path__, *vllm_ascend.distributed.__path__)
     files = (path for folder in folders for path in Path(folder).rglob("*.py"))
-    return any(f'"{name}"' in text or f"'{name}'" in text for text in map(_text, files))
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
 def ignored(name: str) -> Finding:
     """The finding for a key or a variable that nothing reads."""
-    message = f"nothing in this image reads {name}"
-    return {"stage": STAGE, "severity": "warning", "message": message, "at": "", "judged": True}
+    return words.finding(STAGE, "warning", f"nothing in this image reads {name}")
 
 
 def unknown_variables(names: list[str]) -> Iterator[Finding]:

@@ -28,12 +28,20 @@ def of(error: BaseException, stage: str) -> dict[str, Any]:
     places = [place for frame in frames if (place := _place(frame.filename, frame.lineno))]
     last = frames[-1].filename if frames else ""
     raised = bool(places) and _place(last, 0) != "" and not isinstance(cause, _OF_STAND_INS)
+    judged = raised or isinstance(cause, Refusal)
+    return finding(stage, "error", message, places[-1] if places else "", judged)
+
+
+def finding(
+    stage: str, severity: str, message: str, at: str = "", judged: bool = True
+) -> dict[str, Any]:
+    """One finding of a stage. `at`: file and line of upstream."""
     return {
         "stage": stage,
-        "severity": "error",
+        "severity": severity,
         "message": message,
-        "at": places[-1] if places else "",
-        "judged": raised or isinstance(cause, Refusal),
+        "at": at,
+        "judged": judged,
     }
 
 
@@ -92,5 +100,5 @@ class Log(logging.Handler):
     def findings(self, stage: str) -> Iterator[dict[str, Any]]:
         """The lines so far, each once. Clears the log."""
         for (at, text), severity in self.lines.items():
-            yield {"stage": stage, "severity": severity, "message": text, "at": at, "judged": True}
+            yield finding(stage, severity, text, at)
         self.lines.clear()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from entrypoints.dryrun.upstream import devices, releases
+from entrypoints.inputs.model import EXPERTS
 
 # The kinds of weights, by what the name of a parameter contains; the first match wins.
 _KINDS = (
@@ -41,8 +42,7 @@ def ranks(config: Any) -> list[tuple[int, int]]:
 
 def _experts(config: Any) -> int:
     text = config.model_config.hf_text_config
-    names = ("num_experts", "n_routed_experts", "num_local_experts")
-    return next((int(n) for name in names if (n := getattr(text, name, 0))), 0)
+    return next((int(n) for name in EXPERTS if (n := getattr(text, name, 0))), 0)
 
 
 def build(config: Any, rank: tuple[int, int], hbm: int, count: int) -> dict[str, Any]:
