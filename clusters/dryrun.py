@@ -11,7 +11,6 @@ from typing import Any
 from clusters.deployment import Container, Deployment
 from common import docker
 from common.errors import EX_UNAVAILABLE, user_error
-from entrypoints.launch.model import Launch
 from entrypoints.launch.topology import NODES
 
 # Variables that may differ between equal nodes: their values do not change upstream's answer.
@@ -70,7 +69,7 @@ def _ask(
 
 def _mounts(containers: Iterable[Container]) -> list[str]:
     """Mounts of the model folders that this machine has, at the same paths."""
-    named = {launch.argv[2] for one in containers if (launch := one.launch) and _serves(launch)}
+    named = {launch.argv[2] for one in containers if (launch := one.launch) and launch.serves}
     folders = [one for one in sorted(named) if one.startswith("/") and Path(one).is_dir()]
     mounts = (f"type=bind,src={one},dst={one},readonly" for one in folders)
     return [word for mount in mounts for word in ("--mount", mount)]
@@ -94,10 +93,6 @@ def _kind(container: Container) -> str:
     ignored = _PLACE if by_rank else (*_PLACE, "NODE_RANK")
     variables = {name: one for name, one in container.env.items() if name not in ignored}
     return json.dumps([variables, container.arguments, container.node.platform], sort_keys=True)
-
-
-def _serves(launch: Launch) -> bool:
-    return list(launch.argv[:2]) == ["vllm", "serve"]
 
 
 def _variables(container: Container) -> dict[str, str]:

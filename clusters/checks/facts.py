@@ -165,7 +165,7 @@ def _serving(deployment: Deployment) -> Iterator[Serving]:
 
 def _server(container: Container) -> Server | None:
     launch = container.launch
-    if launch is None or launch.place is None or tuple(launch.argv[:2]) != ("vllm", "serve"):
+    if launch is None or launch.place is None or not launch.serves:
         return None
     return Server(container, launch, launch.place)
 

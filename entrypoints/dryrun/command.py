@@ -126,7 +126,7 @@ def _planned(
     """Plan a node. Upstream's answer is still missing in the report."""
     try:
         launch = plan({**variables, "JEMALLOC": "0"}, tokens, _host(variables))
-        if list(launch.argv[:2]) != ["vllm", "serve"]:
+        if not launch.serves:
             return report.of_nothing(name, launch)
         return report.of_plan(name, launch, request.make(launch, variables, options, folder))
     except Refused as error:

@@ -70,8 +70,7 @@ def find(name: str) -> Shape | None:
 def write(shape: Shape, folder: str, longest: int) -> None:
     """Write the files that upstream reads before the weights. `longest`: tokens, if unknown."""
     config = dict(shape.config)
-    inner = config.get("text_config")
-    text = {**config, **(inner if isinstance(inner, dict) else {})}
+    text = model.flat(config)
     if longest and "max_position_embeddings" not in text:
         config["max_position_embeddings"] = longest
     _dump(os.path.join(folder, "config.json"), config)

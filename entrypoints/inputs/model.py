@@ -162,8 +162,7 @@ def _bits(config: Mapping[str, Any], name: str) -> int | None:
 def _model(
     config: Mapping[str, Any], over: Mapping[str, Any], bits: int | None, source: str
 ) -> Model:
-    inner = config.get("text_config")
-    text = {**config, **(inner if isinstance(inner, dict) else {}), **over}
+    text = {**flat(config), **over}
     heads, hidden = _number(text, "num_attention_heads"), _number(text, "hidden_size")
     architectures = text.get("architectures")
     longest, scaled = _longest(text)
@@ -183,6 +182,12 @@ def _model(
         latent=_latent(text),
         cached=_cached(text),
     )
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config.json with those of its language model, which a vision model nests."""
+    inner = config.get("text_config")
+    return {**config, **(inner if isinstance(inner, dict) else {})}
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int:

@@ -54,6 +54,11 @@ class Launch(NamedTuple):
     warnings: Sequence[Finding] = ()
     sources: Mapping[str, str] = {}
 
+    @property
+    def serves(self) -> bool:
+        """Whether `vllm serve` runs, and not a proxy or a worker of Ray."""
+        return tuple(self.argv[:2]) == ("vllm", "serve")
+
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The complete environment for exec; a reference sees the variables set before it."""
         whole = dict(environ)
